@@ -1,0 +1,1 @@
+"""The benchmark: backbones, long-range layers and splits composed."""

@@ -1,0 +1,169 @@
+"""What an experiment is: a grid of runs and one preset, checked on the way in."""
+
+import dataclasses
+import difflib
+import itertools
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from ._errors import BenchError
+
+Splitting = Literal["random", "cluster"]
+LongRangeName = Literal["none", "les"]
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Strict):
+    """Shapes of the backbone."""
+
+    channels: int = pydantic.Field(default=16, ge=1)
+    hidden_degree: int = pydantic.Field(default=1, ge=0, le=3)
+    l_max: int = pydantic.Field(default=2, ge=1, le=3)
+    correlation: int = pydantic.Field(default=2, ge=1, le=3)
+    interactions: int = pydantic.Field(default=2, ge=1)
+    radial: tuple[int, ...] = (32, 32)
+    cutoff: float = pydantic.Field(default=4.5, gt=0)
+    """Å."""
+
+
+class TrainSettings(_Strict):
+    """How weights are found."""
+
+    epochs: int = pydantic.Field(default=20, ge=1)
+    batch: int = pydantic.Field(default=4, ge=1)
+    learning_rate: float = pydantic.Field(default=0.01, gt=0)
+    weight_decay: float = pydantic.Field(default=1e-5, ge=0)
+    energy_weight: float = pydantic.Field(default=10.0, ge=0)
+    """On squared errors in eV an atom."""
+    force_weight: float = pydantic.Field(default=1.0, ge=0)
+    """On squared errors in eV/Å, mean over components."""
+    clip: float = pydantic.Field(default=10.0, gt=0)
+    """Largest norm of the gradient."""
+    ema: float = pydantic.Field(default=0.99, ge=0, lt=1)
+    """Decay of the averaged weights that are evaluated."""
+    buckets: int = pydantic.Field(default=1, ge=1)
+    """Shapes of batches; each costs one compilation."""
+
+
+class SplitSettings(_Strict):
+    """How test and validation parts are drawn."""
+
+    test_share: float = pydantic.Field(default=0.3, gt=0, lt=1)
+    validation_share: float = pydantic.Field(default=0.1, gt=0, lt=1)
+    clusters: int = pydantic.Field(default=20, ge=2)
+
+
+class Grid(_Strict):
+    """All combinations of its lists are trained and compared."""
+
+    dataset: str
+    splits: tuple[Splitting, ...] = ("random", "cluster")
+    backbones: tuple[Literal["mace"], ...] = ("mace",)
+    long_range: tuple[LongRangeName, ...] = ("none", "les")
+    seeds: tuple[int, ...] = (0,)
+    split: SplitSettings = SplitSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+
+    def runs(self) -> list["Run"]:
+        """One run for each combination."""
+        every = itertools.product(
+            self.splits, self.seeds, self.backbones, self.long_range
+        )
+        return [Run(self.dataset, s, b, r, seed) for s, seed, b, r in every]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training and its evaluation."""
+
+    dataset: str
+    split: str
+    backbone: str
+    long_range: str
+    seed: int
+
+    @property
+    def model(self) -> str:
+        """Backbone and long-range layer, as in tables."""
+        return self.backbone + (
+            "" if self.long_range == "none" else f"+{self.long_range}"
+        )
+
+    @property
+    def name(self) -> str:
+        """Folder of the run."""
+        return f"{self.split}-{self.model}-seed{self.seed}"
+
+
+def presets() -> list[str]:
+    """Names of the grids that come with the package."""
+    folder = resources.files("bench") / "presets"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir())
+
+
+def load_grid(source: str, overrides: list[str] | None = None) -> Grid:
+    """A grid by name or from a YAML file, with `key.sub=value` overrides.
+
+    Raises:
+        BenchError: no such grid, YAML that cannot be read, unknown keys or bad values.
+    """
+    if source in presets():
+        text = (resources.files("bench") / "presets" / f"{source}.yaml").read_text()
+    elif Path(source).is_file():
+        text = Path(source).read_text()
+    else:
+        raise BenchError(
+            f"There is no grid {source!r}: give the path of a YAML file, or one of "
+            f"{', '.join(presets())}."
+        )
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise BenchError(f"{source} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise BenchError(
+            f"{source} must hold keys and values, such as `dataset: ions`."
+        )
+    for override in overrides or []:
+        _override(values, override)
+    try:
+        return Grid(**values)
+    except pydantic.ValidationError as error:
+        raise BenchError(_sentence(error, source)) from error
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, found, value = text.partition("=")
+    if not found or not key:
+        raise BenchError(f"An override reads `key.sub=value`, got {text!r}.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise BenchError(f"{key!r} goes below {parent!r}, which holds no keys.")
+    values[last] = yaml.safe_load(value)
+
+
+def _sentence(error: pydantic.ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] != "extra_forbidden":
+        return f"{source}: {where}: {first['msg']} (got {first['input']!r})."
+    model: Any = Grid
+    for part in first["loc"][:-1]:
+        model = model.model_fields[part].annotation
+    near = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, 1)
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else (f"known keys are {', '.join(model.model_fields)}.")
+    )
+    return f"{source}: unknown key {where!r}; {hint}"

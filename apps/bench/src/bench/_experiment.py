@@ -1,0 +1,209 @@
+"""Runs a grid: every combination once, each in a folder of its own."""
+
+import dataclasses
+import json
+import platform
+from collections.abc import Callable
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import yaml
+from ase.data import chemical_symbols
+from backbones import parameter_count
+from chemsplit import Split
+
+from ._config import Grid, Run
+from ._dataset import DataSet, Sample, load
+from ._errors import BenchError
+from ._evaluation import errors_of, floor_of, predict, write_predictions
+from ._loading import Shelf, fill_shelf
+from ._model import build_potential
+from ._references import fit_references
+from ._splits import descriptors, split_data
+from ._training import Parts, train
+
+
+@contextmanager
+def output_folder(folder: Path, grid: Grid):
+    """Holds an output folder for one process and one experiment.
+
+    Raises:
+        BenchError: another process works in it, or it belongs to another experiment.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise BenchError(
+            f"Another process is working in {folder}: wait for it, or choose another "
+            "folder with --out."
+        ) from None
+    try:
+        config = folder / "config.yaml"
+        values = grid.model_dump(mode="json")
+        if config.exists() and yaml.safe_load(config.read_text()) != values:
+            raise BenchError(
+                f"{folder} holds an experiment with other settings: choose another "
+                "folder with --out, or delete that one."
+            )
+        _write(config, yaml.safe_dump(values, sort_keys=False))
+        yield folder
+    finally:
+        lock.release()
+
+
+def run_grid(
+    grid: Grid, folder: Path, tell: Callable[[Run, dict[str, Any] | None], None]
+) -> list[dict[str, Any]]:
+    """Trains and tests every run of a grid that is not finished yet.
+
+    Args:
+        grid: what to run.
+        folder: from `output_folder`.
+        tell: called with a run and each epoch's row, and with None when it is skipped.
+
+    Returns:
+        The result of every run, as written to its `result.json`.
+    """
+    data = load(grid.dataset)
+    vectors, shelves, results = None, {}, []
+    for run in grid.runs():
+        place = folder / run.name
+        place.mkdir(exist_ok=True)
+        done = place / "result.json"
+        if done.exists():
+            found = json.loads(done.read_text())
+            if found["data"] != data.digest:
+                raise BenchError(
+                    f"{folder} was made from other data of the name {data.name!r}: "
+                    "choose another folder with --out."
+                )
+            results.append(found)
+            tell(run, None)
+            continue
+        if vectors is None:
+            vectors = descriptors(data)
+        split = _stored_split(grid, run, data, vectors, place)
+        if run.long_range not in shelves:
+            shelves[run.long_range] = _shelf(grid, run, data)
+        results.append(_one(grid, run, shelves[run.long_range], split, place, tell))
+    return results
+
+
+def _one(
+    grid: Grid, run: Run, shelf: Shelf, split: Split, place: Path, tell
+) -> dict[str, Any]:
+    """Trains one run, tests the best weights, writes all of it."""
+    samples = shelf.data.samples
+    parts, excluded = _usable_parts(shelf.data, split)
+    train_samples = [samples[i] for i in parts.train]
+    references = fit_references(train_samples)
+    neighbours = shelf.average_neighbours
+    potential = build_potential(
+        grid.model,
+        run.long_range,
+        references,
+        average_neighbours=float(np.mean([neighbours[i] for i in parts.train])),
+        scale=_scale(train_samples),
+        seed=run.seed,
+    )
+    _write(place / "environment.json", json.dumps(environment(), indent=1))
+    report = lambda row: tell(run, row)
+    best = train(potential, shelf, parts, grid.train, place, run.seed, report)
+    chosen = {
+        p: [samples[i] for i in getattr(parts, p)] for p in ("validation", "test")
+    }
+    predictions = {p: predict(best, shelf, getattr(parts, p)) for p in chosen}
+    write_predictions(place / "predictions.extxyz", chosen, predictions, references)
+    result = {
+        "run": dataclasses.asdict(run),
+        "model": run.model,
+        "data": shelf.data.digest,
+        "split_digest": split.digest,
+        "parameters": parameter_count(best),
+        "sizes": {p: len(getattr(parts, p)) for p in parts._fields},
+        "excluded": excluded,
+        "errors": {
+            p: dataclasses.asdict(errors_of(predictions[p], chosen[p])) for p in chosen
+        },
+        "floors": {
+            p: dataclasses.asdict(floor_of(chosen[p], references)) for p in chosen
+        },
+    }
+    _write(place / "result.json", json.dumps(result, indent=1))
+    return result
+
+
+def _shelf(grid: Grid, run: Run, data: DataSet) -> Shelf:
+    """Packed with the lattice sums of this kind of model; weights do not matter."""
+    elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
+    model = build_potential(
+        grid.model, run.long_range, elements, average_neighbours=1.0, scale=1.0, seed=0
+    )
+    return fill_shelf(data, grid, model.backbone.plan_for)
+
+
+def _stored_split(grid: Grid, run: Run, data: DataSet, vectors, place: Path) -> Split:
+    path = place / "split.json"
+    if not path.exists():
+        split_data(data, vectors, run.split, grid.split, run.seed).save(path)
+    try:
+        return Split.load(path)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+
+
+def _usable_parts(data: DataSet, split: Split) -> tuple[Parts, dict[str, Any]]:
+    """Indices of each part, without structures of elements that training never saw."""
+    train_part, *others = split.indices(data.ids)
+    known = {int(z) for i in train_part for z in data.samples[i].structure.numbers}
+    unseen: dict[str, int] = {}
+    kept = []
+    for part in others:
+        good = []
+        for i in part:
+            new = {int(z) for z in data.samples[i].structure.numbers} - known
+            for z in new:
+                symbol = chemical_symbols[z]
+                unseen[symbol] = unseen.get(symbol, 0) + 1
+            if not new:
+                good.append(i)
+        if not good:
+            raise BenchError(
+                "No structure of the test or validation part is made of elements of "
+                "the training part: choose another split or seed."
+            )
+        kept.append(np.array(good))
+    dropped = sum(map(len, others)) - sum(map(len, kept))
+    return Parts(np.asarray(train_part), *kept), {
+        "structures": dropped,
+        "unseen": unseen,
+    }
+
+
+def _scale(samples: list[Sample]) -> float:
+    """Root mean square force times 1 Å, eV; 1 where there are no forces."""
+    forces = [s.forces.ravel() for s in samples if s.forces is not None]
+    return float(np.mean(np.concatenate(forces) ** 2) ** 0.5) if forces else 1.0
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    names = ("jax", "jaxlib", "equinox", "e3nn-jax", "optax", "numpy", "scikit-learn")
+    members = ("backbones", "bench", "chemsplit", "lr-les")
+    versions = {n: metadata.version(n) for n in (*names, *members)}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    } | versions
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text)
+    temporary.replace(path)

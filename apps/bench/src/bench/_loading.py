@@ -1,0 +1,103 @@
+"""Batches of structures with their labels, in a few fixed shapes."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from backbones import Batch, Bucket, pack
+from jaxtyping import Array, Float
+
+from ._config import Grid
+from ._dataset import DataSet
+from ._references import composition_energy
+
+
+class Targets(eqx.Module):
+    """Labels of a batch; weights are zero on padding and where there is no label."""
+
+    energy: Float[np.ndarray | Array, " graphs"]
+    """eV, without the reference energies."""
+    forces: Float[np.ndarray | Array, "graphs slots 3"]
+    """eV/Å."""
+    energy_weight: Float[np.ndarray | Array, " graphs"]
+    force_weight: Float[np.ndarray | Array, "graphs slots"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shelf:
+    """A data set packed for one kind of model."""
+
+    data: DataSet
+    buckets: list[Bucket]
+
+    @property
+    def average_neighbours(self) -> dict[int, float]:
+        """Mean number of neighbours an atom of each sample has."""
+        return {
+            int(m): len(p) / len(s)
+            for b in self.buckets
+            for m, s, p in zip(b.members, b.structures, b.pairs, strict=True)
+        }
+
+    def batches(
+        self,
+        members: np.ndarray,
+        references: dict[int, float],
+        rng: np.random.Generator | None = None,
+    ) -> Iterator[tuple[np.ndarray, Batch, Targets]]:
+        """Indices, inputs and labels of all the members, batch by batch.
+
+        Args:
+            members: indices of samples.
+            references: eV by atomic number, taken off the energies in float64.
+            rng: shuffles structures and batches; None keeps their order.
+        """
+        chunks = []
+        for b, bucket in enumerate(self.buckets):
+            rows = np.flatnonzero(np.isin(bucket.members, members))
+            if rng is not None:
+                rng.shuffle(rows)
+            cuts = range(0, len(rows), bucket.graphs)
+            chunks += [(b, rows[i : i + bucket.graphs]) for i in cuts]
+        if rng is not None:
+            rng.shuffle(chunks)
+        for b, rows in chunks:
+            bucket = self.buckets[b]
+            chosen = bucket.members[rows]
+            targets = self._targets(chosen, bucket, references)
+            yield chosen, bucket.batch(list(rows)), targets
+
+    def _targets(self, chosen, bucket: Bucket, references) -> Targets:
+        energy = np.zeros(bucket.graphs, np.float32)
+        forces = np.zeros((bucket.graphs, bucket.slots, 3), np.float32)
+        force_weight = np.zeros((bucket.graphs, bucket.slots), np.float32)
+        for g, index in enumerate(chosen):
+            sample = self.data.samples[index]
+            energy[g] = sample.energy - composition_energy(sample, references)
+            if sample.forces is not None:
+                forces[g, : len(sample.structure)] = sample.forces
+                force_weight[g, : len(sample.structure)] = 1.0
+        weight = (np.arange(bucket.graphs) < len(chosen)).astype(np.float32)
+        return Targets(energy, forces, weight, force_weight)
+
+
+def fill_shelf(
+    data: DataSet, grid: Grid, plan_for: Callable[[Any, Any, Any], Any]
+) -> Shelf:
+    """Packs a whole data set, so that all splits share its few shapes.
+
+    Args:
+        data: labelled structures.
+        grid: cutoff, batch size and number of buckets.
+        plan_for: the backbone's.
+    """
+    buckets = pack(
+        [s.structure for s in data.samples],
+        cutoff=grid.model.cutoff,
+        graphs=grid.train.batch,
+        buckets=grid.train.buckets,
+        plan_for=plan_for,
+    )
+    return Shelf(data, buckets)

@@ -1,0 +1,57 @@
+"""What a person sees while a grid runs."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from ._config import Grid, Run
+
+
+class Progress:
+    """A bar on a terminal; elsewhere one plain line an epoch."""
+
+    def __init__(self, grid: Grid):
+        self._console = Console()
+        runs = grid.runs()
+        self._epochs = grid.train.epochs
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} epochs"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=len(runs) * self._epochs)
+        self._place = {run.name: i for i, run in enumerate(runs)}
+        self._began = time.perf_counter()
+
+    def __enter__(self):
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        self._bar.stop()
+
+    def tell(self, run: Run, row: dict[str, Any] | None) -> None:
+        """One epoch of a run is over, or the run was finished before."""
+        done = self._place[run.name] * self._epochs
+        if row is None:
+            self._bar.update(self._task, completed=done + self._epochs)
+            self._console.print(f"{run.name}: finished before, kept", highlight=False)
+            return
+        self._bar.update(
+            self._task, completed=done + row["epoch"], description=run.name
+        )
+        line = (
+            f"{run.name}  epoch {row['epoch']:3d}/{self._epochs}  "
+            f"validation {row['validation_energy_mae']:.2f} meV/atom  "
+            f"{row['validation_force_mae']:.1f} meV/Å  {row['seconds']:.1f} s"
+        )
+        if not self._console.is_terminal:
+            self._console.print(line, highlight=False, soft_wrap=True)
+        elif row["epoch"] == self._epochs:
+            self._console.print(line, highlight=False)

@@ -1,0 +1,183 @@
+"""Finds the weights of one run; stops and goes on without losing anything."""
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from backbones import Batch, Potential, read_arrays, read_header, write_arrays
+from jaxtyping import Array, Float
+
+from ._config import TrainSettings
+from ._errors import BenchError
+from ._evaluation import Errors, errors_of, predict
+from ._loading import Shelf, Targets
+
+
+class State(NamedTuple):
+    """All that training needs to go on: arrays only, besides the model's shape."""
+
+    potential: Potential
+    average: Potential
+    """Exponential moving average of the weights; this one is evaluated."""
+    optimizer: Any
+    best: Float[Array, ""]
+    """Smallest validation loss so far."""
+
+
+class Parts(NamedTuple):
+    """Indices of the samples of a split."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def loss(
+    potential: Potential, batch: Batch, targets: Targets, settings: TrainSettings
+) -> Float[Array, ""]:
+    """Weighted mean squared error of energies an atom and of force components."""
+    out = potential(batch)
+    atoms = jnp.maximum(batch.mask.sum(1), 1)
+    per_atom = (out.energy - targets.energy) / atoms
+    energy = _mean(per_atom**2, targets.energy_weight)
+    square = jnp.sum((out.forces - targets.forces) ** 2, -1) / 3
+    forces = _mean(square, targets.force_weight)
+    return settings.energy_weight * energy + settings.force_weight * forces
+
+
+def _mean(values, weight):
+    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransformation:
+    """NAdam with decoupled weight decay, clipping and a quadratic fall of the rate."""
+    schedule = optax.polynomial_schedule(settings.learning_rate, 0.0, 2, steps)
+    return optax.chain(
+        optax.clip_by_global_norm(settings.clip),
+        optax.nadamw(schedule, b1=0.9, b2=0.99, weight_decay=settings.weight_decay),
+    )
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _step(
+    inputs: tuple[Batch, Targets],
+    state: State,
+    optimizer: optax.GradientTransformation,
+    settings: TrainSettings,
+):
+    value, slope = eqx.filter_value_and_grad(loss)(state.potential, *inputs, settings)
+    weights = eqx.filter(state.potential, eqx.is_inexact_array)
+    change, inner = optimizer.update(slope, state.optimizer, weights)
+    potential = eqx.apply_updates(state.potential, change)
+    mix = lambda a, b: settings.ema * a + (1 - settings.ema) * b
+    old, rest = eqx.partition(state.average, eqx.is_inexact_array)
+    new = eqx.filter(potential, eqx.is_inexact_array)
+    average = eqx.combine(jax.tree.map(mix, old, new), rest)
+    return State(potential, average, inner, state.best), value
+
+
+def train(
+    potential: Potential,
+    shelf: Shelf,
+    parts: Parts,
+    settings: TrainSettings,
+    folder: Path,
+    seed: int,
+    report: Callable[[dict[str, Any]], None],
+) -> Potential:
+    """The averaged weights of the epoch with the smallest validation loss.
+
+    A checkpoint after every epoch lets a second call with the same folder go on.
+
+    Args:
+        potential: freshly built.
+        shelf: packed data.
+        parts: indices of the split.
+        settings: epochs, rates, weights.
+        folder: gets `last.npz`, `best.npz`, `metrics.csv` and `metrics.jsonl`.
+        seed: order of the data.
+        report: called with each epoch's row.
+
+    Raises:
+        BenchError: the loss is not finite any more.
+    """
+    references = dict(potential.references)
+    count = sum(1 for _ in shelf.batches(parts.train, references))
+    optimizer = make_optimizer(settings, settings.epochs * count)
+    weights = eqx.filter(potential, eqx.is_inexact_array)
+    start = jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
+    state = State(potential, start, optimizer.init(weights), jnp.array(jnp.inf))
+    state, rows = _resumed(state, folder)
+    for epoch in range(len(rows), settings.epochs):
+        began, values = time.perf_counter(), []
+        order = np.random.default_rng([seed, epoch])
+        for _, batch, targets in shelf.batches(parts.train, references, order):
+            state, value = _step((batch, targets), state, optimizer, settings)
+            values.append(value)
+        train_loss = float(np.mean(values, dtype=np.float64))
+        errors = validate(state.average, shelf, parts.validation)
+        validation = errors.loss(settings.energy_weight, settings.force_weight)
+        if not np.isfinite([train_loss, validation]).all():
+            raise BenchError(
+                f"Training diverged in epoch {epoch + 1} (loss {train_loss}): lower "
+                "train.learning_rate; the last good weights are in best.npz."
+            )
+        header = {"epoch": epoch + 1}
+        if validation < state.best:
+            state = state._replace(best=jnp.asarray(validation, state.best.dtype))
+            write_arrays(folder / "best.npz", state.average, header)
+        rows.append(
+            {
+                "epoch": epoch + 1,
+                "train_loss": train_loss,
+                "validation_loss": validation,
+                "validation_energy_mae": errors.energy_mae,
+                "validation_force_mae": errors.force_mae,
+                "seconds": time.perf_counter() - began,
+            }
+        )
+        write_arrays(folder / "last.npz", state, header | {"rows": rows})
+        _write_rows(rows, folder)
+        report(rows[-1])
+    return read_arrays(folder / "best.npz", state.average)
+
+
+def validate(potential: Potential, shelf: Shelf, members: np.ndarray) -> Errors:
+    """Errors of a potential on some samples."""
+    predictions = predict(potential, shelf, members)
+    return errors_of(predictions, [shelf.data.samples[i] for i in members])
+
+
+def _resumed(state: State, folder: Path) -> tuple[State, list[dict[str, Any]]]:
+    last = folder / "last.npz"
+    if not last.exists():
+        return state, []
+    rows = read_header(last)["rows"]
+    # `best.npz` may be one epoch ahead; the repeated epoch writes the same again.
+    return read_arrays(last, state), rows
+
+
+def _write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
+    for name, write in (("metrics.csv", _as_csv), ("metrics.jsonl", _as_jsonl)):
+        temporary = folder / f"{name}.partial"
+        with open(temporary, "w", newline="") as file:
+            write(rows, file)
+        temporary.replace(folder / name)
+
+
+def _as_csv(rows, file) -> None:
+    table = csv.DictWriter(file, rows[0])
+    table.writeheader()
+    table.writerows(rows)
+
+
+def _as_jsonl(rows, file) -> None:
+    file.writelines(json.dumps(row) + "\n" for row in rows)

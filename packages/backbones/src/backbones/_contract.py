@@ -1,0 +1,112 @@
+"""What a long-range layer is, and the two layers every model can do without."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+@runtime_checkable
+class LongRange(Protocol):
+    """A map from per-atom features to an update of them, energies and charges.
+
+    One structure a call; batches go through `jax.vmap`. Masked atoms neither act nor
+    receive, and all three results are exactly zero there. The update is added by the
+    backbone. `plan` holds what the layer's `plan_for` made on the host.
+    """
+
+    degree: int
+
+    def __call__(
+        self,
+        features: Float[Array, "atoms *sph channels"],
+        positions: Float[Array, "atoms 3"],
+        cell: Float[Array, "3 3"] | None,
+        mask: Bool[Array, " atoms"],
+        *,
+        species: Int[Array, " atoms"],
+        total_charge: Float[Array, ""],
+        plan: Any = None,
+        **facts: Any,
+    ) -> tuple[
+        Float[Array, "atoms *sph channels"],
+        Float[Array, " atoms"],
+        Float[Array, " atoms"],
+    ]:
+        """Returns the update, the energy (eV) and the charge (e) of each atom.
+
+        Args:
+            features: scalars, or features up to `degree` in e3nn order.
+            positions: Å.
+            cell: lattice vectors as rows, Å; None means open boundaries.
+            mask: false on padding.
+            species: atomic numbers.
+            total_charge: e.
+            plan: this structure's part of `plan_for`.
+            facts: spin, field, ...: ignored where unused.
+        """
+        ...
+
+    def plan_for(self, cells: Any, positions: Any, mask: Any) -> Any:
+        """Host-made facts of the layer's lattice sums, graphs leading; or None.
+
+        Args:
+            cells: `(graphs, 3, 3)` Å, or None for open boundaries.
+            positions: `(graphs, slots, 3)` Å.
+            mask: `(graphs, slots)`.
+        """
+        ...
+
+
+class NoLongRange(eqx.Module):
+    """The identity: no update, no energy, no charge."""
+
+    degree: int = eqx.field(static=True, default=0)
+
+    def __call__(self, features, positions, cell, mask, **_):
+        """Returns zeros of the contract's shapes."""
+        del positions, cell
+        nothing = jnp.zeros(mask.shape, features.dtype)
+        return jnp.zeros_like(features), nothing, nothing
+
+    def plan_for(self, cells, positions, mask):
+        """Returns None: there is no lattice sum."""
+        del cells, positions, mask
+
+
+class Sum(eqx.Module):
+    """Several layers at one hook: all see the same features, their triples add.
+
+    Args:
+        layers: at least one layer; all of one degree.
+    """
+
+    layers: tuple[LongRange, ...]
+
+    def __check_init__(self):
+        degrees = [layer.degree for layer in self.layers]
+        if len(set(degrees)) != 1:
+            raise ValueError(
+                "`Sum` needs one or more layers of one degree, got degrees "
+                f"{degrees}; put layers of different degree at different hooks."
+            )
+
+    @property
+    def degree(self) -> int:
+        """The common degree of the members."""
+        return self.layers[0].degree
+
+    def __call__(self, features, positions, cell, mask, *, plan=None, **facts):
+        """Returns the sums of the members' updates, energies and charges."""
+        plans = (None,) * len(self.layers) if plan is None else plan
+        results = [
+            layer(features, positions, cell, mask, plan=own, **facts)
+            for layer, own in zip(self.layers, plans, strict=True)
+        ]
+        updates, energies, charges = zip(*results, strict=True)
+        return sum(updates), sum(energies), sum(charges)
+
+    def plan_for(self, cells, positions, mask):
+        """Returns a tuple with one plan a member."""
+        return tuple(layer.plan_for(cells, positions, mask) for layer in self.layers)

@@ -1,0 +1,128 @@
+"""Messages from neighbours: features times harmonics times learned radial weights."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from e3nn_jax import clebsch_gordan
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ._maps import DegreewiseLinear, Perceptron
+
+
+def paths(input_degree: int, degree: int) -> list[tuple[int, int, int]]:
+    """Couplings (feature, harmonic, message) of natural parity up to `degree`."""
+    return [
+        (a, b, c)
+        for a in range(input_degree + 1)
+        for b in range(degree + 1)
+        for c in range(abs(a - b), min(a + b, degree) + 1)
+        if (a + b + c) % 2 == 0
+    ]
+
+
+def block(degree: int) -> slice:
+    """Where a degree stands among features in e3nn order."""
+    return slice(degree**2, (degree + 1) ** 2)
+
+
+class Convolution(eqx.Module):
+    """Sums over each atom's neighbours with learned radial weights.
+
+    m_i = linear( sum_j R_p(r_ij) [h_j x Y(r_ij)]_p ), one R a path p and channel; the
+    caller divides by the average number of neighbours.
+
+    Args:
+        input_degree: highest degree of the incoming features.
+        degree: highest degree of the harmonics and of the messages.
+        channels: width of every degree.
+        radial: widths of the radial network, its input first.
+        key: seed of the weights.
+    """
+
+    radial: Perceptron
+    mix: DegreewiseLinear
+    input_degree: int = eqx.field(static=True)
+    degree: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        input_degree: int,
+        degree: int,
+        channels: int,
+        radial: tuple[int, ...],
+        *,
+        key: PRNGKeyArray,
+    ):
+        first, second = jax.random.split(key)
+        couplings = paths(input_degree, degree)
+        self.radial = Perceptron((*radial, len(couplings) * channels), key=first)
+        fans = [sum(c == d for *_, c in couplings) for d in range(degree + 1)]
+        inputs = tuple(fan * channels for fan in fans)
+        self.mix = DegreewiseLinear(inputs, channels, key=second)
+        self.input_degree, self.degree = input_degree, degree
+
+    def __call__(
+        self,
+        features: Float[Array, "nodes sph channels"],
+        harmonics: Float[Array, "edges harmonics"],
+        basis: Float[Array, "edges radial"],
+        senders: Int[Array, " edges"],
+        receivers: Int[Array, " edges"],
+    ) -> Float[Array, "nodes messages channels"]:
+        """Returns the summed and mixed messages, of degree 0 to `degree`.
+
+        Args:
+            features: up to `input_degree`, in e3nn order.
+            harmonics: component-normalised, up to `degree`.
+            basis: radial features that vanish at the cutoff and on padding.
+            senders: node of each edge's neighbour.
+            receivers: node of each edge's centre, ascending.
+        """
+        nodes, _, channels = features.shape
+        couplings = paths(self.input_degree, self.degree)
+        weights = self.radial(basis).reshape(len(basis), len(couplings), channels)
+        incoming = features[senders]
+        messages = [
+            _couple(incoming[:, block(a)], harmonics[:, block(b)], (a, b, c))
+            * weights[:, p, None, :]
+            for p, (a, b, c) in enumerate(couplings)
+        ]
+        summed = jax.ops.segment_sum(
+            jnp.concatenate(messages, axis=1),
+            receivers,
+            num_segments=nodes,
+            indices_are_sorted=True,
+        )
+        ends = list(_running(2 * c + 1 for *_, c in couplings))
+        parts = jnp.split(summed, ends[:-1], axis=1)
+        by_degree = [
+            jnp.concatenate(
+                [x for x, path in zip(parts, couplings, strict=True) if path[2] == d],
+                axis=-1,
+            )
+            for d in range(self.degree + 1)
+        ]
+        return self.mix(by_degree)
+
+
+def _couple(
+    x: Float[Array, "edges inputs channels"],
+    harmonic: Float[Array, "edges harmonics"],
+    path: tuple[int, int, int],
+) -> Float[Array, "edges outputs channels"]:
+    """The Clebsch-Gordan product, scaled to keep unit variance of components."""
+    if path[0] == 0:
+        return harmonic[:, :, None] * x
+    table = jnp.asarray(
+        clebsch_gordan(*path) * (2 * path[2] + 1) ** 0.5, harmonic.dtype
+    )
+    # Harmonics first: the [inputs, outputs] matrix of an edge serves all channels.
+    matrix = jnp.einsum("eb,abm->eam", harmonic, table)
+    return jnp.einsum("eam,eac->emc", matrix, x)
+
+
+def _running(lengths):
+    total = 0
+    for length in lengths:
+        total += length
+        yield total

@@ -1,0 +1,265 @@
+"""MACE: message passing with many-body products of messages."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from e3nn_jax import IrrepsArray, spherical_harmonics
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ._batch import Batch
+from ._contract import LongRange
+from ._contraction import SymmetricContraction
+from ._convolution import Convolution
+from ._hooks import Hooks
+from ._maps import ElementLinear, Linear, Perceptron
+from ._radial import Bessel
+
+
+class NodeOutput(NamedTuple):
+    """What a backbone says of every atom, as `[graphs, slots]`; zero on padding."""
+
+    energies: Float[Array, "graphs slots"]
+    """Short-range energy in the backbone's own scale, see `Potential`."""
+    long_range: Float[Array, "graphs slots"]
+    """Energy of the long-range layers, eV."""
+    charges: Float[Array, "graphs slots"]
+    """e."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MACESize:
+    """Hyperparameters of MACE that fix its shapes.
+
+    Args:
+        channels: width of every degree.
+        hidden_degree: highest degree of the features between interactions.
+        l_max: highest degree of harmonics and messages.
+        correlation: factors in the product of messages, 1 to 3.
+        interactions: how many rounds of message passing.
+        bessel: number of radial functions.
+        radial: widths of the radial network's hidden layers.
+        readout: width of the last readout's hidden layer.
+    """
+
+    channels: int = 64
+    hidden_degree: int = 1
+    l_max: int = 3
+    correlation: int = 3
+    interactions: int = 2
+    bessel: int = 8
+    radial: tuple[int, ...] = (64, 64, 64)
+    readout: int = 16
+
+    def __post_init__(self):
+        for field in ("channels", "l_max", "correlation", "interactions", "bessel"):
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"`{field}` must be at least 1, got {getattr(self, field)}."
+                )
+        if not 0 <= self.hidden_degree <= self.l_max:
+            raise ValueError(
+                f"`hidden_degree` lies between 0 and l_max = {self.l_max}, got "
+                f"{self.hidden_degree}."
+            )
+
+
+class Interaction(eqx.Module):
+    """One round: messages from neighbours, their products, a skip connection.
+
+    The first round mixes its messages by the centre's element and has no residual;
+    later rounds add an element's linear map of the old features.
+    """
+
+    up: Linear
+    convolution: Convolution
+    skip: ElementLinear
+    contraction: SymmetricContraction
+    down: tuple[Linear, ...]
+    first: bool = eqx.field(static=True)
+
+    def __init__(self, size: MACESize, index: int, elements: int, *, key: PRNGKeyArray):
+        keys = jr.split(key, 5)
+        width, first = size.channels, index == 0
+        incoming = 0 if first else size.hidden_degree
+        # Only scalars are read after the last round.
+        outgoing = 0 if index == size.interactions - 1 else size.hidden_degree
+        degrees = size.l_max + 1 if first else outgoing + 1
+        self.up = Linear(width, width, key=keys[0])
+        self.convolution = Convolution(
+            incoming, size.l_max, width, (size.bessel, *size.radial), key=keys[1]
+        )
+        self.skip = ElementLinear(elements, degrees, width, key=keys[2])
+        self.contraction = SymmetricContraction(
+            size.l_max,
+            outgoing,
+            size.correlation,
+            elements=elements,
+            channels=width,
+            key=keys[3],
+        )
+        self.down = tuple(
+            Linear(width, width, key=k) for k in jr.split(keys[4], outgoing + 1)
+        )
+        self.first = first
+
+    def __call__(self, features, edges, one_hot, neighbours):
+        """Returns the features of the next round, up to its degree.
+
+        Args:
+            features: `[nodes, sph, channels]`.
+            edges: (harmonics, radial basis, senders, receivers).
+            one_hot: element of each node.
+            neighbours: average number of neighbours, the messages' scale.
+        """
+        harmonics, basis, senders, receivers = edges
+        messages = self.convolution(
+            self.up(features), harmonics, basis, senders, receivers
+        )
+        messages = messages / neighbours
+        if self.first:
+            messages = self.skip(messages, one_hot)
+        product = self.contraction(messages, one_hot)
+        mixed = [
+            down(product[:, d**2 : (d + 1) ** 2]) for d, down in enumerate(self.down)
+        ]
+        out = jnp.concatenate(mixed, axis=1)
+        if self.first:
+            return out
+        components = len(self.down) ** 2
+        return out + self.skip(features[:, :components], one_hot)
+
+
+class MACE(eqx.Module):
+    """Higher-order equivariant message passing with hooks for long-range layers.
+
+    Hooks: `"embedding"` (scalars), `"block 1"` ... before each later interaction (up
+    to the hidden degree), `"final"` (the scalars of all blocks side by side). A layer
+    at the final hook has `channels * interactions` input channels, elsewhere
+    `channels`.
+
+    Args:
+        elements: atomic numbers the model knows, in any order.
+        size: shapes of the network.
+        cutoff: Å.
+        average_neighbours: mean number of neighbours in the training data.
+        long_range: layers by hook.
+        charges: hook whose charges the model reports, if there are several layers.
+        key: seed of all weights.
+
+    References:
+        arXiv 2206.07697.
+    """
+
+    embedding: Float[Array, "elements channels"]
+    radial: Bessel
+    interactions: tuple[Interaction, ...]
+    readouts: tuple[Linear | Perceptron, ...]
+    hooks: Hooks
+    average_neighbours: Float[Array, ""]
+    size: MACESize = eqx.field(static=True)
+    elements: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        elements: tuple[int, ...],
+        size: MACESize | None = None,
+        *,
+        cutoff: float = 4.5,
+        average_neighbours: float,
+        long_range: Mapping[str, LongRange] | None = None,
+        charges: str | None = None,
+        key: PRNGKeyArray,
+    ):
+        size = MACESize() if size is None else size
+        if not elements:
+            raise ValueError("`elements` is empty: name the atomic numbers to learn.")
+        if not average_neighbours > 0:
+            raise ValueError(
+                "`average_neighbours` scales the messages and must be positive, got "
+                f"{average_neighbours}."
+            )
+        keys = jr.split(key, 2 + 2 * size.interactions)
+        self.size = size
+        self.elements = tuple(sorted({int(z) for z in elements}))
+        self.embedding = jr.normal(keys[0], (len(self.elements), size.channels))
+        self.radial = Bessel(cutoff, count=size.bessel)
+        self.average_neighbours = jnp.asarray(average_neighbours, float)
+        self.interactions = tuple(
+            Interaction(size, i, len(self.elements), key=keys[2 + 2 * i])
+            for i in range(size.interactions)
+        )
+        self.readouts = tuple(
+            Linear(size.channels, 1, key=keys[3 + 2 * i])
+            if i < size.interactions - 1
+            else Perceptron((size.channels, size.readout, 1), key=keys[3 + 2 * i])
+            for i in range(size.interactions)
+        )
+        offered = {"embedding": 0}
+        offered |= {
+            f"block {i}": size.hidden_degree for i in range(1, size.interactions)
+        }
+        offered["final"] = 0
+        self.hooks = Hooks(long_range or {}, offered=offered, charges=charges)
+
+    @property
+    def cutoff(self) -> float:
+        """Å."""
+        return self.radial.cutoff
+
+    def plan_for(self, cells, positions, mask):
+        """The long-range layers' plans, for `pack`."""
+        return self.hooks.plan_for(cells, positions, mask)
+
+    def __call__(self, batch: Batch) -> NodeOutput:
+        """Returns energies and charges of every atom of the batch."""
+        dtype = batch.positions.dtype
+        one_hot = self._one_hot(batch.species.reshape(-1)).astype(dtype)
+        vectors = batch.edge_vectors(beyond=self.cutoff)
+        distance = jnp.linalg.norm(vectors, axis=-1)
+        harmonics = spherical_harmonics(
+            list(range(self.size.l_max + 1)),
+            IrrepsArray("1o", vectors),
+            normalize=True,
+            normalization="component",
+        ).array
+        edges = (harmonics, self.radial(distance), batch.senders, batch.receivers)
+        neighbours = jax.lax.stop_gradient(self.average_neighbours)
+
+        features = (one_hot @ self.embedding)[:, None, :]
+        features, *told = self.hooks("embedding", features, batch)
+        heard, blocks = [("embedding", told)], []
+        for i, interaction in enumerate(self.interactions):
+            if i > 0:
+                features, *told = self.hooks(f"block {i}", features, batch)
+                heard.append((f"block {i}", told))
+            features = interaction(features, edges, one_hot, neighbours)
+            blocks.append(features[:, 0])
+        scalars = jnp.concatenate(blocks, axis=-1)[:, None]
+        scalars, *told = self.hooks("final", scalars, batch)
+        heard.append(("final", told))
+
+        shape = batch.mask.shape
+        short, long_range, charges = (jnp.zeros(shape, dtype) for _ in range(3))
+        for part, readout in zip(
+            jnp.split(scalars[:, 0], len(self.readouts), axis=-1),
+            self.readouts,
+            strict=True,
+        ):
+            short += readout(part).reshape(shape)
+        for hook, (energies, found) in heard:
+            long_range += energies.reshape(shape)
+            if hook == self.hooks.charges:
+                charges = found.reshape(shape)
+        return NodeOutput(jnp.where(batch.mask, short, 0.0), long_range, charges)
+
+    def _one_hot(self, species):
+        """Element index of each node; padding and unknown elements are all zero."""
+        known = np.full(119, -1, np.int32)
+        known[list(self.elements)] = np.arange(len(self.elements))
+        return jax.nn.one_hot(jnp.asarray(known)[species], len(self.elements))

@@ -1,0 +1,48 @@
+"""Pairs of atoms within the cutoff, periodic images included."""
+
+from typing import NamedTuple
+
+import numpy as np
+import vesin
+
+from ._structure import Structure
+
+
+class Neighbours(NamedTuple):
+    """Directed pairs sorted by receiver, each pair in both directions.
+
+    The vector of a pair is `positions[sender] + shift @ cell - positions[receiver]`.
+    """
+
+    senders: np.ndarray  # [edges]
+    receivers: np.ndarray  # [edges]
+    shifts: np.ndarray  # [edges, 3], whole lattice vectors
+
+    def __len__(self):
+        return len(self.senders)
+
+
+def neighbours(structure: Structure, cutoff: float) -> Neighbours:
+    """All pairs closer than the cutoff; an atom of a small cell sees its own images.
+
+    Args:
+        structure: open or periodic.
+        cutoff: Å.
+
+    Raises:
+        ValueError: the cutoff is not positive.
+    """
+    if not cutoff > 0:
+        raise ValueError(f"`cutoff` is a distance and must be positive, got {cutoff}.")
+    box = np.zeros((3, 3)) if structure.cell is None else structure.cell
+    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
+    receivers, senders, shifts = search.compute(
+        structure.positions, box, structure.cell is not None, "ijS"
+    )
+    # A total order, so that a batch does not depend on the search's own order.
+    order = np.lexsort((*shifts.T, senders, receivers))
+    return Neighbours(
+        senders[order].astype(np.int32),
+        receivers[order].astype(np.int32),
+        shifts[order].astype(np.int32),
+    )

@@ -1,0 +1,170 @@
+"""A backbone in units: energies, forces, stress and charges of a batch."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Array, Float
+
+from ._batch import Batch
+from ._mace import NodeOutput
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A model of atoms: node energies and charges from a batch."""
+
+    elements: tuple[int, ...]
+
+    @property
+    def cutoff(self) -> float:
+        """Å."""
+        ...
+
+    def plan_for(self, cells: Any, positions: Any, mask: Any) -> Any:
+        """Host-made facts for `Batch.plan`."""
+        ...
+
+    def __call__(self, batch: Batch) -> NodeOutput:
+        """Energies and charges of every atom."""
+        ...
+
+
+class Prediction(NamedTuple):
+    """Properties of the structures of a batch; zero on padding."""
+
+    energy: Float[Array, " graphs"]
+    """eV, without the reference energies: see `Potential.reference_energy`."""
+    energies: Float[Array, "graphs slots"]
+    """Its part on each atom, eV."""
+    forces: Float[Array, "graphs slots 3"]
+    """eV/Å."""
+    stress: Float[Array, "graphs 6"] | None
+    """eV/Å^3, ASE's sign, order xx yy zz yz xz xy; None with open boundaries."""
+    charges: Float[Array, "graphs slots"]
+    """e; zero without a long-range layer that has charges."""
+
+
+class Potential(eqx.Module):
+    """A backbone with the scale of its energies and the elements' reference energies.
+
+    E = sum_i (reference[z_i] + scale * short_i + shift + long_i). Neither scale nor
+    shift nor references are trained. The references are large and stay in float64 on
+    the host: `prediction.energy` is the rest.
+
+    Args:
+        backbone: for example `MACE`.
+        references: energy of each element, eV, by atomic number; all of the
+            backbone's elements.
+        scale: eV, for example the root mean square of the training forces times 1 Å.
+        shift: eV an atom.
+    """
+
+    backbone: Backbone
+    scale: Float[Array, ""]
+    shift: Float[Array, ""]
+    references: tuple[tuple[int, float], ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        references: Mapping[int, float],
+        *,
+        scale: float = 1.0,
+        shift: float = 0.0,
+    ):
+        missing = sorted(set(backbone.elements) - set(references))
+        if missing:
+            raise ValueError(
+                f"`references` has no energy for {_named(missing)}: give one for every "
+                "element of the backbone."
+            )
+        self.backbone = backbone
+        self.references = tuple(
+            (int(z), float(references[z])) for z in backbone.elements
+        )
+        self.scale = jnp.asarray(scale, float)
+        self.shift = jnp.asarray(shift, float)
+
+    def __call__(self, batch: Batch) -> Prediction:
+        """Returns energies and their derivatives for a batch."""
+        strain = jnp.zeros((batch.graphs, 3, 3), batch.positions.dtype)
+        total = lambda moving: self._strained(moving[0], moving[1], batch)
+        (_, (energies, charges)), (slope, virial) = jax.value_and_grad(
+            total, has_aux=True
+        )((batch.positions, strain))
+        stress = None if batch.cell is None else _voigt(virial, batch.cell)
+        return Prediction(energies.sum(1), energies, -slope, stress, charges)
+
+    def energies(self, batch: Batch) -> tuple[Array, Array]:
+        """Energies (eV, without references) and charges (e) of the atoms."""
+        out = self.backbone(batch)
+        scale, shift = jax.lax.stop_gradient((self.scale, self.shift))
+        short = jnp.where(batch.mask, scale * out.energies + shift, 0.0)
+        return short + out.long_range, out.charges
+
+    def reference_energy(self, numbers: np.ndarray) -> float:
+        """Sum of the elements' reference energies, eV, in float64.
+
+        Args:
+            numbers: atomic numbers, shape `(atoms,)`.
+
+        Raises:
+            ValueError: an element the model does not know.
+        """
+        self.check_elements(numbers)
+        table = dict(self.references)
+        return float(np.sum([table[int(z)] for z in numbers], dtype=np.float64))
+
+    def check_elements(self, numbers: np.ndarray) -> None:
+        """Refuses elements the model does not know, by name."""
+        known = [z for z, _ in self.references]
+        unknown = sorted({int(z) for z in numbers} - set(known))
+        if unknown:
+            raise ValueError(
+                f"The model does not know {_named(unknown)}; it was made for "
+                f"{_named(known)}."
+            )
+
+    def _strained(self, positions, strain, batch: Batch):
+        """Total energy with positions and cells deformed; strain is symmetrised."""
+        strain = 0.5 * (strain + strain.mT)
+        deform = lambda rows: (
+            rows
+            + jnp.einsum(
+                "gab,gbc->gac", rows, strain, precision=jax.lax.Precision.HIGHEST
+            )
+        )
+        cell = None if batch.cell is None else deform(batch.cell)
+        moved = eqx.tree_at(
+            lambda b: (b.positions, b.cell),
+            batch,
+            (deform(positions), cell),
+            is_leaf=lambda leaf: leaf is None,
+        )
+        energies, charges = self.energies(moved)
+        return energies.sum(), (energies, charges)
+
+
+def _named(numbers) -> str:
+    return ", ".join(chemical_symbols[z] for z in numbers)
+
+
+def _voigt(virial, cell):
+    volume = jnp.abs(jnp.linalg.det(cell))[:, None]
+    rows, columns = np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1])
+    return virial[:, rows, columns] / volume
+
+
+def parameter_count(model: eqx.Module) -> int:
+    """Number of trained values: floating-point leaves that are not mere scale.
+
+    Args:
+        model: a backbone or a potential.
+    """
+    arrays = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+    return sum(leaf.size for leaf in arrays if leaf.ndim > 0)

@@ -1,0 +1,100 @@
+import e3nn_jax as e3nn
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from backbones._contraction import SymmetricContraction, symmetric_basis
+from backbones._convolution import Convolution
+from scipy.spatial.transform import Rotation
+
+NATURAL = ["0e", "0e + 1o", "0e + 1o + 2e", "0e + 1o + 2e + 3o"]
+
+
+def turned(irreps, x, rotation):
+    array = e3nn.IrrepsArray(irreps, jnp.moveaxis(x, 1, -1))
+    return jnp.moveaxis(array.transform_by_matrix(rotation).array, -1, 1)
+
+
+def improper(seed):
+    # SciPy's, for a matrix orthogonal to double precision.
+    return jnp.asarray(-Rotation.random(rng=np.random.default_rng(seed)).as_matrix())
+
+
+@pytest.mark.parametrize(("degree", "out"), [(1, 0), (2, 0), (2, 1), (1, 2)])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_basis_has_as_many_maps_as_e3nn_counts(degree, out, order):
+    irreps = e3nn.Irreps(NATURAL[degree])
+    parity = "e" if out % 2 == 0 else "o"
+    theirs = e3nn.reduced_symmetric_tensor_product_basis(
+        irreps, order, keep_ir=[e3nn.Irrep(f"{out}{parity}")]
+    )
+    expected = theirs.irreps.count(f"{out}{parity}")
+    if expected == 0:
+        with pytest.raises(ValueError, match="need at least one array"):
+            symmetric_basis(degree, out, order)
+    else:
+        assert len(symmetric_basis(degree, out, order).table) == expected
+
+
+def test_sizes_known_from_the_published_model():
+    counts = [
+        [len(symmetric_basis(3, out, n).table) for n in (1, 2, 3)] for out in (0, 1)
+    ]
+    assert counts == [[1, 4, 8], [1, 3, 12]]
+    union = [
+        {tuple(m) for out in (0, 1) for m in symmetric_basis(3, out, n).monomials}
+        for n in (1, 2, 3)
+    ]
+    assert [len(u) for u in union] == [4, 51, 355]
+
+
+def test_polynomials_have_unit_variance():
+    draws = np.random.default_rng(0).normal(size=(20000, 9))
+    for order in (1, 2, 3):
+        basis = symmetric_basis(2, 0, order)
+        monomials = np.prod(draws[:, basis.monomials], axis=-1)
+        values = monomials @ basis.table[:, 0].T
+        rms = np.sqrt((values**2).mean())
+        assert 0.7 < rms < 1.8
+
+
+@pytest.mark.parametrize("correlation", [1, 2, 3])
+def test_contraction_turns_with_its_input(correlation):
+    layer = SymmetricContraction(
+        3, 1, correlation, elements=2, channels=3, key=jr.key(0)
+    )
+    x = jr.normal(jr.key(1), (5, 16, 3))
+    one_hot = jnp.eye(2)[jnp.array([0, 1, 1, 0, 1])]
+    q = improper(2)
+    direct = turned(NATURAL[1], layer(x, one_hot), q)
+    np.testing.assert_allclose(
+        layer(turned(NATURAL[3], x, q), one_hot), direct, atol=1e-12
+    )
+
+
+def test_contraction_weighs_by_element():
+    layer = SymmetricContraction(1, 0, 2, elements=2, channels=3, key=jr.key(0))
+    x = jr.normal(jr.key(1), (1, 4, 3))
+    both = [layer(x, one_hot[None]) for one_hot in jnp.eye(2)]
+    assert not np.allclose(*both)
+
+
+def test_convolution_turns_with_its_input():
+    layer = Convolution(1, 3, 4, (5, 8), key=jr.key(0))
+    x = jr.normal(jr.key(1), (3, 4, 4))
+    vectors = jr.normal(jr.key(2), (6, 3))
+    basis = jr.normal(jr.key(3), (6, 5))
+    senders, receivers = jnp.array([1, 2, 0, 0, 1, 1]), jnp.array([0, 0, 1, 2, 2, 2])
+    q = improper(2)
+
+    def messages(x, vectors):
+        y = e3nn.spherical_harmonics(
+            [0, 1, 2, 3], e3nn.IrrepsArray("1o", vectors), True, "component"
+        ).array
+        return layer(x, y, basis, senders, receivers)
+
+    np.testing.assert_allclose(
+        messages(turned(NATURAL[1], x, q), vectors @ q.T),
+        turned(NATURAL[3], messages(x, vectors), q),
+        atol=1e-12,
+    )

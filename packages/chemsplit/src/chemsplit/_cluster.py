@@ -1,0 +1,164 @@
+"""Splits that keep whole clusters of similar structures together."""
+
+from collections.abc import Generator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+from sklearn.cluster import KMeans
+from sklearn.model_selection import BaseShuffleSplit, ShuffleSplit
+from sklearn.utils import check_consistent_length, check_random_state
+
+from ._coordinates import as_rows, row_coordinates
+from ._draw import draw_whole, warn_if_poor
+
+
+def cluster_labels(
+    X: Any,
+    groups: ArrayLike | None = None,
+    *,
+    n_clusters: int = 20,
+    random_state: int | np.random.RandomState | None = None,
+) -> np.ndarray:
+    """Label each sample with its K-means cluster.
+
+    K-means acts on the rows as they are, without normalisation, the best of ten
+    starts. Wide matrices are first rewritten in the space their rows span, which
+    leaves all distances as they are. The labels depend on the order of the rows
+    through the random starts; `make_split` removes that by sorting by id.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+        Descriptors, as from `mean_soap`.
+    groups : array-like of shape (n_samples,), default=None
+        Samples that belong together. K-means then acts on the mean of each group, so
+        that a group has one label.
+    n_clusters : int, default=20
+        Number of clusters.
+    random_state : int, RandomState instance or None, default=None
+        Draws the starts.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Labels from 0 to ``n_clusters - 1``.
+    """
+    X = as_rows(X)
+    members = np.arange(X.shape[0])
+    if groups is not None:
+        check_consistent_length(X, groups)
+        _, members = np.unique(np.asarray(groups), return_inverse=True)
+        X = _group_means(X, members)
+    if not 2 <= n_clusters <= X.shape[0]:
+        units = "samples" if groups is None else "groups"
+        raise ValueError(
+            f"`n_clusters` must lie between 2 and the number of {units}, "
+            f"{X.shape[0]}, got {n_clusters}."
+        )
+    starts: Any = 10  # the stubs read scikit-learn's default, "auto", as the type
+    kmeans = KMeans(n_clusters, n_init=starts, random_state=random_state)
+    return kmeans.fit_predict(row_coordinates(X))[members]
+
+
+def _group_means(X: Any, members: np.ndarray) -> Any:
+    counts = np.bincount(members)
+    entries = (1 / counts[members], (members, np.arange(len(members))))
+    return csr_array(entries, shape=(len(counts), len(members))).astype(X.dtype) @ X
+
+
+class ClusterSplit(BaseShuffleSplit):
+    """Tests on whole clusters of the descriptor space.
+
+    The samples are clustered by K-means (`cluster_labels`), once a call of `split`.
+    For each split the clusters are put in random order and the first ones become the
+    training part; the rest is the test part, so every sample is used. The cut falls
+    where the number of training samples is nearest to the wanted one. With `groups`
+    whole groups are clustered, and none straddles the cut.
+
+    Parameters
+    ----------
+    n_splits : int, default=1
+        Number of splits, each a new draw of the same clusters.
+    n_clusters : int, default=20
+        Number of clusters.
+    share_of : {"samples", "clusters"}, default="samples"
+        What the sizes count. "clusters" is the published draw: at ``test_size=0.5`` ten
+        of twenty clusters train and ten test, however many samples they hold.
+    test_size, train_size : float or int, default=None
+        As in `sklearn.model_selection.ShuffleSplit`, so 0.1 if neither is given.
+    random_state : int, RandomState instance or None, default=None
+        Draws the starts of K-means and the order of the clusters.
+
+    Warns
+    -----
+    UserWarning
+        If the share of test samples misses the wanted one by more than 0.1
+        (``share_of="samples"``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+    >>> split = ClusterSplit(n_clusters=2, test_size=0.5, random_state=0)
+    >>> train, test = next(split.split(X))
+    >>> sorted(map(sorted, (train.tolist(), test.tolist())))
+    [[0, 1], [2, 3]]
+    """
+
+    # Groups are used when given; scikit-learn then routes them here.
+    __metadata_request__split = {"groups": True}
+
+    def __init__(
+        self,
+        n_splits: int = 1,
+        *,
+        n_clusters: int = 20,
+        share_of: Literal["samples", "clusters"] = "samples",
+        test_size: float | int | None = None,
+        train_size: float | int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        super().__init__(
+            n_splits,
+            test_size=test_size,
+            train_size=train_size,
+            random_state=random_state,
+        )
+        self.n_clusters = n_clusters
+        self.share_of = share_of
+
+    def _iter_indices(
+        self, X: Any, y: Any = None, groups: ArrayLike | None = None
+    ) -> Generator[tuple[np.ndarray, np.ndarray], Any, None]:
+        if self.share_of not in ("samples", "clusters"):
+            raise ValueError(
+                f'`share_of` must be "samples" or "clusters", got {self.share_of!r}.'
+            )
+        rng = check_random_state(self.random_state)
+        labels = cluster_labels(X, groups, n_clusters=self.n_clusters, random_state=rng)
+        sizes = np.bincount(labels, minlength=self.n_clusters)
+        sizes = sizes[sizes > 0]
+        labels = np.unique(labels, return_inverse=True)[1]
+        if len(sizes) < 2:
+            raise ValueError("All samples fall into one cluster: nothing to split.")
+        counted = sizes if self.share_of == "samples" else np.ones_like(sizes)
+        n_train = self._n_train(int(counted.sum()))
+        for _ in range(self.n_splits):
+            in_train = np.isin(labels, draw_whole(counted, n_train, rng))
+            if self.share_of == "samples":
+                wanted = 1 - n_train / len(labels)
+                warn_if_poor("test", "clusters", sizes, 1 - in_train.mean(), wanted)
+            yield np.flatnonzero(in_train), np.flatnonzero(~in_train)
+
+    def _n_train(self, n_units: int) -> int:
+        """Apply scikit-learn's rules of sizes; no unit may be left over."""
+        rules = ShuffleSplit(1, test_size=self.test_size, train_size=self.train_size)
+        train, test = next(rules.split(np.empty((n_units, 1))))
+        if len(train) + len(test) < n_units - 1:  # rounding may leave one
+            raise ValueError(
+                f"Every sample trains or tests, but train_size={self.train_size} and "
+                f"test_size={self.test_size} leave some over; give one of the two."
+            )
+        return n_units - len(test)

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.model_selection import GroupShuffleSplit, PredefinedSplit, ShuffleSplit
+
+from chemsplit import ClusterSplit, make_split
+
+SPLITTERS = [
+    ClusterSplit(n_clusters=12, test_size=0.5),
+    ShuffleSplit(1, test_size=0.5),
+    GroupShuffleSplit(1, test_size=0.5),
+]
+
+
+def groups_for(splitter, ids):
+    """Materials of five frames each; ShuffleSplit takes none."""
+    if isinstance(splitter, ShuffleSplit):
+        return None
+    return np.array([f"material {int(i[4:]) // 5}" for i in ids])
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS, ids=lambda s: type(s).__name__)
+def test_the_order_of_the_file_is_irrelevant(blobs, ids, rng, splitter):
+    X, _ = blobs
+    groups = groups_for(splitter, ids)
+    split = make_split(splitter, X, ids, groups, seed=1, name="some")
+    order = rng.permutation(120)
+    mixed = None if groups is None else groups[order]
+    shuffled = [ids[i] for i in order]
+    assert make_split(splitter, X[order], shuffled, mixed, seed=1, name="some") == split
+    assert make_split(splitter, X, ids, groups, seed=2, name="some") != split
+    assert splitter.random_state is None
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS, ids=lambda s: type(s).__name__)
+def test_the_parts_are_disjoint_and_exhaustive(blobs, ids, splitter):
+    groups = groups_for(splitter, ids)
+    split = make_split(splitter, csr_matrix(blobs[0]), ids, groups, seed=3, name="a")
+    parts = (split.train, split.validation, split.test)
+    assert sorted(i for part in parts for i in part) == ids
+    assert abs(len(split.test) - 60) <= 10
+    training = len(split.train) + len(split.validation)
+    assert abs(len(split.validation) - 0.1 * training) <= 2.5
+
+
+@pytest.mark.parametrize("splitter", [SPLITTERS[0], SPLITTERS[2]])
+def test_no_group_straddles_any_cut(blobs, ids, splitter):
+    groups = groups_for(splitter, ids)
+    for seed in range(5):
+        split = make_split(splitter, blobs[0], ids, groups, seed=seed, name="a")
+        parts = [
+            {groups[ids.index(i)] for i in part}
+            for part in (split.train, split.validation, split.test)
+        ]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 24
+        assert all(parts)
+
+
+def test_the_names_of_groups_do_not_matter(blobs, ids):
+    groups = groups_for(SPLITTERS[2], ids)
+    renamed = np.array([hash(g) % 10007 for g in groups])
+    one, two = (
+        make_split(SPLITTERS[2], None, ids, g, seed=0, name="a")
+        for g in (groups, renamed)
+    )
+    assert one == two
+
+
+def test_the_validation_part_has_its_share_and_can_be_left_out(ids):
+    for share, count in ((0.0, 0), (0.1, 6), (0.25, 15)):
+        split = make_split(
+            SPLITTERS[1], None, ids, validation=share, seed=0, name="random"
+        )
+        assert len(split.validation) == count
+        assert len(split.train) == 60 - count
+
+
+def test_what_made_the_split_is_recorded(ids):
+    splitter = ShuffleSplit(test_size=0.2, train_size=0.5)
+    split = make_split(
+        splitter, None, ids, seed=4, name="random", settings={"r_cut": 4.0}
+    )
+    assert (split.name, split.seed) == ("random", 4)
+    assert split.settings == {
+        "r_cut": 4.0,
+        "splitter": "ShuffleSplit(n_splits=10, random_state=4, test_size=0.2, "
+        "train_size=0.5)",
+        "validation": 0.1,
+        "grouped": False,
+    }
+    assert len(split.unused) == 36
+
+
+def test_ids_may_be_numbers():
+    split = make_split(ShuffleSplit(), None, range(50), seed=0, name="random")
+    train, validation, test = split.indices(np.arange(50))
+    assert [len(part) for part in (train, validation, test)] == [41, 4, 5]
+
+
+def test_a_splitter_that_parts_groups_is_refused(ids):
+    groups = groups_for(SPLITTERS[2], ids)
+    with (
+        pytest.warns(UserWarning, match="groups parameter is ignored"),
+        pytest.raises(ValueError, match="parts groups"),
+    ):
+        make_split(SPLITTERS[1], None, ids, groups, seed=0, name="random")
+
+
+def test_a_splitter_without_a_seed_is_welcome(ids):
+    fold = np.arange(120) // 30 - 1  # -1: never in a test part
+    split = make_split(PredefinedSplit(fold), None, ids, seed=0, name="by hand")
+    assert split.test == tuple(ids[30:60])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"ids": ["a", "b", "a"]}, "Ids must be unique, but 'a' occur more than once"),
+        ({"X": np.ones((4, 2))}, "inconsistent numbers of samples"),
+        ({"validation": 1.0}, "share in"),
+        ({"splitter": ShuffleSplit(random_state=3)}, "random_state=3 and seed=0 disag"),
+        ({"splitter": ShuffleSplit(train_size=1)}, "pass validation=0"),
+    ],
+)
+def test_bad_input_is_one_sentence(options, sentence):
+    given = {"splitter": ShuffleSplit(1), "X": None, "ids": ["a", "b", "c"]} | options
+    with pytest.raises(ValueError, match=sentence) as caught:
+        make_split(**given, seed=0, name="random")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_group_too_large_for_the_validation_part_is_reported(ids):
+    groups = np.r_[np.zeros(60), np.ones(20), np.full(40, 2)].astype(int)
+    splitter = GroupShuffleSplit(1, test_size=1)
+    with pytest.warns(UserWarning, match="validation share of"):
+        make_split(splitter, None, ids, groups, seed=0, name="random")

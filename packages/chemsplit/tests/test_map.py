@@ -1,0 +1,138 @@
+import io
+import sys
+import types
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from sklearn.decomposition import PCA
+
+from chemsplit import chemical_map, plot_map, project
+
+
+def texts(figure):
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def overlaps(figure):
+    """Pairs of texts whose boxes overlap when drawn."""
+    FigureCanvasAgg(figure).draw()
+    boxes = [
+        text.get_window_extent()
+        for text in figure.findobj(Text)
+        if text.get_text() and text.get_visible()
+    ]
+    return [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+
+
+def test_the_plane_is_that_of_the_principal_components(wide):
+    ours = project(wide)
+    theirs = PCA(2, svd_solver="full").fit_transform(wide.toarray().astype(float))
+    np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-4)
+    np.testing.assert_allclose(ours, project(wide.toarray()), atol=1e-4)
+
+
+def test_umap_gets_rows_and_a_seed(wide, monkeypatch):
+    asked = {}
+
+    class FakeUMAP:
+        def __init__(self, **options):
+            asked.update(options)
+
+        def fit_transform(self, X):
+            return X[:, :2].astype(np.float32)
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=FakeUMAP))
+    assert project(wide, method="umap", random_state=4).shape == (60, 2)
+    assert asked["random_state"] == 4
+    assert asked["metric"] == "cosine"
+    assert asked["n_jobs"] == 1
+
+
+@pytest.mark.slow
+# umap-learn says at import that its optional TensorFlow is absent
+@pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")
+def test_umap_keeps_blobs_apart_and_is_reproducible(blobs):
+    X, member = blobs
+    plane = project(X, method="umap")
+    np.testing.assert_array_equal(plane, project(X, method="umap"))
+    centres = np.stack([plane[member == m].mean(0) for m in range(12)])
+    nearest = np.linalg.norm(plane[:, None] - centres[None], axis=-1).argmin(1)
+    assert (nearest == member).mean() > 0.95
+
+
+def test_a_map_by_parts(blobs):
+    X, member = blobs
+    labels = np.where(member < 5, "train", np.where(member < 6, "validation", "test"))
+    coordinates, figure = chemical_map(X, labels, title="cluster split")
+    assert coordinates.shape == (120, 2)
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "principal component 1"
+    assert axes.get_ylabel() == "principal component 2"
+    assert axes.get_title() == "cluster split"
+    assert texts(figure) == ["train", "validation", "test"]
+    assert sum(len(c.get_offsets()) for c in axes.collections) == 120
+    assert figure.get_figwidth() == pytest.approx(8.4 / 2.54)
+    assert overlaps(figure) == []
+
+
+def test_a_map_by_error_has_a_colour_bar(blobs, rng):
+    X, member = blobs
+    errors = rng.uniform(size=120)
+    errors[3] = np.nan
+    labels = np.where(member < 6, "train", "test")
+    coordinates = project(X)
+    figure = plot_map(coordinates, labels, values=errors, value_label="error (meV)")
+    axes, bar = figure.axes
+    assert bar.get_ylabel() == "error (meV)"
+    assert texts(figure) == ["train", "test", "no value"]
+    assert sum(len(c.get_offsets()) for c in axes.collections) == 120
+    assert overlaps(figure) == []
+
+
+def test_a_map_by_clusters_tells_twenty_apart(rng):
+    figure = plot_map(rng.normal(size=(200, 2)), np.arange(200) % 20)
+    assert texts(figure) == [str(i) for i in range(20)]
+    looks = {
+        (tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes())
+        for c in figure.axes[0].collections
+    }
+    assert len(looks) == 20
+    assert overlaps(figure) == []
+
+
+def test_a_map_without_labels_needs_no_legend(rng):
+    points = rng.normal(size=(9, 2))
+    assert plot_map(points).legends == []
+    assert plot_map(points, values=points[:, 0]).legends == []
+
+
+def test_no_state_of_pyplot_is_touched(rng):
+    plot_map(rng.normal(size=(9, 2))).savefig(io.BytesIO())
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"labels": ["a"]}, "`labels` must have one entry for each of the 50"),
+        ({"values": [1.0]}, "`values` must have one entry for each of the 50"),
+        ({"values": np.full(50, np.nan)}, "no finite number"),
+        ({"labels": np.arange(50)}, "50 labels cannot be told apart"),
+        ({"labels": np.arange(50) % 7, "values": np.ones(50)}, "of which there are 5"),
+        ({"coordinates": np.ones((50, 3))}, "A map has two coordinates, got 3"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        plot_map(**{"coordinates": np.ones((50, 2))} | options)
+
+
+def test_what_cannot_be_projected_is_refused():
+    with pytest.raises(ValueError, match="three structures and two features"):
+        project(np.eye(2))
+    with pytest.raises(ValueError, match='`method` must be "pca" or "umap"'):
+        project(np.eye(4), method="tsne")

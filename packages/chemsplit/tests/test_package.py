@@ -1,0 +1,28 @@
+import doctest
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("ase", "dscribe", "jax", "matplotlib", "numba", "umap")
+
+
+def test_importing_is_light():
+    code = f"import chemsplit, sys; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+# ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates.
+@pytest.mark.filterwarnings(
+    "ignore:Setting the shape on a NumPy array:DeprecationWarning:ase.atoms"
+)
+@pytest.mark.parametrize("name", ["_cluster", "_separation", "_soap"])
+def test_the_examples_run(name):
+    module = importlib.import_module(f"chemsplit.{name}")
+    done = doctest.testmod(module)
+    assert done.attempted > 0
+    assert done.failed == 0

@@ -1,0 +1,1 @@
+"""Not built yet: this release holds no public names."""

@@ -1,0 +1,71 @@
+"""Structures and a compiled energy, in float64 for the time of each test."""
+
+import functools as ft
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from lr_les import energy, k_grid
+
+CELLS = {
+    "open": None,
+    "orthorhombic": [[6.0, 0, 0], [0, 7.0, 0], [0, 0, 6.5]],
+    "triclinic": [[6.0, 0.3, 0], [1.5, 6.5, 0], [-1.0, 0.8, 7.0]],
+}
+CELLS["left-handed"] = CELLS["triclinic"][::-1]
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(params=list(CELLS))
+def cell(request):
+    rows = CELLS[request.param]
+    return None if rows is None else jnp.asarray(rows, float)
+
+
+@pytest.fixture(params=[name for name in CELLS if name != "open"])
+def periodic(request):
+    return jnp.asarray(CELLS[request.param], float)
+
+
+@pytest.fixture
+def triclinic():
+    return jnp.asarray(CELLS["triclinic"], float)
+
+
+@pytest.fixture
+def structure():
+    """Two charge channels, not neutral, and positions within some Å."""
+
+    def make(atoms=6, seed=0, channels=2):
+        rng = np.random.default_rng(seed)
+        charges = rng.normal(size=(atoms, channels))
+        return jnp.asarray(charges), jnp.asarray(rng.uniform(0, 6, (atoms, 3)))
+
+    return make
+
+
+@ft.partial(jax.jit, static_argnames=("sigma", "options"))
+def compiled(charges, positions, cell, grid, mask, sigma, options):
+    return energy(
+        charges, positions, cell, sigma=sigma, grid=grid, mask=mask, **dict(options)
+    )
+
+
+@pytest.fixture
+def evaluate():
+    """`energy` under jit with a grid of the cell's own; extra options go through."""
+
+    def call(charges, positions, cell=None, *, grid=None, mask=None, **options):
+        sigma, tolerance = options.pop("sigma", 1.0), options.pop("tolerance", 1e-6)
+        if cell is not None and grid is None:
+            grid = k_grid(cell, sigma=sigma, tolerance=tolerance)
+        options = tuple(sorted(options.items()))
+        return compiled(charges, positions, cell, grid, mask, sigma, options)
+
+    return call

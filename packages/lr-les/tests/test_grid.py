@@ -1,0 +1,152 @@
+"""Which vectors a grid holds, what it covers, and what it refuses."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from lr_les import energy, k_grid
+
+
+@contextlib.contextmanager
+def untyped():
+    """Annotations unchecked, as for users: the messages are for them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_every_vector_within_the_margin_is_there(triclinic):
+    grid = k_grid(triclinic, tolerance=1e-3, margin=0.1)
+    held = {tuple(n) for n in np.asarray(grid.indices)[np.asarray(grid.valid)].tolist()}
+    assert len(held) == int(jnp.sum(grid.valid))
+    rng = np.random.default_rng(0)
+    everything = np.array(list(np.ndindex(17, 17, 17))) - 8
+    for _ in range(10):
+        left, _, right = np.linalg.svd(rng.normal(size=(3, 3)))
+        deform = left @ np.diag(rng.uniform(0.9, 1.1, 3)) @ right
+        cell = np.asarray(triclinic) @ deform
+        assert grid.covers(cell)
+        lengths = (
+            2 * np.pi * np.linalg.norm(np.linalg.solve(cell, everything.T), axis=0)
+        )
+        needed = everything[(lengths > 0) & (lengths < grid.end)].tolist()
+        assert all((tuple(n) in held) != (tuple(-m for m in n) in held) for n in needed)
+
+
+def test_sizes_are_few_and_not_much_too_large():
+    grids = [k_grid(length * np.eye(3)) for length in np.linspace(3, 13, 60)]
+    sizes = np.array([grid.valid.shape[0] for grid in grids])
+    counts = np.array([int(grid.valid.sum()) for grid in grids])
+    assert len(set(sizes.tolist())) < 45
+    many = counts > 16
+    assert np.all(sizes >= counts) and np.all(sizes[many] < 1.13 * counts[many])
+    assert len({jax.tree.structure(grid) for grid in grids}) == 1
+
+
+def test_uncovered_cells_are_nan_and_said_to_be(structure, evaluate, triclinic):
+    q, r = structure()
+    for margin in (0.0, 0.001, 0.1):
+        grid = k_grid(triclinic, margin=margin)
+        for stretch, covered in ((1 + 0.99 * margin, True), (1.01 + margin, False)):
+            cell = triclinic @ jnp.diag(jnp.array([1.0, stretch, 0.8]))
+            assert grid.covers(cell) == covered
+            assert jnp.all(jnp.isfinite(evaluate(q, r, cell, grid=grid)) == covered)
+
+
+def test_uncovered_cells_have_no_gradient_either(structure, triclinic):
+    q, r = structure()
+    grid = k_grid(triclinic)
+    total = lambda r, cell: jnp.sum(energy(q, r, cell, grid=grid))
+    assert jnp.all(jnp.isnan(jax.jit(jax.grad(total))(r, 1.1 * triclinic)))
+
+
+def test_narrow_traced_widths_are_nan(structure, triclinic):
+    q, r = structure()
+    grid = k_grid(triclinic, sigma=0.9)
+    total = jax.jit(lambda sigma: energy(q, r, triclinic, sigma=sigma, grid=grid))
+    assert jnp.all(jnp.isfinite(total(0.9))) and jnp.all(jnp.isfinite(total(1.4)))
+    assert jnp.all(jnp.isnan(total(0.89)))
+
+
+def test_covers_answers_for_every_graph():
+    cells = np.stack([6 * np.eye(3), 7 * np.eye(3), np.eye(3)])
+    grid = k_grid(cells)
+    assert grid.covers(cells).all()
+    stretched = cells * np.array([1.0, 1.01, 1.0])[:, None, None]
+    assert grid.covers(stretched).tolist() == [True, False, True]
+    with pytest.raises(ValueError, match=r"shape \[3, 3, 3\], got \[2, 3, 3\]"):
+        grid.covers(cells[:2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": 0.0}, "`sigma` is a width and must be positive, got 0.0"),
+        ({"tolerance": 0.0}, "`tolerance` is a relative error"),
+        ({"dl": -1.0}, "`dl` is a wavelength and must be positive"),
+        ({"margin": -0.1}, "`margin` is a strain and must not be negative"),
+        ({"sigma": 0.001}, "needs about [0-9]{5,} reciprocal vectors"),
+    ],
+)
+def test_bad_numbers_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        k_grid(8 * np.eye(3), **options)
+
+
+def test_slabs_and_misshapen_cells_are_refused(structure):
+    slab = np.diag([8.0, 8.0, 0.0])
+    for call in (k_grid, lambda cell: energy(*structure(), jnp.asarray(cell))):
+        with pytest.raises(ValueError, match="singular: only open .* not slabs"):
+            call(slab)
+    with (
+        untyped(),
+        pytest.raises(ValueError, match=r"A cell has shape \[3, 3\].*got \[2, 3\]"),
+    ):
+        k_grid(np.ones((2, 3)))
+
+
+def test_traced_cells_and_widths_need_a_grid(structure, triclinic):
+    q, r = structure()
+    with pytest.raises(ValueError, match="The cell is traced.*pass it as `grid`"):
+        jax.jit(lambda cell: energy(q, r, cell))(triclinic)
+    with pytest.raises(ValueError, match="`sigma` is traced"):
+        jax.jit(lambda sigma: energy(q, r, triclinic, sigma=sigma))(1.0)
+
+
+def test_grids_that_do_not_fit_are_refused(structure, triclinic):
+    q, r = structure()
+    grid = k_grid(triclinic)
+    with pytest.raises(ValueError, match="made for widths from 1.0 Å, got sigma = 0.5"):
+        energy(q, r, triclinic, sigma=0.5, grid=grid)
+    with pytest.raises(ValueError, match="A `grid` needs a `cell`"):
+        energy(q, r, grid=grid)
+    with pytest.raises(ValueError, match=r"`energy` takes one structure.*jax\.vmap"):
+        energy(q, r, triclinic, grid=k_grid(triclinic[None]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"positions": (6, 2)}, r"`positions` has shape \[atoms, 3\], got \[6, 2\]"),
+        ({"positions": (2, 6, 3)}, r"`positions` has shape.*use `jax.vmap`"),
+        ({"charges": (5,)}, r"`charges` has shape .* with 6 atoms, got \[5\]"),
+        ({"charges": (6, 1, 1)}, r"`charges` has shape .*got \[6, 1, 1\]"),
+        ({"mask": (5,)}, r"`mask` has shape \[6\], got \[5\]"),
+    ],
+)
+def test_wrong_shapes_are_refused(change, message):
+    shapes = {"charges": (6,), "positions": (6, 3), "mask": (6,)} | change
+    arrays = {name: jnp.ones(shape) for name, shape in shapes.items()}
+    arrays["mask"] = arrays["mask"].astype(bool)
+    with untyped(), pytest.raises(ValueError, match=message):
+        energy(**arrays)
+
+
+def test_widths_must_be_positive(structure):
+    with pytest.raises(ValueError, match="`sigma` is a width and must be positive"):
+        energy(*structure(), sigma=-1.0)

@@ -1,0 +1,141 @@
+"""What must change nothing: frames, order, padding, the choice of the cell."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from lr_les import energy, k_grid
+
+
+def close(a, b, rtol=1e-10):
+    np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.max(np.abs(b)))
+
+
+def turn(improper):
+    axes = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    flipped = np.linalg.det(axes) < 0
+    return jnp.asarray(axes if flipped == improper else -axes)
+
+
+@pytest.mark.parametrize("improper", [False, True], ids=["rotation", "reflection"])
+def test_rigid_motions_change_nothing(evaluate, structure, cell, improper):
+    q, r = structure()
+    axes = turn(improper)
+    moved = r @ axes + jnp.array([1.0, -2.0, 30.5])
+    turned = None if cell is None else cell @ axes
+    close(evaluate(q, moved, turned), evaluate(q, r, cell))
+
+
+def test_the_grid_of_a_cell_serves_the_turned_cell(evaluate, structure, triclinic):
+    q, r = structure()
+    axes = turn(True)
+    grid = k_grid(triclinic)
+    assert grid.covers(triclinic @ axes)
+    close(evaluate(q, r @ axes, triclinic @ axes, grid=grid), evaluate(q, r, triclinic))
+
+
+def test_forces_turn_with_the_frame(structure, cell):
+    q, r = structure()
+    axes = turn(False)
+    grid = None if cell is None else k_grid(cell)
+
+    @jax.jit
+    def forces(r, cell):
+        return -jax.grad(lambda r: jnp.sum(energy(q, r, cell, grid=grid)))(r)
+
+    turned = None if cell is None else cell @ axes
+    close(forces(r @ axes, turned), forces(r, cell) @ axes)
+    assert jnp.max(jnp.abs(jnp.sum(forces(r, cell), axis=0))) < 1e-10
+
+
+def test_order_of_atoms_only_relabels(evaluate, structure, cell):
+    q, r = structure()
+    order = np.random.default_rng(2).permutation(len(q))
+    close(evaluate(q[order], r[order], cell), evaluate(q, r, cell)[order])
+
+
+@pytest.mark.parametrize("neutralize", [False, True])
+def test_padding_is_inert_and_zero(evaluate, structure, cell, neutralize):
+    q, r = structure()
+    junk_q, junk_r = structure(3, seed=3)
+    junk_r = junk_r.at[1].set(r[0]).at[2].set(1e6)
+    mask = jnp.arange(9) < 6
+    alone = evaluate(q, r, cell, neutralize=neutralize)
+    both = jnp.concatenate([q, 100 * junk_q]), jnp.concatenate([r, junk_r])
+    padded = evaluate(*both, cell, mask=mask, neutralize=neutralize)
+    close(padded[:6], alone)
+    assert jnp.all(padded[6:] == 0)
+
+
+def test_wrapping_by_lattice_vectors_changes_nothing(evaluate, structure, periodic):
+    q, r = structure()
+    whole = np.random.default_rng(4).integers(-3, 4, (6, 3)).astype(float)
+    close(evaluate(q, r + whole @ periodic, periodic), evaluate(q, r, periodic))
+
+
+def test_another_cell_of_the_same_lattice(evaluate, structure, periodic):
+    q, r = structure()
+    unimodular = jnp.array([[1.0, 1, 0], [0, 1, 0], [-1, 0, 1]])
+    close(evaluate(q, r, unimodular @ periodic), evaluate(q, r, periodic))
+
+
+def test_handedness_means_nothing(evaluate, structure, triclinic):
+    q, r = structure()
+    for other in (triclinic[::-1], -triclinic):
+        close(evaluate(q, r, other), evaluate(q, r, triclinic))
+
+
+@pytest.mark.parametrize("remove_self", [True, False])
+def test_supercell(evaluate, structure, periodic, remove_self):
+    q, r = structure()
+    twice = periodic * jnp.array([[2.0], [1.0], [1.0]])
+    images = jnp.concatenate([r, r + periodic[0]])
+    single = evaluate(q, r, periodic, remove_self=remove_self)
+    double = evaluate(jnp.tile(q, (2, 1)), images, twice, remove_self=remove_self)
+    close(double, jnp.tile(single, 2))
+
+
+def test_batch_is_vmap_of_singles(structure, evaluate):
+    cells = jnp.array([np.diag([6.0, 7, 5]), np.diag([4.0, 5, 9]), np.eye(3)])
+    cells = cells.at[1, 1, 0].set(1.3)
+    masks = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
+    parts = [structure(seed=s) for s in range(3)]
+    q, r = (jnp.stack(x) for x in zip(*parts, strict=True))
+    plan = k_grid(cells)
+    assert plan.valid.sum(axis=1)[0] != plan.valid.sum(axis=1)[1]
+
+    def total(q, r, cells):
+        return jnp.sum(batch(q, r, cells) ** 2)
+
+    def batch(q, r, cells):
+        return jax.vmap(lambda *a: energy(*a[:3], grid=a[3], mask=a[4]))(
+            q, r, cells, plan, masks
+        )
+
+    energies = jax.jit(batch)(q, r, cells)
+    for i in range(2):
+        close(energies[i], evaluate(q[i], r[i], cells[i], mask=masks[i]))
+    assert jnp.all(energies[2] == 0)
+    grads = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(q, r, cells)
+    assert all(jnp.all(jnp.isfinite(g)) and jnp.all(g[2] == 0) for g in grads)
+    assert all(jnp.all(g[~masks] == 0) for g in grads[:2])
+
+
+def test_channels_add_and_signs_do_not_matter(evaluate, structure, cell):
+    q, r = structure()
+    each = [evaluate(q[:, c], r, cell) for c in range(2)]
+    close(evaluate(q, r, cell), each[0] + each[1])
+    close(evaluate(-q, r, cell), evaluate(q, r, cell))
+
+
+def test_neutralize_subtracts_the_mean(evaluate, structure, cell):
+    q, r = structure()
+    close(evaluate(q, r, cell, neutralize=True), evaluate(q - q.mean(axis=0), r, cell))
+
+
+def test_far_fragments_only_feel_their_charges(evaluate, structure):
+    q, r = structure(channels=1)
+    apart = jnp.where(jnp.arange(6)[:, None] < 3, r, r + jnp.array([5e3, 0, 0]))
+    alone = jnp.sum(evaluate(q[:3], r[:3])) + jnp.sum(evaluate(q[3:], r[3:]))
+    rest = 14.399645 * jnp.sum(q[:3]) * jnp.sum(q[3:]) / 5e3
+    assert jnp.abs(jnp.sum(evaluate(q, apart)) - alone - rest) < 2e-3 * jnp.abs(rest)

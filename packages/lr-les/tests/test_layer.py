@@ -1,0 +1,170 @@
+"""The layer: its contract, its parameters, and float32."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from lr_les import LatentEwald, energy, k_grid
+
+CHANNELS = 5
+
+
+def perturbed(layer):
+    """Every parameter away from its initial value."""
+    leaves, tree = jax.tree.flatten(layer)
+    keys = jr.split(jr.key(9), len(leaves))
+    return jax.tree.unflatten(
+        tree,
+        [x + 0.1 * jr.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)],
+    )
+
+
+@pytest.fixture
+def batch(structure):
+    """Three graphs of six slots: full, partly filled, and padding."""
+    cells = jnp.stack([6.5 * jnp.eye(3), jnp.diag(jnp.array([4.0, 5, 7])), jnp.eye(3)])
+    positions = jnp.stack([structure(seed=s)[1] for s in range(3)])
+    mask = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
+    return jr.normal(jr.key(0), (3, 6, CHANNELS)), positions, cells, mask
+
+
+def over_graphs(layer, features, positions, cells, mask, plan):
+    def one(f, p, c, m, z, charge, plan):
+        return layer(f, p, c, m, species=z, total_charge=charge, plan=plan, spin=None)
+
+    species, charge = jnp.ones(mask.shape, int), jnp.zeros(len(mask))
+    return jax.vmap(one)(features, positions, cells, mask, species, charge, plan)
+
+
+OPTIONS = [
+    {},
+    {"charge_channels": 3, "neutralize": True},
+    {"learn_sigma": True, "remove_self": False},
+    {"dl": 2.0},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("boundary", ["periodic", "open"])
+def test_contract(batch, options, boundary):
+    layer = perturbed(LatentEwald(CHANNELS, key=jr.key(1), **options))
+    features, positions, cells, mask = batch
+    cells = None if boundary == "open" else cells
+    plan = layer.plan_for(cells, positions, mask)
+    assert (plan is None) == (cells is None)
+    arguments = features, positions, cells, mask, plan
+    update, energies, charges = eqx.filter_jit(over_graphs)(layer, *arguments)
+    assert layer.degree == 0
+    assert update.shape == features.shape and not jnp.any(update)
+    assert not jnp.any(energies[~mask]) and not jnp.any(charges[~mask])
+    assert jnp.all(energies[mask] != 0) and jnp.all(charges[mask] != 0)
+    for i in range(2):
+        inputs = jax.tree.map(lambda x, i=i: x[i : i + 1], arguments[:4])
+        own = layer.plan_for(inputs[2], inputs[1], inputs[3])
+        single = [x[0] for x in eqx.filter_jit(over_graphs)(layer, *inputs, own)]
+        np.testing.assert_allclose(energies[i], single[1], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(charges[i], single[2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "open"])
+def test_every_parameter_trains_on_forces(batch, boundary):
+    options = {"charge_channels": 2, "learn_sigma": True, "neutralize": True}
+    layer = perturbed(LatentEwald(CHANNELS, key=jr.key(1), **options))
+    features, positions, cells, mask = batch
+    positions = positions.at[1, 4:].set(positions[1, 0]).at[2].set(0.0)
+    cells = None if boundary == "open" else cells
+    plan = layer.plan_for(cells, positions, mask)
+
+    def total(layer, positions, cells):
+        return jnp.sum(over_graphs(layer, features, positions, cells, mask, plan)[1])
+
+    def loss(layer, positions, cells):
+        forces, stress = jax.grad(total, (1, 2))(layer, positions, cells)
+        return jnp.sum(forces**2) + (0.0 if stress is None else jnp.sum(stress**2))
+
+    gradients = jax.jit(jax.grad(loss, (0, 1, 2)))(layer, positions, cells)
+    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradients))
+    assert all(jnp.all(g != 0) for g in jax.tree.leaves(gradients[0]))
+    assert not jnp.any(gradients[1][~mask])
+
+
+def test_readout_is_the_sum_of_one_per_block(batch):
+    layer = LatentEwald(CHANNELS, key=jr.key(1))
+    features, _, _, mask = (x[0] for x in batch)
+    blocks = [features.at[:, 2:].set(0), features.at[:, :2].set(0)]
+    each = [layer.latent_charges(block, mask) for block in blocks]
+    np.testing.assert_allclose(each[0] + each[1], layer.latent_charges(features, mask))
+
+
+def test_energy_is_that_of_the_latent_charges(batch, evaluate):
+    layer = LatentEwald(CHANNELS, charge_channels=2, sigma=1.3, key=jr.key(1))
+    features, positions, cells, mask = (x[1] for x in batch)
+    _, energies, charges = layer(features, positions, cells, mask)
+    latent = layer.latent_charges(features, mask)
+    expected = energy(latent, positions, cells, sigma=1.3, mask=mask)
+    np.testing.assert_allclose(energies, expected, rtol=1e-12)
+    np.testing.assert_allclose(charges, latent.sum(axis=1))
+
+
+def test_neutralized_charges_sum_to_zero(batch):
+    layer = LatentEwald(CHANNELS, charge_channels=2, neutralize=True, key=jr.key(1))
+    features, _, _, mask = (x[1] for x in batch)
+    assert jnp.max(jnp.abs(layer.latent_charges(features, mask).sum(axis=0))) < 1e-15
+
+
+def test_fresh_charges_are_near_a_tenth_and_the_width_starts_where_asked():
+    layer = LatentEwald(64, charge_channels=50, learn_sigma=True, key=jr.key(2))
+    features = jr.normal(jr.key(3), (200, 64))
+    spread = jnp.std(layer.latent_charges(features, jnp.ones(200, bool)))
+    assert abs(spread - 0.1) < 0.01
+    assert abs(layer.width() - 1.0) < 1e-12 and layer.sigma_min == 0.75
+    assert LatentEwald(4, key=jr.key(2)).width() == 1.0
+
+
+def test_a_learned_width_never_leaves_its_plan(batch):
+    layer = LatentEwald(CHANNELS, learn_sigma=True, key=jr.key(1))
+    narrow = eqx.tree_at(lambda x: x.raw_sigma, layer, jnp.array(-50.0))
+    features, positions, cells, mask = (x[0] for x in batch)
+    plans = [
+        x.plan_for(cells[None], positions[None], mask[None]) for x in (layer, narrow)
+    ]
+    assert jax.tree.structure(plans[0]) == jax.tree.structure(plans[1])
+    assert jnp.all(jnp.isfinite(narrow(features, positions, cells, mask)[1]))
+
+
+def test_plans_take_a_margin_and_traced_cells_need_one(batch):
+    layer = LatentEwald(CHANNELS, key=jr.key(1))
+    features, positions, cells, mask = batch
+    plan = layer.plan_for(cells, positions, mask, margin=0.1)
+    assert plan.covers(cells).all() and plan.covers(1.09 * cells).all()
+    assert not layer.plan_for(cells, positions, mask).covers(1.09 * cells).any()
+    with pytest.raises(ValueError, match="The cell is traced.*`plan` to a layer"):
+        jax.jit(lambda *a: layer(*a))(features[0], positions[0], cells[0], mask[0])
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="at least 1, got 0 and 1"):
+        LatentEwald(0, key=jr.key(0))
+    with pytest.raises(ValueError, match="`sigma` is a width and must be positive"):
+        LatentEwald(2, sigma=-1.0, key=jr.key(0))
+
+
+def test_float32_stays_float32_and_is_accurate(evaluate):
+    rng = np.random.default_rng(0)
+    q, r = rng.normal(size=40), rng.uniform(-20, 20, (40, 3))
+    cell = np.array([[11.0, 0, 0], [2, 10.0, 0], [-1, 3, 12.0]])
+    for lattice in (None, cell):
+        exact = evaluate(
+            jnp.asarray(q),
+            jnp.asarray(r),
+            None if lattice is None else jnp.asarray(cell),
+        )
+        with jax.enable_x64(False):
+            arrays = [jnp.asarray(x, jnp.float32) for x in (q, r)]
+            small = None if lattice is None else jnp.asarray(cell, jnp.float32)
+            grid = None if lattice is None else k_grid(small)
+            found = jax.jit(lambda *a, g=grid: energy(*a, grid=g))(*arrays, small)
+            assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=3e-5)

@@ -1,0 +1,164 @@
+"""Independent answers: another code, brute force, crystals, growing cells."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxpme.kspace import generate_kvectors, get_reciprocal
+from jaxpme.potentials import potential
+from jaxpme.solvers import ewald
+from lr_les import COULOMB_CONSTANT, energy, k_grid
+
+ORACLE = json.loads((Path(__file__).parent / "data" / "les.json").read_text())
+PUBLISHED = 90.4756 / (2 * math.pi)
+NAMES = "{cell} dl={dl} self={remove_self} neutral={neutral}"
+
+
+def oracle_inputs(case):
+    frame = ORACLE["cells"]["ortho" if case["cell"] == "isolated" else case["cell"]]
+    q = np.array(ORACLE["q"])
+    q = q - q.mean() if case["neutral"] else q
+    cell = None if case["cell"] == "isolated" else jnp.array(frame)
+    grid = None if cell is None else k_grid(cell, dl=case["dl"], margin=0.05)
+    return jnp.asarray(q), jnp.array(ORACLE["frac"]) @ jnp.array(frame), cell, grid
+
+
+@pytest.mark.parametrize(
+    "case", ORACLE["cases"], ids=[NAMES.format(**c) for c in ORACLE["cases"]]
+)
+def test_energies_and_forces_of_another_implementation(case):
+    q, r, cell, grid = oracle_inputs(case)
+
+    @jax.jit
+    @jax.value_and_grad
+    def total(r):
+        energies = energy(
+            q,
+            r,
+            cell,
+            sigma=case["sigma"],
+            grid=grid,
+            remove_self=case["remove_self"],
+            coulomb_constant=PUBLISHED,
+        )
+        return jnp.sum(energies)
+
+    value, gradient = total(r)
+    np.testing.assert_allclose(value, case["E"], rtol=1e-9)
+    np.testing.assert_allclose(-gradient, np.array(case["F"]), rtol=1e-9, atol=1e-9)
+
+
+def test_strain_derivative_of_another_implementation():
+    case = {"cell": "ortho", "neutral": True, "dl": 1.0}
+    q, r, cell, grid = oracle_inputs(case)
+
+    @jax.jit
+    @jax.grad
+    def derivative(strain):
+        deform = jnp.eye(3) + strain
+        energies = energy(
+            q, r @ deform, cell @ deform, grid=grid, coulomb_constant=PUBLISHED
+        )
+        return jnp.sum(energies)
+
+    expected = np.array(ORACLE["dE_dstrain"]["ortho"])
+    np.testing.assert_allclose(derivative(jnp.zeros((3, 3))), expected, atol=1e-9)
+
+
+def brute_force(charges, positions, cell, sigma, reach):
+    """The sum as the formula reads, over all integers up to `reach`, in numpy."""
+    volume = abs(np.linalg.det(cell))
+    total = 0.0
+    for n in np.ndindex(*(2 * reach + 1,) * 3):
+        n = np.array(n) - reach
+        if n.any():
+            k = 2 * np.pi * np.linalg.solve(cell, n)
+            waves = np.exp(1j * positions @ k)
+            for q in charges.T:
+                total += (
+                    np.exp(-(sigma**2) * (k @ k) / 2) / (k @ k) * abs(waves @ q) ** 2
+                )
+    total *= 2 * np.pi * COULOMB_CONSTANT / volume
+    return total - COULOMB_CONSTANT * np.sum(charges**2) / (
+        sigma * math.sqrt(2 * math.pi)
+    )
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.4])
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
+def test_smooth_window_keeps_its_tolerance(
+    evaluate, structure, periodic, sigma, tolerance
+):
+    q, r = structure()
+    expected = brute_force(*map(np.asarray, (q, r, periodic)), sigma, 9)
+    found = jnp.sum(evaluate(q, r, periodic, sigma=sigma, tolerance=tolerance))
+    scale = COULOMB_CONSTANT * jnp.sum(q**2) / (sigma * math.sqrt(2 * math.pi))
+    assert abs(found - expected) < tolerance * scale
+
+
+def test_jax_pme_with_its_background(evaluate, structure, triclinic):
+    q, r = structure(channels=1)
+    sigma, volume = 1.1, jnp.abs(jnp.linalg.det(triclinic))
+    k = generate_kvectors(get_reciprocal(triclinic), (25, 25, 25), dtype=r.dtype)
+    half = ewald(potential()).kspace(
+        jnp.array(sigma), q[:, 0], k, r, volume, triclinic, np.array([True] * 3)
+    )
+    background = math.pi * sigma**2 * jnp.sum(q) ** 2 / volume
+    expected = COULOMB_CONSTANT * (jnp.sum(q[:, 0] * half) + background)
+    found = jnp.sum(evaluate(q, r, triclinic, sigma=sigma, tolerance=1e-14))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_madelung_constant_of_rock_salt(evaluate):
+    a, sigma = 3.0, 0.8
+    r = a / 2 * np.array(list(np.ndindex(2, 2, 2)), float)
+    q = np.array([(-1.0) ** sum(n) for n in np.ndindex(2, 2, 2)])
+    smeared = evaluate(
+        *map(jnp.asarray, (q, r, a * np.eye(3))), sigma=sigma, tolerance=1e-13
+    )
+    # Point charges: add the energy that smearing takes from each pair at short range.
+    images = a * (np.array(list(np.ndindex(9, 9, 9))) - 4.0)
+    apart = np.linalg.norm(r[:, None, None] - r[None, :, None] + images, axis=-1)
+    apart = np.where(apart == 0, np.inf, apart)
+    short = np.vectorize(math.erfc)(apart / (math.sqrt(2) * sigma)) / apart
+    points = jnp.sum(smeared) + COULOMB_CONSTANT / 2 * np.einsum(
+        "i,ijn,j->", q, short, q
+    )
+    madelung = -points / 4 * (a / 2) / COULOMB_CONSTANT
+    assert abs(madelung - 1.7475645946331822) < 1e-12
+
+
+@pytest.mark.parametrize(("neutral", "power"), [(True, 5), (False, 3)])
+def test_growing_cell_becomes_open(evaluate, structure, neutral, power):
+    q, r = structure(4, channels=1)
+    r = r / 4
+    q = q - q.mean() if neutral else q
+    accuracy = {"sigma": 2.0, "tolerance": 1e-9}
+    charge, dipole = jnp.sum(q), jnp.sum(q * r, axis=0)
+
+    def difference(length):
+        found = jnp.sum(evaluate(q, r, length * jnp.eye(3), **accuracy))
+        images = 2 * math.pi / (3 * length**3) * jnp.sum(dipole**2) * neutral
+        images = images + 2.837297 * charge**2 / (2 * length)
+        return found + COULOMB_CONSTANT * images - jnp.sum(evaluate(q, r, **accuracy))
+
+    ratio = difference(20.0) / difference(30.0)
+    assert abs(ratio / 1.5**power - 1) < 0.05
+
+
+def test_open_form_is_the_double_sum(structure):
+    q, r = map(np.asarray, structure())
+    expected = np.zeros(len(q))
+    for i in range(len(q)):
+        for j in range(len(q)):
+            d = np.linalg.norm(r[i] - r[j])
+            if i != j:
+                expected[i] += (
+                    COULOMB_CONSTANT / 2 * q[i] @ q[j] * math.erf(d / 1.3 / 2**0.5) / d
+                )
+    found = energy(jnp.asarray(q), jnp.asarray(r), sigma=1.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
