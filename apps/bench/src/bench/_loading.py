@@ -67,7 +67,7 @@ class Shelf:
             bucket = self.buckets[b]
             chosen = bucket.members[rows]
             targets = self._targets(chosen, bucket, references)
-            yield chosen, bucket.batch(list(rows)), targets
+            yield chosen, bucket.batch(rows.tolist()), targets
 
     def _targets(self, chosen, bucket: Bucket, references) -> Targets:
         energy = np.zeros(bucket.graphs, np.float32)

@@ -36,7 +36,7 @@ def describe(data: DataSet) -> str:
             f"elements  {listed}",
             f"charges   {charged}",
             f"labels    {', '.join(labels)}",
-            f"floors    composition fit {floor.energy_mae:.1f} meV/atom MAE, zero force "
-            f"{floor.force_mae:.0f} meV/Å MAE",
+            f"floors    composition fit {floor.energy_mae:.1f} meV/atom MAE, "
+            f"zero force {floor.force_mae:.0f} meV/Å MAE",
         ]
     )

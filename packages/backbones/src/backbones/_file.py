@@ -81,7 +81,7 @@ def read_arrays[Tree](path: str | os.PathLike, like: Tree) -> Tree:
 
 def _open(path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             text = json.loads(file["header"].tobytes())
             if text.get("format") != _FORMAT:
                 raise ValueError(

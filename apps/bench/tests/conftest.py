@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+
+SMALL = {
+    "model": {"channels": 4, "l_max": 1, "radial": [8], "cutoff": 4.0},
+    "train": {"epochs": 3, "batch": 4},
+    "split": {"clusters": 4},
+}
+
+
+def springs(seed: int, periodic: bool = False) -> ase.Atoms:
+    """Five atoms that repel as 1/r^4 from an exact law: energies and forces agree."""
+    rng = np.random.default_rng(seed)
+    corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1.0]])
+    positions = 1.5 * corners + rng.normal(scale=0.12, size=(5, 3))
+    numbers = rng.permutation([1, 1, 6, 8, 6])
+    atoms = ase.Atoms(numbers, positions)
+    apart = positions[:, None] - positions[None]
+    r = np.linalg.norm(apart, axis=-1) + np.eye(5)
+    strength = 0.3 * np.sqrt(numbers[:, None] * numbers[None]) * (1 - np.eye(5))
+    energy = 0.5 * np.sum(strength / r**4) - 30.0 * numbers.sum()
+    forces = np.sum((4 * strength / r**6)[..., None] * apart, axis=1)
+    if periodic:
+        atoms.cell, atoms.pbc = np.eye(3) * 20, True
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+    atoms.info = {"id": f"s{seed:03d}", "group": f"g{seed // 2}"}
+    return atoms
+
+
+@pytest.fixture
+def own_file(tmp_path) -> Path:
+    path = tmp_path / "own.extxyz"
+    ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
+    return path
+
+
+@pytest.fixture
+def small_grid(own_file):
+    from bench._config import Grid
+
+    return Grid(dataset=str(own_file), **SMALL)
+
+
+@pytest.fixture(name="springs")
+def _springs():
+    return springs

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+FAST = [
+    *("-o", "model.channels=4", "-o", "model.l_max=1", "-o", "model.radial=[8]"),
+    *("-o", "train.epochs=1", "-o", "split.clusters=4"),
+]
+
+
+def bench(*arguments):
+    command = [sys.executable, "-c", "from bench._cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_help_loads_no_jax():
+    program = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom bench._cli import app\n"
+        "out = CliRunner().invoke(app, ['--help'])\n"
+        "assert out.exit_code == 0 and 'run' in out.output, out.output\n"
+        "assert not {'jax', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "nothing"), "There is no grid 'nothing'"),
+        (("run", "quick", "-o", "dataset=none.xyz"), "There is no data set 'none.xyz'"),
+        (("report", "nowhere"), "holds no experiment"),
+        (("info", "none.xyz"), "There is no data set"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(arguments, message, tmp_path):
+    out = () if arguments[0] != "run" else ("--out", str(tmp_path / "out"))
+    done = bench(*arguments, *out)
+    assert done.returncode == 1
+    assert done.stderr.startswith("bench: ") and message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_own_file_from_start_to_report(own_file, tmp_path, monkeypatch):
+    from bench._cli import app
+
+    monkeypatch.setattr("bench._cli._keep_compiled_programs", lambda: None)
+    out = tmp_path / "out"
+    override = ("-o", f"dataset={own_file}", *FAST)
+    result = CliRunner().invoke(app, ["run", "quick", "--out", str(out), *override])
+    assert result.exit_code == 0, result.output
+    assert "| cluster | mace+les | 0 |" in result.output
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png") == 8
+    assert "mace+les" in page
+    assert (out / "figures" / "errors.png").stat().st_size > 5000
+    again = CliRunner().invoke(app, ["report", str(out)])
+    assert again.exit_code == 0
+    assert (out / "report.html").read_text() == page

@@ -1,0 +1,51 @@
+import pytest
+from bench._config import Grid, load_grid, presets
+from bench._errors import BenchError
+
+
+def test_every_preset_is_a_grid():
+    assert presets() == ["ions", "quick"]
+    for name in presets():
+        assert {r.model for r in load_grid(name).runs()} == {"mace", "mace+les"}
+
+
+def test_a_grid_is_all_combinations():
+    grid = Grid(dataset="x", seeds=(1, 2), long_range=("none", "les"))
+    names = [r.name for r in grid.runs()]
+    assert len(names) == len(set(names)) == 8
+    assert "cluster-mace+les-seed2" in names
+
+
+def test_overrides_reach_any_key():
+    grid = load_grid("quick", ["train.epochs=3", "seeds=[4]", "model.radial=[8, 8]"])
+    assert grid.train.epochs == 3
+    assert grid.seeds == (4,)
+    assert grid.model.radial == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", "unknown key 'train.epoch'; did you mean 'epochs'"),
+        ("datasets=x", "unknown key 'datasets'; did you mean 'dataset'"),
+        ("train.epochs=none", r"train.epochs: .* \(got 'none'\)"),
+        ("train.epochs", "reads `key.sub=value`"),
+        ("dataset.name=x", "which holds no keys"),
+        ("long_range=[ewald]", "long_range.0: "),
+    ],
+)
+def test_mistakes_are_named(override, message):
+    with pytest.raises(BenchError, match=message):
+        load_grid("quick", [override])
+
+
+def test_unknown_and_broken_grids_are_refused(tmp_path):
+    with pytest.raises(BenchError, match="no grid 'fast'.* one of ions, quick"):
+        load_grid("fast")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1")
+    with pytest.raises(BenchError, match="not valid YAML"):
+        load_grid(str(broken))
+    broken.write_text("- a list")
+    with pytest.raises(BenchError, match="must hold keys and values"):
+        load_grid(str(broken))

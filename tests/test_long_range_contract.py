@@ -1,0 +1,165 @@
+"""Every backbone takes every long-range layer, and physics comes out."""
+
+import dataclasses
+
+import backbones as bb
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import lr_les
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from scipy.spatial.transform import Rotation
+
+LAYERS = {
+    "none": lambda width, key: bb.NoLongRange(),
+    "les": lambda width, key: lr_les.LatentEwald(width, key=key),
+    "les twice": lambda width, key: bb.Sum(
+        (lr_les.LatentEwald(width, key=key), lr_les.LatentEwald(width, key=jr.key(5)))
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(params=LAYERS)
+def potential(request):
+    size = bb.MACESize(channels=4, l_max=1, correlation=2, radial=(8,), readout=4)
+    backbone = bb.MACE(
+        (1, 6, 8),
+        size,
+        cutoff=4.0,
+        average_neighbours=10.0,
+        long_range={"final": LAYERS[request.param](8, jr.key(3))},
+        key=jr.key(0),
+    )
+    return bb.Potential(backbone, {1: 0.0, 6: 0.0, 8: 0.0})
+
+
+def structure(periodic, seed=0, atoms=6):
+    rng = np.random.default_rng(seed)
+    grid = rng.permutation(np.stack(np.meshgrid(*[range(3)] * 3), -1).reshape(-1, 3))
+    positions = 2.4 * grid[:atoms] + rng.uniform(size=(atoms, 3))
+    cell = 8.0 * np.eye(3) + rng.uniform(-0.7, 0.7, (3, 3)) if periodic else None
+    return bb.Structure(rng.choice([1, 6, 8], atoms), positions, cell)
+
+
+@eqx.filter_jit
+def evaluate(potential, batch):
+    return potential(batch)
+
+
+def predict(potential, *structures):
+    (bucket,) = bb.pack(
+        structures,
+        cutoff=4.0,
+        graphs=len(structures),
+        plan_for=potential.backbone.plan_for,
+        dtype=np.float64,
+    )
+    bucket = dataclasses.replace(bucket, edges=512)
+    return evaluate(potential, bucket.batch(range(len(structures))))
+
+
+close = lambda a, b, tol=1e-9: np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_turned_and_mirrored_structures_have_turned_forces(potential, periodic):
+    s = structure(periodic)
+    q = -Rotation.random(rng=np.random.default_rng(1)).as_matrix()
+    cell = None if s.cell is None else s.cell @ q.T
+    turned = dataclasses.replace(s, positions=s.positions @ q.T + 0.7, cell=cell)
+    a, b = predict(potential, s), predict(potential, turned)
+    close(a.energies, b.energies)
+    close(a.charges, b.charges)
+    close(a.forces @ q.T, b.forces)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_forces_and_stress_are_slopes_of_the_energy(potential, periodic):
+    s, h = structure(periodic), 1e-5
+    out = predict(potential, s)
+    rng = np.random.default_rng(2)
+    step = h * rng.normal(size=s.positions.shape)
+    energy = lambda s: float(predict(potential, s).energy[0])
+    moved = lambda d: dataclasses.replace(s, positions=s.positions + d)
+    slope = (energy(moved(step)) - energy(moved(-step))) / 2
+    close(slope / h, -np.sum(out.forces[0] * step) / h, 1e-6)
+    if not periodic:
+        return
+    strain = rng.normal(size=(3, 3))
+    strain = strain + strain.T
+    stretched = lambda t: dataclasses.replace(
+        s,
+        positions=s.positions @ (np.eye(3) + t * strain),
+        cell=s.cell @ (np.eye(3) + t * strain),
+    )
+    slope = (energy(stretched(h)) - energy(stretched(-h))) / (2 * h)
+    full = out.stress[0][np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])]
+    close(slope / abs(np.linalg.det(s.cell)), np.sum(full * strain), 1e-6)
+
+
+def test_unequal_cells_in_one_batch_are_what_they_are_alone(potential):
+    small, large = structure(True, 1, 4), structure(True, 2, 6)
+    large = dataclasses.replace(large, cell=1.5 * large.cell)
+    together = predict(potential, small, large)
+    for g, s in enumerate((small, large)):
+        alone = predict(potential, s)
+        close(alone.energies[0], together.energies[g, : len(s)])
+        close(alone.forces[0], together.forces[g, : len(s)])
+        close(alone.stress[0], together.stress[g])
+    assert np.all(together.charges[0, 4:] == 0)
+
+
+def test_every_leaf_learns_from_forces(potential):
+    (bucket,) = bb.pack(
+        [structure(True, 1), structure(True, 2)],
+        cutoff=4.0,
+        graphs=2,
+        plan_for=potential.backbone.plan_for,
+        dtype=np.float64,
+    )
+
+    @eqx.filter_jit
+    @eqx.filter_grad
+    def slope(potential, batch):
+        out = potential(batch)
+        return jnp.sum(out.forces**2) + jnp.sum(out.energy**2)
+
+    for path, leaf in jax.tree.leaves_with_path(slope(potential, bucket.batch([0, 1]))):
+        assert np.all(np.isfinite(leaf)), path
+        assert leaf.ndim == 0 or np.any(leaf != 0), path
+
+
+def test_far_apart_the_long_range_layer_still_sees_charges():
+    """Two neutral-cell copies interact through their latent charges as k_e q q / r."""
+    layer = lr_les.LatentEwald(3, key=jr.key(0))
+    features = jr.normal(jr.key(1), (2, 3))
+    mask = jnp.ones(2, bool)
+    q = layer.latent_charges(features, mask)[:, 0]
+    for r in (20.0, 40.0):
+        positions = jnp.array([[0.0, 0, 0], [r, 0, 0]])
+        _, energies, charges = layer(features, positions, None, mask)
+        close(energies.sum(), lr_les.COULOMB_CONSTANT * q[0] * q[1] / r)
+        close(charges, q)
+
+
+def test_forces_can_be_trained_on_through_a_lattice_sum():
+    s = structure(True)
+    layer = lr_les.LatentEwald(3, key=jr.key(0))
+    grid = lr_les.k_grid(s.cell)
+    features, mask = jr.normal(jr.key(1), (6, 3)), jnp.ones(6, bool)
+
+    @jax.jit
+    def energy(positions):
+        call = layer(features, positions, jnp.asarray(s.cell), mask, plan=grid)
+        return call[1].sum()
+
+    check_grads(energy, (jnp.asarray(s.positions),), 2, ["rev"], atol=1e-4, rtol=1e-4)
