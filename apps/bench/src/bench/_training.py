@@ -113,8 +113,9 @@ def train(
     count = sum(1 for _ in shelf.batches(parts.train, references))
     optimizer = make_optimizer(settings, settings.epochs * count)
     weights = eqx.filter(potential, eqx.is_inexact_array)
-    start = jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
-    state = State(potential, start, optimizer.init(weights), jnp.array(jnp.inf))
+    # Each step consumes its state; the caller's potential stays.
+    copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
+    state = State(copy(), copy(), optimizer.init(weights), jnp.array(jnp.inf))
     state, rows = _resumed(state, folder)
     for epoch in range(len(rows), settings.epochs):
         began, values = time.perf_counter(), []
