@@ -76,6 +76,8 @@ def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
                 linewidth=1.3,
             )
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:.0f}")
+        axes.yaxis.set_minor_formatter("{x:.0f}")
         axes.set_xlabel("epoch", fontsize=8)
         axes.set_ylabel(label, fontsize=8)
         axes.tick_params(labelsize=8, which="both")
