@@ -31,9 +31,6 @@ def test_rotation_reflection_and_translation(
     cell = None if s.cell is None else s.cell @ q.T
     a = predict(potential, s)
     b = predict(potential, moved(s, s.positions @ q.T + [1.0, -2.0, 0.5], cell))
-    if periodic and potential.backbone.hooks.layers:
-        # The stand-in's torus is not isotropic; only its hook's algebra is tested.
-        return
     close(a.energies, b.energies)
     close(a.charges, b.charges)
     close(a.forces @ q.T, b.forces)

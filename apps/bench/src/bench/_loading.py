@@ -54,13 +54,7 @@ class Shelf:
             references: eV by atomic number, taken off the energies in float64.
             rng: shuffles structures and batches; None keeps their order.
         """
-        chunks = []
-        for b, bucket in enumerate(self.buckets):
-            rows = np.flatnonzero(np.isin(bucket.members, members))
-            if rng is not None:
-                rng.shuffle(rows)
-            cuts = range(0, len(rows), bucket.graphs)
-            chunks += [(b, rows[i : i + bucket.graphs]) for i in cuts]
+        chunks = self._chunks(members, rng)
         if rng is not None:
             rng.shuffle(chunks)
         for b, rows in chunks:
@@ -68,6 +62,21 @@ class Shelf:
             chosen = bucket.members[rows]
             targets = self._targets(chosen, bucket, references)
             yield chosen, bucket.batch(rows.tolist()), targets
+
+    def count(self, members: np.ndarray) -> int:
+        """How many batches all the members make."""
+        return len(self._chunks(members, None))
+
+    def _chunks(self, members, rng) -> list[tuple[int, np.ndarray]]:
+        """Bucket and rows of every batch."""
+        chunks = []
+        for b, bucket in enumerate(self.buckets):
+            rows = np.flatnonzero(np.isin(bucket.members, members))
+            if rng is not None:
+                rng.shuffle(rows)
+            cuts = range(0, len(rows), bucket.graphs)
+            chunks += [(b, rows[i : i + bucket.graphs]) for i in cuts]
+        return chunks
 
     def _targets(self, chosen, bucket: Bucket, references) -> Targets:
         energy = np.zeros(bucket.graphs, np.float32)

@@ -110,8 +110,8 @@ def train(
         BenchError: the loss is not finite any more.
     """
     references = dict(potential.references)
-    count = sum(1 for _ in shelf.batches(parts.train, references))
-    optimizer = make_optimizer(settings, settings.epochs * count)
+    steps = settings.epochs * shelf.count(parts.train)
+    optimizer = make_optimizer(settings, steps)
     weights = eqx.filter(potential, eqx.is_inexact_array)
     # Each step consumes its state; the caller's potential stays.
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
