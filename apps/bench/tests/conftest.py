@@ -35,7 +35,12 @@ def springs(seed: int, periodic: bool = False) -> ase.Atoms:
     forces = np.sum((4 * strength / r**6)[..., None] * apart, axis=1)
     if periodic:
         atoms.cell, atoms.pbc = np.eye(3) * 20, True
-    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+    # Charges follow the neighbourhood, and their sum is zero.
+    crowd = np.sum((1 - np.eye(5)) / r**2, axis=1) * numbers
+    charges = 0.05 * (crowd - crowd.mean())
+    atoms.calc = SinglePointCalculator(
+        atoms, energy=energy, forces=forces, charges=charges
+    )
     atoms.info = {"id": f"s{seed:03d}", "group": f"g{seed // 2}"}
     return atoms
 

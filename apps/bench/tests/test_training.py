@@ -1,15 +1,17 @@
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 from bench import _experiment
+from bench._config import TrainSettings
 from bench._dataset import load
 from bench._errors import BenchError
 from bench._evaluation import Errors, Predicted, errors_of, floor_of
 from bench._experiment import _shelf, output_folder, run_grid
 from bench._model import build_potential
-from bench._references import fit_references
+from bench._references import fit_references, mean_charges
 from bench._training import Parts, train, validate
 
 
@@ -31,16 +33,28 @@ def setup(grid, long_range="none"):
 def test_errors_are_those_computed_by_hand(own_file):
     samples = load(str(own_file)).samples[:2]
     wrong = [
-        Predicted(s.energy + 0.01 * len(s.structure), s.forces + 0.2, np.zeros(5))
+        Predicted(s.energy + 0.01 * len(s.structure), s.forces + 0.2, s.charges - 0.03)
         for s in samples
     ]
-    found = errors_of(wrong, samples)
+    found = errors_of(wrong, samples, charges=True)
     np.testing.assert_allclose(
-        [found.energy_mae, found.energy_rmse, found.force_mae, found.force_rmse],
-        [10, 10, 200, 200],
+        dataclasses.astuple(found), [10, 10, 200, 200, 30, 30], rtol=1e-9
     )
-    assert Errors(1, 10, 1, 100).loss(2.0, 3.0) == pytest.approx(2e-4 + 3e-2)
-    floor = floor_of(samples, {1: 0.0, 6: 0.0, 8: 0.0})
+    latent = errors_of(wrong, samples, charges=False)
+    assert np.isnan([latent.charge_mae, latent.charge_rmse]).all()
+    weights = TrainSettings(energy_weight=2.0, force_weight=3.0, charge_weight=5.0)
+    by_hand = 2e-4 + 3e-2 + 5 * 4e-4
+    assert Errors(1, 10, 1, 100, 1, 20).loss(weights) == pytest.approx(by_hand)
+    unlabelled = Errors(1, 10, np.nan, np.nan, np.nan, np.nan)
+    assert unlabelled.loss(weights) == pytest.approx(2e-4)
+    floor = floor_of(samples, {1: 0.0, 6: 0.0, 8: 0.0}, mean_charges(samples))
+    numbers = np.concatenate([s.structure.numbers for s in samples])
+    charges = np.concatenate([s.charges for s in samples])
+    apart = [
+        np.abs(charges[numbers == z] - charges[numbers == z].mean())
+        for z in set(numbers)
+    ]
+    np.testing.assert_allclose(floor.charge_mae, 1000 * np.concatenate(apart).mean())
     every = np.concatenate([s.forces.ravel() for s in samples])
     np.testing.assert_allclose(floor.force_mae, 1000 * np.abs(every).mean())
 
@@ -59,10 +73,10 @@ def test_a_model_can_learn_a_few_structures_by_heart(small_grid, tmp_path):
     )
     shelf, potential = setup(grid)
     eight = np.arange(8)
-    floor = floor_of(shelf.data.samples[:8], dict(potential.references))
+    floor = floor_of(shelf.data.samples[:8], dict(potential.references), {})
     parts = Parts(eight, eight, eight)
     best = train(potential, shelf, parts, settings, tmp_path, 0, lambda row: None)
-    errors = validate(best, shelf, eight)
+    errors = validate(best, shelf, eight, charges=False)
     assert errors.force_mae < 0.03 * floor.force_mae
     assert errors.energy_mae < 1.0
 

@@ -5,7 +5,7 @@ import difflib
 import itertools
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -13,7 +13,22 @@ import yaml
 from ._errors import BenchError
 
 Splitting = Literal["random", "cluster"]
-LongRangeName = Literal["none", "les"]
+
+LAYERS = ("celli", "efa", "les")
+"""Long-range layers by name; `+` composes them."""
+
+
+def _composed(name: str) -> str:
+    """A long-range entry of a grid: `none`, a layer, or layers joined by `+`."""
+    parts = name.split("+")
+    if name == "none" or (set(parts) <= set(LAYERS) and len(set(parts)) == len(parts)):
+        return name
+    raise ValueError(
+        f"expected `none`, one of {', '.join(LAYERS)}, or several of them joined by `+`"
+    )
+
+
+LongRangeName = Annotated[str, pydantic.AfterValidator(_composed)]
 
 
 class _Strict(pydantic.BaseModel):
@@ -44,6 +59,8 @@ class TrainSettings(_Strict):
     """On squared errors in eV an atom."""
     force_weight: float = pydantic.Field(default=1.0, ge=0)
     """On squared errors in eV/Å, mean over components."""
+    charge_weight: float = pydantic.Field(default=10.0, ge=0)
+    """On squared errors in e, of models whose charges are physical (CELLI)."""
     clip: float = pydantic.Field(default=10.0, gt=0)
     """Largest norm of the gradient."""
     ema: float = pydantic.Field(default=0.99, ge=0, lt=1)
@@ -96,6 +113,11 @@ class Run:
         return self.backbone + (
             "" if self.long_range == "none" else f"+{self.long_range}"
         )
+
+    @property
+    def has_charges(self) -> bool:
+        """Whether the model's charges are physical, to be compared with labels."""
+        return "celli" in self.long_range.split("+")
 
     @property
     def name(self) -> str:

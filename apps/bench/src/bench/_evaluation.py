@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ase.io
 import equinox as eqx
@@ -11,6 +11,7 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from backbones import Potential
 
+from ._config import TrainSettings
 from ._dataset import Sample
 from ._loading import Shelf
 from ._references import composition_energy
@@ -28,19 +29,32 @@ class Predicted(NamedTuple):
 class Errors:
     """Mean absolute and root mean square errors; NaN where there are no labels.
 
-    Energies in meV an atom, forces in meV/Å by component.
+    Energies in meV an atom, forces in meV/Å by component, charges in me.
     """
 
     energy_mae: float
     energy_rmse: float
     force_mae: float
     force_rmse: float
+    charge_mae: float
+    charge_rmse: float
 
-    def loss(self, energy_weight: float, force_weight: float) -> float:
-        """The training loss of these errors, eV²."""
-        total = energy_weight * self.energy_rmse**2
-        if np.isfinite(self.force_rmse):
-            total += force_weight * self.force_rmse**2
+    def known(self) -> dict[str, float | None]:
+        """All errors by name; None, not NaN, where there are no labels."""
+        return {
+            name: value if np.isfinite(value) else None
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    def loss(self, settings: TrainSettings) -> float:
+        """The training loss of these errors, in the units of its weights."""
+        total = settings.energy_weight * self.energy_rmse**2
+        for weight, error in (
+            (settings.force_weight, self.force_rmse),
+            (settings.charge_weight, self.charge_rmse),
+        ):
+            if np.isfinite(error):
+                total += weight * error**2
         return total * 1e-6
 
 
@@ -65,30 +79,50 @@ def predict(potential: Potential, shelf: Shelf, members: np.ndarray) -> list[Pre
     return [found[int(m)] for m in members]
 
 
-def errors_of(predictions: Sequence[Predicted], samples: Sequence[Sample]) -> Errors:
-    """Errors over all samples; every force component counts the same."""
+def errors_of(
+    predictions: Sequence[Predicted], samples: Sequence[Sample], *, charges: bool
+) -> Errors:
+    """Errors over all samples; every force component and every charge counts the same.
+
+    Args:
+        predictions: one a sample.
+        samples: with labels.
+        charges: whether the predicted charges are physical; latent ones are not
+            compared with labels.
+    """
     pairs = list(zip(predictions, samples, strict=True))
     energy = np.array([(p.energy - s.energy) / len(s.structure) for p, s in pairs])
     forces = [(p.forces - s.forces).ravel() for p, s in pairs if s.forces is not None]
-    return _errors(energy, np.concatenate(forces) if forces else np.array([]))
+    labelled = [(p, s) for p, s in pairs if charges and s.charges is not None]
+    return _errors(energy, forces, [p.charges - s.charges for p, s in labelled])
 
 
-def floor_of(samples: Sequence[Sample], references: dict[int, float]) -> Errors:
-    """Errors of the composition fit with zero forces."""
+def floor_of(
+    samples: Sequence[Sample], references: dict[int, float], charges: dict[int, float]
+) -> Errors:
+    """Errors of the composition fit with zero forces and one charge an element.
+
+    Args:
+        samples: with labels.
+        references: eV by atomic number.
+        charges: e by atomic number; empty where training has no charge labels.
+    """
     nothing = [
         Predicted(
             composition_energy(s, references),
             np.zeros_like(s.structure.positions),
-            np.zeros(len(s.structure)),
+            np.array([charges.get(int(z), 0.0) for z in s.structure.numbers]),
         )
         for s in samples
     ]
-    return errors_of(nothing, samples)
+    return errors_of(nothing, samples, charges=bool(charges))
 
 
-def _errors(energy: np.ndarray, forces: np.ndarray) -> Errors:
+def _errors(*differences: Any) -> Errors:
+    """Both errors of energies (eV an atom), forces (eV/Å) and charges (e)."""
     values = []
-    for x in (energy, forces):
+    for x in differences:
+        x = np.concatenate(x) if isinstance(x, list) and x else np.asarray(x)
         mae = np.mean(np.abs(x)) if len(x) else np.nan
         rmse = np.mean(x**2) ** 0.5 if len(x) else np.nan
         values += [1000 * float(mae), 1000 * float(rmse)]
@@ -126,6 +160,8 @@ def write_predictions(
             )
             if s.forces is not None:
                 atoms.arrays["label_forces"] = s.forces
+            if s.charges is not None:
+                atoms.arrays["label_charges"] = s.charges
             frames.append(atoms)
     temporary = path.with_name(path.name + ".partial")
     ase.io.write(temporary, frames, format="extxyz")

@@ -22,7 +22,7 @@ from ._errors import BenchError
 from ._evaluation import errors_of, floor_of, predict, write_predictions
 from ._loading import Shelf, fill_shelf
 from ._model import build_potential
-from ._references import fit_references
+from ._references import fit_references, mean_charges
 from ._splits import descriptors, split_data
 from ._training import Parts, train
 
@@ -103,6 +103,7 @@ def _one(
     parts, excluded = _usable_parts(shelf.data, split)
     train_samples = [samples[i] for i in parts.train]
     references = fit_references(train_samples)
+    charges = mean_charges(train_samples)
     neighbours = shelf.average_neighbours
     potential = build_potential(
         grid.model,
@@ -113,8 +114,11 @@ def _one(
         seed=run.seed,
     )
     _write(place / "environment.json", json.dumps(environment(), indent=1))
+    settings = grid.train
+    if not run.has_charges:
+        settings = settings.model_copy(update={"charge_weight": 0.0})
     report = lambda row: tell(run, row)
-    best = train(potential, shelf, parts, grid.train, place, run.seed, report)
+    best = train(potential, shelf, parts, settings, place, run.seed, report)
     chosen = {
         p: [samples[i] for i in getattr(parts, p)] for p in ("validation", "test")
     }
@@ -129,11 +133,10 @@ def _one(
         "sizes": {p: len(getattr(parts, p)) for p in parts._fields},
         "excluded": excluded,
         "errors": {
-            p: dataclasses.asdict(errors_of(predictions[p], chosen[p])) for p in chosen
+            p: errors_of(predictions[p], chosen[p], charges=run.has_charges).known()
+            for p in chosen
         },
-        "floors": {
-            p: dataclasses.asdict(floor_of(chosen[p], references)) for p in chosen
-        },
+        "floors": {p: floor_of(chosen[p], references, charges).known() for p in chosen},
     }
     _write(place / "result.json", json.dumps(result, indent=1))
     return result
@@ -195,7 +198,7 @@ def _scale(samples: list[Sample]) -> float:
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
     names = ("jax", "jaxlib", "equinox", "e3nn-jax", "optax", "numpy", "scikit-learn")
-    members = ("backbones", "bench", "chemsplit", "lr-les")
+    members = ("backbones", "bench", "chemsplit", "lr-celli", "lr-efa", "lr-les")
     versions = {n: metadata.version(n) for n in (*names, *members)}
     return {
         "python": platform.python_version(),

@@ -12,18 +12,20 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def parity(frames: Sequence[Any], title: str) -> Figure:
-    """Predicted against labelled energies and forces of the test part.
+def parity(frames: Sequence[Any], title: str, charges: bool) -> Figure:
+    """Predicted against labelled energies, forces and charges of the test part.
 
     Args:
         frames: from `predictions.extxyz`.
         title: of the figure.
+        charges: whether the model's charges are physical.
     """
     test = [f for f in frames if f.info["part"] == "test"]
     labels = np.array([f.info["label_energy"] / len(f) for f in test])
     errors = np.array([f.get_potential_energy() / len(f) for f in test]) - labels
-    figure = Figure(figsize=(6.6, 3.1), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels = 2 + charges
+    figure = Figure(figsize=(3.3 * panels, 3.1), layout="constrained")
+    left, right, *rest = figure.subplots(1, panels)
     above = labels - np.array([f.info["floor_energy"] / len(f) for f in test])
     _scatter(left, 1000 * above, 1000 * (above + errors))
     left.set_xlabel("label (meV/atom)")
@@ -36,6 +38,15 @@ def parity(frames: Sequence[Any], title: str) -> Figure:
     right.set_xlabel("label (eV/Å)")
     right.set_ylabel("prediction (eV/Å)")
     right.set_title("force components", fontsize=9)
+    for axes in rest:
+        labelled = [f for f in test if "label_charges" in f.arrays]
+        truth = [f.arrays["label_charges"] for f in labelled]
+        guess = [f.arrays["model_charges"] for f in labelled]
+        if labelled:
+            _scatter(axes, np.concatenate(truth), np.concatenate(guess))
+        axes.set_xlabel("label (e)")
+        axes.set_ylabel("prediction (e)")
+        axes.set_title("charges", fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -69,7 +80,7 @@ def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
             epochs = [r["epoch"] for r in rows]
             axes.plot(
                 epochs,
-                [r[key] for r in rows],
+                np.array([r[key] for r in rows], float),
                 color=COLOURS[i % len(COLOURS)],
                 linestyle=("-", "--", ":")[i // len(COLOURS) % 3],
                 label=name,

@@ -21,8 +21,11 @@ class Targets(eqx.Module):
     """eV, without the reference energies."""
     forces: Float[np.ndarray | Array, "graphs slots 3"]
     """eV/Å."""
+    charges: Float[np.ndarray | Array, "graphs slots"]
+    """e."""
     energy_weight: Float[np.ndarray | Array, " graphs"]
     force_weight: Float[np.ndarray | Array, "graphs slots"]
+    charge_weight: Float[np.ndarray | Array, "graphs slots"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,15 +84,19 @@ class Shelf:
     def _targets(self, chosen, bucket: Bucket, references) -> Targets:
         energy = np.zeros(bucket.graphs, np.float32)
         forces = np.zeros((bucket.graphs, bucket.slots, 3), np.float32)
-        force_weight = np.zeros((bucket.graphs, bucket.slots), np.float32)
+        force_weight, charges, charge_weight = (
+            np.zeros((bucket.graphs, bucket.slots), np.float32) for _ in range(3)
+        )
         for g, index in enumerate(chosen):
             sample = self.data.samples[index]
             energy[g] = sample.energy - composition_energy(sample, references)
+            n = len(sample.structure)
             if sample.forces is not None:
-                forces[g, : len(sample.structure)] = sample.forces
-                force_weight[g, : len(sample.structure)] = 1.0
+                forces[g, :n], force_weight[g, :n] = sample.forces, 1.0
+            if sample.charges is not None:
+                charges[g, :n], charge_weight[g, :n] = sample.charges, 1.0
         weight = (np.arange(bucket.graphs) < len(chosen)).astype(np.float32)
-        return Targets(energy, forces, weight, force_weight)
+        return Targets(energy, forces, charges, weight, force_weight, charge_weight)
 
 
 def fill_shelf(

@@ -46,10 +46,15 @@ class Progress:
         self._bar.update(
             self._task, completed=done + row["epoch"], description=run.name
         )
+        units = {"energy": "meV/atom", "force": "meV/Å", "charge": "me"}
+        errors = [
+            f"{row[f'validation_{kind}_mae']:.1f} {unit}"
+            for kind, unit in units.items()
+            if row[f"validation_{kind}_mae"] is not None
+        ]
         line = (
             f"{run.name}  epoch {row['epoch']:3d}/{self._epochs}  "
-            f"validation {row['validation_energy_mae']:.2f} meV/atom  "
-            f"{row['validation_force_mae']:.1f} meV/Å  {row['seconds']:.1f} s"
+            f"validation {'  '.join(errors)}  {row['seconds']:.1f} s"
         )
         if not self._console.is_terminal:
             self._console.print(line, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Energies of elements, and how far one gets with them alone."""
+"""Energies and charges of elements, and how far one gets with them alone."""
 
 from collections.abc import Sequence
 
@@ -33,3 +33,13 @@ def fit_references(samples: Sequence[Sample]) -> dict[int, float]:
 def composition_energy(sample: Sample, references: dict[int, float]) -> float:
     """Energy of a sample by its composition alone, eV."""
     return float(sum(references[int(z)] for z in sample.structure.numbers))
+
+
+def mean_charges(samples: Sequence[Sample]) -> dict[int, float]:
+    """Mean charge of each element (e) over the samples that have charges."""
+    labelled = [s for s in samples if s.charges is not None]
+    if not labelled:
+        return {}
+    numbers = np.concatenate([s.structure.numbers for s in labelled])
+    charges = np.concatenate([s.charges for s in labelled if s.charges is not None])
+    return {int(z): float(charges[numbers == z].mean()) for z in np.unique(numbers)}

@@ -38,11 +38,12 @@ def write_report(folder: Path) -> Path:
         raise BenchError(f"No run in {folder} is finished: start it with `bench run`.")
     results = [json.loads((folder / r.name / "result.json").read_text()) for r in runs]
     rows = [_row(r) for r in results]
+    columns = _columns(rows)
     figures = _figures(grid, folder, runs, rows)
     facts = {
         "grid": grid,
-        "table": [_cells(r) for r in rows],
-        "columns": _COLUMNS,
+        "table": [_cells(r, columns) for r in rows],
+        "columns": columns,
         "settings": config.read_text(),
         "notes": _notes(results),
         "figures": figures,
@@ -69,30 +70,44 @@ _COLUMNS = (
     ("parameters", "parameters", "{:,}"),
     ("validation_energy", "E validation (meV/atom)", "{:.2f}"),
     ("test_energy", "E test (meV/atom)", "{:.2f}"),
-    ("energy_gap", "E test / validation", "{:.2f}"),
+    ("gap_energy", "E test / validation", "{:.2f}"),
     ("floor_energy", "E floor (meV/atom)", "{:.1f}"),
     ("validation_force", "F validation (meV/Å)", "{:.1f}"),
     ("test_force", "F test (meV/Å)", "{:.1f}"),
-    ("force_gap", "F test / validation", "{:.2f}"),
+    ("gap_force", "F test / validation", "{:.2f}"),
     ("floor_force", "F floor (meV/Å)", "{:.0f}"),
+    ("validation_charge", "Q validation (me)", "{:.1f}"),
+    ("test_charge", "Q test (me)", "{:.1f}"),
+    ("floor_charge", "Q floor (me)", "{:.0f}"),
 )
 
 
+def _columns(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """The columns of properties that some model predicts and some label tells."""
+    absent = tuple(
+        kind
+        for kind in ("_force", "_charge")
+        if not any(np.isfinite(r[f"test{kind}"]) for r in rows)
+    )
+    return [c for c in _COLUMNS if not absent or not c[0].endswith(absent)]
+
+
 def _row(result: dict[str, Any]) -> dict[str, Any]:
-    validation, test = result["errors"]["validation"], result["errors"]["test"]
     row = {
         "split": result["run"]["split"],
         "model": result["model"],
         "seed": result["run"]["seed"],
         "parameters": result["parameters"],
-        "energy_gap": test["energy_mae"] / validation["energy_mae"],
-        "force_gap": test["force_mae"] / validation["force_mae"],
-        "floor_energy": result["floors"]["test"]["energy_mae"],
-        "floor_force": result["floors"]["test"]["force_mae"],
     }
-    for part, errors in (("validation", validation), ("test", test)):
-        row[f"{part}_energy"] = errors["energy_mae"]
-        row[f"{part}_force"] = errors["force_mae"]
+    for kind in ("energy", "force", "charge"):
+        for column, errors in (
+            ("validation", result["errors"]["validation"]),
+            ("test", result["errors"]["test"]),
+            ("floor", result["floors"]["test"]),
+        ):
+            value = errors[f"{kind}_mae"]
+            row[f"{column}_{kind}"] = np.nan if value is None else value
+        row[f"gap_{kind}"] = row[f"test_{kind}"] / row[f"validation_{kind}"]
     return row
 
 
@@ -144,7 +159,11 @@ def _figures(grid: Grid, folder: Path, runs, rows) -> list[dict[str, str]]:
         frames = list(ase.io.iread(folder / run.name / "predictions.extxyz"))
         title = f"{run.model}, {run.split} split, seed {run.seed}"
         made.append(
-            (f"parity-{run.name}", f"Test part, {title}", parity(frames, title))
+            (
+                f"parity-{run.name}",
+                f"Test part, {title}",
+                parity(frames, title, run.has_charges),
+            )
         )
     place = folder / "figures"
     place.mkdir(exist_ok=True)
@@ -153,10 +172,10 @@ def _figures(grid: Grid, folder: Path, runs, rows) -> list[dict[str, str]]:
     return [{"caption": c, "source": as_data_url(f), "name": n} for n, c, f in made]
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], columns: list[tuple[str, str, str]]) -> list[str]:
     """The cells of a row as text."""
     values = []
-    for key, _, form in _COLUMNS:
+    for key, _, form in columns:
         number = isinstance(row[key], float) and not np.isfinite(row[key])
         values.append("–" if number else form.format(row[key]))
     return values

@@ -7,7 +7,7 @@ from ase.data import chemical_symbols
 
 from ._dataset import DataSet
 from ._evaluation import floor_of
-from ._references import fit_references
+from ._references import fit_references, mean_charges
 
 
 def describe(data: DataSet) -> str:
@@ -16,7 +16,7 @@ def describe(data: DataSet) -> str:
     sizes = np.array([len(s.structure) for s in samples])
     elements = Counter(int(z) for s in samples for z in s.structure.numbers)
     charges = Counter(round(s.structure.total_charge) for s in samples)
-    floor = floor_of(samples, fit_references(samples))
+    floor = floor_of(samples, fit_references(samples), mean_charges(samples))
     labels = ["energy"]
     for name in ("forces", "stress", "charges"):
         have = sum(getattr(s, name) is not None for s in samples)
@@ -37,6 +37,11 @@ def describe(data: DataSet) -> str:
             f"charges   {charged}",
             f"labels    {', '.join(labels)}",
             f"floors    composition fit {floor.energy_mae:.1f} meV/atom MAE, "
-            f"zero force {floor.force_mae:.0f} meV/Å MAE",
+            f"zero force {floor.force_mae:.0f} meV/Å MAE"
+            + (
+                f", element's mean charge {floor.charge_mae:.0f} me MAE"
+                if np.isfinite(floor.charge_mae)
+                else ""
+            ),
         ]
     )

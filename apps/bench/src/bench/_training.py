@@ -43,14 +43,18 @@ class Parts(NamedTuple):
 def loss(
     potential: Potential, batch: Batch, targets: Targets, settings: TrainSettings
 ) -> Float[Array, ""]:
-    """Weighted mean squared error of energies an atom and of force components."""
+    """Weighted mean squared error of energies an atom, force components and charges."""
     out = potential(batch)
     atoms = jnp.maximum(batch.mask.sum(1), 1)
     per_atom = (out.energy - targets.energy) / atoms
     energy = _mean(per_atom**2, targets.energy_weight)
     square = jnp.sum((out.forces - targets.forces) ** 2, -1) / 3
     forces = _mean(square, targets.force_weight)
-    return settings.energy_weight * energy + settings.force_weight * forces
+    total = settings.energy_weight * energy + settings.force_weight * forces
+    if settings.charge_weight:
+        charges = _mean((out.charges - targets.charges) ** 2, targets.charge_weight)
+        total += settings.charge_weight * charges
+    return total
 
 
 def _mean(values, weight):
@@ -101,7 +105,8 @@ def train(
         potential: freshly built.
         shelf: packed data.
         parts: indices of the split.
-        settings: epochs, rates, weights.
+        settings: epochs, rates, weights; `charge_weight` is zero where the model's
+            charges are latent.
         folder: gets `last.npz`, `best.npz`, `metrics.csv` and `metrics.jsonl`.
         seed: order of the data.
         report: called with each epoch's row.
@@ -124,8 +129,13 @@ def train(
             state, value = _step((batch, targets), state, optimizer, settings)
             values.append(value)
         train_loss = float(np.mean(values, dtype=np.float64))
-        errors = validate(state.average, shelf, parts.validation)
-        validation = errors.loss(settings.energy_weight, settings.force_weight)
+        errors = validate(
+            state.average,
+            shelf,
+            parts.validation,
+            charges=settings.charge_weight > 0,
+        )
+        validation = errors.loss(settings)
         if not np.isfinite([train_loss, validation]).all():
             raise BenchError(
                 f"Training diverged in epoch {epoch + 1} (loss {train_loss}): lower "
@@ -141,7 +151,8 @@ def train(
                 "train_loss": train_loss,
                 "validation_loss": validation,
                 "validation_energy_mae": errors.energy_mae,
-                "validation_force_mae": errors.force_mae,
+                "validation_force_mae": errors.known()["force_mae"],
+                "validation_charge_mae": errors.known()["charge_mae"],
                 "seconds": time.perf_counter() - began,
             }
         )
@@ -151,10 +162,13 @@ def train(
     return read_arrays(folder / "best.npz", state.average)
 
 
-def validate(potential: Potential, shelf: Shelf, members: np.ndarray) -> Errors:
-    """Errors of a potential on some samples."""
+def validate(
+    potential: Potential, shelf: Shelf, members: np.ndarray, *, charges: bool
+) -> Errors:
+    """Errors of a potential on some samples, of charges where they are physical."""
     predictions = predict(potential, shelf, members)
-    return errors_of(predictions, [shelf.data.samples[i] for i in members])
+    samples = [shelf.data.samples[i] for i in members]
+    return errors_of(predictions, samples, charges=charges)
 
 
 def _resumed(state: State, folder: Path) -> tuple[State, list[dict[str, Any]]]:
