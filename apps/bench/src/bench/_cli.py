@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._errors import BenchError
+from ._errors import BenchError, Interrupted
 
 app = typer.Typer(
     add_completion=False,
@@ -70,9 +70,16 @@ def _run(source: str, out: Path | None, override: list[str] | None) -> None:
     from ._progress import Progress
     from ._report import write_report
 
-    with output_folder(folder, grid), Progress(grid) as progress:
-        run_grid(grid, folder, progress.tell)
-        page = write_report(folder)
+    try:
+        with output_folder(folder, grid), Progress(grid) as progress:
+            run_grid(grid, folder, progress.tell)
+            page = write_report(folder)
+    except KeyboardInterrupt:
+        # Here, for the argument parser would end the process without a word.
+        raise Interrupted(
+            "interrupted; finished epochs are kept and the same command goes on from "
+            "there."
+        ) from None
     typer.echo((folder / "report.md").read_text())
     typer.echo(f"Report: {page}")
 
@@ -93,11 +100,4 @@ def main() -> None:
         app(standalone_mode=True)
     except BenchError as error:
         typer.echo(f"bench: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo(
-            "\nbench: interrupted; finished epochs are kept and the same command goes "
-            "on from there.",
-            err=True,
-        )
-        sys.exit(130)
+        sys.exit(error.status)
