@@ -23,6 +23,14 @@ def test_overrides_reach_any_key():
     assert grid.model.radial == (8, 8)
 
 
+def test_phases_come_before_the_last_epochs():
+    charges_first = "{epochs: 2, loss: {energy: 0, force: 0}}"
+    grid = load_grid("quick", ["train.epochs=3", f"train.pretrain=[{charges_first}]"])
+    assert [p.loss.energy for p in grid.train.schedule] == [0, 0, 10, 10, 10]
+    latent = grid.train.without_charges().schedule
+    assert [p.loss.weights["charge"] for p in latent] == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -31,7 +39,9 @@ def test_overrides_reach_any_key():
         ("train.epochs=none", r"train.epochs: .* \(got 'none'\)"),
         ("train.epochs", "reads `key.sub=value`"),
         ("dataset.name=x", "which holds no keys"),
-        ("long_range=[ewald]", "long_range.0: "),
+        ("long_range=[ewald]", "long_range.0: .*joined by `.`"),
+        ("long_range=[les+les]", "long_range.0: "),
+        ("train.pretrain=[{epochs: 1, losses: {}}]", "did you mean 'loss'"),
     ],
 )
 def test_mistakes_are_named(override, message):

@@ -1,18 +1,25 @@
 import dataclasses
 import json
+from types import SimpleNamespace
 
+import backbones as bb
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from bench import _experiment
-from bench._config import TrainSettings
+from bench._config import LossSettings
 from bench._dataset import load
 from bench._errors import BenchError
 from bench._evaluation import Errors, Predicted, errors_of, floor_of
 from bench._experiment import _shelf, output_folder, run_grid
+from bench._loading import Targets
 from bench._model import build_potential
 from bench._references import fit_references, mean_charges
-from bench._training import Parts, train, validate
+from bench._training import Parts, loss, train, validate
+
+SHAPES = (2,), (2, 3, 3), (2, 6), (2, 3)
 
 
 def setup(grid, long_range="none"):
@@ -33,30 +40,102 @@ def setup(grid, long_range="none"):
 def test_errors_are_those_computed_by_hand(own_file):
     samples = load(str(own_file)).samples[:2]
     wrong = [
-        Predicted(s.energy + 0.01 * len(s.structure), s.forces + 0.2, s.charges - 0.03)
+        Predicted(
+            s.energy + 0.01 * len(s.structure), s.forces + 0.2, None, s.charges - 0.03
+        )
         for s in samples
     ]
     found = errors_of(wrong, samples, charges=True)
-    np.testing.assert_allclose(
-        dataclasses.astuple(found), [10, 10, 200, 200, 30, 30], rtol=1e-9
-    )
+    expected = [10, 10, 200, 200, np.nan, np.nan, 30, 30]
+    np.testing.assert_allclose(dataclasses.astuple(found), expected, rtol=1e-9)
+    assert found.known()["stress_mae"] is None
     latent = errors_of(wrong, samples, charges=False)
     assert np.isnan([latent.charge_mae, latent.charge_rmse]).all()
-    weights = TrainSettings(energy_weight=2.0, force_weight=3.0, charge_weight=5.0)
-    by_hand = 2e-4 + 3e-2 + 5 * 4e-4
-    assert Errors(1, 10, 1, 100, 1, 20).loss(weights) == pytest.approx(by_hand)
-    unlabelled = Errors(1, 10, np.nan, np.nan, np.nan, np.nan)
-    assert unlabelled.loss(weights) == pytest.approx(2e-4)
+    weights = LossSettings(energy=2.0, force=3.0, charge=5.0)
+    by_hand = 2 * 0.01**2 + 3 * 0.2**2 + 5 * 0.03**2
+    assert found.loss(weights) == pytest.approx(by_hand)
+    assert Errors(energy_rmse=10.0).loss(weights) == pytest.approx(2 * 0.01**2)
+    assert np.isnan(Errors().loss(weights))
     floor = floor_of(samples, {1: 0.0, 6: 0.0, 8: 0.0}, mean_charges(samples))
-    numbers = np.concatenate([s.structure.numbers for s in samples])
-    charges = np.concatenate([s.charges for s in samples])
-    apart = [
-        np.abs(charges[numbers == z] - charges[numbers == z].mean())
-        for z in set(numbers)
-    ]
-    np.testing.assert_allclose(floor.charge_mae, 1000 * np.concatenate(apart).mean())
     every = np.concatenate([s.forces.ravel() for s in samples])
     np.testing.assert_allclose(floor.force_mae, 1000 * np.abs(every).mean())
+    numbers = np.concatenate([s.structure.numbers for s in samples])
+    charges = np.concatenate([s.charges for s in samples])
+    apart = [charges[numbers == z] - charges[numbers == z].mean() for z in {1, 6, 8}]
+    np.testing.assert_allclose(
+        floor.charge_mae, 1000 * np.abs(np.concatenate(apart)).mean()
+    )
+
+
+class Told(eqx.Module):
+    """A potential that predicts what it was told."""
+
+    prediction: bb.Prediction
+
+    def __call__(self, batch):
+        return self.prediction
+
+
+def test_the_loss_is_the_weighted_mean_over_labels_that_exist():
+    rng = np.random.default_rng(0)
+    mask = np.array([[1, 1, 1], [1, 1, 0]], bool)
+    x = [rng.normal(size=shape).astype(np.float32) for shape in SHAPES]
+    y = [rng.normal(size=shape).astype(np.float32) for shape in SHAPES]
+    has_force = np.array([[1, 1, 1], [0, 0, 0]], np.float32)
+    has_charge = np.array([[0, 0, 0], [1, 1, 0]], np.float32)
+    targets = Targets(*y, np.ones(2, np.float32), has_force, np.zeros(2), has_charge)
+    told = Told(bb.Prediction(x[0], np.zeros((2, 3)), x[1], x[2], x[3]))
+    batch = SimpleNamespace(mask=jnp.asarray(mask))
+    energy = np.mean(((x[0] - y[0]) / [3, 2]) ** 2)
+    forces = np.mean((x[1][0] - y[1][0]) ** 2)
+    charges = np.mean((x[3][1, :2] - y[3][1, :2]) ** 2)
+    settings = LossSettings(energy=2.0, force=3.0, stress=7.0, charge=5.0)
+    found = loss(told, batch, targets, settings)
+    np.testing.assert_allclose(found, 2 * energy + 3 * forces + 5 * charges, rtol=1e-5)
+
+    far = LossSettings(energy=0.0, force=1.0, charge=0.0, huber=0.5)
+    d = np.abs(x[1][0] - y[1][0])
+    by_hand = np.mean(np.where(d < 0.5, d**2, 2 * 0.5 * d - 0.25))
+    np.testing.assert_allclose(loss(told, batch, targets, far), by_hand, rtol=1e-5)
+
+
+def test_a_frozen_part_keeps_its_weights(small_grid, tmp_path):
+    shelf, potential = setup(small_grid, "les")
+    parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
+    for frozen in ("long_range", "backbone"):
+        settings = small_grid.train.model_copy(
+            update={"epochs": 1, "frozen": (frozen,)}
+        )
+        place = tmp_path / frozen
+        place.mkdir()
+        best = train(potential, shelf, parts, settings, place, 0, lambda row: None)
+        moved = {
+            "long_range": np.any(layer(best).weight != layer(potential).weight),
+            "backbone": np.any(best.backbone.embedding != potential.backbone.embedding),
+        }
+        assert moved == {name: name != frozen for name in moved}
+
+
+def layer(potential):
+    return potential.backbone.hooks.layers["final"]
+
+
+def test_training_stops_when_patience_is_over(small_grid, tmp_path):
+    shelf, potential = setup(small_grid)
+    parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
+    settings = small_grid.train.model_copy(
+        update={
+            "epochs": 9,
+            "patience": 2,
+            "frozen": ("backbone", "long_range"),
+        }
+    )
+    told = []
+    train(potential, shelf, parts, settings, tmp_path, 0, told.append)
+    # Nothing moves, so the first epoch stays the best one.
+    assert [row["epoch"] for row in told] == [1, 2, 3]
+    train(potential, shelf, parts, settings, tmp_path, 0, told.append)
+    assert len(told) == 3
 
 
 def test_a_model_can_learn_a_few_structures_by_heart(small_grid, tmp_path):

@@ -5,7 +5,7 @@ import difflib
 import itertools
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 import yaml
@@ -13,6 +13,9 @@ import yaml
 from ._errors import BenchError
 
 Splitting = Literal["random", "cluster"]
+
+KINDS = ("energy", "force", "stress", "charge")
+"""What is labelled, learned and compared."""
 
 LAYERS = ("celli", "efa", "les")
 """Long-range layers by name; `+` composes them."""
@@ -48,25 +51,81 @@ class ModelSettings(_Strict):
     """Å."""
 
 
+class LossSettings(_Strict):
+    """Weights of the mean squared errors that training makes small.
+
+    Labels that a structure lacks count nowhere.
+    """
+
+    energy: float = pydantic.Field(default=10.0, ge=0)
+    """Of energies in eV an atom."""
+    force: float = pydantic.Field(default=1.0, ge=0)
+    """Of force components in eV/Å."""
+    stress: float = pydantic.Field(default=0.0, ge=0)
+    """Of stress components in eV/Å^3."""
+    charge: float = pydantic.Field(default=10.0, ge=0)
+    """Of charges in e, where the model's charges are physical (CELLI)."""
+    huber: float | None = pydantic.Field(default=None, gt=0)
+    """Errors beyond this many of their units count linearly; none: all are squared."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights by kind of label."""
+        return {kind: getattr(self, kind) for kind in KINDS}
+
+
+Part = Literal["backbone", "long_range"]
+
+
+class Phase(_Strict):
+    """Some epochs with a loss and frozen parts of their own."""
+
+    epochs: int = pydantic.Field(ge=1)
+    loss: LossSettings = LossSettings()
+    frozen: tuple[Part, ...] = ()
+
+
 class TrainSettings(_Strict):
     """How weights are found."""
 
     epochs: int = pydantic.Field(default=20, ge=1)
     batch: int = pydantic.Field(default=4, ge=1)
     learning_rate: float = pydantic.Field(default=0.01, gt=0)
+    """Falls as the square of the remaining steps."""
+    warmup: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    """Share of the steps in which the rate rises from zero."""
     weight_decay: float = pydantic.Field(default=1e-5, ge=0)
-    energy_weight: float = pydantic.Field(default=10.0, ge=0)
-    """On squared errors in eV an atom."""
-    force_weight: float = pydantic.Field(default=1.0, ge=0)
-    """On squared errors in eV/Å, mean over components."""
-    charge_weight: float = pydantic.Field(default=10.0, ge=0)
-    """On squared errors in e, of models whose charges are physical (CELLI)."""
+    loss: LossSettings = LossSettings()
+    frozen: tuple[Part, ...] = ()
+    """Parts that keep the weights they start with."""
+    pretrain: tuple[Phase, ...] = ()
+    """Phases before the `epochs` above, such as one on charges alone."""
+    patience: int | None = pydantic.Field(default=None, ge=1)
+    """Stop after so many epochs without a smaller validation loss."""
     clip: float = pydantic.Field(default=10.0, gt=0)
     """Largest norm of the gradient."""
     ema: float = pydantic.Field(default=0.99, ge=0, lt=1)
     """Decay of the averaged weights that are evaluated."""
     buckets: int = pydantic.Field(default=1, ge=1)
     """Shapes of batches; each costs one compilation."""
+
+    @property
+    def schedule(self) -> tuple[Phase, ...]:
+        """The phase of every epoch."""
+        last = Phase(epochs=self.epochs, loss=self.loss, frozen=self.frozen)
+        return tuple(p for p in (*self.pretrain, last) for _ in range(p.epochs))
+
+    def without_charges(self) -> "TrainSettings":
+        """For models whose charges are latent: nothing compares them with labels."""
+        drop = lambda loss: loss.model_copy(update={"charge": 0.0})
+        phases = [
+            p.model_copy(update={"loss": drop(p.loss)})
+            for p in self.pretrain
+            if any(drop(p.loss).weights.values())
+        ]
+        return self.model_copy(
+            update={"loss": drop(self.loss), "pretrain": tuple(phases)}
+        )
 
 
 class SplitSettings(_Strict):
@@ -181,7 +240,9 @@ def _sentence(error: pydantic.ValidationError, source: str) -> str:
         return f"{source}: {where}: {first['msg']} (got {first['input']!r})."
     model: Any = Grid
     for part in first["loc"][:-1]:
-        model = model.model_fields[part].annotation
+        # A number is a place in a list, whose annotation is tuple[item, ...].
+        inner = isinstance(part, int)
+        model = get_args(model)[0] if inner else model.model_fields[part].annotation
     near = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, 1)
     hint = (
         f"did you mean {near[0]!r}?"

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ase.io
 import equinox as eqx
@@ -11,7 +11,7 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from backbones import Potential
 
-from ._config import TrainSettings
+from ._config import KINDS, LossSettings
 from ._dataset import Sample
 from ._loading import Shelf
 from ._references import composition_energy
@@ -22,6 +22,7 @@ class Predicted(NamedTuple):
 
     energy: float
     forces: np.ndarray
+    stress: np.ndarray | None
     charges: np.ndarray
 
 
@@ -29,15 +30,18 @@ class Predicted(NamedTuple):
 class Errors:
     """Mean absolute and root mean square errors; NaN where there are no labels.
 
-    Energies in meV an atom, forces in meV/Å by component, charges in me.
+    Energies in meV an atom, forces in meV/Å and stress in meV/Å^3 by component,
+    charges in me.
     """
 
-    energy_mae: float
-    energy_rmse: float
-    force_mae: float
-    force_rmse: float
-    charge_mae: float
-    charge_rmse: float
+    energy_mae: float = np.nan
+    energy_rmse: float = np.nan
+    force_mae: float = np.nan
+    force_rmse: float = np.nan
+    stress_mae: float = np.nan
+    stress_rmse: float = np.nan
+    charge_mae: float = np.nan
+    charge_rmse: float = np.nan
 
     def known(self) -> dict[str, float | None]:
         """All errors by name; None, not NaN, where there are no labels."""
@@ -46,14 +50,13 @@ class Errors:
             for name, value in dataclasses.asdict(self).items()
         }
 
-    def loss(self, settings: TrainSettings) -> float:
-        """The training loss of these errors, in the units of its weights."""
-        total = settings.energy_weight * self.energy_rmse**2
-        for weight, error in (
-            (settings.force_weight, self.force_rmse),
-            (settings.charge_weight, self.charge_rmse),
-        ):
-            if np.isfinite(error):
+    def loss(self, settings: LossSettings) -> float:
+        """Weighted mean squared error, in the units of the weights."""
+        total = 0.0
+        for kind, weight in settings.weights.items():
+            error = getattr(self, f"{kind}_rmse")
+            # A lost energy is a diverged model; other labels may be absent.
+            if np.isfinite(error) or kind == "energy":
                 total += weight * error**2
         return total * 1e-6
 
@@ -61,7 +64,7 @@ class Errors:
 @eqx.filter_jit
 def _evaluate(potential, batch):
     out = potential(batch)
-    return out.energies, out.forces, out.charges
+    return out.energies, out.forces, out.charges, out.stress
 
 
 def predict(potential: Potential, shelf: Shelf, members: np.ndarray) -> list[Predicted]:
@@ -69,13 +72,19 @@ def predict(potential: Potential, shelf: Shelf, members: np.ndarray) -> list[Pre
     references = dict(potential.references)
     found = {}
     for chosen, batch, _ in shelf.batches(members, references):
-        outputs = [np.asarray(x) for x in _evaluate(potential, batch)]
-        for index, energies, forces, charges in zip(chosen, *outputs, strict=False):
+        outputs = _evaluate(potential, batch)
+        # Open structures have no stress.
+        rows = [[None] * len(chosen) if x is None else np.asarray(x) for x in outputs]
+        for index, energies, forces, charges, stress in zip(
+            chosen, *rows, strict=False
+        ):
             sample = shelf.data.samples[index]
             n = len(sample.structure)
             energy = energies[:n].sum(dtype=np.float64)
             energy += composition_energy(sample, references)
-            found[int(index)] = Predicted(float(energy), forces[:n], charges[:n])
+            found[int(index)] = Predicted(
+                float(energy), forces[:n], stress, charges[:n]
+            )
     return [found[int(m)] for m in members]
 
 
@@ -90,17 +99,38 @@ def errors_of(
         charges: whether the predicted charges are physical; latent ones are not
             compared with labels.
     """
-    pairs = list(zip(predictions, samples, strict=True))
-    energy = np.array([(p.energy - s.energy) / len(s.structure) for p, s in pairs])
-    forces = [(p.forces - s.forces).ravel() for p, s in pairs if s.forces is not None]
-    labelled = [(p, s) for p, s in pairs if charges and s.charges is not None]
-    return _errors(energy, forces, [p.charges - s.charges for p, s in labelled])
+    found = {}
+    for kind in KINDS:
+        if kind == "charge" and not charges:
+            continue
+        parts = [
+            d
+            for p, s in zip(predictions, samples, strict=True)
+            if (d := difference(p, s, kind)) is not None
+        ]
+        if parts:
+            x = 1000 * np.concatenate(parts)
+            found[f"{kind}_mae"] = float(np.mean(np.abs(x)))
+            found[f"{kind}_rmse"] = float(np.mean(x**2) ** 0.5)
+    return Errors(**found)
+
+
+def difference(prediction: Predicted, sample: Sample, kind: str) -> np.ndarray | None:
+    """Prediction minus label, flat; None where one of them does not exist.
+
+    Energies in eV an atom, forces in eV/Å, stress in eV/Å^3, charges in e.
+    """
+    if kind == "energy":
+        return np.array([prediction.energy - sample.energy]) / len(sample.structure)
+    name = {"force": "forces", "charge": "charges"}.get(kind, kind)
+    predicted, label = getattr(prediction, name), getattr(sample, name)
+    return None if predicted is None or label is None else (predicted - label).ravel()
 
 
 def floor_of(
     samples: Sequence[Sample], references: dict[int, float], charges: dict[int, float]
 ) -> Errors:
-    """Errors of the composition fit with zero forces and one charge an element.
+    """Errors of the composition fit, zero force and stress, one charge an element.
 
     Args:
         samples: with labels.
@@ -111,22 +141,12 @@ def floor_of(
         Predicted(
             composition_energy(s, references),
             np.zeros_like(s.structure.positions),
+            None if s.stress is None else np.zeros(6),
             np.array([charges.get(int(z), 0.0) for z in s.structure.numbers]),
         )
         for s in samples
     ]
     return errors_of(nothing, samples, charges=bool(charges))
-
-
-def _errors(*differences: Any) -> Errors:
-    """Both errors of energies (eV an atom), forces (eV/Å) and charges (e)."""
-    values = []
-    for x in differences:
-        x = np.concatenate(x) if isinstance(x, list) and x else np.asarray(x)
-        mae = np.mean(np.abs(x)) if len(x) else np.nan
-        rmse = np.mean(x**2) ** 0.5 if len(x) else np.nan
-        values += [1000 * float(mae), 1000 * float(rmse)]
-    return Errors(*values)
 
 
 def write_predictions(
@@ -148,6 +168,8 @@ def write_predictions(
         for s, p in zip(samples, predictions[part], strict=True):
             atoms = s.to_ase()
             results = {"energy": p.energy, "forces": p.forces}
+            if p.stress is not None:
+                results["stress"] = p.stress
             atoms.calc = SinglePointCalculator(atoms, **results)
             atoms.arrays["model_charges"] = np.asarray(p.charges, float)
             atoms.info = dict(
@@ -160,6 +182,8 @@ def write_predictions(
             )
             if s.forces is not None:
                 atoms.arrays["label_forces"] = s.forces
+            if s.stress is not None:
+                atoms.info |= {"label_stress": s.stress}
             if s.charges is not None:
                 atoms.arrays["label_charges"] = s.charges
             frames.append(atoms)

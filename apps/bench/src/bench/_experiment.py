@@ -114,9 +114,7 @@ def _one(
         seed=run.seed,
     )
     _write(place / "environment.json", json.dumps(environment(), indent=1))
-    settings = grid.train
-    if not run.has_charges:
-        settings = settings.model_copy(update={"charge_weight": 0.0})
+    settings = grid.train if run.has_charges else grid.train.without_charges()
     report = lambda row: tell(run, row)
     best = train(potential, shelf, parts, settings, place, run.seed, report)
     chosen = {

@@ -21,10 +21,13 @@ class Targets(eqx.Module):
     """eV, without the reference energies."""
     forces: Float[np.ndarray | Array, "graphs slots 3"]
     """eV/Å."""
+    stress: Float[np.ndarray | Array, "graphs 6"]
+    """eV/Å^3."""
     charges: Float[np.ndarray | Array, "graphs slots"]
     """e."""
     energy_weight: Float[np.ndarray | Array, " graphs"]
     force_weight: Float[np.ndarray | Array, "graphs slots"]
+    stress_weight: Float[np.ndarray | Array, " graphs"]
     charge_weight: Float[np.ndarray | Array, "graphs slots"]
 
 
@@ -82,21 +85,26 @@ class Shelf:
         return chunks
 
     def _targets(self, chosen, bucket: Bucket, references) -> Targets:
-        energy = np.zeros(bucket.graphs, np.float32)
-        forces = np.zeros((bucket.graphs, bucket.slots, 3), np.float32)
-        force_weight, charges, charge_weight = (
-            np.zeros((bucket.graphs, bucket.slots), np.float32) for _ in range(3)
-        )
+        graphs, atoms = (bucket.graphs,), (bucket.graphs, bucket.slots)
+        zeros = lambda *shape: np.zeros(shape, np.float32)
+        targets = Targets(
+            zeros(*graphs), zeros(*atoms, 3), zeros(*graphs, 6), zeros(*atoms),
+            zeros(*graphs), zeros(*atoms), zeros(*graphs), zeros(*atoms),
+        )  # fmt: skip
         for g, index in enumerate(chosen):
             sample = self.data.samples[index]
-            energy[g] = sample.energy - composition_energy(sample, references)
             n = len(sample.structure)
+            targets.energy[g] = sample.energy - composition_energy(sample, references)
+            targets.energy_weight[g] = 1.0
             if sample.forces is not None:
-                forces[g, :n], force_weight[g, :n] = sample.forces, 1.0
+                targets.forces[g, :n] = sample.forces
+                targets.force_weight[g, :n] = 1.0
+            if sample.stress is not None:
+                targets.stress[g], targets.stress_weight[g] = sample.stress, 1.0
             if sample.charges is not None:
-                charges[g, :n], charge_weight[g, :n] = sample.charges, 1.0
-        weight = (np.arange(bucket.graphs) < len(chosen)).astype(np.float32)
-        return Targets(energy, forces, charges, weight, force_weight, charge_weight)
+                targets.charges[g, :n] = sample.charges
+                targets.charge_weight[g, :n] = 1.0
+        return targets
 
 
 def fill_shelf(

@@ -16,7 +16,7 @@ class Progress:
     def __init__(self, grid: Grid):
         self._console = Console()
         runs = grid.runs()
-        self._epochs = grid.train.epochs
+        self._epochs = len(grid.train.schedule)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -46,7 +46,12 @@ class Progress:
         self._bar.update(
             self._task, completed=done + row["epoch"], description=run.name
         )
-        units = {"energy": "meV/atom", "force": "meV/Å", "charge": "me"}
+        units = {
+            "energy": "meV/atom",
+            "force": "meV/Å",
+            "stress": "meV/Å³",
+            "charge": "me",
+        }
         errors = [
             f"{row[f'validation_{kind}_mae']:.1f} {unit}"
             for kind, unit in units.items()

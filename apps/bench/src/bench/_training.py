@@ -15,7 +15,7 @@ import optax
 from backbones import Batch, Potential, read_arrays, read_header, write_arrays
 from jaxtyping import Array, Float
 
-from ._config import TrainSettings
+from ._config import KINDS, LossSettings, Part, Phase, TrainSettings
 from ._errors import BenchError
 from ._evaluation import Errors, errors_of, predict
 from ._loading import Shelf, Targets
@@ -41,29 +41,45 @@ class Parts(NamedTuple):
 
 
 def loss(
-    potential: Potential, batch: Batch, targets: Targets, settings: TrainSettings
+    potential: Potential, batch: Batch, targets: Targets, settings: LossSettings
 ) -> Float[Array, ""]:
-    """Weighted mean squared error of energies an atom, force components and charges."""
+    """Weighted mean squared error of energies an atom, forces, stress and charges."""
     out = potential(batch)
     atoms = jnp.maximum(batch.mask.sum(1), 1)
-    per_atom = (out.energy - targets.energy) / atoms
-    energy = _mean(per_atom**2, targets.energy_weight)
-    square = jnp.sum((out.forces - targets.forces) ** 2, -1) / 3
-    forces = _mean(square, targets.force_weight)
-    total = settings.energy_weight * energy + settings.force_weight * forces
-    if settings.charge_weight:
-        charges = _mean((out.charges - targets.charges) ** 2, targets.charge_weight)
-        total += settings.charge_weight * charges
-    return total
+    terms = [
+        (settings.energy, (out.energy - targets.energy) / atoms, targets.energy_weight),
+        (settings.force, out.forces - targets.forces, targets.force_weight),
+        (settings.charge, out.charges - targets.charges, targets.charge_weight),
+    ]
+    if out.stress is not None:
+        apart = out.stress - targets.stress
+        terms.append((settings.stress, apart, targets.stress_weight))
+    size = jnp.square if settings.huber is None else _huber(settings.huber)
+    parts = [w * _mean(size(x), exists) for w, x, exists in terms if w]
+    return sum(parts, start=jnp.zeros(()))
 
 
 def _mean(values, weight):
+    """Weighted mean over labels; all components of one label have its weight."""
+    values = values.reshape(*weight.shape, -1).mean(-1)
     return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
+def _huber(delta):
+    """Squared below `delta`, beyond it linear with the slope reached there."""
+    return lambda x: 2 * optax.losses.huber_loss(x, delta=delta)
+
+
 def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransformation:
-    """NAdam with decoupled weight decay, clipping and a quadratic fall of the rate."""
-    schedule = optax.polynomial_schedule(settings.learning_rate, 0.0, 2, steps)
+    """NAdam with decoupled weight decay, clipping, warm-up and a quadratic fall."""
+    rate, warm = settings.learning_rate, round(settings.warmup * steps)
+    schedule = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, rate, max(warm, 1)),
+            optax.polynomial_schedule(rate, 0.0, 2, max(steps - warm, 1)),
+        ],
+        [warm],
+    )
     return optax.chain(
         optax.clip_by_global_norm(settings.clip),
         optax.nadamw(schedule, b1=0.9, b2=0.99, weight_decay=settings.weight_decay),
@@ -75,17 +91,29 @@ def _step(
     inputs: tuple[Batch, Targets],
     state: State,
     optimizer: optax.GradientTransformation,
-    settings: TrainSettings,
+    phase: Phase,
+    ema: float,
 ):
-    value, slope = eqx.filter_value_and_grad(loss)(state.potential, *inputs, settings)
+    value, slope = eqx.filter_value_and_grad(loss)(state.potential, *inputs, phase.loss)
     weights = eqx.filter(state.potential, eqx.is_inexact_array)
     change, inner = optimizer.update(slope, state.optimizer, weights)
-    potential = eqx.apply_updates(state.potential, change)
-    mix = lambda a, b: settings.ema * a + (1 - settings.ema) * b
+    potential = eqx.apply_updates(state.potential, _thawed(change, phase.frozen))
+    mix = lambda a, b: ema * a + (1 - ema) * b
     old, rest = eqx.partition(state.average, eqx.is_inexact_array)
     new = eqx.filter(potential, eqx.is_inexact_array)
     average = eqx.combine(jax.tree.map(mix, old, new), rest)
     return State(potential, average, inner, state.best), value
+
+
+def _thawed(change: Any, frozen: tuple[Part, ...]) -> Any:
+    """The change of all weights, zero on frozen parts."""
+
+    def keep(path, leaf):
+        inside = any(getattr(key, "name", None) == "hooks" for key in path)
+        part: Part = "long_range" if inside else "backbone"
+        return jnp.zeros_like(leaf) if part in frozen else leaf
+
+    return jax.tree_util.tree_map_with_path(keep, change)
 
 
 def train(
@@ -105,8 +133,7 @@ def train(
         potential: freshly built.
         shelf: packed data.
         parts: indices of the split.
-        settings: epochs, rates, weights; `charge_weight` is zero where the model's
-            charges are latent.
+        settings: phases, rates, weights; charges weigh nothing where they are latent.
         folder: gets `last.npz`, `best.npz`, `metrics.csv` and `metrics.jsonl`.
         seed: order of the data.
         report: called with each epoch's row.
@@ -115,27 +142,30 @@ def train(
         BenchError: the loss is not finite any more.
     """
     references = dict(potential.references)
-    steps = settings.epochs * shelf.count(parts.train)
-    optimizer = make_optimizer(settings, steps)
+    schedule = settings.schedule
+    optimizer = make_optimizer(settings, len(schedule) * shelf.count(parts.train))
     weights = eqx.filter(potential, eqx.is_inexact_array)
     # Each step consumes its state; the caller's potential stays.
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
     state = State(copy(), copy(), optimizer.init(weights), jnp.array(jnp.inf))
     state, rows = _resumed(state, folder)
-    for epoch in range(len(rows), settings.epochs):
+    for epoch in range(len(rows), len(schedule)):
+        if _patience_is_over(rows, settings.patience):
+            break
         began, values = time.perf_counter(), []
         order = np.random.default_rng([seed, epoch])
         for _, batch, targets in shelf.batches(parts.train, references, order):
-            state, value = _step((batch, targets), state, optimizer, settings)
+            inputs = (batch, targets)
+            state, value = _step(
+                inputs, state, optimizer, schedule[epoch], settings.ema
+            )
             values.append(value)
         train_loss = float(np.mean(values, dtype=np.float64))
         errors = validate(
-            state.average,
-            shelf,
-            parts.validation,
-            charges=settings.charge_weight > 0,
+            state.average, shelf, parts.validation, charges=settings.loss.charge > 0
         )
-        validation = errors.loss(settings)
+        # The last phase's loss decides which epoch is best, in all phases.
+        validation = errors.loss(settings.loss)
         if not np.isfinite([train_loss, validation]).all():
             raise BenchError(
                 f"Training diverged in epoch {epoch + 1} (loss {train_loss}): lower "
@@ -145,14 +175,13 @@ def train(
         if validation < state.best:
             state = state._replace(best=jnp.asarray(validation, state.best.dtype))
             write_arrays(folder / "best.npz", state.average, header)
+        known = errors.known()
         rows.append(
             {
                 "epoch": epoch + 1,
                 "train_loss": train_loss,
                 "validation_loss": validation,
-                "validation_energy_mae": errors.energy_mae,
-                "validation_force_mae": errors.known()["force_mae"],
-                "validation_charge_mae": errors.known()["charge_mae"],
+                **{f"validation_{k}_mae": known[f"{k}_mae"] for k in KINDS},
                 "seconds": time.perf_counter() - began,
             }
         )
@@ -160,6 +189,14 @@ def train(
         _write_rows(rows, folder)
         report(rows[-1])
     return read_arrays(folder / "best.npz", state.average)
+
+
+def _patience_is_over(rows: list[dict[str, Any]], patience: int | None) -> bool:
+    """Whether the smallest validation loss is `patience` epochs old."""
+    if patience is None or not rows:
+        return False
+    losses = [row["validation_loss"] for row in rows]
+    return len(losses) - 1 - int(np.argmin(losses)) >= patience
 
 
 def validate(

@@ -1,0 +1,93 @@
+"""Rows from ASE objects, for every format that ASE reads."""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ase
+import ase.io
+
+from .._errors import BenchError
+from ._reading import Geometry, Reading, read_row
+from ._row import Rejected, Row
+from ._source import Unit, attempt
+
+FORMATS = {
+    "aims-output": ("*aims.out",),
+    "cif": (),
+    "espresso-out": ("*.pwo",),
+    "gpumd": (),
+    "orca-output": (),
+    "traj": ("*.traj",),
+    "vasp-out": ("*OUTCAR*",),
+    "vasp-xml": ("*vasprun*.xml*",),
+}
+"""Formats of ASE that are read, with their file names; none of them runs or unpickles
+what a file holds, which is why the list is closed."""
+
+
+def values_of(atoms: ase.Atoms) -> dict[str, Any]:
+    """Everything an ASE object holds besides its geometry, by name."""
+    arrays = {
+        k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")
+    }
+    results: Mapping[str, Any] = {} if atoms.calc is None else atoms.calc.results
+    return {**arrays, **atoms.info, **results}
+
+
+def row_of(atoms: ase.Atoms, reading: Reading, id: str, group: str | None) -> Row:
+    """The row of an ASE object.
+
+    Args:
+        atoms: with results, info and arrays.
+        reading: names and units that were given.
+        id: used where the object has none.
+        group: used where the object has none; None makes it its own group.
+    """
+    geometry = Geometry(
+        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc.tolist()
+    )
+    return read_row(geometry, values_of(atoms), reading, id=id, group=group)
+
+
+class AseFiles(NamedTuple):
+    """Files of one of ASE's formats; the frames of a file are one group."""
+
+    files: tuple[Path, ...]
+    reading: Reading
+    format: str
+
+    def units(self) -> list[Unit]:
+        """A unit a file."""
+        return [Unit(str(path)) for path in self.files]
+
+    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
+        """The frames of a file.
+
+        Raises:
+            BenchError: ASE cannot read the file from some frame on.
+        """
+        name = Path(unit.path).name.split(".")[0]
+        frames = ase.io.iread(unit.path, index=":", format=self.format)
+        number = 0
+        while True:
+            try:
+                atoms = next(frames, None)
+            except Exception as error:  # readers raise whatever a file runs them into
+                raise BenchError(
+                    f"{unit.path} cannot be read as {self.format} from frame {number} "
+                    f"on ({type(error).__name__}: {error}): check that it is complete."
+                ) from error
+            if atoms is None:
+                return
+            assert isinstance(atoms, ase.Atoms)
+            where = f"Frame {number} of {unit.path}"
+            id = f"{name}/{number:07d}"
+            yield attempt(where, row_of, atoms, self.reading, id, name)
+            number += 1
+
+
+def text_of(lines: list[bytes]) -> io.StringIO:
+    """Lines as a text file in memory."""
+    return io.StringIO(b"".join(lines).decode())

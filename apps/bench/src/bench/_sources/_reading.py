@@ -1,0 +1,160 @@
+"""From the named values of a source to a row: which name is which label, which unit."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._units import ENERGY, LENGTH, factor
+from ._row import Row, RowError
+
+LABELS = ("energy", "forces", "stress", "charges", "total_charge", "spin", "tags")
+"""What a row may hold besides its geometry, id and group."""
+
+DEFAULTS: dict[str, tuple[str, ...]] = {
+    **{label: (label,) for label in LABELS},
+    "id": ("id",),
+    "group": ("group",),
+}
+"""Names that are understood without being told, for formats without names of their own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a source names and measures its labels; None is the format's own name.
+
+    A name given here is the only one looked for. Single numbers that are parts of one
+    are added by `+`, such as `total_charge="chargeA+chargeB"`.
+
+    Args:
+        energy: name of the total energy; and so on for all labels, id and group.
+        energy_unit: a key of `ENERGY`; forces and stress follow from both units.
+        length_unit: a key of `LENGTH`.
+    """
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    charges: str | None = None
+    total_charge: str | None = None
+    spin: str | None = None
+    tags: str | None = None
+    id: str | None = None
+    group: str | None = None
+    energy_unit: str = "eV"
+    length_unit: str = "angstrom"
+
+    def __post_init__(self):
+        factor(self.energy_unit, ENERGY)
+        factor(self.length_unit, LENGTH)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The names that were given, by label."""
+        given = ((label, getattr(self, label)) for label in DEFAULTS)
+        return {label: name for label, name in given if name is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Atoms and boundaries as a source gives them, in its own units.
+
+    Args:
+        numbers: atomic numbers.
+        positions: `(atoms, 3)`.
+        cell: lattice vectors as rows, or None.
+        pbc: one flag, or one for each direction.
+    """
+
+    numbers: Any
+    positions: Any
+    cell: Any = None
+    pbc: Any = False
+
+
+def read_row(
+    geometry: Geometry,
+    values: Mapping[str, Any],
+    reading: Reading,
+    *,
+    id: str,
+    group: str | None = None,
+    defaults: Mapping[str, tuple[str, ...]] = DEFAULTS,
+) -> Row:
+    """A checked row from a geometry and the named values that come with it.
+
+    Args:
+        geometry: in the units of `reading`.
+        values: everything the source offers for this structure, by name.
+        reading: names and units that were given.
+        id: used where no value is an id.
+        group: used where no value is a group; None makes the row its own group.
+        defaults: names of each label in this format, best first.
+
+    Raises:
+        RowError: something cannot be used.
+    """
+    found = {
+        label: _find(values, getattr(reading, label), defaults.get(label, ()))
+        for label in DEFAULTS
+    }
+    name = id if found["id"] is None else found["id"]
+    length = factor(reading.length_unit, LENGTH)
+    energy = factor(reading.energy_unit, ENERGY)
+    for label, scale in (
+        ("energy", energy),
+        ("forces", energy / length),
+        ("stress", energy / length**3),
+    ):
+        found[label] = _scaled(label, found[label], scale)
+    cell = geometry.cell if _periodic(geometry) else None
+    return Row(
+        id=name,
+        group=_first(found["group"], group, name),
+        numbers=geometry.numbers,
+        positions=_scaled("positions", geometry.positions, length),
+        cell=_scaled("cell", cell, length),
+        facts={k: v for k, v in values.items() if isinstance(v, str | bool | int | float)},
+        names=tuple(k for k, v in values.items() if v is not None),
+        **{label: found[label] for label in LABELS},
+    )
+
+
+def _find(values: Mapping[str, Any], named: str | None, names: Sequence[str]) -> Any:
+    if named is None:
+        return _first(*(values.get(name) for name in names))
+    if named in values or "+" not in named:
+        return values.get(named)
+    terms = [values.get(part.strip()) for part in named.split("+")]
+    if any(term is None for term in terms):
+        return None
+    try:
+        return sum(float(term) for term in terms)
+    except (TypeError, ValueError):
+        raise RowError(f"the terms of {named} are not single numbers") from None
+
+
+def _first(*values: Any) -> Any:
+    return next((v for v in values if v is not None), None)
+
+
+def _scaled(label: str, value: Any, scale: float) -> Any:
+    if value is None:
+        return None
+    try:
+        return np.asarray(value, np.float64) * scale
+    except (TypeError, ValueError):
+        raise RowError(f"{label} is not made of numbers: {str(value)[:40]!r}") from None
+
+
+def _periodic(geometry: Geometry) -> bool:
+    flags = np.asarray(geometry.pbc, bool).ravel()
+    if flags.any() and not flags.all():
+        raise RowError(
+            f"boundaries pbc={flags.tolist()} mix open and periodic directions, which "
+            "is not supported: set all three or none"
+        )
+    if flags.any() and geometry.cell is None:
+        raise RowError("it is periodic but has no cell")
+    return bool(flags.any())

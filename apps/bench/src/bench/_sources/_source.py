@@ -1,0 +1,68 @@
+"""What every reader is: files cut into units that can be read one by one."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from ._reading import Reading
+from ._row import Rejected, Row
+
+BLOCK = 2000
+"""Rows of a unit where a file can be entered anywhere."""
+
+
+class Unit(NamedTuple):
+    """A stretch of a source that is read by one process in one go."""
+
+    path: str
+    """File, or folder of a system."""
+    start: int = 0
+    """First row."""
+    stop: int = -1
+    """Past the last row; -1 is the end of the file."""
+    at: str = ""
+    """Where in the file: an offset, a group, whatever the reader needs."""
+
+
+class Source(Protocol):
+    """A reader of one format, bound to the files that it reads.
+
+    Sources and units travel to other processes; they hold names, not open files.
+    """
+
+    format: str
+    files: tuple[Path, ...]
+    """All files that are read, in a fixed order."""
+    reading: Reading
+
+    def units(self) -> list[Unit]:
+        """Stretches in the order of the source; together they are all rows."""
+        ...
+
+    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
+        """The rows of a stretch; one that cannot be used does not end it."""
+        ...
+
+
+def attempt(where: str, build: Callable[..., Row], *arguments: Any) -> Row | Rejected:
+    """A row, or a sentence where the source holds something else.
+
+    Args:
+        where: names the row.
+        build: makes it.
+        arguments: of `build`.
+    """
+    try:
+        return build(*arguments)
+    except Exception as error:  # what is malformed raises whatever it runs into
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        text = " ".join(str(error).split()) or "no reason given"
+        return Rejected(where, (kind + text).rstrip(".")[:300])
+
+
+def blocks(path: str, rows: int, at: str = "") -> list[Unit]:
+    """Units of at most `BLOCK` rows."""
+    return [
+        Unit(path, start, min(start + BLOCK, rows), at)
+        for start in range(0, rows, BLOCK)
+    ]
