@@ -8,7 +8,7 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
 SMALL = {
-    "model": {"channels": 4, "l_max": 1, "radial": [8], "cutoff": 4.0},
+    "model": {"mace": {"channels": 4, "l_max": 1, "radial": [8]}, "cutoff": 4.0},
     "train": {"epochs": 3, "batch": 4},
     "split": {"clusters": 4},
 }
@@ -34,7 +34,7 @@ def springs(seed: int, periodic: bool = False) -> ase.Atoms:
     energy = 0.5 * np.sum(strength / r**4) - 30.0 * numbers.sum()
     forces = np.sum((4 * strength / r**6)[..., None] * apart, axis=1)
     if periodic:
-        atoms.cell, atoms.pbc = np.eye(3) * 20, True
+        atoms.cell, atoms.pbc = np.eye(3) * 12, True
     # Charges follow the neighbourhood, and their sum is zero.
     crowd = np.sum((1 - np.eye(5)) / r**2, axis=1) * numbers
     charges = 0.05 * (crowd - crowd.mean())
@@ -49,6 +49,13 @@ def springs(seed: int, periodic: bool = False) -> ase.Atoms:
 def own_file(tmp_path) -> Path:
     path = tmp_path / "own.extxyz"
     ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
+    return path
+
+
+@pytest.fixture
+def periodic_file(tmp_path) -> Path:
+    path = tmp_path / "periodic.extxyz"
+    ase.io.write(path, [springs(i, True) for i in range(4)], format="extxyz")
     return path
 
 

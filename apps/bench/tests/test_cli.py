@@ -5,7 +5,14 @@ import pytest
 from typer.testing import CliRunner
 
 FAST = [
-    *("-o", "model.channels=4", "-o", "model.l_max=1", "-o", "model.radial=[8]"),
+    *(
+        "-o",
+        "model.mace.channels=4",
+        "-o",
+        "model.mace.l_max=1",
+        "-o",
+        "model.mace.radial=[8]",
+    ),
     *("-o", "train.epochs=1", "-o", "split.clusters=4"),
 ]
 
@@ -31,6 +38,7 @@ def test_help_loads_no_jax():
         (("run", "nothing"), "There is no grid 'nothing'"),
         (("run", "quick", "-o", "dataset=none.xyz"), "There is no data set 'none.xyz'"),
         (("report", "nowhere"), "holds no experiment"),
+        (("template", "nothing"), "There is no grid 'nothing'"),
         (("info", "none.xyz"), "There is no data set"),
     ],
 )
@@ -50,9 +58,10 @@ def test_own_file_from_start_to_report(own_file, tmp_path, monkeypatch):
     override = ("-o", f"dataset={own_file}", *FAST)
     result = CliRunner().invoke(app, ["run", "quick", "--out", str(out), *override])
     assert result.exit_code == 0, result.output
-    assert "| cluster | mace+les | 0 |" in result.output
+    assert "cluster" in result.output and "mace+les" in result.output
+    assert "| cluster | mace+les | 0 |" in (out / "report.md").read_text()
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png") == 8
+    assert page.count("data:image/png") == 11
     assert "mace+les" in page
     assert (out / "figures" / "errors.png").stat().st_size > 5000
     again = CliRunner().invoke(app, ["report", str(out)])

@@ -72,8 +72,12 @@ def test_unusable_files_are_refused_in_one_sentence(tmp_path, springs):
     with pytest.raises(BenchError, match="cannot be read as extxyz"):
         load(str(garbage))
     bare = write(tmp_path / "bare.extxyz", ase.Atoms("H2", [[0, 0, 0], [0, 0, 1]]))
-    with pytest.raises(BenchError, match="Frame 0 of .* has no energy"):
+    with pytest.raises(BenchError, match="No structure of .* has an energy"):
         load(bare)
+    some = springs(1)
+    some.calc = SinglePointCalculator(some, charges=np.zeros(5))
+    with pytest.raises(BenchError, match="'s001' has no energy, as 1 of 2 structures"):
+        load(write(tmp_path / "some.extxyz", springs(0), some))
     twice = write(tmp_path / "twice.extxyz", springs(1), springs(1))
     with pytest.raises(BenchError, match="uses the id 's001' twice"):
         load(twice)
@@ -99,8 +103,23 @@ def test_values_that_are_not_finite_are_refused(tmp_path, springs):
         load(write(tmp_path / "lost.extxyz", lost))
 
 
-def test_forces_for_some_frames_only_are_refused(tmp_path, springs):
+def test_labels_of_some_frames_only_are_absent_elsewhere(tmp_path, springs):
     bare = springs(1)
     bare.calc = SinglePointCalculator(bare, energy=1.0)
-    with pytest.raises(BenchError, match="'s001' has no forces"):
-        load(write(tmp_path / "some.extxyz", springs(0), bare))
+    data = load(write(tmp_path / "some.extxyz", springs(0), bare))
+    first, second = data.samples
+    np.testing.assert_allclose(first.forces, springs(0).get_forces(), atol=1e-6)
+    assert first.charges is not None
+    assert second.forces is None and second.charges is None and second.stress is None
+    assert data.columns.has("forces").tolist() == [True, False]
+    # Whoever reads the column itself finds no zeros either.
+    assert np.isnan(data.columns.part("forces", 1)).all()
+
+
+def test_samples_are_a_sequence(own_file):
+    samples = load(str(own_file)).samples
+    assert len(samples) == 24 and len(samples[:5]) == 5
+    assert [s.id for s in samples[2:8:3]] == ["s002", "s005"]
+    assert samples[-1].id == "s023" == list(samples)[-1].id
+    with pytest.raises(IndexError):
+        samples[24]

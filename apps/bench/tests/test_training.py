@@ -1,15 +1,18 @@
 import dataclasses
+import itertools
 import json
 from types import SimpleNamespace
 
+import ase.io
 import backbones as bb
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from bench import _experiment
-from bench._config import LossSettings
+from bench._config import LossSettings, MACESettings, ModelSettings, SplitSettings
 from bench._dataset import load
 from bench._errors import BenchError
 from bench._evaluation import Errors, Predicted, errors_of, floor_of
@@ -17,7 +20,10 @@ from bench._experiment import _shelf, output_folder, run_grid
 from bench._loading import Targets
 from bench._model import build_potential
 from bench._references import fit_references, mean_charges
+from bench._report import write_report
+from bench._splits import split_data
 from bench._training import Parts, loss, train, validate
+from scipy.sparse import csr_matrix
 
 SHAPES = (2,), (2, 3, 3), (2, 6), (2, 3)
 
@@ -28,11 +34,10 @@ def setup(grid, long_range="none"):
     shelf = _shelf(grid, run, data)
     potential = build_potential(
         grid.model,
-        long_range,
+        run,
         fit_references(data.samples),
         average_neighbours=4.0,
         scale=1.0,
-        seed=0,
     )
     return shelf, potential
 
@@ -145,8 +150,8 @@ def test_a_model_can_learn_a_few_structures_by_heart(small_grid, tmp_path):
     grid = small_grid.model_copy(
         update={
             "train": settings,
-            "model": small_grid.model.model_copy(
-                update={"channels": 8, "l_max": 2, "radial": (16, 16)}
+            "model": ModelSettings(
+                cutoff=4.0, mace=MACESettings(channels=8, radial=(16, 16))
             ),
         }
     )
@@ -198,13 +203,14 @@ def test_a_grid_is_run_once_and_the_same_seed_repeats_it(small_grid, tmp_path):
     tables = []
     for name in ("a", "b"):
         with output_folder(tmp_path / name, small_grid) as folder:
-            tables.append(run_grid(small_grid, folder, lambda *x: told.append(x)))
+            outcome = run_grid(small_grid, folder, lambda *x: told.append(x))
+            tables.append(outcome.results)
     assert tables[0] == tables[1]
     assert len(told) == 2 * 4 * 3
     with output_folder(tmp_path / "a", small_grid) as folder:
         told.clear()
         again = run_grid(small_grid, folder, lambda *x: told.append(x))
-    assert again == tables[0]
+    assert again == (tables[0], {})
     assert [row for _, row in told] == [None] * 4
     for result in tables[0]:
         parts = result["sizes"]
@@ -212,6 +218,7 @@ def test_a_grid_is_run_once_and_the_same_seed_repeats_it(small_grid, tmp_path):
     place = tmp_path / "a" / "random-mace+les-seed0"
     assert {p.name for p in place.iterdir()} == {
         "best.npz",
+        "cost.json",
         "environment.json",
         "last.npz",
         "metrics.csv",
@@ -220,6 +227,55 @@ def test_a_grid_is_run_once_and_the_same_seed_repeats_it(small_grid, tmp_path):
         "result.json",
         "split.json",
     }
+
+
+def test_a_run_that_fails_does_not_stop_the_others(small_grid, tmp_path):
+    """All structures of the set are neutral, so the charge split cannot be made."""
+    grid = small_grid.model_copy(
+        update={"splits": ("charge", "random"), "long_range": ("none",)}
+    )
+    with output_folder(tmp_path / "out", grid) as folder:
+        outcome = run_grid(grid, folder, lambda *x: None)
+        assert [r["run"]["split"] for r in outcome.results] == ["random"]
+        assert "all are neutral" in outcome.failures["charge-mace-seed0"]
+        page = write_report(folder)
+    assert "charge-mace-seed0 failed: The charge split" in page.read_text()
+
+
+@pytest.fixture
+def mixed(tmp_path, springs):
+    """Structures of two sizes, some of them charged; two a group."""
+    frames = [springs(i) for i in range(24)]
+    for frame in frames:
+        frame.calc.results = {"energy": frame.calc.results["energy"]}
+    for frame in frames[8:]:
+        energy = frame.calc.results
+        del frame[-1]
+        frame.calc = SinglePointCalculator(frame, **energy)
+    for frame in (*frames[6:8], *frames[14:16]):
+        frame.info["total_charge"] = -1
+    path = tmp_path / "mixed.extxyz"
+    ase.io.write(path, frames, format="extxyz")
+    return load(str(path))
+
+
+@pytest.mark.parametrize("kind", ["size", "similarity", "farthest", "separated"])
+def test_every_split_is_whole_and_keeps_groups_together(kind, mixed):
+    vectors = csr_matrix(np.random.default_rng(0).uniform(size=(len(mixed), 9)))
+    split = split_data(mixed, vectors, kind, SplitSettings(), 0)
+    parts = split.indices(mixed.ids)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(24))
+    for a, b in itertools.combinations(parts, 2):
+        assert not {mixed.groups[i] for i in a} & {mixed.groups[i] for i in b}
+    if kind == "size":
+        assert {len(mixed.samples[i].structure) for i in parts[2]} == {5}
+
+
+def test_charged_structures_are_the_test_of_the_charge_split(mixed):
+    vectors = csr_matrix((len(mixed), 1))
+    split = split_data(mixed, vectors, "charge", SplitSettings(), 0)
+    *_, test = split.indices(mixed.ids)
+    assert {mixed.groups[i] for i in test} == {"g3", "g7"}
 
 
 def test_folders_in_use_or_of_other_experiments_are_refused(small_grid, tmp_path):

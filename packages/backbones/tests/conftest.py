@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import backbones as bb
 import equinox as eqx
@@ -7,6 +8,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from backbones.testing import ROOM, evaluate
+
+ELEMENTS = (1, 6, 8)
 
 
 @pytest.fixture(autouse=True)
@@ -15,8 +19,15 @@ def double_precision():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def fresh_caches():
+    """Hundreds of compiled programs in one process exhaust its memory maps."""
+    yield
+    jax.clear_caches()
+
+
 class Spread(eqx.Module):
-    """A stand-in long-range layer: every atom hears all others through exp(-r/3)."""
+    """A stand-in long-range layer: every atom hears all others through a Gaussian."""
 
     weight: jax.Array
     degree: int = eqx.field(static=True, default=0)
@@ -24,14 +35,16 @@ class Spread(eqx.Module):
     def __call__(self, features, positions, cell, mask, *, plan=None, **_):
         del plan
         apart = positions[:, None] - positions[None]
-        if cell is not None:
-            # Periodic and smooth: distances on the torus of the cell.
-            phase = 2 * jnp.pi * apart @ jnp.linalg.inv(cell)
-            square = 2 - 2 * jnp.cos(phase)
-            square = jnp.sum(square, -1)
+        if cell is None:
+            kernel = jnp.exp(-jnp.sum(apart**2, -1) / 2)
         else:
-            square = jnp.sum(apart**2, -1)
-        kernel = jnp.exp(-square / 9) * mask[:, None] * mask[None]
+            # All images within three cells of the nearest: the rest is below 1e-11.
+            fractional = apart @ jnp.linalg.inv(cell)
+            apart = (fractional - jnp.round(fractional)) @ cell
+            images = np.array(list(itertools.product(range(-3, 4), repeat=3)))
+            apart = apart[:, :, None] + images @ cell
+            kernel = jnp.sum(jnp.exp(-jnp.sum(apart**2, -1) / 2), -1)
+        kernel = kernel * mask[:, None] * mask[None]
         flat = features.reshape(len(features), -1, features.shape[-1])
         update = jnp.einsum("ij,jsc,c->isc", kernel, flat, self.weight)
         charges = jnp.where(mask, flat[:, 0] @ self.weight, 0.0)
@@ -42,7 +55,7 @@ class Spread(eqx.Module):
         return None
 
 
-def structure(seed=0, atoms=7, box=8.0, periodic=True, elements=(1, 6, 8)):
+def structure(seed=0, atoms=7, box=8.0, periodic=True, elements=ELEMENTS):
     rng = np.random.default_rng(seed)
     grid = rng.permutation(np.stack(np.meshgrid(*[range(4)] * 3), -1).reshape(-1, 3))
     positions = (grid[:atoms] + 0.3 * rng.uniform(size=(atoms, 3))) * box / 4.4
@@ -50,71 +63,105 @@ def structure(seed=0, atoms=7, box=8.0, periodic=True, elements=(1, 6, 8)):
     return bb.Structure(rng.choice(elements, atoms), positions, cell, float(seed % 3))
 
 
-def mace(size=None, long_range=None, seed=0):
-    size = size or bb.MACESize(
+SIZES = {
+    bb.MACE: bb.MACESize(
         channels=4, l_max=1, correlation=2, radial=(8,), readout=4, bessel=4
-    )
-    model = bb.MACE(
-        (1, 6, 8),
-        size,
+    ),
+    bb.Allegro: bb.AllegroSize(
+        channels=3, hidden=6, embedding=4, two_body=(5,), bessel=4
+    ),
+    bb.DimeNet: bb.DimeNetSize(
+        channels=6,
+        radial=3,
+        spherical=3,
+        blocks=2,
+        down=4,
+        basis=3,
+        output=5,
+        readout=1,
+    ),
+}
+
+
+def model(kind=bb.MACE, size=None, long_range=None, seed=0, **settings):
+    backbone = kind(
+        ELEMENTS,
+        size or SIZES[kind],
         cutoff=4.0,
         average_neighbours=10.0,
         long_range=long_range,
         key=jr.key(seed),
+        **settings,
     )
-    return bb.Potential(model, {1: -1.0, 6: -2.0, 8: -3.0}, scale=0.7, shift=0.1)
+    references = {1: -1.0, 6: -2.0, 8: -3.0}
+    return bb.Potential(backbone, references, scale=0.7, shift=0.1)
+
+
+def mace(size=None, long_range=None, seed=0):
+    return model(bb.MACE, size, long_range, seed)
+
+
+def spread(kind=bb.MACE, hook="final", degree=0, size=None):
+    width = (size or SIZES[kind]).widths[hook]
+    return Spread(0.3 * jr.normal(jr.key(9), (width,)), degree)
 
 
 def with_layer(degree=0, hook="final"):
-    width = 8 if hook == "final" else 4
-    weight = 0.3 * jr.normal(jr.key(9), (width,))
-    return mace(long_range={hook: Spread(weight, degree)})
+    return mace(long_range={hook: spread(bb.MACE, hook, degree)})
 
 
-POTENTIALS = {
-    "short": mace,
-    "final": with_layer,
-    "degree 1 before block 1": lambda: with_layer(1, "block 1"),
-    "embedding": lambda: with_layer(0, "embedding"),
-}
+def with_layer_everywhere(kind):
+    """A layer at each hook, of degree 1 where the backbone offers it."""
+    width = SIZES[kind].widths["embedding"]
+    layers = {
+        "embedding": bb.Sum(
+            (bb.TotalCharge(width, key=jr.key(5)), spread(kind, "embedding"))
+        ),
+        "block 1": spread(kind, "block 1", 1 if kind is bb.MACE else 0),
+        "final": spread(kind, "final"),
+    }
+    return model(kind, long_range=layers, charges="final")
 
 
-@pytest.fixture(params=POTENTIALS)
-def potential(request):
-    return POTENTIALS[request.param]()
+BACKBONES = {"MACE": bb.MACE, "Allegro": bb.Allegro, "DimeNet++": bb.DimeNet}
 
 
-@eqx.filter_jit
-def evaluate(potential, batch):
-    return potential(batch)
+@pytest.fixture(params=BACKBONES)
+def kind(request):
+    return BACKBONES[request.param]
 
 
-def predict(potential, *structures, shape=(3, 14, 576)):
+def predict(potential, *structures):
     """Predictions of structures in one batch; all tests share one padded shape."""
+    room = ROOM._replace(graphs=3, slots=14, edges=576)
     (bucket,) = bb.pack(
         structures,
         cutoff=potential.backbone.cutoff,
         graphs=len(structures),
         plan_for=potential.backbone.plan_for,
+        triplets=potential.backbone.needs_triplets,
+        room=room,
         dtype=np.float64,
     )
-    if shape is not None:
-        sizes = dict(zip(("graphs", "slots", "edges"), shape, strict=True))
-        assert all(getattr(bucket, k) <= size for k, size in sizes.items())
-        bucket = dataclasses.replace(bucket, **sizes)
     out = evaluate(potential, bucket.batch(range(len(structures))))
-    if shape is None:
-        return out
     graphs, slots = len(structures), max(map(len, structures))
     trimmed = [
         x
         if x is None
         else x[:graphs, :slots]
-        if x.shape[1:2] == shape[1:2]
+        if x.shape[1:2] == (room.slots,)
         else x[:graphs]
         for x in out
     ]
     return bb.Prediction(*trimmed)
+
+
+def moved(s, positions=None, cell=None):
+    return dataclasses.replace(
+        s,
+        positions=s.positions if positions is None else positions,
+        cell=s.cell if cell is None else cell,
+    )
 
 
 # Test modules cannot import from here under importlib mode; they ask by name.
@@ -123,4 +170,5 @@ def _offer(function):
 
 
 _structure, _mace, _with_layer = _offer(structure), _offer(mace), _offer(with_layer)
-_predict, _spread = _offer(predict), _offer(Spread)
+_predict, _spread, _model = _offer(predict), _offer(Spread), _offer(model)
+_everywhere, _moved = _offer(with_layer_everywhere), _offer(moved)

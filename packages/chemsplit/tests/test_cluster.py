@@ -90,6 +90,17 @@ def test_fewer_columns_keep_all_distances_and_cosines(wide, form):
         np.testing.assert_allclose(kept, exact, atol=1e-6)
 
 
+def test_incremental_clusters_are_those_of_k_means_where_they_are_clear(blobs):
+    X, member = blobs
+    labels = cluster_labels(X, n_clusters=12, batch_size=64, random_state=0)
+    assert adjusted_rand_score(labels, member) == 1
+    sparse = cluster_labels(csr_matrix(X), n_clusters=12, batch_size=64, random_state=0)
+    assert adjusted_rand_score(sparse, member) == 1
+    split = ClusterSplit(n_clusters=12, batch_size=64, test_size=0.5, random_state=0)
+    ((train, test),) = split.split(X)
+    assert not sides(member, train) & sides(member, test)
+
+
 def test_groups_have_one_label_and_stay_on_one_side(rng):
     groups = np.array([f"material {i % 15}" for i in range(90)])
     X = rng.normal(size=(90, 4))
@@ -127,8 +138,8 @@ def test_scikit_learn_can_use_it(blobs):
     split = ClusterSplit(4, n_clusters=12, test_size=0.25, random_state=0)
     assert split.get_n_splits() == 4
     assert repr(split) == (
-        "ClusterSplit(n_clusters=12, n_splits=4, random_state=0, share_of='samples',\n"
-        "       test_size=0.25, train_size=None)"
+        "ClusterSplit(batch_size=None, n_clusters=12, n_splits=4, random_state=0,\n"
+        "       share_of='samples', test_size=0.25, train_size=None)"
     )
     assert clone(split, safe=False).n_clusters == 12
     assert split.get_metadata_routing().split.requests == {"groups": True}

@@ -20,7 +20,14 @@ def test_importing_is_light():
 @pytest.mark.filterwarnings(
     "ignore:Setting the shape on a NumPy array:DeprecationWarning:ase.atoms"
 )
-@pytest.mark.parametrize("name", ["_cluster", "_separation", "_soap"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("_chemistry", "_cluster", "_leakage", "_max_separation"),
+        *("_seed_similarity", "_separated"),
+        *("_separation", "_size", "_soap"),
+    ],
+)
 def test_the_examples_run(name):
     module = importlib.import_module(f"chemsplit.{name}")
     done = doctest.testmod(module)

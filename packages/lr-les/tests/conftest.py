@@ -22,6 +22,13 @@ def float64():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Hundreds of compiled programs in one process exhaust its memory maps."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(params=list(CELLS))
 def cell(request):
     rows = CELLS[request.param]

@@ -20,31 +20,53 @@ def untyped():
         jaxtyping.config.update("jaxtyping_disable", False)
 
 
-def test_every_vector_within_the_margin_is_there(triclinic):
-    grid = k_grid(triclinic, tolerance=1e-3, margin=0.1)
-    held = {tuple(n) for n in np.asarray(grid.indices)[np.asarray(grid.valid)].tolist()}
-    assert len(held) == int(jnp.sum(grid.valid))
+def held_vectors(grid):
+    """The integers n of k = 2 pi C^-1 n that a grid of one structure holds."""
+    pairs, depth = np.asarray(grid.pairs)[np.asarray(grid.valid)], len(grid.depth)
+    above = [(*pair, n) for pair in pairs for n in range(depth)]
+    below = [(*pair, -n) for *pair, n in above if n and any(pair)]
+    reduced = np.array([n for n in above + below if any(n)])
+    return np.rint(reduced @ np.linalg.inv(np.asarray(grid.basis)).T).astype(int)
+
+
+@pytest.mark.parametrize("skew", [0, 7])
+def test_every_vector_within_the_margin_is_there_once(triclinic, skew):
+    cell = np.array([[1, skew, 0], [0, 1, 0], [0, -skew, 1]]) @ np.asarray(triclinic)
+    grid = k_grid(cell, tolerance=1e-2, margin=0.1)
+    vectors = held_vectors(grid)
+    held = {tuple(n) for n in vectors.tolist()}
+    assert len(held) == len(vectors)
+    assert not any(tuple(-n) in held for n in vectors)
+    # A box around the sphere in the short basis, then in that of the cell.
+    box = (np.array(list(np.ndindex(13, 13, 13))) - 6) @ np.array(
+        [[1, 0, 0], [skew, 1, -skew], [0, 0, 1]]
+    )
     rng = np.random.default_rng(0)
-    everything = np.array(list(np.ndindex(17, 17, 17))) - 8
     for _ in range(10):
         left, _, right = np.linalg.svd(rng.normal(size=(3, 3)))
         deform = left @ np.diag(rng.uniform(0.9, 1.1, 3)) @ right
-        cell = np.asarray(triclinic) @ deform
-        assert grid.covers(cell)
-        lengths = (
-            2 * np.pi * np.linalg.norm(np.linalg.solve(cell, everything.T), axis=0)
-        )
-        needed = everything[(lengths > 0) & (lengths < grid.end)].tolist()
+        assert grid.covers(cell @ deform)
+        k = 2 * np.pi * np.linalg.solve(cell @ deform, box.T)
+        lengths = np.linalg.norm(k, axis=0)
+        needed = box[(lengths > 0) & (lengths < grid.end)].tolist()
+        assert len(needed) > 100
         assert all((tuple(n) in held) != (tuple(-m for m in n) in held) for n in needed)
+
+
+def test_skew_cells_need_no_more_vectors(triclinic):
+    skewed = np.array([[1, 40, -3], [0, 1, 0], [0, -17, 1]]) @ np.asarray(triclinic)
+    plain, other = k_grid(triclinic), k_grid(skewed)
+    assert plain.pairs.shape == other.pairs.shape
+    assert plain.depth.shape == other.depth.shape
 
 
 def test_sizes_are_few_and_not_much_too_large():
     grids = [k_grid(length * np.eye(3)) for length in np.linspace(3, 13, 60)]
-    sizes = np.array([grid.valid.shape[0] for grid in grids])
+    sizes = np.array([(*grid.pairs.shape, grid.depth.shape[0]) for grid in grids])
     counts = np.array([int(grid.valid.sum()) for grid in grids])
-    assert len(set(sizes.tolist())) < 45
-    many = counts > 16
-    assert np.all(sizes >= counts) and np.all(sizes[many] < 1.13 * counts[many])
+    assert len({tuple(size) for size in sizes.tolist()}) < 45
+    assert np.all(sizes[:, 0] >= counts)
+    assert np.all(sizes[counts > 8, 0] <= 1.125 * counts[counts > 8])
     assert len({jax.tree.structure(grid) for grid in grids}) == 1
 
 

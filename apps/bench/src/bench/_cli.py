@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ._errors import BenchError, Interrupted
+from ._preparation_command import prepare_command
 
 app = typer.Typer(
     add_completion=False,
@@ -32,12 +33,24 @@ def quick(context: typer.Context, out: Out = None, override: Override = None) ->
 
 @app.command()
 def run(
-    grid: Annotated[str, typer.Argument(help="quick, ions, or a YAML file.")],
+    grid: Annotated[
+        str, typer.Argument(help="quick, ions, charges, full, or a YAML file.")
+    ],
     out: Out = None,
     override: Override = None,
 ) -> None:
     """Trains and tests every run of a grid; goes on where an earlier call stopped."""
     _run(grid, out, override)
+
+
+@app.command()
+def template(
+    grid: Annotated[str, typer.Argument(help="A grid that comes with bench.")],
+) -> None:
+    """Prints a grid's file, to start your own from."""
+    from ._config import preset_text
+
+    typer.echo(preset_text(grid), nl=False)
 
 
 @app.command()
@@ -48,15 +61,27 @@ def report(folder: Annotated[Path, typer.Argument(help="Of a finished grid.")]) 
     typer.echo(f"Report: {write_report(folder)}")
 
 
+app.command("prepare")(prepare_command)
+
+
 @app.command()
 def info(
-    dataset: Annotated[str, typer.Argument(help="A bundled set or an extxyz file.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A bundled set, a prepared folder, or any source.")
+    ],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare checksums of a prepared set.")
+    ] = False,
 ) -> None:
     """Describes a data set."""
-    from ._dataset import load
+    from ._dataset import open_data
+    from ._prepared import open_prepared
+    from ._prepared import verify as verify_checksums
     from ._summary import describe
 
-    typer.echo(describe(load(dataset)))
+    if verify:
+        verify_checksums(open_prepared(Path(dataset)))
+    typer.echo(describe(open_data(dataset)))
 
 
 def _run(source: str, out: Path | None, override: list[str] | None) -> None:
@@ -67,21 +92,29 @@ def _run(source: str, out: Path | None, override: list[str] | None) -> None:
     _keep_compiled_programs()
     # Imported late: these load jax, which takes seconds.
     from ._experiment import output_folder, run_grid
-    from ._progress import Progress
+    from ._progress import Progress, results_table
     from ._report import write_report
 
     try:
-        with output_folder(folder, grid), Progress(grid) as progress:
-            run_grid(grid, folder, progress.tell)
-            page = write_report(folder)
+        with output_folder(folder, grid):
+            with Progress(grid) as progress:
+                outcome = run_grid(grid, folder, progress.tell)
+            page = write_report(folder) if outcome.results else None
     except KeyboardInterrupt:
         # Here, for the argument parser would end the process without a word.
         raise Interrupted(
             "interrupted; finished epochs are kept and the same command goes on from "
             "there."
         ) from None
-    typer.echo((folder / "report.md").read_text())
-    typer.echo(f"Report: {page}")
+    if page is not None:
+        progress.console.print(results_table(outcome.results))
+        typer.echo(f"Report: {page}")
+    if outcome.failures:
+        name, reason = next(iter(outcome.failures.items()))
+        raise BenchError(
+            f"{len(outcome.failures)} of {len(grid.runs())} runs failed: "
+            f"{', '.join(outcome.failures)}. The first, {name}: {reason}"
+        )
 
 
 def _keep_compiled_programs() -> None:

@@ -12,12 +12,15 @@ import yaml
 
 from ._errors import BenchError
 
-Splitting = Literal["random", "cluster"]
+Splitting = Literal[
+    "random", "cluster", "size", "similarity", "farthest", "separated", "charge"
+]
+BackboneName = Literal["mace", "allegro", "dimenet"]
 
 KINDS = ("energy", "force", "stress", "charge")
 """What is labelled, learned and compared."""
 
-LAYERS = ("celli", "efa", "les")
+LAYERS = ("charge", "celli", "efa", "les")
 """Long-range layers by name; `+` composes them."""
 
 
@@ -38,17 +41,75 @@ class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelSettings(_Strict):
-    """Shapes of the backbone."""
+class MACESettings(_Strict):
+    """Shapes of MACE, see `backbones.MACESize`."""
 
     channels: int = pydantic.Field(default=16, ge=1)
     hidden_degree: int = pydantic.Field(default=1, ge=0, le=3)
     l_max: int = pydantic.Field(default=2, ge=1, le=3)
     correlation: int = pydantic.Field(default=2, ge=1, le=3)
-    interactions: int = pydantic.Field(default=2, ge=1)
+    interactions: int = pydantic.Field(default=2, ge=2)
     radial: tuple[int, ...] = (32, 32)
+
+
+class AllegroSettings(_Strict):
+    """Shapes of Allegro, see `backbones.AllegroSize`."""
+
+    channels: int = pydantic.Field(default=16, ge=1)
+    features: tuple[str, ...] = ("1o", "1e")
+    l_max: int = pydantic.Field(default=2, ge=1, le=3)
+    layers: int = pydantic.Field(default=2, ge=2)
+    hidden: int = pydantic.Field(default=32, ge=1)
+    embedding: int = pydantic.Field(default=16, ge=1)
+
+
+class DimeNetSettings(_Strict):
+    """Shapes of DimeNet++, see `backbones.DimeNetSize`."""
+
+    channels: int = pydantic.Field(default=32, ge=1)
+    blocks: int = pydantic.Field(default=2, ge=2)
+    down: int = pydantic.Field(default=16, ge=1)
+    output: int = pydantic.Field(default=32, ge=1)
+
+
+class CelliSettings(_Strict):
+    """Charge equilibration, see `lr_celli.ChargeEquilibration`."""
+
+    hidden: tuple[int, ...] = (32, 32)
+    energy: Literal["coulomb", "total"] = "coulomb"
+
+
+class EFASettings(_Strict):
+    """Euclidean fast attention, see `lr_efa.EuclideanFastAttention`."""
+
+    omega_max: float = pydantic.Field(default=2.0, gt=0)
+    """Highest frequency, 1/Å. Crystals: near 2; molecules: pi over the largest's
+    extent, as published."""
+    qk: int = pydantic.Field(default=16, ge=2)
+    v: int = pydantic.Field(default=16, ge=1)
+    boundary: Literal["cell", "ignore"] = "cell"
+    """`ignore` takes a crystal for a molecule, as the published benchmark did."""
+
+
+class LESSettings(_Strict):
+    """Latent Ewald summation, see `lr_les.LatentEwald`."""
+
+    charge_channels: int = pydantic.Field(default=1, ge=1)
+    sigma: float = pydantic.Field(default=1.0, gt=0)
+    """Å."""
+
+
+class ModelSettings(_Strict):
+    """Shapes of the backbones and of the long-range layers."""
+
     cutoff: float = pydantic.Field(default=4.5, gt=0)
     """Å."""
+    mace: MACESettings = MACESettings()
+    allegro: AllegroSettings = AllegroSettings()
+    dimenet: DimeNetSettings = DimeNetSettings()
+    celli: CelliSettings = CelliSettings()
+    efa: EFASettings = EFASettings()
+    les: LESSettings = LESSettings()
 
 
 class LossSettings(_Strict):
@@ -141,7 +202,7 @@ class Grid(_Strict):
 
     dataset: str
     splits: tuple[Splitting, ...] = ("random", "cluster")
-    backbones: tuple[Literal["mace"], ...] = ("mace",)
+    backbones: tuple[BackboneName, ...] = ("mace",)
     long_range: tuple[LongRangeName, ...] = ("none", "les")
     seeds: tuple[int, ...] = (0,)
     split: SplitSettings = SplitSettings()
@@ -190,21 +251,28 @@ def presets() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir())
 
 
+def preset_text(name: str) -> str:
+    """The YAML of a grid that comes with the package.
+
+    Raises:
+        BenchError: there is no such grid.
+    """
+    if name not in presets():
+        raise BenchError(
+            f"There is no grid {name!r}: give the path of a YAML file, or one of "
+            f"{', '.join(presets())}."
+        )
+    return (resources.files("bench") / "presets" / f"{name}.yaml").read_text()
+
+
 def load_grid(source: str, overrides: list[str] | None = None) -> Grid:
     """A grid by name or from a YAML file, with `key.sub=value` overrides.
 
     Raises:
         BenchError: no such grid, YAML that cannot be read, unknown keys or bad values.
     """
-    if source in presets():
-        text = (resources.files("bench") / "presets" / f"{source}.yaml").read_text()
-    elif Path(source).is_file():
-        text = Path(source).read_text()
-    else:
-        raise BenchError(
-            f"There is no grid {source!r}: give the path of a YAML file, or one of "
-            f"{', '.join(presets())}."
-        )
+    own = source not in presets() and Path(source).is_file()
+    text = Path(source).read_text() if own else preset_text(source)
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:

@@ -1,18 +1,23 @@
-"""Labelled structures: the bundled sets and any extxyz file."""
+"""Labelled structures: bundled sets, prepared ones, any file that a reader knows."""
 
 import dataclasses
-import hashlib
-import io
+import functools
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any, overload
 
 import ase
-import ase.io
 import numpy as np
-from ase.io.formats import open_with_compression
 from backbones import Structure
 
+from ._columns import FLAGS, LAYOUT, Columns, join
 from ._errors import BenchError
+from ._merge import check_labels, digest_of
+from ._parts import read_unit, total
+from ._prepared import is_prepared, open_prepared
+from ._recipes import Filters
+from ._sources import Reading, open_source
 
 BUNDLED = ("frameworks", "ions")
 
@@ -25,10 +30,11 @@ class Sample:
         id: unique in the data set.
         group: material or species; frames of one group stay together in a split.
         structure: atoms, cell, charge.
-        energy: eV.
+        energy: eV; NaN where there is none, which a set to train on does not have.
         forces: eV/Å, `(atoms, 3)`.
         stress: eV/Å^3, ASE's sign and Voigt order.
         charges: e, `(atoms,)`.
+        tags: small integers that mark atoms, `(atoms,)`.
     """
 
     id: str
@@ -38,6 +44,7 @@ class Sample:
     forces: np.ndarray | None
     stress: np.ndarray | None
     charges: np.ndarray | None
+    tags: np.ndarray | None = None
 
     def to_ase(self) -> ase.Atoms:
         """The bare structure as an ASE object."""
@@ -45,127 +52,174 @@ class Sample:
         return ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
 
 
+class Samples(Sequence[Sample]):
+    """Structures of a data set in the order of their ids, built when asked for.
+
+    Args:
+        columns: in memory or mapped.
+        order: indices of the structures by id.
+    """
+
+    def __init__(self, columns: Columns, order: np.ndarray):
+        self._columns, self._order = columns, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Samples": ...
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Samples(self._columns, self._order[index])
+        return _sample(self._columns, int(self._order[index]))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (_sample(self._columns, int(i)) for i in self._order)
+
+
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """Samples in order of their ids, so that the order of the file is irrelevant."""
+    """Samples in the order of their ids, so that the order of the file is irrelevant.
+
+    Args:
+        name: for people.
+        columns: of all structures, in the order of the source.
+        order: their indices by id.
+        header: what `bench prepare` noted; None for a set that was only read.
+    """
 
     name: str
-    samples: tuple[Sample, ...]
+    columns: Columns
+    order: np.ndarray
+    header: dict[str, Any] | None = None
 
     def __len__(self):
-        return len(self.samples)
+        return len(self.order)
 
     @property
+    def samples(self) -> Samples:
+        """Structures with their labels."""
+        return Samples(self.columns, self.order)
+
+    @functools.cached_property
     def ids(self) -> list[str]:
         """Ids in order."""
-        return [s.id for s in self.samples]
+        return [self.columns.text("id", int(i)) for i in self.order]
 
-    @property
+    @functools.cached_property
     def groups(self) -> list[str]:
         """Group of each sample."""
-        return [s.group for s in self.samples]
+        return [self.columns.text("group", int(i)) for i in self.order]
 
-    @property
+    @functools.cached_property
+    def sizes(self) -> np.ndarray:
+        """Atoms of each sample."""
+        return self.columns.sizes[self.order]
+
+    @functools.cached_property
     def digest(self) -> str:
         """Hash of ids, structures and energies: which data a result belongs to."""
-        total = hashlib.sha256()
-        for s in self.samples:
-            total.update(f"{s.id} {s.group} {s.energy:.9g}".encode())
-            total.update(s.structure.numbers.tobytes())
-            total.update(np.round(s.structure.positions, 6).tobytes())
-        return total.hexdigest()[:16]
+        return digest_of(np.asarray(self.columns.arrays["digest"]))
 
 
 def load(source: str) -> DataSet:
-    """A bundled data set by name, or the extxyz file at a path.
+    """A data set to train on: all of it has energies and the same kind of boundaries.
 
-    Every frame needs an energy; forces, stress and charges are used where all frames
-    have them. `id`, `group` and `total_charge` are read from a frame's info: without
-    them a frame is numbered, stands alone and is neutral.
+    Forces, stress and charges are used where they are; `id`, `group`, `total_charge`
+    and `spin` are read where the source has them: without them a structure is numbered,
+    stands alone, is neutral and of unknown spin.
+
+    Args:
+        source: a bundled set by name, a folder of `bench prepare`, or anything that
+            `bench prepare` reads without being told names.
 
     Raises:
-        BenchError: no such file, no frames, a frame that cannot be used.
+        BenchError: no such data, or some of it cannot be used.
     """
-    path, name = _find(source)
-    try:
-        # Unpacked once: the reader seeks, which starts a compressed file over again.
-        with open_with_compression(str(path)) as file:
-            text = io.StringIO(file.read())
-        frames = list(ase.io.iread(text, index=":", format="extxyz"))
-    except Exception as error:  # readers raise whatever the text runs them into
+    data = open_data(source)
+    has_energy = data.columns.has("energy")
+    if not has_energy.all():
+        first = int(np.argmin(has_energy))
         raise BenchError(
-            f"{source} cannot be read as extxyz ({type(error).__name__}: {error}): "
-            "check that it is a complete extended XYZ file."
-        ) from error
-    if not frames:
-        raise BenchError(
-            f"{source} holds no structures: give a file with labelled frames."
+            f"{source}: {data.columns.text('id', first)!r} has no energy, as "
+            f"{(~has_energy).sum()} of {len(data)} structures; name it with `bench "
+            "prepare --energy-key`, or leave them out with `--require energy`."
         )
-    samples = [_sample(f, i, source) for i, f in enumerate(frames)]
-    _check_whole(samples, source)
-    return DataSet(name, tuple(sorted(samples, key=lambda s: s.id)))
-
-
-def _find(source: str) -> tuple[Path, str]:
-    if source in BUNDLED:
-        return Path(
-            str(resources.files("bench") / "data" / f"{source}.extxyz.xz")
-        ), source
-    path = Path(source)
-    if not path.is_file():
-        raise BenchError(
-            f"There is no data set {source!r}: give the path of an extxyz file, or "
-            f"one of {', '.join(BUNDLED)}."
-        )
-    if path.stat().st_size == 0:
-        raise BenchError(f"{source} is empty: give a file with labelled frames.")
-    return path, path.name.split(".")[0]
-
-
-def _sample(atoms: ase.Atoms, index: int, source: str) -> Sample:
-    where = f"Frame {index} of {source}"
-    known = {} if atoms.calc is None else atoms.calc.results
-    if "energy" not in known:
-        raise BenchError(
-            f"{where} has no energy: every frame needs `energy=...` (eV) in its "
-            "comment line."
-        )
-    charge = atoms.info.get("total_charge", 0)
-    try:
-        structure = Structure.from_ase(
-            atoms, total_charge=float(charge), spin=int(atoms.info.get("spin", 0))
-        )
-    except ValueError as error:
-        raise BenchError(f"{where}: {error}") from error
-    labels = {k: _label(known.get(k)) for k in ("forces", "stress", "charges")}
-    for name, values in {"energy": known["energy"], **labels}.items():
-        if values is not None and not np.isfinite(values).all():
-            raise BenchError(
-                f"{where}: {name} is not finite; remove or mend the frame."
-            )
-    number = f"{index:07d}"
-    name = str(atoms.info.get("id", number))
-    group = str(atoms.info.get("group", name))
-    return Sample(name, group, structure, float(known["energy"]), **labels)
-
-
-def _label(values) -> np.ndarray | None:
-    return None if values is None else np.asarray(values, np.float64)
-
-
-def _check_whole(samples: list[Sample], source: str) -> None:
-    ids = [s.id for s in samples]
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise BenchError(f"{source} uses the id {twice!r} twice: ids must be unique.")
-    if len({s.structure.cell is None for s in samples}) > 1:
+    if len(set(data.columns.arrays["periodic"].tolist())) > 1:
         raise BenchError(
             f"{source} mixes open and periodic structures: put them into two files."
         )
-    if any(s.forces is None for s in samples) and any(
-        s.forces is not None for s in samples
-    ):
-        missing = next(s.id for s in samples if s.forces is None)
+    return data
+
+
+def open_data(source: str) -> DataSet:
+    """A data set whatever labels it has.
+
+    Args:
+        source: as for `load`.
+
+    Raises:
+        BenchError: no such data, or it cannot be read.
+    """
+    if is_prepared(Path(source)):
+        found = open_prepared(Path(source))
+        return DataSet(found.folder.name, found.columns, found.order, found.header)
+    if source not in BUNDLED:
+        return _read(source, Path(source).name.split(".")[0])
+    bundled = resources.files("bench") / "data" / f"{source}.extxyz.xz"
+    with resources.as_file(bundled) as path:
+        return _read(str(path), source)
+
+
+def _read(source: str, name: str) -> DataSet:
+    """All of a source, in memory; whatever cannot be used is an error."""
+    reader = open_source(source, Reading())
+    read = [read_unit(reader, unit, Filters(), True) for unit in reader.units()]
+    columns = join(part for part, _ in read)
+    check_labels(total(tally for _, tally in read), {}, source)
+    ids = columns.texts("id")
+    order = np.argsort(ids, kind="stable")
+    twice = ids[order][1:][ids[order][1:] == ids[order][:-1]]
+    if len(twice):
         raise BenchError(
-            f"{source}: {missing!r} has no forces while others have; give all or none."
+            f"{source} uses the id {twice[0].decode()!r} twice: ids must be unique; "
+            "`bench prepare` leaves repeats out."
         )
+    return DataSet(name, columns, order)
+
+
+def _sample(columns: Columns, i: int) -> Sample:
+    arrays = columns.arrays
+    bits = int(arrays["present"][i])
+    return Sample(
+        id=columns.text("id", i),
+        group=columns.text("group", i),
+        structure=Structure(
+            columns.part("numbers", i),
+            columns.part("positions", i),
+            arrays["cell"][i] if arrays["periodic"][i] else None,
+            float(arrays["total_charge"][i]),
+            int(arrays["spin"][i]),
+        ),
+        energy=float(arrays["energy"][i]),
+        **_labels(columns, i, bits),
+    )
+
+
+def _labels(columns: Columns, i: int, bits: int) -> dict[str, np.ndarray | None]:
+    """Labels in double precision; None where the structure has none."""
+    found: dict[str, np.ndarray | None] = dict.fromkeys(
+        ("forces", "stress", "charges", "tags")
+    )
+    for label in found:
+        if bits & FLAGS[label]:
+            column = LAYOUT[label]
+            values = (
+                columns.part(label, i) if column.atoms else columns.arrays[label][i]
+            )
+            found[label] = np.asarray(values, None if label == "tags" else np.float64)
+    return found

@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from backbones import Potential
 
 from ._config import KINDS, LossSettings
-from ._dataset import Sample
+from ._dataset import DataSet, Sample
 from ._loading import Shelf
 from ._references import composition_energy
 
@@ -151,7 +151,8 @@ def floor_of(
 
 def write_predictions(
     path: Path,
-    parts: Mapping[str, Sequence[Sample]],
+    data: DataSet,
+    parts: Mapping[str, np.ndarray],
     predictions: Mapping[str, Sequence[Predicted]],
     references: dict[int, float],
 ) -> None:
@@ -159,13 +160,15 @@ def write_predictions(
 
     Args:
         path: replaced once the new file is complete.
-        parts: samples by part of the split.
+        data: the samples.
+        parts: indices of samples by part of the split.
         predictions: one a sample, by part.
         references: eV by atomic number; their sum is stored as `floor_energy`.
     """
     frames = []
-    for part, samples in parts.items():
-        for s, p in zip(samples, predictions[part], strict=True):
+    for part, members in parts.items():
+        for index, p in zip(members, predictions[part], strict=True):
+            s = data.samples[index]
             atoms = s.to_ase()
             results = {"energy": p.energy, "forces": p.forces}
             if p.stress is not None:
@@ -174,6 +177,7 @@ def write_predictions(
             atoms.arrays["model_charges"] = np.asarray(p.charges, float)
             atoms.info = dict(
                 id=s.id,
+                index=int(index),
                 group=s.group,
                 part=part,
                 total_charge=s.structure.total_charge,

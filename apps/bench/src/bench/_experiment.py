@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import platform
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 import numpy as np
@@ -23,7 +24,7 @@ from ._evaluation import errors_of, floor_of, predict, write_predictions
 from ._loading import Shelf, fill_shelf
 from ._model import build_potential
 from ._references import fit_references, mean_charges
-from ._splits import descriptors, split_data
+from ._splits import split_data, stored_descriptors
 from ._training import Parts, train
 
 
@@ -57,42 +58,71 @@ def output_folder(folder: Path, grid: Grid):
         lock.release()
 
 
+class Outcome(NamedTuple):
+    """What came of a grid."""
+
+    results: list[dict[str, Any]]
+    """Of every run that finished, as written to its `result.json`."""
+    failures: dict[str, str]
+    """Why the others did not, by name."""
+
+
 def run_grid(
     grid: Grid, folder: Path, tell: Callable[[Run, dict[str, Any] | None], None]
-) -> list[dict[str, Any]]:
+) -> Outcome:
     """Trains and tests every run of a grid that is not finished yet.
+
+    A run that fails says why in `failed.json`, and the others go on; it is tried again
+    when the grid is run again.
 
     Args:
         grid: what to run.
         folder: from `output_folder`.
         tell: called with a run and each epoch's row, and with None when it is skipped.
-
-    Returns:
-        The result of every run, as written to its `result.json`.
     """
     data = load(grid.dataset)
-    vectors, shelves, results = None, {}, []
+    shelves: dict[tuple[str, str], Shelf] = {}
+    outcome = Outcome([], {})
     for run in grid.runs():
         place = folder / run.name
         place.mkdir(exist_ok=True)
-        done = place / "result.json"
-        if done.exists():
-            found = json.loads(done.read_text())
-            if found["data"] != data.digest:
-                raise BenchError(
-                    f"{folder} was made from other data of the name {data.name!r}: "
-                    "choose another folder with --out."
-                )
-            results.append(found)
+        found = _finished(place, data)
+        if found is not None:
+            outcome.results.append(found)
             tell(run, None)
             continue
-        if vectors is None:
-            vectors = descriptors(data)
-        split = _stored_split(grid, run, data, vectors, place)
-        if run.long_range not in shelves:
-            shelves[run.long_range] = _shelf(grid, run, data)
-        results.append(_one(grid, run, shelves[run.long_range], split, place, tell))
-    return results
+        failed = place / "failed.json"
+        try:
+            split = _stored_split(grid, run, data, folder)
+            kind = run.backbone, run.long_range
+            if kind not in shelves:
+                shelves[kind] = _shelf(grid, run, data)
+            result = _one(grid, run, shelves[kind], split, place, tell)
+        except BenchError as error:
+            _write(failed, json.dumps({"reason": str(error)}))
+            outcome.failures[run.name] = str(error)
+        else:
+            failed.unlink(missing_ok=True)
+            outcome.results.append(result)
+    return outcome
+
+
+def _finished(place: Path, data: DataSet) -> dict[str, Any] | None:
+    """The result of a run that was finished before.
+
+    Raises:
+        BenchError: it belongs to other data.
+    """
+    done = place / "result.json"
+    if not done.exists():
+        return None
+    found = json.loads(done.read_text())
+    if found["data"] != data.digest:
+        raise BenchError(
+            f"{place.parent} was made from other data of the name {data.name!r}: "
+            "choose another folder with --out."
+        )
+    return found
 
 
 def _one(
@@ -107,21 +137,28 @@ def _one(
     neighbours = shelf.average_neighbours
     potential = build_potential(
         grid.model,
-        run.long_range,
+        run,
         references,
         average_neighbours=float(np.mean([neighbours[i] for i in parts.train])),
         scale=_scale(train_samples),
-        seed=run.seed,
     )
     _write(place / "environment.json", json.dumps(environment(), indent=1))
     settings = grid.train if run.has_charges else grid.train.without_charges()
     report = lambda row: tell(run, row)
     best = train(potential, shelf, parts, settings, place, run.seed, report)
-    chosen = {
-        p: [samples[i] for i in getattr(parts, p)] for p in ("validation", "test")
-    }
-    predictions = {p: predict(best, shelf, getattr(parts, p)) for p in chosen}
-    write_predictions(place / "predictions.extxyz", chosen, predictions, references)
+    members = {"validation": parts.validation, "test": parts.test}
+    predictions, seconds = {}, 0.0
+    for part, indices in members.items():
+        began = time.perf_counter()
+        predictions[part] = predict(best, shelf, indices)
+        seconds = time.perf_counter() - began
+    # Compiled by then, so this is the cost of the test part alone.
+    atoms = sum(len(samples[i].structure) for i in parts.test)
+    cost = {"microseconds_per_atom": 1e6 * seconds / atoms}
+    _write(place / "cost.json", json.dumps(cost))
+    path = place / "predictions.extxyz"
+    write_predictions(path, shelf.data, members, predictions, references)
+    chosen = {p: [samples[i] for i in m] for p, m in members.items()}
     result = {
         "run": dataclasses.asdict(run),
         "model": run.model,
@@ -144,16 +181,18 @@ def _shelf(grid: Grid, run: Run, data: DataSet) -> Shelf:
     """Packed with the lattice sums of this kind of model; weights do not matter."""
     elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
     model = build_potential(
-        grid.model, run.long_range, elements, average_neighbours=1.0, scale=1.0, seed=0
+        grid.model, run, elements, average_neighbours=1.0, scale=1.0
     )
-    return fill_shelf(data, grid, model.backbone.plan_for)
+    return fill_shelf(data, grid, model.backbone)
 
 
-def _stored_split(grid: Grid, run: Run, data: DataSet, vectors, place: Path) -> Split:
-    path = place / "split.json"
-    if not path.exists():
-        split_data(data, vectors, run.split, grid.split, run.seed).save(path)
+def _stored_split(grid: Grid, run: Run, data: DataSet, folder: Path) -> Split:
+    """The split of a run, made at its first start."""
+    path = folder / run.name / "split.json"
     try:
+        if not path.exists():
+            vectors = stored_descriptors(data, folder)
+            split_data(data, vectors, run.split, grid.split, run.seed).save(path)
         return Split.load(path)
     except ValueError as error:
         raise BenchError(str(error)) from error

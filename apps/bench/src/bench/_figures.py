@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from matplotlib.figure import Figure
+from scipy.stats import gaussian_kde
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -16,30 +18,29 @@ def parity(frames: Sequence[Any], title: str, charges: bool) -> Figure:
     """Predicted against labelled energies, forces and charges of the test part.
 
     Args:
-        frames: from `predictions.extxyz`.
+        frames: of the test part, from `predictions.extxyz`.
         title: of the figure.
         charges: whether the model's charges are physical.
     """
-    test = [f for f in frames if f.info["part"] == "test"]
-    labels = np.array([f.info["label_energy"] / len(f) for f in test])
-    errors = np.array([f.get_potential_energy() / len(f) for f in test]) - labels
+    labels = np.array([f.info["label_energy"] / len(f) for f in frames])
+    errors = np.array([f.get_potential_energy() / len(f) for f in frames]) - labels
     panels = 2 + charges
     figure = Figure(figsize=(3.3 * panels, 3.1), layout="constrained")
     left, right, *rest = figure.subplots(1, panels)
-    above = labels - np.array([f.info["floor_energy"] / len(f) for f in test])
+    above = labels - np.array([f.info["floor_energy"] / len(f) for f in frames])
     _scatter(left, 1000 * above, 1000 * (above + errors))
     left.set_xlabel("label (meV/atom)")
     left.set_ylabel("prediction (meV/atom)")
     left.set_title("energy above the composition fit", fontsize=9)
-    if all("label_forces" in f.arrays for f in test):
-        truth = np.concatenate([f.arrays["label_forces"].ravel() for f in test])
-        guess = np.concatenate([f.get_forces().ravel() for f in test])
+    if all("label_forces" in f.arrays for f in frames):
+        truth = np.concatenate([f.arrays["label_forces"].ravel() for f in frames])
+        guess = np.concatenate([f.get_forces().ravel() for f in frames])
         _scatter(right, truth, guess)
     right.set_xlabel("label (eV/Å)")
     right.set_ylabel("prediction (eV/Å)")
     right.set_title("force components", fontsize=9)
     for axes in rest:
-        labelled = [f for f in test if "label_charges" in f.arrays]
+        labelled = [f for f in frames if "label_charges" in f.arrays]
         truth = [f.arrays["label_charges"] for f in labelled]
         guess = [f.arrays["model_charges"] for f in labelled]
         if labelled:
@@ -133,7 +134,7 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     at + shift,
                     values,
                     width / 2.2,
-                    color=COLOURS[m],
+                    color=COLOURS[m % len(COLOURS)],
                     alpha=fade,
                     label=f"{model}, {place}",
                 )
@@ -148,6 +149,129 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
         frameon=False,
     )
     return figure
+
+
+def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Test error of energies against what a prediction costs, one panel a split.
+
+    Args:
+        rows: of the report's table.
+    """
+    splits = list(dict.fromkeys(r["split"] for r in rows))
+    models = list(dict.fromkeys(r["model"] for r in rows))
+    columns = min(len(splits), 2)
+    height = -(-len(splits) // columns)
+    figure = Figure(figsize=(6.6, 2.7 * height), layout="constrained")
+    panels = figure.subplots(height, columns, squeeze=False).ravel()
+    for axes, split in zip(panels, splits, strict=False):
+        for m, model in enumerate(models):
+            own = [r for r in rows if (r["split"], r["model"]) == (split, model)]
+            cost, error = ([r[k] for r in own] for k in ("cost", "test_energy"))
+            axes.scatter(
+                cost, error, color=COLOURS[m % len(COLOURS)], label=model, s=28
+            )
+        axes.set_title(f"{split} split", fontsize=9)
+        axes.set_xlabel("energy and forces (µs/atom)", fontsize=8)
+        axes.set_ylabel("energy MAE (meV/atom)", fontsize=8)
+        axes.tick_params(labelsize=8)
+    for axes in panels[len(splits) :]:
+        axes.set_axis_off()
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4,
+        fontsize=8,
+        frameon=False,
+    )
+    return figure
+
+
+def breakdown(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]], title: str
+) -> Figure:
+    """Errors of every model by kind of structure; one panel a way to tell kinds apart.
+
+    Args:
+        panels: series of (kind, error) by model, by what the kinds are. Panels of a
+            single kind, or of none, say nothing and are left out.
+        title: of the figure.
+    """
+    shown = {
+        name: series
+        for name, series in panels.items()
+        if any(len(points) > 1 for points in series.values())
+    }
+    rows = -(-len(shown) // 2) or 1
+    figure = Figure(figsize=(6.6, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).ravel()
+    for ax, (name, series) in zip(axes, shown.items(), strict=False):
+        width = 0.8 / len(series)
+        for m, (model, points) in enumerate(series.items()):
+            at = np.arange(len(points)) + (m - (len(series) - 1) / 2) * width
+            values = [value for _, value in points]
+            ax.bar(at, values, width, color=COLOURS[m % len(COLOURS)], label=model)
+        labels = [label for label, _ in next(iter(series.values()))]
+        ax.set_xticks(range(len(labels)), labels, fontsize=7)
+        ax.set_xlabel(name, fontsize=8)
+        unit = "force MAE (meV/Å)" if name == "element" else "energy MAE (meV/atom)"
+        ax.set_ylabel(unit, fontsize=8)
+        ax.tick_params(axis="y", labelsize=7)
+    for ax in axes[len(shown) :]:
+        ax.set_axis_off()
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(
+        *handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False
+    )
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def charge_densities(frames: Sequence[Any], title: str) -> Figure:
+    """Distribution of labelled and predicted charges, one panel an element.
+
+    Args:
+        frames: of the test part, with `label_charges`.
+        title: of the figure.
+    """
+    labelled = [f for f in frames if "label_charges" in f.arrays]
+    numbers = np.concatenate([f.numbers for f in labelled])
+    both = {
+        "label": np.concatenate([f.arrays["label_charges"] for f in labelled]),
+        "prediction": np.concatenate([f.arrays["model_charges"] for f in labelled]),
+    }
+    elements = [z for z in np.unique(numbers) if np.sum(numbers == z) > 1]
+    columns = 4
+    rows = -(-len(elements) // columns) or 1
+    figure = Figure(figsize=(6.6, 1.5 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, z in zip(axes, elements, strict=False):
+        for i, (name, charges) in enumerate(both.items()):
+            x, height = _density(charges[numbers == z])
+            ax.plot(x, height, color=COLOURS[i], linewidth=1.2, label=name)
+        ax.set_title(chemical_symbols[z], fontsize=8)
+        ax.set_yticks([])
+        ax.tick_params(labelsize=7)
+    for ax in axes[len(elements) :]:
+        ax.set_axis_off()
+    figure.supxlabel("charge (e)", fontsize=8)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside upper right",
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+    )
+    figure.suptitle(title, fontsize=9, x=0.02, ha="left")
+    return figure
+
+
+def _density(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A kernel density estimate on a grid; a spike where all values are equal."""
+    spread = max(float(values.std()), 1e-3)
+    x = np.linspace(values.min() - 3 * spread, values.max() + 3 * spread, 200)
+    if np.ptp(values) < 1e-9:
+        return x, np.exp(-((x - values[0]) ** 2) / (2 * spread**2))
+    return x, gaussian_kde(values)(x)
 
 
 def as_data_url(figure: Figure) -> str:

@@ -1,12 +1,11 @@
 """Batches of structures with their labels, in a few fixed shapes."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import equinox as eqx
 import numpy as np
-from backbones import Batch, Bucket, pack
+from backbones import Backbone, Batch, Bucket, pack
 from jaxtyping import Array, Float
 
 from ._config import Grid
@@ -107,21 +106,20 @@ class Shelf:
         return targets
 
 
-def fill_shelf(
-    data: DataSet, grid: Grid, plan_for: Callable[[Any, Any, Any], Any]
-) -> Shelf:
+def fill_shelf(data: DataSet, grid: Grid, backbone: Backbone) -> Shelf:
     """Packs a whole data set, so that all splits share its few shapes.
 
     Args:
         data: labelled structures.
         grid: cutoff, batch size and number of buckets.
-        plan_for: the backbone's.
+        backbone: of the kind that will be trained; its weights do not matter.
     """
     buckets = pack(
         [s.structure for s in data.samples],
         cutoff=grid.model.cutoff,
         graphs=grid.train.batch,
         buckets=grid.train.buckets,
-        plan_for=plan_for,
+        plan_for=backbone.plan_for,
+        triplets=backbone.needs_triplets,
     )
     return Shelf(data, buckets)

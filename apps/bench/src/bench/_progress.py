@@ -1,11 +1,13 @@
 """What a person sees while a grid runs."""
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
 from ._config import Grid, Run
 
@@ -14,7 +16,7 @@ class Progress:
     """A bar on a terminal; elsewhere one plain line an epoch."""
 
     def __init__(self, grid: Grid):
-        self._console = Console()
+        self.console = Console()
         runs = grid.runs()
         self._epochs = len(grid.train.schedule)
         self._bar = Bar(
@@ -22,8 +24,8 @@ class Progress:
             BarColumn(),
             TextColumn("{task.completed}/{task.total} epochs"),
             TimeElapsedColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
+            console=self.console,
+            disable=not self.console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=len(runs) * self._epochs)
         self._place = {run.name: i for i, run in enumerate(runs)}
@@ -41,7 +43,7 @@ class Progress:
         done = self._place[run.name] * self._epochs
         if row is None:
             self._bar.update(self._task, completed=done + self._epochs)
-            self._console.print(f"{run.name}: finished before, kept", highlight=False)
+            self.console.print(f"{run.name}: finished before, kept", highlight=False)
             return
         self._bar.update(
             self._task, completed=done + row["epoch"], description=run.name
@@ -61,7 +63,31 @@ class Progress:
             f"{run.name}  epoch {row['epoch']:3d}/{self._epochs}  "
             f"validation {'  '.join(errors)}  {row['seconds']:.1f} s"
         )
-        if not self._console.is_terminal:
-            self._console.print(line, highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.print(line, highlight=False, soft_wrap=True)
         elif row["epoch"] == self._epochs:
-            self._console.print(line, highlight=False)
+            self.console.print(line, highlight=False)
+
+
+def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
+    """Test errors beside their floors, narrow enough for a terminal.
+
+    Args:
+        results: as in `result.json`.
+    """
+    table = Table(title="mean absolute errors on the test parts (floor)")
+    for heading in ("split", "model", "seed"):
+        table.add_column(heading)
+    for heading in ("E meV/atom", "F meV/Å", "Q me"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        errors, floors = result["errors"]["test"], result["floors"]["test"]
+        cells = [
+            "–"
+            if errors[f"{kind}_mae"] is None
+            else f"{errors[f'{kind}_mae']:.1f} ({floors[f'{kind}_mae']:.0f})"
+            for kind in ("energy", "force", "charge")
+        ]
+        run = result["run"]
+        table.add_row(run["split"], result["model"], str(run["seed"]), *cells)
+    return table

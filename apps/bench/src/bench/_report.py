@@ -7,15 +7,31 @@ from typing import Any
 
 import ase.io
 import jinja2
-import numpy as np
 import yaml
-from chemsplit import Split, chemical_map
+from chemsplit import Split, chemical_map, separation
+from matplotlib.figure import Figure
 
-from ._config import Grid
-from ._dataset import load
+from ._breakdown import (
+    by_charge,
+    by_element,
+    by_similarity,
+    by_size,
+    nearest_similarity,
+)
+from ._config import Grid, Run
+from ._dataset import DataSet, load
 from ._errors import BenchError
-from ._figures import as_data_url, error_bars, learning_curves, parity
-from ._splits import descriptors
+from ._figures import (
+    as_data_url,
+    breakdown,
+    charge_densities,
+    cost_accuracy,
+    error_bars,
+    learning_curves,
+    parity,
+)
+from ._splits import stored_descriptors
+from ._tables import comparison_table, error_rows, error_table
 
 
 def write_report(folder: Path) -> Path:
@@ -33,20 +49,45 @@ def write_report(folder: Path) -> Path:
             f"{folder} holds no experiment: give the --out of a `bench run`."
         )
     grid = Grid(**yaml.safe_load(config.read_text()))
+    failed = [r for r in grid.runs() if (folder / r.name / "failed.json").exists()]
     runs = [r for r in grid.runs() if (folder / r.name / "result.json").exists()]
     if not runs:
         raise BenchError(f"No run in {folder} is finished: start it with `bench run`.")
     results = [json.loads((folder / r.name / "result.json").read_text()) for r in runs]
-    rows = [_row(r) for r in results]
-    columns = _columns(rows)
-    figures = _figures(grid, folder, runs, rows)
+    frames = {r.name: _test_frames(folder / r.name) for r in runs}
+    costs = {
+        r.name: json.loads((folder / r.name / "cost.json").read_text()) for r in runs
+    }
+    rows = error_rows(
+        results, frames, {n: c["microseconds_per_atom"] for n, c in costs.items()}
+    )
+    data = load(grid.dataset)
+    vectors = stored_descriptors(data, folder)
+    splits = {
+        (r.split, r.seed): Split.load(folder / r.name / "split.json") for r in runs
+    }
     facts = {
         "grid": grid,
-        "table": [_cells(r, columns) for r in rows],
-        "columns": columns,
+        "errors": error_table(rows),
+        "comparison": comparison_table(runs, frames),
         "settings": config.read_text(),
-        "notes": _notes(results),
-        "figures": figures,
+        "notes": _notes(results)
+        + _separations(splits, data, vectors)
+        + [_failure(folder / r.name) for r in failed],
+        "figures": _pictures(
+            folder,
+            {"errors": ("Errors in and out of distribution", error_bars(rows))}
+            | _learning(folder, runs)
+            | {
+                "cost": (
+                    "Cost of energy and forces and test error",
+                    cost_accuracy(rows),
+                )
+            }
+            | _maps(splits, data, vectors)
+            | _breakdowns(splits, runs, frames, data, vectors)
+            | _parities(runs, frames),
+        ),
     }
     for name in ("report.md", "report.html"):
         template = (
@@ -62,53 +103,14 @@ def write_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-# Key, heading, format; errors are mean absolute ones.
-_COLUMNS = (
-    ("split", "split", "{}"),
-    ("model", "model", "{}"),
-    ("seed", "seed", "{}"),
-    ("parameters", "parameters", "{:,}"),
-    ("validation_energy", "E validation (meV/atom)", "{:.2f}"),
-    ("test_energy", "E test (meV/atom)", "{:.2f}"),
-    ("gap_energy", "E test / validation", "{:.2f}"),
-    ("floor_energy", "E floor (meV/atom)", "{:.1f}"),
-    ("validation_force", "F validation (meV/Å)", "{:.1f}"),
-    ("test_force", "F test (meV/Å)", "{:.1f}"),
-    ("gap_force", "F test / validation", "{:.2f}"),
-    ("floor_force", "F floor (meV/Å)", "{:.0f}"),
-    ("validation_charge", "Q validation (me)", "{:.1f}"),
-    ("test_charge", "Q test (me)", "{:.1f}"),
-    ("floor_charge", "Q floor (me)", "{:.0f}"),
-)
+def _test_frames(place: Path) -> list[Any]:
+    frames = ase.io.iread(place / "predictions.extxyz")
+    return [f for f in frames if f.info["part"] == "test"]
 
 
-def _columns(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """The columns of properties that some model predicts and some label tells."""
-    absent = tuple(
-        kind
-        for kind in ("_force", "_charge")
-        if not any(np.isfinite(r[f"test{kind}"]) for r in rows)
-    )
-    return [c for c in _COLUMNS if not absent or not c[0].endswith(absent)]
-
-
-def _row(result: dict[str, Any]) -> dict[str, Any]:
-    row = {
-        "split": result["run"]["split"],
-        "model": result["model"],
-        "seed": result["run"]["seed"],
-        "parameters": result["parameters"],
-    }
-    for kind in ("energy", "force", "charge"):
-        for column, errors in (
-            ("validation", result["errors"]["validation"]),
-            ("test", result["errors"]["test"]),
-            ("floor", result["floors"]["test"]),
-        ):
-            value = errors[f"{kind}_mae"]
-            row[f"{column}_{kind}"] = np.nan if value is None else value
-        row[f"gap_{kind}"] = row[f"test_{kind}"] / row[f"validation_{kind}"]
-    return row
+def _failure(place: Path) -> str:
+    reason = json.loads((place / "failed.json").read_text())["reason"]
+    return f"{place.name} failed: {reason}"
 
 
 def _notes(results: list[dict[str, Any]]) -> list[str]:
@@ -132,11 +134,21 @@ def _notes(results: list[dict[str, Any]]) -> list[str]:
     return list(notes.values())
 
 
-def _figures(grid: Grid, folder: Path, runs, rows) -> list[dict[str, str]]:
-    """Captions and pictures; each is also saved as a file."""
-    made = [
-        ("errors", "Mean absolute errors in and out of distribution", error_bars(rows))
-    ]
+def _separations(splits, data: DataSet, vectors) -> list[str]:
+    """How far each split's test part lies from its training part."""
+    notes = []
+    for (name, seed), split in splits.items():
+        train, _, test = split.indices(data.ids)
+        found = separation(vectors, train, test, groups=data.groups)
+        notes.append(f"{name} split, seed {seed}: {found}")
+    return notes
+
+
+Made = dict[str, tuple[str, Figure]]
+"""Caption and figure by name of the file."""
+
+
+def _learning(folder: Path, runs: list[Run]) -> Made:
     histories = {
         r.name: [
             json.loads(line)
@@ -144,38 +156,65 @@ def _figures(grid: Grid, folder: Path, runs, rows) -> list[dict[str, str]]:
         ]
         for r in runs
     }
-    made.append(
-        ("learning", "Validation errors while training", learning_curves(histories))
-    )
-    data = load(grid.dataset)
-    vectors = descriptors(data)
-    for split, seed in dict.fromkeys((r.split, r.seed) for r in runs):
-        run = next(r for r in runs if (r.split, r.seed) == (split, seed))
-        stored = Split.load(folder / run.name / "split.json")
-        title = f"{split} split, seed {seed}"
-        _, figure = chemical_map(vectors, stored.labels(data.ids), title=title)
-        made.append((f"map-{split}-{seed}", f"Chemical space, {title}", figure))
+    return {"learning": ("Validation errors in training", learning_curves(histories))}
+
+
+def _maps(splits, data: DataSet, vectors) -> Made:
+    made = {}
+    for (name, seed), split in splits.items():
+        title = f"{name} split, seed {seed}"
+        _, figure = chemical_map(vectors, split.labels(data.ids), title=title)
+        made[f"map-{name}-{seed}"] = (f"Chemical space, {title}", figure)
+    return made
+
+
+def _breakdowns(splits, runs: list[Run], frames, data: DataSet, vectors) -> Made:
+    """Where the models err, one figure a split and seed."""
+    made = {}
+    for (name, seed), split in splits.items():
+        train, _, test = split.indices(data.ids)
+        near = nearest_similarity(vectors, train, test)
+        similarity = dict(zip(map(int, test), near, strict=True))
+        chosen = [r for r in runs if (r.split, r.seed) == (name, seed)]
+        panels = {
+            "number of atoms": {r.model: by_size(frames[r.name]) for r in chosen},
+            "similarity to training": {
+                r.model: by_similarity(frames[r.name], similarity) for r in chosen
+            },
+            "total charge (e)": {r.model: by_charge(frames[r.name]) for r in chosen},
+            "element": {r.model: by_element(frames[r.name], "force") for r in chosen},
+        }
+        title = f"{name} split, seed {seed}"
+        caption = f"Test errors by kind of structure, {title}"
+        made[f"breakdown-{name}-{seed}"] = (caption, breakdown(panels, title))
+    return made
+
+
+def _parities(runs: list[Run], frames) -> Made:
+    made = {}
     for run in runs:
-        frames = list(ase.io.iread(folder / run.name / "predictions.extxyz"))
         title = f"{run.model}, {run.split} split, seed {run.seed}"
-        made.append(
-            (
-                f"parity-{run.name}",
-                f"Test part, {title}",
-                parity(frames, title, run.has_charges),
-            )
+        made[f"parity-{run.name}"] = (
+            f"Test part, {title}",
+            parity(frames[run.name], title, run.has_charges),
         )
+        if run.has_charges and any(
+            "label_charges" in f.arrays for f in frames[run.name]
+        ):
+            made[f"charges-{run.name}"] = (
+                f"Charges of each element in the test part, {title}",
+                charge_densities(frames[run.name], title),
+            )
+    return made
+
+
+def _pictures(folder: Path, made: Made) -> list[dict[str, str]]:
+    """Captions and pictures; each is also saved as a file."""
     place = folder / "figures"
     place.mkdir(exist_ok=True)
-    for name, _, figure in made:
+    for name, (_, figure) in made.items():
         figure.savefig(place / f"{name}.png", dpi=200)
-    return [{"caption": c, "source": as_data_url(f), "name": n} for n, c, f in made]
-
-
-def _cells(row: dict[str, Any], columns: list[tuple[str, str, str]]) -> list[str]:
-    """The cells of a row as text."""
-    values = []
-    for key, _, form in columns:
-        number = isinstance(row[key], float) and not np.isfinite(row[key])
-        values.append("–" if number else form.format(row[key]))
-    return values
+    return [
+        {"caption": caption, "source": as_data_url(figure), "name": name}
+        for name, (caption, figure) in made.items()
+    ]

@@ -1,16 +1,68 @@
 """Which structures a run learns from and which it is tested on."""
 
-from chemsplit import ClusterSplit, Split, make_split, mean_soap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from chemsplit import (
+    ClusterSplit,
+    MaxSeparationSplit,
+    SeedSimilaritySplit,
+    SeparatedSplit,
+    SizeSplit,
+    Split,
+    make_split,
+    mean_soap,
+)
 from scipy.sparse import csr_matrix
 from sklearn.model_selection import GroupShuffleSplit
 
 from ._config import SplitSettings
 from ._dataset import DataSet
+from ._errors import BenchError
 
 
 def descriptors(data: DataSet) -> csr_matrix:
     """The published SOAP descriptor of every structure, averaged over its atoms."""
     return mean_soap([s.to_ase() for s in data.samples])
+
+
+def stored_descriptors(data: DataSet, folder: Path) -> csr_matrix:
+    """The descriptors of a data set, kept in a folder so that they are made once."""
+    path = folder / f"descriptors-{data.digest}.npz"
+    if not path.exists():
+        temporary = path.with_suffix(".partial.npz")
+        scipy.sparse.save_npz(temporary, descriptors(data))
+        temporary.replace(path)
+    return csr_matrix(scipy.sparse.load_npz(path))
+
+
+class ChargeSplit:
+    """Trains on neutral structures and tests on charged ones; groups stay whole.
+
+    Its descriptors are the total charges, one column.
+    """
+
+    def __repr__(self):
+        return "ChargeSplit()"
+
+    def split(self, X, y=None, groups=None):
+        """Yields the one such split.
+
+        Raises:
+            BenchError: all structures, or none, are neutral.
+        """
+        del y
+        charged = np.round(np.ravel(X)) != 0
+        if groups is not None:
+            charged = np.isin(groups, np.asarray(groups)[charged])
+        if charged.all() or not charged.any():
+            raise BenchError(
+                "The charge split needs neutral and charged structures, and all are "
+                f"{'charged' if charged.any() else 'neutral'}: choose another split."
+            )
+        yield np.flatnonzero(~charged), np.flatnonzero(charged)
 
 
 def split_data(
@@ -21,21 +73,20 @@ def split_data(
     Args:
         data: what to split.
         vectors: one descriptor a sample.
-        kind: `"random"` or `"cluster"`.
+        kind: of split, see `_splitter`.
         settings: shares and number of clusters.
         seed: decides the draw.
     """
-    share = settings.test_share
-    groups = len(set(data.groups))
-    splitter = {
-        "random": GroupShuffleSplit(1, test_size=share),
-        "cluster": ClusterSplit(
-            1, n_clusters=min(settings.clusters, groups), test_size=share
-        ),
-    }[kind]
+    splitter = _splitter(kind, settings, len(set(data.groups)))
+    if kind == "size":
+        known = np.array([[len(s.structure)] for s in data.samples], float)
+    elif kind == "charge":
+        known = np.array([[s.structure.total_charge] for s in data.samples])
+    else:
+        known = vectors
     return make_split(
         splitter,
-        vectors,
+        known,
         data.ids,
         data.groups,
         validation=settings.validation_share,
@@ -43,3 +94,22 @@ def split_data(
         name=kind,
         settings={"descriptor": "mean SOAP", **settings.model_dump()},
     )
+
+
+def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
+    """The splitter of a kind, with its test part drawn or chosen.
+
+    Random; K-means clusters; the largest; the least similar to one structure, as
+    published; mutually far ones; least similar across the cut; the charged.
+    """
+    share = settings.test_share
+    clusters = min(settings.clusters, groups)
+    return {
+        "random": lambda: GroupShuffleSplit(1, test_size=share),
+        "cluster": lambda: ClusterSplit(1, n_clusters=clusters, test_size=share),
+        "size": lambda: SizeSplit(test_size=share),
+        "similarity": lambda: SeedSimilaritySplit(1, test_size=share),
+        "farthest": lambda: MaxSeparationSplit(1, test_size=share),
+        "separated": lambda: SeparatedSplit(1, test_size=share),
+        "charge": ChargeSplit,
+    }[kind]()

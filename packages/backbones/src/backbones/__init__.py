@@ -1,21 +1,34 @@
 """Interatomic potentials that take any long-range layer."""
 
+from ._allegro import Allegro as Allegro
+from ._allegro_size import AllegroSize as AllegroSize
+from ._backbone import Backbone as Backbone
+from ._backbone import NodeOutput as NodeOutput
 from ._batch import Batch as Batch
+from ._bucket import Bucket as Bucket
+from ._calculator import Calculator as Calculator
 from ._contract import LongRange as LongRange
 from ._contract import NoLongRange as NoLongRange
 from ._contract import Sum as Sum
+from ._contract import plan_covers as plan_covers
+from ._dimenet import DimeNet as DimeNet
+from ._directional import DimeNetSize as DimeNetSize
+from ._dynamics import energy_function as energy_function
 from ._file import read_arrays as read_arrays
 from ._file import read_header as read_header
 from ._file import write_arrays as write_arrays
 from ._mace import MACE as MACE
 from ._mace import MACESize as MACESize
-from ._mace import NodeOutput as NodeOutput
+from ._mace_torch import from_mace_torch as from_mace_torch
 from ._neighbours import Neighbours as Neighbours
 from ._neighbours import neighbours as neighbours
-from ._packing import Bucket as Bucket
+from ._packing import Room as Room
 from ._packing import pack as pack
-from ._potential import Backbone as Backbone
+from ._packing import size_classes as size_classes
 from ._potential import Potential as Potential
 from ._potential import Prediction as Prediction
 from ._potential import parameter_count as parameter_count
+from ._repulsion import screened_repulsion as screened_repulsion
 from ._structure import Structure as Structure
+from ._total_charge import TotalCharge as TotalCharge
+from ._triplets import Triplets as Triplets

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._triplets import Triplets
+
 
 class Batch(eqx.Module):
     """Structures of one boundary kind, padded to fixed sizes.
@@ -36,6 +38,8 @@ class Batch(eqx.Module):
     edge_mask: Bool[Array, " edges"]
     plan: Any = None
     """What the backbone's `plan_for` made for these structures."""
+    triplets: Triplets | None = None
+    """Pairs of edges, for backbones that need them."""
 
     @property
     def graphs(self) -> int:

@@ -3,7 +3,9 @@
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -48,13 +50,19 @@ class LongRange(Protocol):
         """
         ...
 
-    def plan_for(self, cells: Any, positions: Any, mask: Any) -> Any:
+    def plan_for(
+        self, cells: Any, positions: Any, mask: Any, *, margin: float = 1e-3
+    ) -> Any:
         """Host-made facts of the layer's lattice sums, graphs leading; or None.
+
+        A plan that depends on the cells has a method `covers(cells)`, see
+        `plan_covers`.
 
         Args:
             cells: `(graphs, 3, 3)` Å, or None for open boundaries.
             positions: `(graphs, slots, 3)` Å.
             mask: `(graphs, slots)`.
+            margin: relative strain of the cells that the plan covers.
         """
         ...
 
@@ -70,9 +78,9 @@ class NoLongRange(eqx.Module):
         nothing = jnp.zeros(mask.shape, features.dtype)
         return jnp.zeros_like(features), nothing, nothing
 
-    def plan_for(self, cells, positions, mask):
+    def plan_for(self, cells, positions, mask, **margin):
         """Returns None: there is no lattice sum."""
-        del cells, positions, mask
+        del cells, positions, mask, margin
 
 
 class Sum(eqx.Module):
@@ -107,6 +115,22 @@ class Sum(eqx.Module):
         updates, energies, charges = zip(*results, strict=True)
         return sum(updates), sum(energies), sum(charges)
 
-    def plan_for(self, cells, positions, mask):
+    def plan_for(self, cells, positions, mask, **margin):
         """Returns a tuple with one plan a member."""
-        return tuple(layer.plan_for(cells, positions, mask) for layer in self.layers)
+        return tuple(
+            layer.plan_for(cells, positions, mask, **margin) for layer in self.layers
+        )
+
+
+def plan_covers(plan: Any, cells: np.ndarray) -> bool:
+    """Whether all plans serve these cells: a check for the host.
+
+    Args:
+        plan: of a backbone or a layer. Parts without `covers` serve one structure only,
+            so the answer for them is no; None serves all.
+        cells: one for every graph of the plan, shape `(graphs, 3, 3)`, Å.
+    """
+    parts = jax.tree.leaves(plan, is_leaf=lambda part: hasattr(part, "covers"))
+    return all(
+        hasattr(part, "covers") and bool(np.all(part.covers(cells))) for part in parts
+    )

@@ -1,15 +1,25 @@
 """Where long-range layers enter a backbone, and how they are called over a batch."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._backbone import NodeOutput
 from ._batch import Batch
-from ._contract import LongRange
+from ._contract import LongRange, NoLongRange
+
+
+class Told(NamedTuple):
+    """What a long-range layer says of every node besides its update."""
+
+    energies: Float[Array, " nodes"]
+    """eV."""
+    charges: Float[Array, " nodes"]
+    """e."""
 
 
 class Hooks(eqx.Module):
@@ -59,12 +69,8 @@ class Hooks(eqx.Module):
 
     def __call__(
         self, hook: str, features: Float[Array, "nodes sph channels"], batch: Batch
-    ) -> tuple[
-        Float[Array, "nodes sph channels"],
-        Float[Array, " nodes"],
-        Float[Array, " nodes"],
-    ]:
-        """The features with the layer's update added, energies (eV), charges (e).
+    ) -> tuple[Float[Array, "nodes sph channels"], Told]:
+        """The features with the layer's update added, and what the layer tells.
 
         Args:
             hook: a hook without a layer leaves everything as it is.
@@ -72,9 +78,16 @@ class Hooks(eqx.Module):
                 leading components.
             batch: the structures, with their plan.
         """
-        nothing = jnp.zeros(features.shape[0], features.dtype)
         if hook not in self.layers:
-            return features, nothing, nothing
+            nothing = jnp.zeros(features.shape[0], features.dtype)
+            return features, Told(nothing, nothing)
+        update, told = self.update(hook, features, batch)
+        return features.at[:, : update.shape[1]].add(update), told
+
+    def update(
+        self, hook: str, features: Float[Array, "nodes sph channels"], batch: Batch
+    ) -> tuple[Float[Array, "nodes used channels"], Told]:
+        """The update alone, of the components that the layer works on."""
         layer = self.layers[hook]
         components = (layer.degree + 1) ** 2
         used = features[:, :components]
@@ -82,31 +95,54 @@ class Hooks(eqx.Module):
         if layer.degree == 0:
             used = used[:, :, 0]
 
-        def one(used, graph: Batch):
-            return layer(
-                used,
-                graph.positions,
-                graph.cell,
-                graph.mask,
-                species=graph.species,
-                total_charge=graph.total_charge,
-                spin=graph.spin,
-                plan=None if graph.plan is None else graph.plan[hook],
-            )
+        def one(used, positions, cell, mask, facts, plan):
+            return layer(used, positions, cell, mask, plan=plan, **facts)
 
-        axes = eqx.tree_at(
-            lambda b: (b.senders, b.receivers, b.shifts, b.edge_mask),
-            jax.tree.map(lambda _: 0, batch),
-            (None, None, None, None),
+        facts = {
+            "species": batch.species,
+            "total_charge": batch.total_charge,
+            "spin": batch.spin,
+        }
+        plan = None if batch.plan is None else batch.plan[hook]
+        update, energies, charges = jax.vmap(one)(
+            used, batch.positions, batch.cell, batch.mask, facts, plan
         )
-        update, energies, charges = jax.vmap(one, in_axes=(0, axes))(used, batch)
         update = update.reshape(len(features), components, features.shape[-1])
-        features = features.at[:, :components].add(update)
-        return features, energies.reshape(-1), charges.reshape(-1)
+        return update, Told(energies.reshape(-1), charges.reshape(-1))
 
-    def plan_for(self, cells: Any, positions: Any, mask: Any) -> dict[str, Any]:
+    @property
+    def has_charges(self) -> bool:
+        """Whether a layer says what the charges are."""
+        if self.charges is None:
+            return False
+        return not isinstance(self.layers[self.charges], NoLongRange)
+
+    def output(
+        self, short: Float[Array, "nodes _"], heard: Mapping[str, Told], batch: Batch
+    ) -> NodeOutput:
+        """What the backbone returns: all energies, and the named layer's charges.
+
+        Args:
+            short: the backbone's own energies, one column.
+            heard: what the layer of each hook told.
+            batch: the structures.
+        """
+        shape = batch.mask.shape
+        energies = jnp.sum(jnp.stack([t.energies for t in heard.values()]), axis=0)
+        charges = jnp.zeros(len(short), short.dtype)
+        if self.charges is not None:
+            charges = heard[self.charges].charges
+        return NodeOutput(
+            jnp.where(batch.mask, short.reshape(shape), 0.0),
+            energies.reshape(shape),
+            charges.reshape(shape),
+        )
+
+    def plan_for(
+        self, cells: Any, positions: Any, mask: Any, **margin: float
+    ) -> dict[str, Any]:
         """The plans of all layers, by hook; graphs lead."""
         return {
-            hook: layer.plan_for(cells, positions, mask)
+            hook: layer.plan_for(cells, positions, mask, **margin)
             for hook, layer in self.layers.items()
         }

@@ -2,34 +2,22 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from e3nn_jax import IrrepsArray, spherical_harmonics
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ._backbone import NodeOutput, checked_neighbours, element_index, element_table
 from ._batch import Batch
 from ._contract import LongRange
 from ._contraction import SymmetricContraction
-from ._convolution import Convolution
+from ._convolution import Convolution, block
 from ._hooks import Hooks
-from ._maps import ElementLinear, Linear, Perceptron
+from ._maps import DegreewiseLinear, ElementLinear, Linear, Perceptron
 from ._radial import Bessel
-
-
-class NodeOutput(NamedTuple):
-    """What a backbone says of every atom, as `[graphs, slots]`; zero on padding."""
-
-    energies: Float[Array, "graphs slots"]
-    """Short-range energy in the backbone's own scale, see `Potential`."""
-    long_range: Float[Array, "graphs slots"]
-    """Energy of the long-range layers, eV."""
-    charges: Float[Array, "graphs slots"]
-    """e."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +33,7 @@ class MACESize:
         bessel: number of radial functions.
         radial: widths of the radial network's hidden layers.
         readout: width of the last readout's hidden layer.
+        envelope: power p of the cutoff polynomial.
     """
 
     channels: int = 64
@@ -55,6 +44,7 @@ class MACESize:
     bessel: int = 8
     radial: tuple[int, ...] = (64, 64, 64)
     readout: int = 16
+    envelope: int = 6
 
     def __post_init__(self):
         for field in ("channels", "l_max", "correlation", "interactions", "bessel"):
@@ -68,6 +58,13 @@ class MACESize:
                 f"{self.hidden_degree}."
             )
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels of the features at every hook: what a layer there is built for."""
+        blocks = {f"block {i}": self.channels for i in range(1, self.interactions)}
+        final = self.channels * self.interactions
+        return {"embedding": self.channels, **blocks, "final": final}
+
 
 class Interaction(eqx.Module):
     """One round: messages from neighbours, their products, a skip connection.
@@ -76,7 +73,7 @@ class Interaction(eqx.Module):
     later rounds add an element's linear map of the old features.
     """
 
-    up: Linear
+    up: DegreewiseLinear
     convolution: Convolution
     skip: ElementLinear
     contraction: SymmetricContraction
@@ -90,7 +87,7 @@ class Interaction(eqx.Module):
         # Only scalars are read after the last round.
         outgoing = 0 if index == size.interactions - 1 else size.hidden_degree
         degrees = size.l_max + 1 if first else outgoing + 1
-        self.up = Linear(width, width, key=keys[0])
+        self.up = DegreewiseLinear((width,) * (incoming + 1), width, key=keys[0])
         self.convolution = Convolution(
             incoming, size.l_max, width, (size.bessel, *size.radial), key=keys[1]
         )
@@ -118,16 +115,14 @@ class Interaction(eqx.Module):
             neighbours: average number of neighbours, the messages' scale.
         """
         harmonics, basis, senders, receivers = edges
-        messages = self.convolution(
-            self.up(features), harmonics, basis, senders, receivers
-        )
+        degrees = range(len(self.up.maps))
+        mixed = self.up([features[:, block(d)] for d in degrees])
+        messages = self.convolution(mixed, harmonics, basis, senders, receivers)
         messages = messages / neighbours
         if self.first:
             messages = self.skip(messages, one_hot)
         product = self.contraction(messages, one_hot)
-        mixed = [
-            down(product[:, d**2 : (d + 1) ** 2]) for d, down in enumerate(self.down)
-        ]
+        mixed = [down(product[:, block(d)]) for d, down in enumerate(self.down)]
         out = jnp.concatenate(mixed, axis=1)
         if self.first:
             return out
@@ -177,19 +172,12 @@ class MACE(eqx.Module):
         key: PRNGKeyArray,
     ):
         size = MACESize() if size is None else size
-        if not elements:
-            raise ValueError("`elements` is empty: name the atomic numbers to learn.")
-        if not average_neighbours > 0:
-            raise ValueError(
-                "`average_neighbours` scales the messages and must be positive, got "
-                f"{average_neighbours}."
-            )
         keys = jr.split(key, 2 + 2 * size.interactions)
         self.size = size
-        self.elements = tuple(sorted({int(z) for z in elements}))
+        self.elements = element_table(elements)
         self.embedding = jr.normal(keys[0], (len(self.elements), size.channels))
-        self.radial = Bessel(cutoff, count=size.bessel)
-        self.average_neighbours = jnp.asarray(average_neighbours, float)
+        self.radial = Bessel(cutoff, count=size.bessel, power=size.envelope)
+        self.average_neighbours = checked_neighbours(average_neighbours)
         self.interactions = tuple(
             Interaction(size, i, len(self.elements), key=keys[2 + 2 * i])
             for i in range(size.interactions)
@@ -200,26 +188,36 @@ class MACE(eqx.Module):
             else Perceptron((size.channels, size.readout, 1), key=keys[3 + 2 * i])
             for i in range(size.interactions)
         )
-        offered = {"embedding": 0}
-        offered |= {
+        degrees = dict.fromkeys(size.widths, 0)
+        degrees |= {
             f"block {i}": size.hidden_degree for i in range(1, size.interactions)
         }
-        offered["final"] = 0
-        self.hooks = Hooks(long_range or {}, offered=offered, charges=charges)
+        self.hooks = Hooks(long_range or {}, offered=degrees, charges=charges)
 
     @property
     def cutoff(self) -> float:
         """Å."""
         return self.radial.cutoff
 
-    def plan_for(self, cells, positions, mask):
-        """The long-range layers' plans, for `pack`."""
-        return self.hooks.plan_for(cells, positions, mask)
+    @property
+    def needs_triplets(self) -> bool:
+        """False: pairs are all it works on."""
+        return False
+
+    @property
+    def has_charges(self) -> bool:
+        """Whether a long-range layer says what the charges are."""
+        return self.hooks.has_charges
+
+    def plan_for(self, cells, positions, mask, **margin):
+        """The long-range layers' plans, for `pack`; see `LongRange.plan_for`."""
+        return self.hooks.plan_for(cells, positions, mask, **margin)
 
     def __call__(self, batch: Batch) -> NodeOutput:
         """Returns energies and charges of every atom of the batch."""
         dtype = batch.positions.dtype
-        one_hot = self._one_hot(batch.species.reshape(-1)).astype(dtype)
+        index = element_index(batch.species, self.elements)
+        one_hot = jax.nn.one_hot(index, len(self.elements), dtype=dtype)
         vectors = batch.edge_vectors(beyond=self.cutoff)
         distance = jnp.linalg.norm(vectors, axis=-1)
         harmonics = spherical_harmonics(
@@ -232,34 +230,16 @@ class MACE(eqx.Module):
         neighbours = jax.lax.stop_gradient(self.average_neighbours)
 
         features = (one_hot @ self.embedding)[:, None, :]
-        features, *told = self.hooks("embedding", features, batch)
-        heard, blocks = [("embedding", told)], []
+        features, told = self.hooks("embedding", features, batch)
+        heard, blocks = {"embedding": told}, []
         for i, interaction in enumerate(self.interactions):
             if i > 0:
-                features, *told = self.hooks(f"block {i}", features, batch)
-                heard.append((f"block {i}", told))
+                hook = f"block {i}"
+                features, heard[hook] = self.hooks(hook, features, batch)
             features = interaction(features, edges, one_hot, neighbours)
             blocks.append(features[:, 0])
         scalars = jnp.concatenate(blocks, axis=-1)[:, None]
-        scalars, *told = self.hooks("final", scalars, batch)
-        heard.append(("final", told))
-
-        shape = batch.mask.shape
-        short, long_range, charges = (jnp.zeros(shape, dtype) for _ in range(3))
-        for part, readout in zip(
-            jnp.split(scalars[:, 0], len(self.readouts), axis=-1),
-            self.readouts,
-            strict=True,
-        ):
-            short += readout(part).reshape(shape)
-        for hook, (energies, found) in heard:
-            long_range += energies.reshape(shape)
-            if hook == self.hooks.charges:
-                charges = found.reshape(shape)
-        return NodeOutput(jnp.where(batch.mask, short, 0.0), long_range, charges)
-
-    def _one_hot(self, species):
-        """Element index of each node; padding and unknown elements are all zero."""
-        known = np.full(119, -1, np.int32)
-        known[list(self.elements)] = np.arange(len(self.elements))
-        return jax.nn.one_hot(jnp.asarray(known)[species], len(self.elements))
+        scalars, heard["final"] = self.hooks("final", scalars, batch)
+        parts = jnp.split(scalars[:, 0], len(self.readouts), axis=-1)
+        read = [read(part) for part, read in zip(parts, self.readouts, strict=True)]
+        return self.hooks.output(jnp.sum(jnp.stack(read), axis=0), heard, batch)

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-# 1 / rms of silu(x) for normal x: keeps the variance of hidden layers at one.
-_SILU_GAIN = 1.6765620560798837
+# 1 / rms of the function for normal x: keeps the variance of hidden layers at one.
+# That of silu is e3nn-jax's.
+GAIN = {"silu": 1.6765620560798837, "mish": 1.4868475812732405}
 
 
 class Linear(eqx.Module):
@@ -74,21 +75,68 @@ class ElementLinear(eqx.Module):
 
 
 class Perceptron(eqx.Module):
-    """Linear maps with silu between them; zero in gives zero out."""
+    """Linear maps with a nonlinearity between them; zero in gives zero out.
+
+    Args:
+        widths: of the input, the hidden layers and the output.
+        activation: `"silu"` or `"mish"`.
+        key: seed of the weights.
+    """
 
     layers: tuple[Linear, ...]
+    activation: str = eqx.field(static=True)
 
-    def __init__(self, widths: tuple[int, ...], *, key: PRNGKeyArray):
+    def __init__(
+        self, widths: tuple[int, ...], *, activation: str = "silu", key: PRNGKeyArray
+    ):
         keys = jr.split(key, len(widths) - 1)
         self.layers = tuple(
             Linear(a, b, key=k)
             for a, b, k in zip(widths[:-1], widths[1:], keys, strict=True)
         )
+        self.activation = activation
 
     def __call__(
         self, x: Float[Array, "*rest inputs"]
     ) -> Float[Array, "*rest outputs"]:
         """Returns the network's output."""
+        curve = getattr(jax.nn, self.activation)
         for layer in self.layers[:-1]:
-            x = _SILU_GAIN * jax.nn.silu(layer(x))
+            x = GAIN[self.activation] * curve(layer(x))
         return self.layers[-1](x)
+
+
+class Dense(eqx.Module):
+    """silu(x W / sqrt(fan-in) + b); b starts at zero and may be left out."""
+
+    linear: Linear
+    bias: Float[Array, " outputs"] | None
+
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: bool = True, key: PRNGKeyArray
+    ):
+        self.linear = Linear(inputs, outputs, key=key)
+        self.bias = jnp.zeros(outputs) if bias else None
+
+    def __call__(
+        self, x: Float[Array, "*rest inputs"]
+    ) -> Float[Array, "*rest outputs"]:
+        """Returns the layer's output."""
+        x = self.linear(x)
+        return jax.nn.silu(x if self.bias is None else x + self.bias)
+
+
+class Residual(eqx.Module):
+    """x + dense(dense(x))."""
+
+    first: Dense
+    second: Dense
+
+    def __init__(self, width: int, *, key: PRNGKeyArray):
+        one, two = jr.split(key)
+        self.first = Dense(width, width, key=one)
+        self.second = Dense(width, width, key=two)
+
+    def __call__(self, x: Float[Array, "*rest width"]) -> Float[Array, "*rest width"]:
+        """Returns the layer's output."""
+        return x + self.second(self.first(x))

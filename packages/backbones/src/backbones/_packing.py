@@ -1,71 +1,23 @@
 """From structures of many sizes to batches of a few fixed shapes."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ._batch import Batch
-from ._neighbours import Neighbours, neighbours
+from ._bucket import Bucket, dense_arrays
+from ._neighbours import neighbours
 from ._structure import Structure
+from ._triplets import count_triplets
 
 
-@dataclasses.dataclass(frozen=True)
-class Bucket:
-    """Structures of similar size, from which batches of one shape are taken.
+class Room(NamedTuple):
+    """Sizes that a batch has at least, to share one shape with others."""
 
-    Every batch holds `graphs` structures of at most `slots` atoms and `edges` edges
-    together, so a compiled function meets one shape a bucket.
-    """
-
-    members: np.ndarray
-    """Index of each structure in the sequence that was packed."""
-    graphs: int
-    slots: int
-    edges: int
-    structures: tuple[Structure, ...]
-    pairs: tuple[Neighbours, ...]
-    dtype: np.dtype
-    plan: Any = None
-    """The backbone's plan for all members and, last, for a padding structure."""
-
-    def __len__(self):
-        return len(self.members)
-
-    @property
-    def atom_efficiency(self) -> float:
-        """Share of the slots of an average batch that hold an atom."""
-        return float(np.mean([len(s) for s in self.structures])) / self.slots
-
-    @property
-    def edge_efficiency(self) -> float:
-        """Share of the edges of an average batch that are real."""
-        mean = float(np.mean([len(p) for p in self.pairs]))
-        return mean * self.graphs / self.edges
-
-    def batch(self, rows: Sequence[int]) -> Batch:
-        """The batch of some members, padded to the bucket's shape.
-
-        Args:
-            rows: positions within `members`, at most `graphs` of them.
-        """
-        if len(rows) > self.graphs:
-            raise ValueError(
-                f"{len(rows)} structures do not fit a batch of {self.graphs} graphs."
-            )
-        chosen = [self.structures[r] for r in rows]
-        dense = _dense(chosen, self.graphs, self.slots, self.dtype)
-        edges = _pooled([self.pairs[r] for r in rows], self)
-        padding = [len(self)] * (self.graphs - len(rows))
-        index = np.array([*rows, *padding])
-        plan = jax.tree.map(
-            lambda leaf: jnp.asarray(np.asarray(leaf)[index]), self.plan
-        )
-        arrays = {k: None if v is None else jnp.asarray(v) for k, v in dense.items()}
-        return Batch(**arrays, **jax.tree.map(jnp.asarray, edges), plan=plan)
+    graphs: int = 1
+    slots: int = 1
+    edges: int = 1
+    triplets: int = 1
 
 
 def pack(
@@ -75,6 +27,8 @@ def pack(
     graphs: int,
     buckets: int = 1,
     plan_for: Callable[[Any, Any, Any], Any] | None = None,
+    triplets: bool = False,
+    room: Room | None = None,
     dtype: Any = np.float32,
 ) -> list[Bucket]:
     """Sorts structures into buckets by size and finds their neighbours.
@@ -85,6 +39,8 @@ def pack(
         graphs: structures a batch.
         buckets: how many shapes at most.
         plan_for: the backbone's, called once a bucket.
+        triplets: the backbone's `needs_triplets`.
+        room: sizes that every bucket has at least.
         dtype: of positions and cells on the device.
 
     Raises:
@@ -98,10 +54,25 @@ def pack(
             "Open and periodic structures cannot share a batch: pack them separately."
         )
     sizes = np.array([len(s) for s in structures])
-    return [
-        _bucket(structures, members, cutoff, graphs, plan_for, np.dtype(dtype))
-        for members in size_classes(sizes, buckets)
-    ]
+    room = Room() if room is None else room
+    found = []
+    for members in size_classes(sizes, buckets):
+        chosen = tuple(structures[m] for m in members)
+        pairs = tuple(neighbours(s, cutoff) for s in chosen)
+        shape = _shape(chosen, pairs, graphs, room)
+        plan = None if plan_for is None else _planned(plan_for, chosen, shape.slots)
+        found.append(
+            Bucket(
+                members,
+                *shape[:3],
+                structures=chosen,
+                pairs=pairs,
+                dtype=np.dtype(dtype),
+                plan=plan,
+                triplets=shape.triplets if triplets else None,
+            )
+        )
+    return found
 
 
 def size_classes(sizes: np.ndarray, count: int) -> list[np.ndarray]:
@@ -134,60 +105,22 @@ def size_classes(sizes: np.ndarray, count: int) -> list[np.ndarray]:
     return classes[::-1]
 
 
-def _bucket(structures, members, cutoff, graphs, plan_for, dtype) -> Bucket:
-    chosen = tuple(structures[m] for m in members)
-    pairs = tuple(neighbours(s, cutoff) for s in chosen)
-    slots = max(len(s) for s in chosen)
-    graphs = min(graphs, len(chosen))
-    # Room for the densest structures meeting in one batch, so nothing ever overflows.
-    edges = int(np.sort([len(p) for p in pairs])[-graphs:].sum())
-    edges = max(64, -(-edges // 64) * 64)
-    plan = None
-    if plan_for is not None:
-        everyone = _dense(chosen, len(chosen) + 1, slots, np.dtype(np.float64))
-        plan = plan_for(everyone["cell"], everyone["positions"], everyone["mask"])
-    return Bucket(members, graphs, slots, edges, chosen, pairs, dtype, plan)
+def _shape(structures, pairs, graphs: int, room: Room) -> Room:
+    """Room for the densest structures meeting in one batch: nothing ever overflows."""
+    graphs = min(graphs, len(structures))
+    most = lambda counts: int(np.sort(counts)[-graphs:].sum())
+    rounded = lambda count: -(-count // 64) * 64
+    return Room(
+        graphs=max(graphs, room.graphs),
+        slots=max(room.slots, *map(len, structures)),
+        edges=rounded(max(room.edges, most([len(p) for p in pairs]))),
+        triplets=rounded(max(room.triplets, most([count_triplets(p) for p in pairs]))),
+    )
 
 
-def _dense(structures, graphs: int, slots: int, dtype) -> dict[str, Any]:
-    """Per-atom and per-structure arrays; rows past the structures are padding."""
-    species = np.zeros((graphs, slots), np.int32)
-    positions = np.zeros((graphs, slots, 3), dtype)
-    cells = np.tile(np.eye(3, dtype=dtype), (graphs, 1, 1))
-    charge, spin = np.zeros(graphs, dtype), np.zeros(graphs, np.int32)
-    for g, s in enumerate(structures):
-        species[g, : len(s)] = s.numbers
-        positions[g, : len(s)] = s.positions
-        charge[g], spin[g] = s.total_charge, s.spin
-        if s.cell is not None:
-            cells[g] = s.cell
-    periodic = bool(structures) and structures[0].cell is not None
-    return {
-        "species": species,
-        "positions": positions,
-        "mask": species > 0,
-        "cell": cells if periodic else None,
-        "total_charge": charge,
-        "spin": spin,
-    }
-
-
-def _pooled(pairs: Sequence[Neighbours], bucket: Bucket) -> dict[str, np.ndarray]:
-    """Edges of all structures in one list; the rest joins the last node to itself."""
-    last = bucket.graphs * bucket.slots - 1
-    senders = np.full(bucket.edges, last, np.int32)
-    receivers = np.full(bucket.edges, last, np.int32)
-    shifts = np.zeros((bucket.edges, 3), np.int32)
-    at = 0
-    for g, p in enumerate(pairs):
-        here = slice(at, at + len(p))
-        senders[here] = p.senders + g * bucket.slots
-        receivers[here] = p.receivers + g * bucket.slots
-        shifts[here] = p.shifts
-        at += len(p)
-    return {
-        "senders": senders,
-        "receivers": receivers,
-        "shifts": shifts,
-        "edge_mask": np.arange(bucket.edges) < at,
-    }
+def _planned(plan_for, structures, slots: int):
+    """The plan for all structures and one of padding."""
+    everyone = dense_arrays(
+        structures, len(structures) + 1, slots, np.dtype(np.float64)
+    )
+    return plan_for(everyone["cell"], everyone["positions"], everyone["mask"])

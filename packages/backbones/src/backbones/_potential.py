@@ -1,7 +1,7 @@
 """A backbone in units: energies, forces, stress and charges of a batch."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,28 +10,9 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Array, Float
 
+from ._backbone import Backbone
 from ._batch import Batch
-from ._mace import NodeOutput
-
-
-@runtime_checkable
-class Backbone(Protocol):
-    """A model of atoms: node energies and charges from a batch."""
-
-    elements: tuple[int, ...]
-
-    @property
-    def cutoff(self) -> float:
-        """Å."""
-        ...
-
-    def plan_for(self, cells: Any, positions: Any, mask: Any) -> Any:
-        """Host-made facts for `Batch.plan`."""
-        ...
-
-    def __call__(self, batch: Batch) -> NodeOutput:
-        """Energies and charges of every atom."""
-        ...
+from ._repulsion import repulsion
 
 
 class Prediction(NamedTuple):
@@ -52,9 +33,9 @@ class Prediction(NamedTuple):
 class Potential(eqx.Module):
     """A backbone with the scale of its energies and the elements' reference energies.
 
-    E = sum_i (reference[z_i] + scale * short_i + shift + long_i). Neither scale nor
-    shift nor references are trained. The references are large and stay in float64 on
-    the host: `prediction.energy` is the rest.
+    E = sum_i (reference[z_i] + scale * short_i + shift + long_i + zbl_i), the last if
+    asked for. Neither scale nor shift nor references are trained. The references are
+    large and stay in float64 on the host: `prediction.energy` is the rest.
 
     Args:
         backbone: for example `MACE`.
@@ -62,12 +43,14 @@ class Potential(eqx.Module):
             backbone's elements.
         scale: eV, for example the root mean square of the training forces times 1 Å.
         shift: eV an atom.
+        zbl: add the screened repulsion of nuclei at less than bond lengths.
     """
 
     backbone: Backbone
     scale: Float[Array, ""]
     shift: Float[Array, ""]
     references: tuple[tuple[int, float], ...] = eqx.field(static=True)
+    zbl: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -76,6 +59,7 @@ class Potential(eqx.Module):
         *,
         scale: float = 1.0,
         shift: float = 0.0,
+        zbl: bool = False,
     ):
         missing = sorted(set(backbone.elements) - set(references))
         if missing:
@@ -89,6 +73,7 @@ class Potential(eqx.Module):
         )
         self.scale = jnp.asarray(scale, float)
         self.shift = jnp.asarray(shift, float)
+        self.zbl = zbl
 
     def __call__(self, batch: Batch) -> Prediction:
         """Returns energies and their derivatives for a batch."""
@@ -105,7 +90,11 @@ class Potential(eqx.Module):
         out = self.backbone(batch)
         scale, shift = jax.lax.stop_gradient((self.scale, self.shift))
         short = jnp.where(batch.mask, scale * out.energies + shift, 0.0)
-        return short + out.long_range, out.charges
+        energies = short + out.long_range
+        if self.zbl:
+            pairs = repulsion(batch, self.backbone.cutoff)
+            energies = energies + pairs.reshape(batch.mask.shape)
+        return energies, out.charges
 
     def reference_energy(self, numbers: np.ndarray) -> float:
         """Sum of the elements' reference energies, eV, in float64.
@@ -116,9 +105,20 @@ class Potential(eqx.Module):
         Raises:
             ValueError: an element the model does not know.
         """
+        return float(self.reference_energies(numbers).sum())
+
+    def reference_energies(self, numbers: np.ndarray) -> np.ndarray:
+        """The reference energy of each atom, eV, in float64.
+
+        Args:
+            numbers: atomic numbers, shape `(atoms,)`.
+
+        Raises:
+            ValueError: an element the model does not know.
+        """
         self.check_elements(numbers)
         table = dict(self.references)
-        return float(np.sum([table[int(z)] for z in numbers], dtype=np.float64))
+        return np.array([table[int(z)] for z in numbers], np.float64)
 
     def check_elements(self, numbers: np.ndarray) -> None:
         """Refuses elements the model does not know, by name."""

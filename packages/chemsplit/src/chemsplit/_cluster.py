@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array
-from sklearn.cluster import KMeans
-from sklearn.model_selection import BaseShuffleSplit, ShuffleSplit
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.model_selection import BaseShuffleSplit
+from sklearn.utils import check_random_state
 
-from ._coordinates import as_rows, row_coordinates
+from ._coordinates import row_coordinates
 from ._draw import draw_whole, warn_if_poor
+from ._units import Units, count_train
 
 
 def cluster_labels(
@@ -19,6 +19,7 @@ def cluster_labels(
     groups: ArrayLike | None = None,
     *,
     n_clusters: int = 20,
+    batch_size: int | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> np.ndarray:
     """Label each sample with its K-means cluster.
@@ -37,6 +38,10 @@ def cluster_labels(
         that a group has one label.
     n_clusters : int, default=20
         Number of clusters.
+    batch_size : int, default=None
+        If given, K-means is incremental: it moves its centres with this many rows at a
+        time, for sets that it could not go through a hundred times. `X` may then be a
+        `numpy.memmap`.
     random_state : int, RandomState instance or None, default=None
         Draws the starts.
 
@@ -45,12 +50,8 @@ def cluster_labels(
     ndarray of shape (n_samples,)
         Labels from 0 to ``n_clusters - 1``.
     """
-    X = as_rows(X)
-    members = np.arange(X.shape[0])
-    if groups is not None:
-        check_consistent_length(X, groups)
-        _, members = np.unique(np.asarray(groups), return_inverse=True)
-        X = _group_means(X, members)
+    units = Units.of(X, groups)
+    X, members = units.rows, units.members
     if not 2 <= n_clusters <= X.shape[0]:
         units = "samples" if groups is None else "groups"
         raise ValueError(
@@ -58,14 +59,13 @@ def cluster_labels(
             f"{X.shape[0]}, got {n_clusters}."
         )
     starts: Any = 10  # the stubs read scikit-learn's default, "auto", as the type
-    kmeans = KMeans(n_clusters, n_init=starts, random_state=random_state)
-    return kmeans.fit_predict(row_coordinates(X))[members]
-
-
-def _group_means(X: Any, members: np.ndarray) -> Any:
-    counts = np.bincount(members)
-    entries = (1 / counts[members], (members, np.arange(len(members))))
-    return csr_array(entries, shape=(len(counts), len(members))).astype(X.dtype) @ X
+    if batch_size is None:
+        kmeans = KMeans(n_clusters, n_init=starts, random_state=random_state)
+        return kmeans.fit_predict(row_coordinates(X))[members]
+    kmeans = MiniBatchKMeans(
+        n_clusters, n_init=starts, batch_size=batch_size, random_state=random_state
+    )
+    return kmeans.fit_predict(X)[members]
 
 
 class ClusterSplit(BaseShuffleSplit):
@@ -86,6 +86,8 @@ class ClusterSplit(BaseShuffleSplit):
     share_of : {"samples", "clusters"}, default="samples"
         What the sizes count. "clusters" is the published draw: at ``test_size=0.5`` ten
         of twenty clusters train and ten test, however many samples they hold.
+    batch_size : int, default=None
+        Makes K-means incremental, as in `cluster_labels`.
     test_size, train_size : float or int, default=None
         As in `sklearn.model_selection.ShuffleSplit`, so 0.1 if neither is given.
     random_state : int, RandomState instance or None, default=None
@@ -116,6 +118,7 @@ class ClusterSplit(BaseShuffleSplit):
         *,
         n_clusters: int = 20,
         share_of: Literal["samples", "clusters"] = "samples",
+        batch_size: int | None = None,
         test_size: float | int | None = None,
         train_size: float | int | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -128,6 +131,7 @@ class ClusterSplit(BaseShuffleSplit):
         )
         self.n_clusters = n_clusters
         self.share_of = share_of
+        self.batch_size = batch_size
 
     def _iter_indices(
         self, X: Any, y: Any = None, groups: ArrayLike | None = None
@@ -137,28 +141,23 @@ class ClusterSplit(BaseShuffleSplit):
                 f'`share_of` must be "samples" or "clusters", got {self.share_of!r}.'
             )
         rng = check_random_state(self.random_state)
-        labels = cluster_labels(X, groups, n_clusters=self.n_clusters, random_state=rng)
+        labels = cluster_labels(
+            X,
+            groups,
+            n_clusters=self.n_clusters,
+            batch_size=self.batch_size,
+            random_state=rng,
+        )
         sizes = np.bincount(labels, minlength=self.n_clusters)
         sizes = sizes[sizes > 0]
         labels = np.unique(labels, return_inverse=True)[1]
         if len(sizes) < 2:
             raise ValueError("All samples fall into one cluster: nothing to split.")
         counted = sizes if self.share_of == "samples" else np.ones_like(sizes)
-        n_train = self._n_train(int(counted.sum()))
+        n_train = count_train(int(counted.sum()), self.train_size, self.test_size)
         for _ in range(self.n_splits):
             in_train = np.isin(labels, draw_whole(counted, n_train, rng))
             if self.share_of == "samples":
                 wanted = 1 - n_train / len(labels)
                 warn_if_poor("test", "clusters", sizes, 1 - in_train.mean(), wanted)
             yield np.flatnonzero(in_train), np.flatnonzero(~in_train)
-
-    def _n_train(self, n_units: int) -> int:
-        """Apply scikit-learn's rules of sizes; no unit may be left over."""
-        rules = ShuffleSplit(1, test_size=self.test_size, train_size=self.train_size)
-        train, test = next(rules.split(np.empty((n_units, 1))))
-        if len(train) + len(test) < n_units - 1:  # rounding may leave one
-            raise ValueError(
-                f"Every sample trains or tests, but train_size={self.train_size} and "
-                f"test_size={self.test_size} leave some over; give one of the two."
-            )
-        return n_units - len(test)

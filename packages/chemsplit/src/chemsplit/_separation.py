@@ -58,6 +58,12 @@ class Separation:
     within: Similarities
     familiar: float
 
+    @classmethod
+    def of(cls, across: np.ndarray, within: np.ndarray) -> Self:
+        """Summarise the similarities of `nearest_training`."""
+        familiar = float(np.mean(across >= np.median(within)))
+        return cls(Similarities.of(across), Similarities.of(within), familiar)
+
     def __str__(self) -> str:
         verdict = "not separated"
         if self.familiar < _PARTLY:
@@ -99,6 +105,28 @@ def separation(
     >>> separation(X, [0, 2], [1, 3]).familiar
     1.0
     """
+    return Separation.of(*nearest_training(X, train, test, groups)[:2])
+
+
+def nearest_training(
+    X: Any, train: ArrayLike, test: ArrayLike, groups: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the most similar training structure of each structure.
+
+    Parameters
+    ----------
+    X, train, test, groups
+        As in `separation`.
+
+    Returns
+    -------
+    across : ndarray of shape (n_test,)
+        Similarity of each test structure to it.
+    within : ndarray of shape (n_train,)
+        Similarity of each training structure to another one, of another group.
+    partners : ndarray of shape (n_test,)
+        Row of the training structure most similar to each test structure.
+    """
     X = as_rows(X)
     train, test = np.asarray(train), np.asarray(test)
     if len(train) == 0 or len(test) == 0:
@@ -116,20 +144,22 @@ def separation(
             "compare with inside it."
         )
     X = row_coordinates(X)
-    within = _nearest(X[train], X[train], apart[train])
-    across = _nearest(X[test], X[train])
-    familiar = float(np.mean(across >= np.median(within)))
-    return Separation(Similarities.of(across), Similarities.of(within), familiar)
+    within, _ = _nearest(X[train], X[train], apart[train])
+    across, partners = _nearest(X[test], X[train])
+    return across, within, train[partners]
 
 
-def _nearest(rows: Any, others: Any, apart: np.ndarray | None = None) -> np.ndarray:
-    """Similarity of each row to the nearest other; rows that share `apart` are none."""
+def _nearest(
+    rows: Any, others: Any, apart: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest other of each row; rows that share `apart` are none."""
 
-    def nearest(distances: np.ndarray, start: int) -> np.ndarray:
+    def nearest(distances: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
         if apart is not None:
             own = apart[start : start + len(distances)]
             distances[own[:, None] == apart[None, :]] = np.inf
-        return distances.min(axis=1)
+        places = distances.argmin(axis=1)
+        return distances[np.arange(len(places)), places], places
 
     chunks = pairwise_distances_chunked(
         rows,
@@ -138,4 +168,5 @@ def _nearest(rows: Any, others: Any, apart: np.ndarray | None = None) -> np.ndar
         reduce_func=nearest,
         working_memory=_CHUNK_MIB,
     )
-    return 1 - np.concatenate(list(chunks))
+    distances, places = map(np.concatenate, zip(*chunks, strict=True))
+    return 1 - distances, places

@@ -21,14 +21,14 @@ def unique_ids(ids: Iterable[Any], where: str) -> tuple[str, ...]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(
-            f"Ids must be unique, but {_some(twice)} occur more than once in {where}."
+            f"Ids must be unique, but {some(twice)} occur more than once in {where}."
         )
     return names
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str], *, quote: bool = True) -> str:
     """Name the first few of many ids."""
-    shown = ", ".join(map(repr, names[:3]))
+    shown = ", ".join(map(repr if quote else str, names[:3]))
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
@@ -163,11 +163,11 @@ class Split:
         if missing := sorted(part_of.keys() - set(names)):
             raise ValueError(
                 f"The data set lacks {len(missing)} of the split's {len(part_of)} ids: "
-                f"{_some(missing)}."
+                f"{some(missing)}."
             )
         if strange := [name for name in names if name not in part_of]:
             raise ValueError(
                 f"The data set holds {len(strange)} ids that the split does not know: "
-                f"{_some(strange)}."
+                f"{some(strange)}."
             )
         return np.array([part_of[name] for name in names])

@@ -5,40 +5,46 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
-from ._lattice import checked_cells
+from ._coverage import ROUNDING, concrete_cells, covered_cells, positive
+from ._reduction import reduced_basis
 from ._window import ON_SPHERE, ONSET, smooth_cutoff, window
-
-# Room for the rounding of float32 when a cell is compared with the planned one.
-_ROUNDING = 1.0 + 1e-4
 
 
 class KGrid(eqx.Module):
     r"""The integer vectors that a reciprocal sum runs over, for one cell or a batch.
 
-    Half of the lattice ($k$ and $-k$ count once). Wave vectors are not stored: they
-    follow the cell that is passed with the grid, $k = 2\pi\, C^{-1} n$. Arrays carry a
-    leading graph axis if `k_grid` was given a batch, and then pass through `jax.vmap`.
+    Wave vectors are not stored: they follow the cell that is passed with the grid,
+    $k = 2\pi\, (U C)^{-1} n$ with a reduced basis $U C$ of the lattice. The integers
+    are $n = (n_1, n_2, \pm n_3)$ for every pair $(n_1, n_2)$ and every $n_3$, half of
+    the lattice ($k$ and $-k$ count once), so that every wave is a product of two.
+    Arrays carry a leading graph axis if `k_grid` was given a batch, and then pass
+    through `jax.vmap`.
 
     Attributes:
-        indices: the integers $n$, zero on padding.
+        pairs: $n_1$ and $n_2$, zero on padding.
         valid: false on padding.
+        depth: $n_3$ = 0, 1, ...
+        basis: the integers $U$.
         cell: the cell the vectors were chosen for, Å.
         onset: where the window begins to fall, 1/Å; equal to `end` for a sharp cut.
         end: no longer vector contributes, 1/Å.
         sigma: the smallest width that the window is made for, Å.
         stretch: the largest relative stretch of the cell that is covered.
+        power: the power of $k$ that the tolerance allows for.
     """
 
-    indices: Int[Array, "*graphs vectors 3"]
-    valid: Bool[Array, "*graphs vectors"]
+    pairs: Int[Array, "*graphs pairs 2"]
+    valid: Bool[Array, "*graphs pairs"]
+    depth: Int[Array, "*graphs depth"]
+    basis: Int[Array, "*graphs 3 3"]
     cell: Float[Array, "*graphs 3 3"]
     onset: float = eqx.field(static=True)
     end: float = eqx.field(static=True)
     sigma: float = eqx.field(static=True)
     stretch: float = eqx.field(static=True)
+    power: int = eqx.field(static=True)
 
     def covers(
         self, cells: Float[Array | np.ndarray, "*graphs 3 3"]
@@ -54,22 +60,11 @@ class KGrid(eqx.Module):
         Raises:
             ValueError: the number of cells is not that of the grid.
         """
-        cells = np.asarray(cells, np.float64)
-        planned = np.asarray(self.cell, np.float64)
-        if cells.shape != planned.shape:
-            raise ValueError(
-                f"The grid was made for cells of shape {list(planned.shape)}, got "
-                f"{list(cells.shape)}."
-            )
-        deform = np.linalg.solve(planned, cells)
-        covered = np.linalg.norm(deform, ord=2, axis=(-2, -1)) < self.stretch
-        return covered if covered.ndim else bool(covered)
+        return covered_cells(self.cell, cells, self.stretch)
 
-    def weights(
-        self, squared: Float[Array, " vectors"], valid: Bool[Array, " vectors"]
-    ) -> Float[Array, " vectors"]:
-        """The window on vectors of squared length `squared` (1/Å²), 0 on padding."""
-        return jnp.where(valid, window(squared, self.onset, self.end), 0.0)
+    def window(self, squared: Float[Array, "*vectors"]) -> Float[Array, "*vectors"]:
+        """The weight of vectors of squared length `squared` (1/Å²)."""
+        return window(squared, self.onset, self.end)
 
 
 def k_grid(
@@ -79,6 +74,7 @@ def k_grid(
     tolerance: float = 1e-6,
     dl: float | None = None,
     margin: float = 1e-3,
+    power: int = 0,
     max_vectors: int = 1_000_000,
 ) -> KGrid:
     r"""The reciprocal vectors that a cell needs, made in numpy before tracing.
@@ -91,12 +87,13 @@ def k_grid(
     Args:
         cells: one cell or a batch, rows are lattice vectors, Å.
         sigma: the smallest width the grid will be used with, Å.
-        tolerance: error of the energy relative to $k_e \sum q^2/(\sigma\sqrt{2\pi})$,
-            for charges without long-range order.
+        tolerance: error of the energy relative to that of each charge with itself,
+            $k_e \sum q^2/(\sigma\sqrt{2\pi})$, for charges without long-range order.
         dl: cut sharply at $k_c = 2\pi/dl$ (Å) instead, as in the published models;
             the energy then jumps when a vector crosses the sphere.
         margin: relative stretch of the cell that stays covered; molecular dynamics
             with a breathing cell wants 0.1.
+        power: 0 for charges, 2 with dipoles, 4 with quadrupoles, plus the kernel's own.
         max_vectors: refuse to make grids larger than this, per structure.
 
     Returns:
@@ -109,90 +106,86 @@ def k_grid(
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
     """
-    if isinstance(cells, Tracer):
-        raise ValueError(
-            "The cell is traced, so the size of its reciprocal grid is unknown: make "
-            "one on the host with `k_grid(cells)` or `layer.plan_for(...)` and pass it "
-            "as `grid` to `energy`, as `plan` to a layer."
-        )
+    cells = concrete_cells(cells)
     _check_numbers(sigma, tolerance, dl, margin)
-    cells = checked_cells(np.asarray(cells))
-    end = smooth_cutoff(tolerance) / sigma if dl is None else 2 * math.pi / dl
-    stretch = (1.0 + margin) * _ROUNDING
-    indices, valid = _padded(
-        [
-            _half_sphere(cell, end * stretch * ON_SPHERE, max_vectors)
-            for cell in cells.reshape(-1, 3, 3)
-        ]
-    )
-    shape = (*cells.shape[:-2], indices.shape[1])
+    end = smooth_cutoff(tolerance, power) / sigma if dl is None else 2 * math.pi / dl
+    stretch = (1.0 + margin) * ROUNDING
+    flat = cells.reshape(-1, 3, 3)
+    bases = np.array([reduced_basis(cell) for cell in flat], np.int32).reshape(-1, 3, 3)
+    reach = end * stretch * ON_SPHERE
+    parts = [
+        _pairs_within(reduced, reach, max_vectors)
+        for reduced in bases.astype(float) @ flat
+    ]
+    pairs, valid = _padded([part[0] for part in parts])
+    deepest = _rounded_up(max((part[1] for part in parts), default=0) + 1, 4)
+    lead = cells.shape[:-2]
     return KGrid(
-        indices=jnp.asarray(indices.reshape(*shape, 3)),
-        valid=jnp.asarray(valid.reshape(shape)),
+        pairs=jnp.asarray(pairs.reshape(*lead, -1, 2)),
+        valid=jnp.asarray(valid.reshape(*lead, -1)),
+        depth=jnp.broadcast_to(jnp.arange(deepest, dtype=jnp.int32), (*lead, deepest)),
+        basis=jnp.asarray(bases.reshape(cells.shape)),
         cell=jnp.asarray(cells, jnp.result_type(float)),
         onset=ONSET * end if dl is None else end,
         end=end,
         sigma=sigma if dl is None else 0.0,
         stretch=stretch,
+        power=power,
     )
 
 
 def _check_numbers(
     sigma: float, tolerance: float, dl: float | None, margin: float
 ) -> None:
-    if not sigma > 0:
-        raise ValueError(f"`sigma` is a width and must be positive, got {sigma}.")
+    positive("sigma", "width", sigma)
     if not 1e-15 <= tolerance <= 0.1:
         raise ValueError(
             f"`tolerance` is a relative error between 1e-15 and 0.1, got {tolerance}."
         )
-    if dl is not None and not dl > 0:
-        raise ValueError(f"`dl` is a wavelength and must be positive, got {dl}.")
+    if dl is not None:
+        positive("dl", "wavelength", dl)
     if not margin >= 0:
         raise ValueError(
             f"`margin` is a strain and must not be negative, got {margin}."
         )
 
 
-def _half_sphere(cell: np.ndarray, radius: float, max_vectors: int) -> np.ndarray:
-    """Integers [vectors, 3] of one half of the vectors shorter than `radius`."""
+def _pairs_within(
+    cell: np.ndarray, radius: float, max_vectors: int
+) -> tuple[np.ndarray, int]:
+    """Pairs of one half of the vectors shorter than `radius`, and the largest third."""
     expected = abs(np.linalg.det(cell)) * radius**3 / (12 * math.pi**2)
-    most = np.floor(np.linalg.norm(cell, axis=1) * radius / (2 * math.pi)).astype(int)
-    # A skew cell hides a small sphere in a large box of indices, which is searched.
-    searched = (most[0] + 1.0) * np.prod(2.0 * most[1:] + 1.0)
-    if expected > max_vectors or searched > 100 * max_vectors:
+    if expected > max_vectors:
         raise ValueError(
-            f"The cell {cell.tolist()} needs about {expected:.0f} reciprocal vectors "
-            f"(searched among {searched:.0f}), more than `max_vectors={max_vectors}`: "
-            "widen `sigma` or `tolerance`, reduce the cell, or raise the limit."
+            f"The cell {cell.tolist()} needs about {expected:.0f} reciprocal vectors, "
+            f"more than `max_vectors={max_vectors}`: widen `sigma` or `tolerance`, "
+            "reduce the cell, raise the limit, or use `mesh`."
         )
+    most = np.floor(np.linalg.norm(cell, axis=1) * radius / (2 * math.pi)).astype(int)
+    first, second = np.arange(most[0] + 1), np.arange(-most[1], most[1] + 1)
+    pairs = np.stack(np.meshgrid(first, second, indexing="ij"), -1).reshape(-1, 2)
+    pairs = pairs[(pairs[:, 0] > 0) | (pairs[:, 1] >= 0)]
     dual = 2 * math.pi * np.linalg.inv(cell).T
-    rest = [np.arange(-m, m + 1) for m in most[1:]]
-    plane = np.stack(np.meshgrid(*rest, indexing="ij"), -1).reshape(-1, 2)
-    planes = []
-    for first in range(most[0] + 1):
-        k = first * dual[0] + plane @ dual[1:]
-        inside = np.sum(k * k, axis=1) < radius**2
-        if first == 0:
-            inside &= (plane[:, 0] > 0) | ((plane[:, 0] == 0) & (plane[:, 1] > 0))
-        planes.append(np.insert(plane[inside], 0, first, axis=1))
-    return np.concatenate(planes)
+    k = pairs @ dual[:2]
+    third = np.rint(-(k @ dual[2]) / (dual[2] @ dual[2]))
+    k = k + third[:, None] * dual[2]
+    return pairs[np.sum(k * k, axis=1) < radius**2], int(most[2])
 
 
 def _padded(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The graphs' vectors in one array of a rounded size, and which are theirs."""
-    size = _rounded_up(max((len(part) for part in parts), default=0))
-    indices = np.zeros((len(parts), size, 3), np.int32)
+    """The graphs' pairs in one array of a rounded size, and which are theirs."""
+    size = _rounded_up(max((len(part) for part in parts), default=0), 8)
+    pairs = np.zeros((len(parts), size, 2), np.int32)
     valid = np.zeros((len(parts), size), bool)
     for i, part in enumerate(parts):
-        indices[i, : len(part)] = part
+        pairs[i, : len(part)] = part
         valid[i, : len(part)] = True
-    return indices, valid
+    return pairs, valid
 
 
-def _rounded_up(count: int) -> int:
-    """The next of 16, 18, ..., 32, 36, ..., 64, 72, ...: at most an eighth too many."""
-    step = 2
-    while 16 * step < count:
+def _rounded_up(count: int, parts: int) -> int:
+    """The next of few sizes, `parts` of them to every power of two."""
+    step = 1
+    while 2 * parts * step < count:
         step *= 2
-    return max(16, -(-count // step) * step)
+    return max(parts, -(-count // step) * step)

@@ -1,67 +1,199 @@
-"""Potentials of Gaussian charges at the atoms, in units of the Coulomb constant."""
+"""What two atoms feel of one another: Coulomb, 1/r⁶ or a sum of Gaussians."""
 
+import abc
 import math
+from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ._grid import KGrid
-from ._lattice import reciprocal
+from ._incomplete_gamma import gaussian_moments
+
+COULOMB_CONSTANT = 14.399645
+r"""$k_e = 1/(4\pi\epsilon_0)$, eV Å/e²."""
 
 
-def erf_over_r(
-    squared: Float[Array, "*pairs"], sigma: Float[Array, ""]
-) -> Float[Array, "*pairs"]:
-    r"""$\operatorname{erf}(r/(\sqrt2\sigma))/r$ of $r^2$ (Å²), smooth at $r = 0$, 1/Å.
+class AbstractKernel(eqx.Module):
+    r"""An interaction $K(r)$ of smeared atoms and its Fourier transform $\phi(k)$.
 
-    Near zero a power series in $u = r^2/(2\sigma^2)$ stands in. Each branch is given
-    harmless arguments where the other is meant, so that no derivative is NaN.
+    Everything decays like $e^{-\sigma^2 k^2/2}$ or faster, so one grid serves all.
+
+    Attributes:
+        power: of $k$, by which the tail of $k^2 \phi(k)$ may exceed that Gaussian.
     """
-    u = squared / (2 * sigma**2)
-    near = u < 0.25
-    small, large = jnp.where(near, u, 0.0), jnp.where(near, 1.0, u)
-    series = jnp.zeros_like(u)
-    for n in reversed(range(13)):
-        series = series * small + (-1) ** n / (math.factorial(n) * (2 * n + 1))
-    root = jnp.sqrt(large)
-    far = jax.scipy.special.erf(root) / root
-    ratio = jnp.where(near, 2 / math.sqrt(math.pi) * series, far)
-    return ratio / (math.sqrt(2) * sigma)
+
+    power: ClassVar[int]
+
+    @abc.abstractmethod
+    def radial(
+        self, squared: Float[Array, "*pairs"], sigma: Float[Array, ""], order: int
+    ) -> list[Float[Array, "*pairs"]]:
+        r"""$B_0 = K$ and $B_{n+1} = -B_n'(r)/r$ up to `order`, of $r^2$ (Å²)."""
+
+    @abc.abstractmethod
+    def spectrum(
+        self, squared: Float[Array, "*vectors"], sigma: Float[Array, ""]
+    ) -> Float[Array, "*vectors"]:
+        r"""$\phi$ of $k^2 > 0$ (1/Å²), the integral of $K(r) e^{ik \cdot r}$."""
+
+    @abc.abstractmethod
+    def background(self, sigma: Float[Array, ""]) -> Float[Array, ""]:
+        r"""What stands for $\phi(0)$ in a periodic sum."""
 
 
-def open_potential(
-    charges: Float[Array, "atoms charge_channels"],
-    positions: Float[Array, "atoms 3"],
-    sigma: Float[Array, ""],
-) -> Float[Array, "atoms charge_channels"]:
-    """Potential at the atoms in units of k_e, own charge included, e/Å."""
-    separation = positions[:, None] - positions[None, :]
-    kernel = erf_over_r(jnp.sum(separation**2, axis=-1), sigma)
-    return jnp.matmul(kernel, charges, precision="highest")
+class Coulomb(AbstractKernel):
+    r"""The Coulomb interaction of Gaussian charges.
+
+    $$ K(r) = k_e \frac{\operatorname{erf}(r/(\sqrt2 \sigma))}{r}, \qquad
+       \phi(k) = \frac{4\pi k_e}{k^2} e^{-\sigma^2 k^2/2}, $$
+
+    with $k = 0$ left out of periodic sums: a neutralising background.
+
+    Attributes:
+        constant: $k_e$, eV Å/e².
+    """
+
+    power: ClassVar[int] = 0
+    constant: float = eqx.field(static=True, default=COULOMB_CONSTANT)
+
+    def radial(self, squared, sigma, order):
+        """$B_n$ from the Boys functions, eV/e² Å⁻²ⁿ."""
+        moments = gaussian_moments(0.5, squared / (2 * sigma**2), order)
+        scale = self.constant / math.sqrt(2 * math.pi)
+        return [scale * g / sigma ** (2 * n + 1) for n, g in enumerate(moments)]
+
+    def spectrum(self, squared, sigma):
+        """EV Å³/e²."""
+        decay = jnp.exp(-0.5 * sigma**2 * squared)
+        return 4 * math.pi * self.constant * decay / squared
+
+    def background(self, sigma):
+        """Zero: left out."""
+        return jnp.zeros_like(sigma)
 
 
-def periodic_potential(
-    charges: Float[Array, "atoms charge_channels"],
-    positions: Float[Array, "atoms 3"],
-    cell: Float[Array, "3 3"],
-    sigma: Float[Array, ""],
-    grid: KGrid,
-) -> Float[Array, "atoms charge_channels"]:
-    """Potential at the atoms in units of k_e, own charge included, e/Å."""
-    dual, volume = reciprocal(cell)
-    indices = grid.indices.astype(cell.dtype)
-    k = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
-    squared = jnp.where(grid.valid, jnp.sum(k * k, axis=1), 1.0)
-    kernel = jnp.exp(-0.5 * sigma**2 * squared) / squared
-    kernel = (8 * math.pi / volume) * kernel * grid.weights(squared, grid.valid)
-    # Whole lattice vectors do not change the phases; without them they are accurate.
-    fractional = jnp.matmul(positions, dual.T, precision="highest")
-    fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
-    phases = 2 * math.pi * jnp.matmul(fractional, indices.T, precision="highest")
-    potential = jnp.zeros_like(charges)
-    for wave in (jnp.cos(phases), jnp.sin(phases)):
-        structure_factor = jnp.matmul(wave.T, charges, precision="highest")
-        weighted = kernel[:, None] * structure_factor
-        potential = potential + jnp.matmul(wave, weighted, precision="highest")
-    return potential
+class InverseSixth(AbstractKernel):
+    r"""$1/r^6$, as of dispersion, without its core.
+
+    $$ K(r) = \frac{1 - e^{-y}(1 + y + y^2/2)}{r^6}, \qquad
+       y = \eta^2 r^2, \quad \eta = \frac{1}{\sqrt2\sigma}, $$
+    $$ \phi(k) = \frac{2\pi^{3/2}\eta^3}{3} \left[ \sqrt\pi\, b^3 \operatorname{erfc} b
+       + \left(\tfrac12 - b^2\right) e^{-b^2} \right], \qquad b = \frac{k}{2\eta}. $$
+
+    The charges of the atoms then carry √eV Å³ (like charges repel: give the energy a
+    minus sign for dispersion); periodic sums hold the $k = 0$ term,
+    $\phi(0) = \pi^{3/2}\eta^3/3$, and converge for any charges.
+    """
+
+    power: ClassVar[int] = 2
+
+    def radial(self, squared, sigma, order):
+        """$B_n$ of the screened $1/r^6$, Å⁻⁶⁻²ⁿ."""
+        moments = gaussian_moments(3.0, squared / (2 * sigma**2), order)
+        return [g / (16 * sigma ** (2 * n + 6)) for n, g in enumerate(moments)]
+
+    def spectrum(self, squared, sigma):
+        """Å⁻³."""
+        b2 = 0.5 * sigma**2 * squared
+        b = jnp.sqrt(b2)
+        tail = math.sqrt(math.pi) * b * b2 * jax.scipy.special.erfc(b)
+        return 2 * self.background(sigma) * (tail + (0.5 - b2) * jnp.exp(-b2))
+
+    def background(self, sigma):
+        r"""$\pi^{3/2} \eta^3/3$, Å⁻³."""
+        return (math.pi / 2) ** 1.5 / (3 * sigma**3)
+
+
+class GaussianSum(AbstractKernel):
+    r"""A learnable sum of Gaussians, none narrower than `sigma`.
+
+    $$ K(r) = \sum_m A_m e^{-r^2/(2 s_m^2)}, \qquad s_m = \sigma (1 +
+       \operatorname{softplus} x_m), $$
+
+    so that no step of training leaves a grid made for `sigma`. Periodic sums hold the
+    $k = 0$ term: they are the sum over all images.
+
+    Attributes:
+        amplitudes: $A_m$, eV/e².
+        raw_widths: $x_m$.
+
+    References:
+        Ji, Liang and Xu, Phys. Rev. Lett. 135, 178001 (2025), arXiv:2502.04668.
+    """
+
+    power: ClassVar[int] = 2
+    amplitudes: Float[Array, " terms"]
+    raw_widths: Float[Array, " terms"]
+
+    def __init__(
+        self,
+        amplitudes: Float[Array | np.ndarray, " terms"],
+        widths: Float[Array | np.ndarray, " terms"],
+    ):
+        """Starts from given Gaussians.
+
+        Args:
+            amplitudes: eV/e².
+            widths: in units of `sigma`, above one.
+
+        Raises:
+            ValueError: a width is not above one.
+        """
+        widths = np.asarray(widths, np.float64)
+        if not np.all(widths > 1):
+            raise ValueError(
+                "`widths` are in units of `sigma` and above one, got "
+                f"{widths.tolist()}: make `sigma` smaller."
+            )
+        self.amplitudes = jnp.asarray(amplitudes)
+        excess = widths - 1
+        self.raw_widths = jnp.asarray(excess + np.log(-np.expm1(-excess)))
+
+    @classmethod
+    def like_coulomb(cls, terms: int, *, base: float = 2.0) -> "GaussianSum":
+        r"""Widths in a geometric series that add up to nearly $k_e/r$ at long range.
+
+        $$ \frac1r \approx \frac{2 \ln b}{\sqrt{2\pi}\, s} \sum_m b^{-m}
+           e^{-r^2/(2 s^2 b^{2m})} $$
+
+        holds between the narrowest width, 1.1 `sigma`, and the widest. It is meant for
+        `sigma` = 1 Å; another one rescales $1/r$.
+
+        Args:
+            terms: how many Gaussians.
+            base: $b$; 2 is exact to about one part in a thousand.
+
+        References:
+            Predescu et al., J. Chem. Phys. 152, 084113 (2020), doi:10.1063/1.5129393.
+        """
+        widths = 1.1 * base ** np.arange(terms, dtype=np.float64)
+        scale = 2 * COULOMB_CONSTANT * math.log(base) / math.sqrt(2 * math.pi)
+        return cls(scale / widths, widths)
+
+    def radial(self, squared, sigma, order):
+        """$B_n$ term by term, eV/e² Å⁻²ⁿ."""
+        widths = sigma * (1.0 + jax.nn.softplus(self.raw_widths.astype(sigma.dtype)))
+        scale = self.amplitudes.astype(sigma.dtype)
+        terms = jnp.exp(-0.5 * squared[..., None] / widths**2)
+        return [
+            jnp.matmul(terms, scale / widths ** (2 * n), precision="highest")
+            for n in range(order + 1)
+        ]
+
+    def spectrum(self, squared, sigma):
+        """EV Å³/e²."""
+        widths, volumes = self._volumes(sigma)
+        decay = jnp.exp(-0.5 * squared[..., None] * widths**2)
+        return jnp.matmul(decay, volumes, precision="highest")
+
+    def background(self, sigma):
+        """The integral of the kernel, eV Å³/e²."""
+        return jnp.sum(self._volumes(sigma)[1])
+
+    def _volumes(self, sigma):
+        widths = sigma * (1.0 + jax.nn.softplus(self.raw_widths.astype(sigma.dtype)))
+        scale = (2 * math.pi) ** 1.5 * self.amplitudes.astype(sigma.dtype)
+        return widths, scale * widths**3

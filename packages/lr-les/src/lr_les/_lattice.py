@@ -1,9 +1,8 @@
-"""Cells: inverses, volumes and how far one cell is stretched from another."""
+"""Cells: reciprocal vectors, volumes, and which cells are refused."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 
 def reciprocal(
@@ -18,26 +17,6 @@ def reciprocal(
     normals = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
     determinant = jnp.sum(normals[0] * a)
     return normals / determinant, jnp.abs(determinant)
-
-
-def within_stretch(
-    cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
-) -> Bool[Array, ""]:
-    r"""Whether no direction of `reference` became longer than `limit` times itself.
-
-    The deformation is $F = R^{-1} C$; its largest singular value is below $s$ exactly
-    where $s^2 - F^T F$ is positive definite, which three leading minors decide.
-    No gradient passes. A cell of NaNs is not within any limit.
-    """
-    cell, reference = jax.lax.stop_gradient((cell, reference))
-    inverse = reciprocal(reference)[0].T
-    deform = jnp.matmul(inverse, cell, precision="highest")
-    rest = limit**2 * jnp.eye(3, dtype=cell.dtype) - jnp.matmul(
-        deform.T, deform, precision="highest"
-    )
-    minor = rest[0, 0] * rest[1, 1] - rest[0, 1] * rest[1, 0]
-    determinant = jnp.sum(rest[0] * jnp.cross(rest[1], rest[2]))
-    return (rest[0, 0] > 0) & (minor > 0) & (determinant > 0)
 
 
 def checked_cells(cells: np.ndarray) -> np.ndarray:

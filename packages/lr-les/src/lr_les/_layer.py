@@ -1,6 +1,7 @@
 """The long-range layer: latent charges and their Coulomb energy."""
 
 import math
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -9,11 +10,18 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from ._energy import energy, masked_charges
+from ._choice import lattice_plan
+from ._coverage import positive
+from ._energy import energy
 from ._grid import KGrid, k_grid
+from ._kernels import AbstractKernel, Coulomb
+from ._mesh import Mesh, mesh
+from ._multipoles import Multipoles, masked
+from ._readout import read_moments
 
-# Typical latent charge (e) of a fresh layer on scalars of unit variance.
-_INITIAL_CHARGE = 0.1
+# Typical latent charge (e), dipole (e Å) and quadrupole (e Å²) of a fresh layer on
+# features of unit variance.
+_INITIAL_MOMENT = 0.1
 
 
 class LatentEwald(eqx.Module):
@@ -25,20 +33,26 @@ class LatentEwald(eqx.Module):
     blocks it is the sum of one readout per block, summed before the energy. Its
     weights start normal with variance $0.01 / channels$ (charges near 0.1 e): at zero
     charge every gradient of the energy vanishes, and nothing would ever train. The
-    sign of the charges has no meaning.
+    sign of the charges has no meaning. With `multipoles` of 1 or 2 it reads features
+    of that degree in e3nn's order, with natural parity, and latent dipoles and
+    quadrupoles from their degrees 1 and 2 in the same way.
 
     Attributes:
-        weight: the readout $W$.
+        weight: the readout $W$ of charges.
+        moment_weights: the readouts of dipoles and quadrupoles, if there are any.
+        kernel: the interaction; its own parameters are trained.
         raw_sigma: the learned width before softplus, or None if it is fixed.
-        degree: of the features it takes: 0, scalars.
+        degree: of the features it takes: 0, scalars, unless there are multipoles.
         sigma: the width, or the one that learning starts from, Å.
-        sigma_min: a learned width stays above it; grids are made for it, Å.
+        sigma_min: a learned width stays above it; plans are made for it, Å.
 
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
     """
 
     weight: Float[Array, "channels charge_channels"]
+    moment_weights: tuple[Float[Array, "channels charge_channels"], ...]
+    kernel: AbstractKernel
     raw_sigma: Float[Array, ""] | None
     degree: int = eqx.field(static=True)
     sigma: float = eqx.field(static=True)
@@ -47,73 +61,98 @@ class LatentEwald(eqx.Module):
     neutralize: bool = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
     dl: float | None = eqx.field(static=True)
+    method: str = eqx.field(static=True)
 
     def __init__(
         self,
         channels: int,
         *,
         charge_channels: int = 1,
+        multipoles: int = 0,
+        kernel: AbstractKernel | None = None,
         sigma: float = 1.0,
         learn_sigma: bool = False,
         remove_self: bool = True,
         neutralize: bool = False,
         tolerance: float = 1e-6,
         dl: float | None = None,
+        method: Literal["auto", "direct", "mesh"] = "auto",
         key: PRNGKeyArray,
     ):
         r"""Draws the readout's weights.
 
         Args:
-            channels: number of scalars per atom.
+            channels: number of features per atom and component.
             charge_channels: number of latent charges per atom; their energies add.
+            multipoles: 0 for charges, 1 with dipoles, 2 with quadrupoles as well.
+            kernel: the interaction; None is `Coulomb()`.
             sigma: width of the interaction, Å.
             learn_sigma: train the width, as $0.75\sigma + \operatorname{softplus}$.
-            remove_self: leave out the energy of each charge with itself.
+            remove_self: leave out the energy of each atom with itself.
             neutralize: subtract the mean charge of the structure, in every channel.
             tolerance: of the reciprocal sum, see `k_grid`.
             dl: the sharp cut of the published models instead, Å, see `k_grid`.
+            method: of the reciprocal sum: vector by vector ("direct"), on a mesh
+                ("mesh"), or whichever is faster for the atoms and cells at hand.
             key: seed of the weights.
 
         Raises:
-            ValueError: a count is below one or `sigma` is not positive.
+            ValueError: a count, `multipoles` or `method` is not one of those there
+                are, `sigma` is not positive, or `dl` is asked of a mesh.
         """
         if channels < 1 or charge_channels < 1:
             raise ValueError(
                 "`channels` and `charge_channels` are at least 1, got "
                 f"{channels} and {charge_channels}."
             )
-        if not sigma > 0:
-            raise ValueError(f"`sigma` is a width and must be positive, got {sigma}.")
-        scale = _INITIAL_CHARGE / math.sqrt(channels)
-        self.weight = scale * jr.normal(key, (channels, charge_channels))
+        if multipoles not in (0, 1, 2):
+            raise ValueError(
+                "`multipoles` is 0 (charges), 1 (with dipoles) or 2 (with "
+                f"quadrupoles), got {multipoles}."
+            )
+        if method not in ("auto", "direct", "mesh") or (method == "mesh" and dl):
+            raise ValueError(
+                "`method` is 'auto', 'direct' or 'mesh', the last without `dl`, got "
+                f"{method!r} and dl={dl}."
+            )
+        positive("sigma", "width", sigma)
+        scale = _INITIAL_MOMENT / math.sqrt(channels)
+        keys = [key, *(jr.fold_in(key, n) for n in range(1, multipoles + 1))]
+        draw = lambda key: scale * jr.normal(key, (channels, charge_channels))
+        self.weight, *others = map(draw, keys)
+        self.moment_weights = tuple(others)
+        self.kernel = Coulomb() if kernel is None else kernel
         self.sigma_min = 0.75 * sigma if learn_sigma else sigma
         start = math.log(math.expm1(sigma - self.sigma_min)) if learn_sigma else None
         self.raw_sigma = None if start is None else jnp.asarray(start)
-        self.degree = 0
+        self.degree = multipoles
         self.sigma = sigma
         self.remove_self = remove_self
         self.neutralize = neutralize
         self.tolerance = tolerance
         self.dl = dl
+        self.method = method
 
     def __call__(
         self,
-        features: Float[Array, "atoms channels"],
+        features: Float[Array, "atoms *sph channels"],
         positions: Float[Array, "atoms 3"],
         cell: Float[Array, "3 3"] | None,
         mask: Bool[Array, " atoms"],
         *,
         species: Int[Array, " atoms"] | None = None,
         total_charge: Num[Array, ""] | None = None,
-        plan: KGrid | None = None,
+        plan: KGrid | Mesh | None = None,
         **_: object,
     ) -> tuple[
-        Float[Array, "atoms channels"], Float[Array, " atoms"], Float[Array, " atoms"]
+        Float[Array, "atoms *sph channels"],
+        Float[Array, " atoms"],
+        Float[Array, " atoms"],
     ]:
         """No update, the energy of every atom and its latent charge.
 
         Args:
-            features: scalars of every atom.
+            features: scalars of every atom, or features up to `degree`.
             positions: Å.
             cell: rows are lattice vectors, Å; None is open.
             mask: false on padding.
@@ -127,26 +166,47 @@ class LatentEwald(eqx.Module):
         """
         del species, total_charge
         if plan is None and cell is not None:
-            plan = self._grid(cell)
-        charges = self.latent_charges(features, mask)
+            plan = self._plan(cell, positions.shape[0])
+        moments = self.latent_moments(features, mask)
         energies = energy(
-            charges,
+            moments.charges,
             positions,
             cell,
+            dipoles=moments.dipoles,
+            quadrupoles=moments.quadrupoles,
             sigma=self.width(),
+            kernel=self.kernel,
             grid=plan,
             mask=mask,
             remove_self=self.remove_self,
         )
-        return jnp.zeros_like(features), energies, jnp.sum(charges, axis=1)
+        return jnp.zeros_like(features), energies, jnp.sum(moments.charges, axis=1)
+
+    def latent_moments(
+        self, features: Float[Array, "atoms *sph channels"], mask: Bool[Array, " atoms"]
+    ) -> Multipoles:
+        """Charges (e), dipoles (e Å) and quadrupoles (e Å²) that enter the energy."""
+        components = (self.degree + 1) ** 2
+        expected = 2 if self.degree == 0 else 3
+        if features.ndim != expected or features.shape[1:-1] not in ((), (components,)):
+            wanted = "[atoms, channels]"
+            if self.degree:
+                wanted = f"[atoms, {components}, channels]"
+            raise ValueError(
+                f"`features` of degree {self.degree} have shape {wanted}, got "
+                f"{list(features.shape)}."
+            )
+        features = features.reshape(len(mask), components, -1)
+        live = jnp.where(mask[:, None, None], features, 0.0)
+        moments = read_moments(live, (self.weight, *self.moment_weights))
+        charges = masked(moments.charges, mask, neutralize=self.neutralize)
+        return Multipoles(charges, moments.dipoles, moments.quadrupoles)
 
     def latent_charges(
-        self, features: Float[Array, "atoms channels"], mask: Bool[Array, " atoms"]
+        self, features: Float[Array, "atoms *sph channels"], mask: Bool[Array, " atoms"]
     ) -> Float[Array, "atoms charge_channels"]:
         """The charges that enter the energy, e, one column per channel."""
-        live = jnp.where(mask[:, None], features, 0.0)
-        charges = jnp.matmul(live, self.weight, precision="highest")
-        return masked_charges(charges, mask, neutralize=self.neutralize)
+        return self.latent_moments(features, mask).charges
 
     def width(self) -> float | Float[Array, ""]:
         """The width of the interaction in use, Å."""
@@ -161,28 +221,33 @@ class LatentEwald(eqx.Module):
         mask: Bool[Array | np.ndarray, "graphs slots"],
         *,
         margin: float = 1e-3,
-    ) -> KGrid | None:
-        """The reciprocal vectors of a batch, made on the host; None without cells.
+    ) -> KGrid | Mesh | None:
+        """How the sum over a batch is taken, made on the host; None without cells.
 
         Args:
             cells: one per graph, the identity on padding graphs, Å.
-            positions: not used.
+            positions: only their number of slots is used.
             mask: not used.
             margin: relative stretch of the cells that stays covered.
 
         Returns:
-            A grid with a leading graph axis, to be passed through `jax.vmap`.
+            A plan with a leading graph axis, to be passed through `jax.vmap`.
         """
-        del positions, mask
-        return None if cells is None else self._grid(cells, margin=margin)
+        del mask
+        if cells is None:
+            return None
+        return self._plan(cells, positions.shape[1], margin)
 
-    def _grid(
-        self, cells: Float[Array | np.ndarray, "*graphs 3 3"], margin: float = 1e-3
-    ) -> KGrid:
-        return k_grid(
-            cells,
-            sigma=self.sigma_min,
-            tolerance=self.tolerance,
-            dl=self.dl,
-            margin=margin,
-        )
+    def _plan(
+        self,
+        cells: Float[Array | np.ndarray, "*graphs 3 3"],
+        atoms: int,
+        margin: float = 1e-3,
+    ) -> KGrid | Mesh:
+        tolerance, power = self.tolerance, self.kernel.power + 2 * self.degree
+        shared = {"sigma": self.sigma_min, "margin": margin, "power": power}
+        if self.dl is not None or self.method == "direct":
+            return k_grid(cells, tolerance=tolerance, dl=self.dl, **shared)
+        if self.method == "mesh":
+            return mesh(cells, tolerance=tolerance, **shared)
+        return lattice_plan(cells, atoms, tolerance=tolerance, **shared)

@@ -30,7 +30,7 @@ BOOKKEEPING = (*GEOMETRY, "data", "key_value_pairs", "calculator_parameters")
 
 
 class AseLmdb(NamedTuple):
-    """Databases of rows in ASE's JSON; nothing but numbers and words is read from them."""
+    """Databases of rows in ASE's JSON; only numbers and words are read from them."""
 
     files: tuple[Path, ...]
     reading: Reading
@@ -89,7 +89,7 @@ class AseLmdb(NamedTuple):
 
 
 def _names(values: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Id and group: MOF, frame and system in ODAC25; calculation and molecule in OMol25.
+    """Id and group: frame and MOF in ODAC25, calculation and molecule in OMol25.
 
     A path of OMol25 that ends in a step belongs to the molecule above it. Other paths
     name one conformer; conformers are kept together by their composition.
@@ -103,8 +103,8 @@ def _names(values: Mapping[str, Any]) -> tuple[str | None, str | None]:
     path = path.parent if path.suffix == ".zst" else path
     if re.fullmatch(r"step\d+", path.name):
         return str(path), str(path.parent)
-    kin = [values.get(k) for k in ("data_id", "composition")]
-    return str(path), "/".join(kin) if all(isinstance(k, str) for k in kin) else None
+    kin = [k for k in map(values.get, ("data_id", "composition")) if isinstance(k, str)]
+    return str(path), "/".join(kin) if len(kin) == 2 else None
 
 
 def _array(value: dict[str, Any]) -> Any:
@@ -141,13 +141,15 @@ def _special(view: Any, key: bytes, path: Path) -> Any:
 def _opened(path: Path) -> Any:
     _check_length(path)
     try:
-        return lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False)
+        return lmdb.open(
+            str(path), subdir=False, readonly=True, lock=False, readahead=False
+        )
     except lmdb.Error as error:
         raise BenchError(f"{path} cannot be opened as LMDB: {error}.") from error
 
 
 def _check_length(path: Path) -> None:
-    """Refuses a file that is shorter than its own index: reading it ends the process."""
+    """Refuses a file shorter than its own index: reading it ends the process."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(1 << 17)
@@ -159,8 +161,8 @@ def _check_length(path: Path) -> None:
         ) from None
     if size < (last + 1) * page:
         raise BenchError(
-            f"{path} is truncated: it has {size} of {(last + 1) * page} bytes; fetch it "
-            "again."
+            f"{path} is truncated: it has {size} of {(last + 1) * page} bytes; fetch "
+            "it again."
         )
 
 

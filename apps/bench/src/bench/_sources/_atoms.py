@@ -1,6 +1,5 @@
 """Rows from ASE objects, for every format that ASE reads."""
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +12,9 @@ from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row
 from ._source import Unit, attempt
 
-FORMATS = {
-    "aims-output": ("*aims.out",),
-    "cif": (),
+FORMATS: dict[str, tuple[str, ...]] = {
+    "aims-output": (),
     "espresso-out": ("*.pwo",),
-    "gpumd": (),
     "orca-output": (),
     "traj": ("*.traj",),
     "vasp-out": ("*OUTCAR*",),
@@ -86,8 +83,3 @@ class AseFiles(NamedTuple):
             id = f"{name}/{number:07d}"
             yield attempt(where, row_of, atoms, self.reading, id, name)
             number += 1
-
-
-def text_of(lines: list[bytes]) -> io.StringIO:
-    """Lines as a text file in memory."""
-    return io.StringIO(b"".join(lines).decode())

@@ -86,13 +86,18 @@ def _stretches(path: Path) -> list[Unit]:
                     pass
     # Whatever stands behind the last frame is read, and complained of, with it.
     return [
-        Unit(str(path), i * BLOCK, -1 if offset == starts[-1] else (i + 1) * BLOCK, str(offset))
+        Unit(
+            str(path),
+            i * BLOCK,
+            -1 if offset == starts[-1] else (i + 1) * BLOCK,
+            str(offset),
+        )
         for i, offset in enumerate(starts)
     ] or [Unit(str(path))]
 
 
 def _atoms(line: bytes) -> int | None:
-    """The number of atoms on a line; -1 on a blank one, None at the end or on another."""
+    """The number of atoms on a line; -1 on a blank one, None on any other."""
     if line and not line.strip():
         return -1
     return int(line) if line.strip().isdigit() and len(line) < 20 else None

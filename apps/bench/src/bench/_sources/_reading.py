@@ -1,7 +1,7 @@
 """From the named values of a source to a row: which name is which label, which unit."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     "id": ("id",),
     "group": ("group",),
 }
-"""Names that are understood without being told, for formats without names of their own."""
+"""Names understood without being told, for formats without names of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +95,7 @@ def read_row(
     Raises:
         RowError: something cannot be used.
     """
-    found = {
-        label: _find(values, getattr(reading, label), defaults.get(label, ()))
-        for label in DEFAULTS
-    }
+    found, origins = _assign(values, reading, defaults)
     name = id if found["id"] is None else found["id"]
     length = factor(reading.length_unit, LENGTH)
     energy = factor(reading.energy_unit, ENERGY)
@@ -115,24 +112,44 @@ def read_row(
         numbers=geometry.numbers,
         positions=_scaled("positions", geometry.positions, length),
         cell=_scaled("cell", cell, length),
-        facts={k: v for k, v in values.items() if isinstance(v, str | bool | int | float)},
+        facts={
+            k: v for k, v in values.items() if isinstance(v, str | bool | int | float)
+        },
         names=tuple(k for k, v in values.items() if v is not None),
+        origins=origins,
         **{label: found[label] for label in LABELS},
     )
 
 
-def _find(values: Mapping[str, Any], named: str | None, names: Sequence[str]) -> Any:
-    if named is None:
-        return _first(*(values.get(name) for name in names))
-    if named in values or "+" not in named:
-        return values.get(named)
-    terms = [values.get(part.strip()) for part in named.split("+")]
+def _assign(
+    values: Mapping[str, Any],
+    reading: Reading,
+    defaults: Mapping[str, tuple[str, ...]],
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The value of each label, id and group, and the name it had."""
+    found: dict[str, Any] = dict.fromkeys(DEFAULTS)
+    origins = {}
+    for label in DEFAULTS:
+        given = getattr(reading, label)
+        for name in defaults.get(label, ()) if given is None else (given,):
+            value = _find(values, name)
+            if value is not None:
+                found[label], origins[label] = value, name
+                break
+    return found, origins
+
+
+def _find(values: Mapping[str, Any], name: str) -> Any:
+    """A value by name, or the sum of several single numbers joined by `+`."""
+    if name in values or "+" not in name:
+        return values.get(name)
+    terms: list[Any] = [values.get(part.strip()) for part in name.split("+")]
     if any(term is None for term in terms):
         return None
     try:
         return sum(float(term) for term in terms)
     except (TypeError, ValueError):
-        raise RowError(f"the terms of {named} are not single numbers") from None
+        raise RowError(f"the terms of {name} are not single numbers") from None
 
 
 def _first(*values: Any) -> Any:

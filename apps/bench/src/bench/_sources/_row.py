@@ -41,6 +41,7 @@ class Row:
         tags: small integers that mark atoms, `(atoms,)`.
         facts: single numbers and words of the source, for recipes; not stored.
         names: all that the source offers for this structure.
+        origins: the name that each label had there.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Row:
     tags: np.ndarray | None = None
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     names: tuple[str, ...] = ()
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)

@@ -30,10 +30,20 @@ class Source(Protocol):
     Sources and units travel to other processes; they hold names, not open files.
     """
 
-    format: str
-    files: tuple[Path, ...]
-    """All files that are read, in a fixed order."""
-    reading: Reading
+    @property
+    def format(self) -> str:
+        """Name of the format."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read, in a fixed order."""
+        ...
+
+    @property
+    def reading(self) -> Reading:
+        """Names and units that were given."""
+        ...
 
     def units(self) -> list[Unit]:
         """Stretches in the order of the source; together they are all rows."""

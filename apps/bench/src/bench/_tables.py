@@ -1,0 +1,136 @@
+"""The tables of a report: errors of every run, and every model against its backbone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._config import Run
+from ._statistics import Interval, difference, mean_error, totals
+
+UNITS = {"energy": "meV/atom", "force": "meV/Å", "stress": "meV/Å³", "charge": "me"}
+SYMBOLS = {"energy": "E", "force": "F", "stress": "S", "charge": "Q"}
+
+Frames = Mapping[str, Sequence[Any]]
+"""Test frames by name of the run."""
+
+
+class Table(NamedTuple):
+    """Headings and cells, as text."""
+
+    headings: list[str]
+    rows: list[list[str]]
+
+
+def error_rows(
+    results: Sequence[dict[str, Any]], frames: Frames, costs: Mapping[str, float]
+) -> list[dict]:
+    """One row a run: mean absolute errors, their intervals, floors and gaps.
+
+    Args:
+        results: as in `result.json`.
+        frames: of the test part.
+        costs: of energies and forces, microseconds an atom, by name of the run.
+    """
+    rows = []
+    for result in results:
+        run = Run(**result["run"])
+        row = {
+            "split": run.split,
+            "model": run.model,
+            "seed": run.seed,
+            "parameters": result["parameters"],
+            "cost": costs[run.name],
+        }
+        for kind in UNITS:
+            for column, errors in (
+                ("validation", result["errors"]["validation"]),
+                ("test", result["errors"]["test"]),
+                ("floor", result["floors"]["test"]),
+            ):
+                value = errors[f"{kind}_mae"]
+                row[f"{column}_{kind}"] = np.nan if value is None else value
+            row[f"gap_{kind}"] = row[f"test_{kind}"] / row[f"validation_{kind}"]
+            physical = kind != "charge" or run.has_charges
+            found = totals(frames[run.name], kind) if physical else None
+            row[f"interval_{kind}"] = None if found is None else mean_error(found)
+        rows.append(row)
+    return rows
+
+
+def error_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The main table; kinds that nothing predicts or labels are left out."""
+    columns = [(key, key, "{}") for key in ("split", "model", "seed")]
+    columns.append(("parameters", "parameters", "{:,}"))
+    columns.append(("cost", "energy and forces (µs/atom)", "{:.0f}"))
+    for kind, unit in UNITS.items():
+        if not any(np.isfinite(row[f"test_{kind}"]) for row in rows):
+            continue
+        symbol, form = SYMBOLS[kind], "{:.2f}" if kind == "energy" else "{:.1f}"
+        columns += [
+            (f"validation_{kind}", f"{symbol} validation ({unit})", form),
+            (f"test_{kind}", f"{symbol} test ({unit})", form),
+            (f"interval_{kind}", "95 %", form),
+            (f"gap_{kind}", f"{symbol} test / validation", "{:.2f}"),
+            (f"floor_{kind}", f"{symbol} floor ({unit})", form),
+        ]
+    cells = [[_cell(row[key], form) for key, _, form in columns] for row in rows]
+    return Table([heading for _, heading, _ in columns], cells)
+
+
+def _cell(value: Any, form: str) -> str:
+    if isinstance(value, Interval):
+        ends = (form.format(value.low), form.format(value.high))
+        return "–" if np.isnan(value.low) else " to ".join(ends)
+    missing = value is None or (isinstance(value, float) and not np.isfinite(value))
+    return "–" if missing else form.format(value)
+
+
+def comparison_table(runs: Sequence[Run], frames: Frames) -> Table:
+    """Every model with long-range layers against the same backbone without.
+
+    Seeds are pooled. A model is called better or worse where the 95 % interval of the
+    difference of mean absolute errors, paired over materials, excludes zero.
+    """
+    kinds = ("energy", "force")
+    rows = []
+    for split, model in dict.fromkeys((r.split, r.model) for r in runs):
+        chosen = [r for r in runs if (r.split, r.model) == (split, model)]
+        plain = {
+            (r.split, r.backbone, r.seed): r for r in runs if r.long_range == "none"
+        }
+        pairs = [(r, plain.get((r.split, r.backbone, r.seed))) for r in chosen]
+        if chosen[0].long_range == "none" or any(base is None for _, base in pairs):
+            continue
+        cells = [split, model, chosen[0].backbone]
+        for kind in kinds:
+            cells += _compared(
+                [(frames[a.name], frames[b.name]) for a, b in pairs if b], kind
+            )
+        rows.append(cells)
+    headings = ["split", "model", "against"]
+    for kind in kinds:
+        headings += [f"{SYMBOLS[kind]} difference ({UNITS[kind]})", "95 %", "verdict"]
+    return Table(headings, rows)
+
+
+def _compared(pairs, kind: str) -> list[str]:
+    """Difference, interval and verdict of one kind of error."""
+    model, base = (totals(_labelled(side), kind) for side in zip(*pairs, strict=True))
+    if model is None or base is None:
+        return ["–", "–", "–"]
+    found = difference(model, base)
+    verdict = {-1: "better", 0: "undecided", 1: "worse"}[found.sign]
+    return [f"{found.value:+.2f}", _cell(found, "{:+.2f}"), verdict]
+
+
+def _labelled(parts):
+    """Frames of all seeds; groups are kept apart, for each seed is a training."""
+    found = []
+    for seed, frames in enumerate(parts):
+        for frame in frames:
+            copy = frame.copy()
+            copy.calc = frame.calc
+            copy.info["group"] = f"{seed} {frame.info['group']}"
+            found.append(copy)
+    return found

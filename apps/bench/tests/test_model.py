@@ -1,0 +1,117 @@
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from bench._config import LAYERS, Grid, ModelSettings, Run
+from bench._dataset import load
+from bench._experiment import _shelf
+from bench._model import build_potential
+from bench._references import fit_references
+from lr_celli import ChargeEquilibration
+from lr_efa import EuclideanFastAttention
+from lr_les import LatentEwald
+
+BACKBONES = "mace", "allegro", "dimenet"
+SMALL = ModelSettings(
+    cutoff=4.0,
+    mace={"channels": 4, "l_max": 1, "radial": [8], "interactions": 3},
+    allegro={"channels": 4, "l_max": 1, "hidden": 8, "embedding": 4, "layers": 3},
+    dimenet={"channels": 8, "down": 4, "output": 8, "blocks": 3},
+    celli={"hidden": [8]},
+    efa={"qk": 4, "v": 4, "omega_max": 0.5},
+)
+
+
+def build(backbone, long_range, elements=(1, 6, 8)):
+    return build_potential(
+        SMALL,
+        Run("x", "random", backbone, long_range, 0),
+        dict.fromkeys(elements, 0.0),
+        average_neighbours=4.0,
+        scale=1.0,
+    )
+
+
+def layers(potential):
+    found = {}
+    for hook, layer in potential.backbone.hooks.layers.items():
+        for one in getattr(layer, "layers", (layer,)):
+            found.setdefault(type(one).__name__, []).append(hook)
+    return found
+
+
+def test_layers_stand_at_the_published_hooks():
+    every = "+".join(LAYERS)
+    blocks = ["block 1", "block 2"]
+    shared = {"TotalCharge": ["embedding"], "LatentEwald": ["final"]}
+    expected = {
+        "mace": {"ChargeEquilibration": blocks[:1], "EuclideanFastAttention": blocks},
+        "allegro": {
+            "ChargeEquilibration": blocks[1:],
+            "EuclideanFastAttention": ["embedding"],
+        },
+        "dimenet": {
+            "ChargeEquilibration": blocks[1:],
+            "EuclideanFastAttention": ["embedding"],
+        },
+    }
+    for backbone in BACKBONES:
+        potential = build(backbone, every)
+        assert layers(potential) == shared | expected[backbone]
+        hook = expected[backbone]["ChargeEquilibration"][0]
+        assert potential.backbone.hooks.charges == hook
+
+
+def test_layers_alone_are_what_they_say():
+    for name, kind in {
+        "celli": ChargeEquilibration,
+        "efa": EuclideanFastAttention,
+        "les": LatentEwald,
+    }.items():
+        assert set(layers(build("mace", name))) == {kind.__name__}
+    assert layers(build("mace", "none")) == {}
+
+
+def test_a_layer_starts_the_same_whatever_stands_beside_it():
+    alone, together = build("mace", "les"), build("mace", "celli+les")
+    a, b = (p.backbone.hooks.layers["final"].weight for p in (alone, together))
+    np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(alone.backbone.embedding, together.backbone.embedding)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_file):
+    """One step's gradient reaches every leaf of every layer, open and periodic."""
+    for path in (own_file, periodic_file):
+        grid = Grid(dataset=str(path), model=SMALL, train={"batch": 2})
+        data = load(grid.dataset)
+        run = Run(grid.dataset, "random", backbone, "charge+celli+efa+les", 0)
+        shelf = _shelf(grid, run, data)
+        potential = build_potential(
+            SMALL,
+            run,
+            fit_references(data.samples),
+            average_neighbours=4.0,
+            scale=1.0,
+        )
+        arrays, rest = eqx.partition(potential, eqx.is_inexact_array)
+        leaves, tree = jax.tree.flatten(arrays)
+        keys = jax.random.split(jax.random.key(1), len(leaves))
+        moved = [
+            x + 0.05 * jax.random.normal(k, x.shape)
+            for x, k in zip(leaves, keys, strict=True)
+        ]
+        potential = eqx.combine(jax.tree.unflatten(tree, moved), rest)
+        _, batch, _ = next(shelf.batches(np.arange(2), dict(potential.references)))
+
+        @eqx.filter_jit
+        @eqx.filter_grad
+        def slope(potential, batch):
+            out = potential(batch)
+            return (out.forces**2).sum() + (out.energy**2).sum()
+
+        for place, leaf in jax.tree.leaves_with_path(
+            slope(potential, batch).backbone.hooks
+        ):
+            assert np.isfinite(leaf).all(), place
+            assert np.any(leaf != 0), place

@@ -1,0 +1,131 @@
+"""Structures of similar size, and batches of one shape taken from them."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._batch import Batch
+from ._neighbours import Neighbours
+from ._structure import Structure
+from ._triplets import Triplets, find_triplets
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """Structures of similar size, from which batches of one shape are taken.
+
+    Every batch holds `graphs` structures of at most `slots` atoms and `edges` edges
+    together, so a compiled function meets one shape a bucket.
+    """
+
+    members: np.ndarray
+    """Index of each structure in the sequence that was packed."""
+    graphs: int
+    slots: int
+    edges: int
+    structures: tuple[Structure, ...]
+    pairs: tuple[Neighbours, ...]
+    dtype: np.dtype
+    plan: Any = None
+    """The backbone's plan for all members and, last, for a padding structure."""
+    triplets: int | None = None
+    """Triplets of a batch; None if batches come without them."""
+
+    def __len__(self):
+        return len(self.members)
+
+    @property
+    def atom_efficiency(self) -> float:
+        """Share of the slots of an average batch that hold an atom."""
+        return float(np.mean([len(s) for s in self.structures])) / self.slots
+
+    @property
+    def edge_efficiency(self) -> float:
+        """Share of the edges of an average batch that are real."""
+        mean = float(np.mean([len(p) for p in self.pairs]))
+        return mean * self.graphs / self.edges
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The batch of some members, padded to the bucket's shape.
+
+        Args:
+            rows: positions within `members`, at most `graphs` of them.
+        """
+        if len(rows) > self.graphs:
+            raise ValueError(
+                f"{len(rows)} structures do not fit a batch of {self.graphs} graphs."
+            )
+        chosen = [self.structures[r] for r in rows]
+        dense = dense_arrays(chosen, self.graphs, self.slots, self.dtype)
+        pairs = [self.pairs[r] for r in rows]
+        edges = _pooled(pairs, self)
+        triplets = None if self.triplets is None else _joined(pairs, self)
+        padding = [len(self)] * (self.graphs - len(rows))
+        index = np.array([*rows, *padding])
+        plan = jax.tree.map(
+            lambda leaf: jnp.asarray(np.asarray(leaf)[index]), self.plan
+        )
+        arrays = {k: None if v is None else jnp.asarray(v) for k, v in dense.items()}
+        edges = jax.tree.map(jnp.asarray, edges)
+        return Batch(**arrays, **edges, plan=plan, triplets=triplets)
+
+
+def dense_arrays(structures, graphs: int, slots: int, dtype) -> dict[str, Any]:
+    """Per-atom and per-structure arrays; rows past the structures are padding."""
+    species = np.zeros((graphs, slots), np.int32)
+    positions = np.zeros((graphs, slots, 3), dtype)
+    cells = np.tile(np.eye(3, dtype=dtype), (graphs, 1, 1))
+    charge, spin = np.zeros(graphs, dtype), np.zeros(graphs, np.int32)
+    for g, s in enumerate(structures):
+        species[g, : len(s)] = s.numbers
+        positions[g, : len(s)] = s.positions
+        charge[g], spin[g] = s.total_charge, s.spin
+        if s.cell is not None:
+            cells[g] = s.cell
+    periodic = bool(structures) and structures[0].cell is not None
+    return {
+        "species": species,
+        "positions": positions,
+        "mask": species > 0,
+        "cell": cells if periodic else None,
+        "total_charge": charge,
+        "spin": spin,
+    }
+
+
+def _pooled(pairs: Sequence[Neighbours], bucket: Bucket) -> dict[str, np.ndarray]:
+    """Edges of all structures in one list; the rest joins the last node to itself."""
+    last = bucket.graphs * bucket.slots - 1
+    senders = np.full(bucket.edges, last, np.int32)
+    receivers = np.full(bucket.edges, last, np.int32)
+    shifts = np.zeros((bucket.edges, 3), np.int32)
+    at = 0
+    for g, p in enumerate(pairs):
+        here = slice(at, at + len(p))
+        senders[here] = p.senders + g * bucket.slots
+        receivers[here] = p.receivers + g * bucket.slots
+        shifts[here] = p.shifts
+        at += len(p)
+    return {
+        "senders": senders,
+        "receivers": receivers,
+        "shifts": shifts,
+        "edge_mask": np.arange(bucket.edges) < at,
+    }
+
+
+def _joined(pairs: Sequence[Neighbours], bucket: Bucket) -> Triplets:
+    """Triplets of all structures in one list; the rest joins the last edge."""
+    parts, offset = [], 0
+    for p in pairs:
+        parts.append(np.stack(find_triplets(p)) + offset)
+        offset += len(p)
+    real = np.concatenate([np.zeros((2, 0), np.int32), *parts], axis=1)
+    padding = np.full((2, bucket.triplets - real.shape[1]), bucket.edges - 1, np.int32)
+    both = jnp.asarray(np.concatenate([real, padding], axis=1))
+    mask = jnp.arange(bucket.triplets) < real.shape[1]
+    return Triplets(both[0], both[1], mask)

@@ -1,0 +1,178 @@
+"""An ASE calculator for any potential."""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from ase import Atoms
+from ase.calculators import calculator as ase_calculator
+
+from ._bucket import Bucket, dense_arrays
+from ._contract import plan_covers
+from ._neighbours import Neighbours, neighbours
+from ._packing import Room
+from ._potential import Potential
+from ._structure import Structure
+from ._triplets import count_triplets
+
+# Relative strain of the cell that a plan covers before it is made anew.
+_MARGIN = 0.1
+
+
+@eqx.filter_jit
+def _evaluate(potential, batch):
+    return potential(batch)
+
+
+class Calculator(ase_calculator.Calculator):
+    """Energy, forces, stress and charges of `ase.Atoms`, open or fully periodic.
+
+    Structures are padded to a few sizes, so that each size is compiled once, whatever
+    the atoms do. Energies include the reference energies. `charges` and `dipole` need
+    a long-range layer that has charges; the dipole is that of open structures about
+    the origin, sum_i q_i r_i. Everything is in ASE's units.
+
+    Args:
+        potential: evaluated in the precision of its parameters.
+        total_charge: e; change it with `calculator.set(total_charge=...)`.
+        spin: multiplicity, 0 where unknown.
+
+    Raises:
+        ValueError: mixed boundaries, an unknown element, or positions that are not
+            finite, when asked for a property.
+        ase.calculators.calculator.PropertyNotImplementedError: charges without a layer
+            that has them, the stress of an open structure or the dipole of a crystal.
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces"]
+    implemented_properties += ["stress", "charges", "dipole"]
+
+    def __init__(self, potential: Potential, *, total_charge: float, spin: int = 0):
+        super().__init__(total_charge=total_charge, spin=spin)
+        self.potential = potential
+        self.rooms: list[Room] = []
+        self._plan: tuple[Any, Any] = (None, None)
+
+    def set(self, **changes):
+        """Sets total charge or spin, and forgets results if something changed."""
+        unknown = sorted(set(changes) - {"total_charge", "spin"})
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]!r} is not a parameter of this calculator; it has "
+                "`total_charge` and `spin`."
+            )
+        changed = super().set(**changes)
+        if changed:
+            self.reset()
+        return changed
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties=("energy",),
+        system_changes=tuple(ase_calculator.all_changes),
+    ):
+        """Fills `results`; called by ASE."""
+        super().calculate(atoms, properties, system_changes)
+        told: Any = self.parameters
+        given: Any = self.atoms
+        structure = Structure.from_ase(
+            given,
+            total_charge=float(told["total_charge"]),
+            spin=int(told["spin"]),
+        )
+        self._refuse(properties, structure)
+        reference = self.potential.reference_energies(structure.numbers)
+        found = _evaluate(self.potential, self._batch(structure))
+        atoms_count = len(structure)
+        host = lambda array: np.asarray(array[0], np.float64)[:atoms_count]
+        energies = host(found.energies) + reference
+        self.results = {
+            "energy": float(energies.sum()),
+            "free_energy": float(energies.sum()),
+            "energies": energies,
+            "forces": host(found.forces),
+        }
+        if found.stress is not None:
+            self.results["stress"] = np.asarray(found.stress[0], np.float64)
+        if self.potential.backbone.has_charges:
+            charges = host(found.charges)
+            self.results["charges"] = charges
+            if structure.cell is None:
+                self.results["dipole"] = charges @ structure.positions
+
+    def _refuse(self, properties, structure: Structure) -> None:
+        reasons = {}
+        if not self.potential.backbone.has_charges:
+            why = "The model has no long-range layer with charges."
+            reasons |= {"charges": why, "dipole": why}
+        if structure.cell is None:
+            reasons["stress"] = "A structure with open boundaries has no stress."
+        else:
+            reasons["dipole"] = "The dipole of a crystal depends on the choice of cell."
+        for name in properties:
+            if name in reasons:
+                raise ase_calculator.PropertyNotImplementedError(reasons[name])
+
+    def _batch(self, structure: Structure):
+        pairs = neighbours(structure, self.potential.backbone.cutoff)
+        room = self._room(structure, pairs)
+        needs = self.potential.backbone.needs_triplets
+        bucket = Bucket(
+            np.zeros(1, int),
+            room.graphs,
+            room.slots,
+            room.edges,
+            structures=(structure,),
+            pairs=(pairs,),
+            dtype=np.dtype(self.potential.scale.dtype),
+            plan=self._planned(structure, room.slots),
+            triplets=room.triplets if needs else None,
+        )
+        return bucket.batch([0])
+
+    def _room(self, structure: Structure, pairs: Neighbours) -> Room:
+        """A size in use that is large enough and not far too large, or a new one."""
+        triplets = 0
+        if self.potential.backbone.needs_triplets:
+            triplets = count_triplets(pairs)
+        need = Room(1, len(structure), len(pairs), triplets)
+        fitting = [room for room in self.rooms if _suits(need, room)]
+        if not fitting:
+            sizes = (_step(need.slots, 8), _step(need.edges, 64), _step(triplets, 64))
+            fitting = [Room(1, *sizes)]
+            self.rooms.extend(fitting)
+        return min(fitting, key=lambda room: (room.edges, room.slots))
+
+    def _planned(self, structure: Structure, slots: int):
+        """The plan in use where it covers the cell, or a new one with a margin."""
+        backbone = self.potential.backbone
+        graphs = 2  # the structure, and the padding that a bucket's plan ends with
+        dense = dense_arrays([structure], graphs, slots, np.dtype(np.float64))
+        if structure.cell is None:
+            return backbone.plan_for(None, dense["positions"], dense["mask"])
+        kept = (slots, structure.numbers.tobytes())
+        if self._plan[0] == kept and plan_covers(self._plan[1], dense["cell"]):
+            return self._plan[1]
+        plan = backbone.plan_for(
+            dense["cell"], dense["positions"], dense["mask"], margin=_MARGIN
+        )
+        self._plan = kept, plan
+        return plan
+
+
+def _suits(need: Room, room: Room) -> bool:
+    """Whether the room is large enough and does not waste much.
+
+    Below some sizes everything is cheap, and sharing one saves a compilation.
+    """
+    most = (1, 1.5 * need.slots + 8, 2 * need.edges + 256, 2 * need.triplets + 2048)
+    return all(n <= size <= top for n, size, top in zip(need, room, most, strict=True))
+
+
+def _step(count: int, least: int) -> int:
+    """The next of the sizes least, 1.15 least, ..., with some room to grow."""
+    wanted, size = 1.05 * count, float(least)
+    while size < wanted:
+        size *= 1.15
+    return -(-int(size) // 4) * 4

@@ -1,0 +1,181 @@
+"""The blocks of DimeNet++: messages that know the angles they arrive at."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ._batch import Batch
+from ._edges import sum_to_centre
+from ._maps import Dense, Linear, Residual
+from ._triplets import Triplets
+
+
+@dataclasses.dataclass(frozen=True)
+class DimeNetSize:
+    """Hyperparameters of DimeNet++ that fix its shapes.
+
+    Args:
+        channels: width of the messages and of the species embedding.
+        radial: number of radial functions.
+        spherical: number of degrees of the angular functions.
+        blocks: number of interactions.
+        down: width of the messages while they are multiplied with angles.
+        basis: width that the bases are squeezed through.
+        output: width of the readouts.
+        before, after: residual layers before and after the skip connection.
+        readout: hidden layers of each readout.
+        envelope: power p of the cutoff polynomial.
+    """
+
+    channels: int = 128
+    radial: int = 6
+    spherical: int = 7
+    blocks: int = 3
+    down: int = 64
+    basis: int = 8
+    output: int = 256
+    before: int = 1
+    after: int = 2
+    readout: int = 3
+    envelope: int = 6
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(
+                    f"`{field.name}` must be at least 1, got "
+                    f"{getattr(self, field.name)}."
+                )
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels of the features at every hook: what a layer there is built for."""
+        blocks = [f"block {i}" for i in range(1, self.blocks)]
+        return dict.fromkeys(["embedding", *blocks, "final"], self.channels)
+
+
+class FirstMessages(eqx.Module):
+    """The messages that know two elements and their distance."""
+
+    basis: Dense
+    message: Dense
+
+    def __init__(self, size: DimeNetSize, *, key: PRNGKeyArray):
+        first, second = jr.split(key)
+        self.basis = Dense(size.radial, size.channels, key=first)
+        self.message = Dense(3 * size.channels, size.channels, key=second)
+
+    def __call__(
+        self,
+        species: Float[Array, "nodes channels"],
+        basis: Float[Array, "edges radial"],
+        batch: Batch,
+    ) -> Float[Array, "edges channels"]:
+        """Returns a message for each edge."""
+        ends = [species[batch.receivers], species[batch.senders]]
+        return self.message(jnp.concatenate([*ends, self.basis(basis)], axis=-1))
+
+
+class Interaction(eqx.Module):
+    r"""One block: every message hears those that arrive where it starts.
+
+    $$ \tilde m_{ji} = W_{up} \sum_k W_{down}(f(m_{kj}) \odot R(d_{kj})) \odot
+       S(d_{kj}, \alpha_{kji}) $$
+
+    then residual layers around a skip connection. R and S are linear maps of the bases.
+    """
+
+    own: Dense
+    other: Dense
+    down: Dense
+    up: Dense
+    distances: tuple[Linear, Linear]
+    angles: tuple[Linear, Linear]
+    before: tuple[Residual, ...]
+    skip: Dense
+    after: tuple[Residual, ...]
+
+    def __init__(self, size: DimeNetSize, *, key: PRNGKeyArray):
+        keys = iter(jr.split(key, 9 + size.before + size.after))
+        width = size.channels
+        self.own = Dense(width, width, key=next(keys))
+        self.other = Dense(width, width, key=next(keys))
+        self.down = Dense(width, size.down, bias=False, key=next(keys))
+        self.up = Dense(size.down, width, bias=False, key=next(keys))
+        waves = size.radial * size.spherical
+        self.distances = (
+            Linear(size.radial, size.basis, key=next(keys)),
+            Linear(size.basis, width, key=next(keys)),
+        )
+        self.angles = (
+            Linear(waves, size.basis, key=next(keys)),
+            Linear(size.basis, size.down, key=next(keys)),
+        )
+        self.before = tuple(Residual(width, key=next(keys)) for _ in range(size.before))
+        self.skip = Dense(width, width, key=next(keys))
+        self.after = tuple(Residual(width, key=next(keys)) for _ in range(size.after))
+
+    def __call__(
+        self,
+        messages: Float[Array, "edges channels"],
+        basis: Float[Array, "edges radial"],
+        waves: Float[Array, "triplets waves"],
+        triplets: Triplets,
+    ) -> Float[Array, "edges channels"]:
+        """Returns the next messages.
+
+        Args:
+            messages: of every edge.
+            basis: radial functions of the edges.
+            waves: functions of distance and angle of the triplets, zero on padding.
+            triplets: incoming and outgoing edge of each.
+        """
+        first, second = self.distances
+        arriving = self.down(self.other(messages) * second(first(basis)))
+        first, second = self.angles
+        heard = arriving[triplets.incoming] * second(first(waves))
+        summed = jax.ops.segment_sum(
+            heard,
+            triplets.outgoing,
+            num_segments=len(messages),
+            indices_are_sorted=True,
+        )
+        x = self.own(messages) + self.up(summed)
+        for layer in self.before:
+            x = layer(x)
+        x = self.skip(x) + messages
+        for layer in self.after:
+            x = layer(x)
+        return x
+
+
+class AtomReadout(eqx.Module):
+    """Atomic energies from the messages that arrive at each atom."""
+
+    distances: Linear
+    up: Linear
+    hidden: tuple[Dense, ...]
+    last: Linear
+
+    def __init__(self, size: DimeNetSize, *, key: PRNGKeyArray):
+        keys = jr.split(key, 3 + size.readout)
+        self.distances = Linear(size.radial, size.channels, key=keys[0])
+        self.up = Linear(size.channels, size.output, key=keys[1])
+        self.hidden = tuple(Dense(size.output, size.output, key=k) for k in keys[3:])
+        self.last = Linear(size.output, 1, key=keys[2])
+
+    def __call__(
+        self,
+        messages: Float[Array, "edges channels"],
+        basis: Float[Array, "edges radial"],
+        batch: Batch,
+    ) -> Float[Array, "nodes 1"]:
+        """Returns one energy for each atom."""
+        x = self.up(sum_to_centre(self.distances(basis) * messages, batch))
+        for layer in self.hidden:
+            x = layer(x)
+        return self.last(x)

@@ -1,0 +1,273 @@
+"""Weights of mace-torch's ScaleShiftMACE, as a potential of ours."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from ._contraction import symmetric_basis
+from ._convolution import paths
+from ._mace import MACE, Interaction, MACESize
+from ._maps import GAIN, Linear, Perceptron
+from ._potential import Potential
+
+# torch-e3nn normalises silu by a constant of its own (drawn once, by Monte Carlo).
+_TORCH_GAIN = 1.6791767923989418
+
+# What a plain model holds; anything else changes its energy in ways unknown here.
+_KNOWN = re.compile(
+    r"atomic_numbers|r_max|num_interactions|heads"
+    r"|node_embedding\.linear\.(weight|bias|output_mask)"
+    r"|radial_embedding\.(bessel_fn\.(bessel_weights|r_max|prefactor)"
+    r"|cutoff_fn\.(p|r_max))"
+    r"|atomic_energies_fn\.atomic_energies|scale_shift\.(scale|shift)"
+    r"|interactions\.\d+\.(linear_up|linear|skip_tp|conv_tp)\.(weight|bias|output_mask)"
+    r"|interactions\.\d+\.conv_tp\._compiled_main_left_right\._w3j\w+"
+    r"|interactions\.\d+\.conv_tp_weights\.layer\d+\.weight"
+    r"|products\.\d+\.symmetric_contractions\.contractions\.\d+\.\w+(\.\d+)?"
+    r"|products\.\d+\.linear\.(weight|bias|output_mask)"
+    r"|readouts\.\d+\.linear(_[12])?\.(weight|bias|output_mask)"
+)
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def from_mace_torch(
+    state: Mapping[str, np.ndarray], *, average_neighbours: float
+) -> Potential:
+    """The potential with the weights of a plain `ScaleShiftMACE`.
+
+    Plain: `RealAgnosticInteractionBlock`, then `RealAgnosticResidualInteractionBlock`,
+    silu, hidden features of natural parity and one width, one head, no pair repulsion.
+    Energies and forces agree to rounding; build it under `jax.enable_x64(True)` to
+    keep float64.
+
+    Args:
+        state: the arrays of `model.state_dict()`, by name.
+        average_neighbours: the model's `avg_num_neighbors`, which the state lacks.
+
+    Raises:
+        ValueError: the state is not that of a plain model.
+    """
+    for name in state:
+        if not _KNOWN.fullmatch(name):
+            raise ValueError(
+                f"The state has {name!r}, which a plain ScaleShiftMACE has not: only "
+                "those can be converted."
+            )
+    missing = [name for name in ("atomic_numbers", "r_max") if name not in state]
+    if missing:
+        raise ValueError(f"The state lacks {missing[0]!r}: pass a whole state dict.")
+    elements = tuple(int(z) for z in state["atomic_numbers"])
+    if list(elements) != sorted(set(elements)):
+        raise ValueError(f"`atomic_numbers` must ascend, got {list(elements)}.")
+    size = _size(state, len(elements))
+    model = MACE(
+        elements,
+        size,
+        cutoff=float(state["r_max"]),
+        average_neighbours=average_neighbours,
+        key=jr.key(0),
+    )
+    values = {
+        "embedding": state["node_embedding.linear.weight"].reshape(len(elements), -1)
+        * len(elements) ** -0.5,
+        "radial.frequencies": state["radial_embedding.bessel_fn.bessel_weights"]
+        * float(state["r_max"]),
+    }
+    model = _put(model, values)
+    converted = [
+        _interaction(part, state, i) for i, part in enumerate(model.interactions)
+    ]
+    read = [_readout(part, state, i) for i, part in enumerate(model.readouts)]
+    model = eqx.tree_at(
+        lambda m: (m.interactions, m.readouts), model, (tuple(converted), tuple(read))
+    )
+    alone = state["atomic_energies_fn.atomic_energies"].reshape(-1)
+    return Potential(
+        model,
+        {z: float(e) for z, e in zip(elements, alone, strict=True)},
+        scale=float(state["scale_shift.scale"]),
+        shift=float(state["scale_shift.shift"]),
+    )
+
+
+def _size(state: Arrays, elements: int) -> MACESize:
+    """The shapes of the model, from those of its weights."""
+    count = int(state["num_interactions"])
+    contraction = "products.0.symmetric_contractions.contractions"
+    degrees = sum(f"{contraction}.{d}.weights_max" in state for d in range(9))
+    orders = sum(f"{contraction}.0.U_matrix_{n}" in state for n in range(1, 9))
+    layers = sum(
+        f"interactions.0.conv_tp_weights.layer{i}.weight" in state for i in range(99)
+    )
+    widths = [
+        state[f"interactions.0.conv_tp_weights.layer{i}.weight"].shape
+        for i in range(layers)
+    ]
+    channels = state["node_embedding.linear.weight"].size // elements
+    l_max = round(len(state[f"{contraction}.0.U_matrix_1"]) ** 0.5) - 1
+    if state["interactions.0.skip_tp.weight"].size != (
+        (l_max + 1) * elements * channels**2
+    ):
+        raise ValueError(
+            "The first interaction is not a RealAgnosticInteractionBlock: only models "
+            "that start with one can be converted."
+        )
+    return MACESize(
+        channels=channels,
+        hidden_degree=degrees - 1,
+        l_max=l_max,
+        correlation=orders,
+        interactions=count,
+        bessel=widths[0][0],
+        radial=tuple(out for _, out in widths[:-1]),
+        readout=state[f"readouts.{count - 1}.linear_1.weight"].size // channels,
+        envelope=int(state["radial_embedding.cutoff_fn.p"]),
+    )
+
+
+def _interaction(part: Interaction, state: Arrays, index: int) -> Interaction:
+    """One interaction and the product that follows it."""
+    at = lambda name: state[f"interactions.{index}.{name}.weight"]
+    channels = part.up.maps[0].weight.shape[0]
+    square = lambda name: at(name).reshape(-1, channels, channels)
+    convolution = part.convolution
+    ours = paths(convolution.input_degree, convolution.degree)
+    # Theirs are sorted by the degree of the message.
+    theirs = sorted(range(len(ours)), key=lambda p: ours[p][2])
+    last = len(convolution.radial.layers) - 1
+    radial = _perceptron(
+        convolution.radial,
+        [at(f"conv_tp_weights.layer{i}") for i in range(last + 1)],
+    )
+    columns = radial.layers[last].weight.reshape(-1, len(ours), channels)
+    # Their edges point from the sender: odd harmonics change sign.
+    sign = jnp.array([(-1.0) ** b for _, b, _ in ours])[:, None]
+    columns = columns[:, np.argsort(theirs)] * sign
+    radial = _put(radial, {f"layers.{last}.weight": columns.reshape(len(columns), -1)})
+
+    messages = [ours[p][2] for p in theirs]
+    blocks = square("linear")
+    mix = {
+        f"convolution.mix.maps.{d}.weight": np.concatenate(
+            [b for b, degree in zip(blocks, messages, strict=True) if degree == d]
+        )
+        for d in range(convolution.degree + 1)
+    }
+    elements, degrees = part.skip.weight.shape[:2]
+    skip = at("skip_tp").reshape(degrees, channels, elements, channels)
+    product = f"products.{index}"
+    down = state[f"{product}.linear.weight"].reshape(-1, channels, channels)
+    values = {f"up.maps.{d}.weight": w for d, w in enumerate(square("linear_up"))}
+    values |= {f"down.{d}.weight": w for d, w in enumerate(down)} | mix
+    values["skip.weight"] = np.transpose(skip, (2, 0, 1, 3)) * elements**-0.5
+    values |= {
+        f"contraction.weights.{d}": _contraction(part, state, product, d)
+        for d in range(len(part.contraction.weights))
+    }
+    return eqx.tree_at(lambda p: p.convolution.radial, _put(part, values), radial)
+
+
+def _contraction(
+    part: Interaction, state: Arrays, product: str, degree: int
+) -> np.ndarray:
+    """Weights of our basis of symmetric polynomials, from those of theirs."""
+    name = f"{product}.symmetric_contractions.contractions.{degree}"
+    l_max, correlation = part.contraction.degree, part.contraction.correlation
+    found = []
+    for order in range(1, correlation + 1):
+        which = (
+            "weights_max"
+            if order == correlation
+            else (f"weights.{correlation - 1 - order}")
+        )
+        table = state[f"{name}.U_matrix_{order}"]
+        table = table[None] if degree == 0 else table
+        found.append(
+            np.einsum(
+                "bp,zpc->zbc",
+                _change_of_basis(table, l_max, degree, order),
+                state[f"{name}.{which}"],
+            )
+        )
+    return np.concatenate(found, axis=1)
+
+
+def _change_of_basis(
+    theirs: np.ndarray, l_max: int, degree: int, order: int
+) -> np.ndarray:
+    """Our coefficients of each of their couplings, `[basis, paths]`.
+
+    Args:
+        theirs: `[2 degree + 1, size, ..., size, paths]`, not symmetric.
+        l_max: highest degree of the factors.
+        degree: of the product.
+        order: number of factors.
+    """
+    ours = symmetric_basis(l_max, degree, order)
+    size = (l_max + 1) ** 2
+    rank = {tuple(m): i for i, m in enumerate(ours.monomials)}
+    columns = np.array(
+        [rank.get(tuple(sorted(i)), -1) for i in np.ndindex(*(size,) * order)]
+    )
+    rows = theirs.shape[-1] * len(theirs)  # of paths, then components
+    flat = np.moveaxis(theirs, -1, 0).reshape(rows, -1)
+    folded = np.zeros((len(rank) + 1, rows))
+    np.add.at(folded, columns, flat.T)
+    basis = ours.table.reshape(len(ours.table), -1)
+    target = folded[:-1].T.reshape(theirs.shape[-1], -1)
+    found, *_ = np.linalg.lstsq(basis.T, target.T)
+    error = np.abs(basis.T @ found - target.T).max() + np.abs(folded[-1]).max()
+    if error > 1e-10 * max(1.0, np.abs(target).max()):
+        raise ValueError(
+            f"The couplings of order {order} to degree {degree} in the state are not "
+            f"equivariant in our convention (error {error:.1e}): were they made with "
+            "another order of components?"
+        )
+    return found
+
+
+def _readout(part: Linear | Perceptron, state: Arrays, index: int):
+    if isinstance(part, Linear):
+        weight = state[f"readouts.{index}.linear.weight"].reshape(-1, 1)
+        return _put(part, {"weight": weight})
+    first, second = (
+        state[f"readouts.{index}.linear_{n}.weight"].reshape(layer.weight.shape)
+        for n, layer in zip((1, 2), part.layers, strict=True)
+    )
+    return _perceptron(part, [first, second])
+
+
+def _perceptron(part: Perceptron, weights) -> Perceptron:
+    """Their gain of silu is folded into the weights that follow it."""
+    fold = _TORCH_GAIN / GAIN["silu"]
+    values = {
+        f"layers.{i}.weight": w if i == 0 else fold * w for i, w in enumerate(weights)
+    }
+    return _put(part, values)
+
+
+def _put[Tree](tree: Tree, values: Mapping[str, Any]) -> Tree:
+    """The tree with the leaves at these paths replaced; shapes must agree."""
+    for path, value in values.items():
+        leaf = _at(tree, path)
+        if leaf.shape != value.shape:
+            raise ValueError(
+                f"The weights for `{path}` have shape {value.shape}, but the model "
+                f"needs {leaf.shape}: the state is not that of a plain model."
+            )
+        tree = eqx.tree_at(
+            lambda t, path=path: _at(t, path), tree, jnp.asarray(value, leaf.dtype)
+        )
+    return tree
+
+
+def _at(tree: Any, path: str) -> Any:
+    for name in path.split("."):
+        tree = tree[int(name)] if name.isdecimal() else getattr(tree, name)
+    return tree

@@ -1,0 +1,353 @@
+"""DimeNet++ against a slow write-up of the papers' equations, triplet by triplet."""
+
+from pathlib import Path
+
+import backbones as bb
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+from backbones._spherical_bessel import (
+    bessel_zeros,
+    radial_waves,
+    spherical_bessel,
+    zonal_harmonics,
+)
+from backbones._triplets import count_triplets, find_triplets
+from scipy.integrate import quad
+from scipy.special import eval_legendre, expit, spherical_jn
+
+DATA = Path(__file__).parent / "data"
+ELEMENTS = (1, 6, 8)
+SIZE = bb.DimeNetSize(
+    channels=5, radial=3, spherical=4, blocks=2, down=4, basis=2, output=6, readout=2
+)
+
+
+@pytest.mark.parametrize("degree", range(8))
+def test_bessel_functions_are_scipys(degree):
+    x = np.linspace(0.0, 40.0, 4001)
+    expected = spherical_jn(degree, x)
+    np.testing.assert_allclose(
+        spherical_bessel(jnp.asarray(x), degree), expected, atol=3e-15
+    )
+    # Relative error: small arguments are where a naive closed form loses all digits.
+    single = spherical_bessel(jnp.asarray(x[1:], jnp.float32), degree)
+    assert single.dtype == jnp.float32
+    exact = spherical_jn(degree, np.asarray(x[1:], np.float32).astype(float))
+    # Seven steps of the recurrence, each of some rounding.
+    np.testing.assert_allclose(single, exact, atol=1e-6)
+    near = x[1:] < degree + 1
+    np.testing.assert_allclose(single[near], exact[near], rtol=5e-6)
+
+
+def test_derivatives_of_bessel_functions_agree_across_the_branches():
+    slope = jax.vmap(jax.grad(lambda x: spherical_bessel(x, 3)))
+    x = np.array([1e-3, 4.9, 5.0, 5.1, 12.0])
+    np.testing.assert_allclose(slope(x), spherical_jn(3, x, True), atol=1e-14)
+
+
+def test_zeros_are_zeros_and_none_is_missed():
+    zeros = bessel_zeros(7, 6)
+    grid = np.linspace(0.5, 35.0, 200_000)
+    for degree, row in enumerate(zeros):
+        values = spherical_jn(degree, grid)
+        crossings = grid[:-1][np.diff(np.sign(values)) != 0]
+        np.testing.assert_allclose(row, crossings[:6], atol=2e-4)
+        assert np.abs(spherical_jn(degree, row)).max() < 1e-14
+
+
+def test_waves_are_orthonormal_in_the_ball():
+    cutoff = 3.0
+    r = np.linspace(1e-6, cutoff, 20_001)
+    waves = np.asarray(radial_waves(jnp.asarray(r), cutoff, 4, 3))
+    gram = np.trapezoid(
+        np.einsum("rln,rlm->rlnm", waves, waves) * r[:, None, None, None] ** 2,
+        r,
+        axis=0,
+    )
+    np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-6)
+
+
+def test_harmonics_are_legendre_polynomials_normalised_on_the_sphere():
+    cosine = np.linspace(-1, 1, 11)
+    found = zonal_harmonics(jnp.asarray(cosine), 5)
+    for degree in range(5):
+        norm = quad(lambda c, d=degree: 2 * np.pi * eval_legendre(d, c) ** 2, -1, 1)[0]
+        expected = eval_legendre(degree, cosine) / norm**0.5
+        np.testing.assert_allclose(found[:, degree], expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("box", [3.0, 8.0])
+@pytest.mark.parametrize("periodic", [True, False])
+def test_triplets_are_those_a_loop_finds(box, periodic, structure):
+    pairs = bb.neighbours(structure(1, atoms=4, box=box, periodic=periodic), 4.0)
+    expected = {
+        (f, e)
+        for e in range(len(pairs))
+        for f in range(len(pairs))
+        if pairs.receivers[f] == pairs.senders[e]
+        and not (
+            pairs.senders[f] == pairs.receivers[e]
+            and np.all(pairs.shifts[f] + pairs.shifts[e] == 0)
+        )
+    }
+    incoming, outgoing = find_triplets(pairs)
+    assert set(zip(incoming, outgoing, strict=True)) == expected
+    assert len(incoming) == len(expected) == count_triplets(pairs)
+    assert np.all(np.diff(outgoing) >= 0)
+
+
+def test_a_lone_pair_and_a_lone_atom_have_no_triplets():
+    pair = bb.Structure(np.array([1, 1]), np.array([[0, 0, 0], [0, 0, 1.0]]))
+    assert count_triplets(bb.neighbours(pair, 4.0)) == 0
+    assert find_triplets(bb.neighbours(pair, 4.0))[0].shape == (0,)
+    atom = bb.Structure(np.array([1]), np.zeros((1, 3)))
+    assert count_triplets(bb.neighbours(atom, 4.0)) == 0
+    assert find_triplets(bb.neighbours(atom, 4.0))[0].shape == (0,)
+
+
+def test_batches_offset_triplets_by_their_edges(structure):
+    parts = [structure(1, atoms=5), structure(2, atoms=6)]
+    (bucket,) = bb.pack(parts, cutoff=4.0, graphs=2, triplets=True)
+    batch = bucket.batch([0, 1])
+    t = batch.triplets
+    real = np.asarray(t.mask)
+    assert real.sum() == sum(count_triplets(p) for p in bucket.pairs)
+    meets = np.asarray(batch.receivers[t.incoming] == batch.senders[t.outgoing])
+    assert meets[real].all()
+    assert np.all(np.diff(t.outgoing) >= 0)
+    assert np.asarray(batch.edge_mask)[np.asarray(t.incoming)[real]].all()
+
+
+def swish(x):
+    return x * expit(x)
+
+
+def literal_dense(layer, x):
+    weight = np.asarray(layer.linear.weight)
+    bias = 0.0 if layer.bias is None else np.asarray(layer.bias)
+    return swish(x @ weight / np.sqrt(len(weight)) + bias)
+
+
+def literal_linear(layer, x):
+    weight = np.asarray(layer.weight)
+    return x @ weight / np.sqrt(len(weight))
+
+
+def literal_residual(layer, x):
+    return x + literal_dense(layer.second, literal_dense(layer.first, x))
+
+
+def literal_energies(model, s):
+    cutoff, size = model.cutoff, model.size
+    atoms = Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
+    to, source, vectors = neighbor_list("ijD", atoms, cutoff)
+    d = np.linalg.norm(vectors, axis=1)
+    u = 1 - 28 * (d / cutoff) ** 6 + 48 * (d / cutoff) ** 7 - 21 * (d / cutoff) ** 8
+    n = np.asarray(model.radial.frequencies)
+    rbf = np.sqrt(2 / cutoff) * np.sin(n * d[:, None] / cutoff) / d[:, None]
+    rbf = rbf * u[:, None]
+    zeros = bessel_zeros(size.spherical, size.radial)
+
+    def sbf(kj, ji):
+        # The angle at j between its neighbours k and i.
+        cosine = vectors[kj] @ -vectors[ji] / (d[kj] * d[ji])
+        rows = []
+        for degree in range(size.spherical):
+            for z in zeros[degree]:
+                norm = np.sqrt(2 / (cutoff**3 * spherical_jn(degree + 1, z) ** 2))
+                y = np.sqrt((2 * degree + 1) / 4 / np.pi) * eval_legendre(
+                    degree, cosine
+                )
+                rows.append(u[kj] * norm * spherical_jn(degree, z * d[kj] / cutoff) * y)
+        return np.array(rows)
+
+    edges = range(len(d))
+    h = np.asarray(model.embedding)[np.searchsorted(ELEMENTS, s.numbers)]
+    m = np.stack([
+        literal_dense(
+            model.first.message,
+            np.concatenate(
+                [h[to[e]], h[source[e]], literal_dense(model.first.basis, rbf[e])]
+            ),
+        )
+        for e in edges
+    ])  # fmt: skip
+
+    def readout(block, m):
+        t = np.zeros((len(s.numbers), size.channels))
+        np.add.at(t, to, literal_linear(block.distances, rbf) * m)
+        t = literal_linear(block.up, t)
+        for layer in block.hidden:
+            t = literal_dense(layer, t)
+        return literal_linear(block.last, t)[:, 0]
+
+    energies = readout(model.readouts[0], m)
+    for block, reader in zip(model.interactions, model.readouts[1:], strict=True):
+        new = []
+        for ji in edges:
+            heard = np.zeros(size.down)
+            for kj in edges:
+                back = np.allclose(vectors[kj], -vectors[ji]) and source[kj] == to[ji]
+                if to[kj] != source[ji] or back:
+                    continue
+                x = literal_dense(block.other, m[kj])
+                for_distance = literal_linear(block.distances[0], rbf[kj])
+                x = x * literal_linear(block.distances[1], for_distance)
+                for_angle = literal_linear(block.angles[0], sbf(kj, ji))
+                heard += literal_dense(block.down, x) * literal_linear(
+                    block.angles[1], for_angle
+                )
+            x = literal_dense(block.own, m[ji]) + literal_dense(block.up, heard)
+            for layer in block.before:
+                x = literal_residual(layer, x)
+            x = literal_dense(block.skip, x) + m[ji]
+            for layer in block.after:
+                x = literal_residual(layer, x)
+            new.append(x)
+        m = np.stack(new)
+        energies = energies + readout(reader, m)
+    return energies
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_energies_are_those_of_the_published_equations(periodic, structure, predict):
+    s = structure(3, atoms=5, box=6.0, periodic=periodic)
+    model = bb.DimeNet(
+        ELEMENTS, SIZE, cutoff=4.0, average_neighbours=9.0, key=jr.key(2)
+    )
+    # Biases start at zero: any other value shows that they act where they should.
+    model = jax.tree.map(lambda x: x + 0.1 if x.ndim == 1 else x, model)
+    out = predict(bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0)), s)
+    expected = literal_energies(model, s)
+    assert np.ptp(expected) > 1e-2
+    np.testing.assert_allclose(out.energies[0], expected, atol=1e-11)
+
+
+def test_batches_without_triplets_and_bad_sizes_are_refused(structure):
+    model = bb.DimeNet(ELEMENTS, SIZE, average_neighbours=9.0, key=jr.key(2))
+    (bucket,) = bb.pack([structure(1)], cutoff=4.0, graphs=1)
+    with pytest.raises(ValueError, match="pack the structures with `triplets=True`"):
+        model(bucket.batch([0]))
+    with pytest.raises(ValueError, match="`blocks` must be at least 1, got 0"):
+        bb.DimeNetSize(blocks=0)
+
+
+def published(arrays):
+    """Our model with the weights of torch_geometric's, see tests/data/README.md."""
+    cutoff = 4.0
+    size = bb.DimeNetSize(
+        channels=8,
+        radial=4,
+        spherical=5,
+        blocks=2,
+        down=6,
+        basis=4,
+        output=10,
+        readout=2,
+    )
+    # Its radial functions are u sin(n pi x) / x; its angle is the one left over to pi.
+    near = (2 / cutoff) ** 0.5 / cutoff
+    waves = cutoff**-1.5 * np.repeat((-1.0) ** np.arange(5), 4)
+
+    def linear(name, scale=1.0):
+        weight = arrays[f"{name}.weight"].T
+        inputs = np.broadcast_to(1 / np.asarray(scale), len(weight))
+        return jnp.asarray(inputs[:, None] * weight * len(weight) ** 0.5)
+
+    def fill(model, name, scale=1.0):
+        """Weights (and biases) of one layer or of a residual pair, by its type."""
+        if hasattr(model, "first"):
+            pair = (
+                fill(model.first, f"{name}.lin1"),
+                fill(model.second, f"{name}.lin2"),
+            )
+            return put(model, ("first", "second"), pair)
+        if hasattr(model, "linear"):
+            bias = arrays.get(f"{name}.bias")
+            bias = None if bias is None else jnp.asarray(bias)
+            inner = put(model.linear, ("weight",), (linear(name, scale),))
+            return put(model, ("linear", "bias"), (inner, bias))
+        return put(model, ("weight",), (linear(name, scale),))
+
+    def put(model, names, values):
+        get = lambda m: [getattr(m, name) for name in names]
+        return eqx.tree_at(get, model, list(values), is_leaf=lambda x: x is None)
+
+    model = bb.DimeNet(
+        ELEMENTS, size, cutoff=cutoff, average_neighbours=1.0, key=jr.key(0)
+    )
+    first = put(
+        model.first,
+        ("basis", "message"),
+        (
+            fill(model.first.basis, "emb.lin_rbf", near),
+            fill(model.first.message, "emb.lin"),
+        ),
+    )
+
+    def interaction(block, name):
+        at = lambda part: f"{name}.{part}"
+        many = lambda layers, part: tuple(
+            fill(m, at(f"{part}.{i}")) for i, m in enumerate(layers)
+        )
+        values = {
+            "own": fill(block.own, at("lin_ji")),
+            "other": fill(block.other, at("lin_kj")),
+            "down": fill(block.down, at("lin_down")),
+            "up": fill(block.up, at("lin_up")),
+            "distances": (
+                fill(block.distances[0], at("lin_rbf1"), near),
+                fill(block.distances[1], at("lin_rbf2")),
+            ),
+            "angles": (
+                fill(block.angles[0], at("lin_sbf1"), waves),
+                fill(block.angles[1], at("lin_sbf2")),
+            ),
+            "before": many(block.before, "layers_before_skip"),
+            "skip": fill(block.skip, at("lin")),
+            "after": many(block.after, "layers_after_skip"),
+        }
+        return put(block, tuple(values), tuple(values.values()))
+
+    def readout(block, name):
+        hidden = tuple(fill(m, f"{name}.lins.{i}") for i, m in enumerate(block.hidden))
+        values = {
+            "distances": fill(block.distances, f"{name}.lin_rbf", near),
+            "up": fill(block.up, f"{name}.lin_up"),
+            "hidden": hidden,
+            "last": fill(block.last, f"{name}.lin"),
+        }
+        return put(block, tuple(values), tuple(values.values()))
+
+    interactions = tuple(
+        interaction(b, f"interaction_blocks.{i}")
+        for i, b in enumerate(model.interactions)
+    )
+    readouts = tuple(
+        readout(b, f"output_blocks.{i}") for i, b in enumerate(model.readouts)
+    )
+    radial = put(model.radial, ("frequencies",), (jnp.asarray(arrays["rbf.freq"]),))
+    values = {
+        "embedding": jnp.asarray(arrays["emb.emb.weight"]),
+        "radial": radial,
+        "first": first,
+        "interactions": interactions,
+        "readouts": readouts,
+    }
+    return put(model, tuple(values), tuple(values.values()))
+
+
+def test_energy_and_forces_are_torch_geometrics(predict):
+    with np.load(DATA / "dimenet_pyg.npz") as file:
+        arrays = dict(file)
+    potential = bb.Potential(published(arrays), dict.fromkeys(ELEMENTS, 0.0))
+    out = predict(potential, bb.Structure(arrays["numbers"], arrays["positions"]))
+    assert np.abs(arrays["forces"]).max() > 1e-2
+    np.testing.assert_allclose(out.energy[0], arrays["energy"], atol=1e-10)
+    np.testing.assert_allclose(out.forces[0], arrays["forces"], atol=1e-10)

@@ -1,0 +1,261 @@
+"""The Coulomb matrix of Gaussian charges, open or periodic."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float
+
+from ._ewald import Ewald
+from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
+from ._lattice import checked_cells, dual_and_volume, fractional, strained_within
+
+
+def coulomb_matrix(
+    positions: Float[Array, "atoms 3"],
+    widths: Float[Array, " atoms"],
+    cell: Float[Array | np.ndarray, "3 3"] | None = None,
+    *,
+    ewald: Ewald | None = None,
+    mask: Bool[Array, " atoms"] | None = None,
+) -> Float[Array, "atoms atoms"]:
+    r"""The matrix $A$ of Gaussian charges with a width each; their energy is $qAq/2$.
+
+    Open boundaries (`cell=None`), with $\gamma_{ij}^2 = \sigma_i^2 + \sigma_j^2$:
+
+    $$ A_{ij} = k_e \frac{\operatorname{erf}(r_{ij}/(\sqrt2\gamma_{ij}))}{r_{ij}},
+       \qquad A_{ii} = \frac{k_e}{\sigma_i \sqrt\pi} $$
+
+    Periodic in three directions:
+
+    $$ A_{ij} = \frac{4\pi k_e}{V} \sum_{k \ne 0}
+       \frac{e^{-\gamma_{ij}^2 k^2/2}}{k^2} \cos k \cdot r_{ij} $$
+
+    evaluated as two rapidly converging sums. Leaving out $k = 0$ of the Gaussian
+    charges defines the background of a charged cell; the matrix is positive
+    semidefinite. A traced cell or a width that the split does not cover gives NaN.
+
+    Args:
+        positions: Å, wrapped into the cell or not.
+        widths: standard deviations $\sigma$ of the charge densities, Å.
+        cell: rows are lattice vectors, Å, of either handedness; None is open.
+        ewald: the split of the periodic sum, see `Ewald.for_cells`. Derived from cell
+            and widths if absent; required where they are traced.
+        mask: false on padding.
+
+    Returns:
+        eV/e²; rows and columns of padding are zero.
+
+    Raises:
+        ValueError: shapes do not fit, a width is not positive, the cell is singular,
+            or a split is missing, superfluous or made for another cell.
+
+    References:
+        Fuchs, Sanocki, Zavadlav, arXiv:2501.19179.
+    """
+    _check_shapes(positions, widths, mask)
+    if mask is None:
+        mask = jnp.ones(positions.shape[0], bool)
+    check_positive("width", widths, mask, "Å")
+    ewald = _checked_ewald(cell, widths, ewald, mask)
+    dtype = jnp.result_type(positions, widths)
+    positions = jnp.where(mask[:, None], positions, 0.0).astype(dtype)
+    # Padding takes a width that every split serves and does no arithmetic harm.
+    spare = 1.0 if ewald is None else float(np.clip(1.0, *ewald.width_bounds))
+    widths = jnp.where(mask, widths, spare).astype(dtype)
+    if cell is None or ewald is None:
+        separation = positions[:, None] - positions[None, :]
+        matrix = gaussian_interaction(
+            jnp.sum(separation**2, axis=-1), _pair_variance(widths)
+        )
+    else:
+        lattice = jnp.asarray(cell, dtype)
+        matrix = _periodic_matrix(positions, widths, lattice, ewald)
+        # Multiplied, not selected: the gradients of an uncovered cell are NaN too.
+        matrix = matrix * _nan_unless_covered(ewald, lattice, widths, mask)
+    live = mask[:, None] & mask[None, :]
+    return COULOMB_CONSTANT * jnp.where(live, matrix, 0.0)
+
+
+def waves(
+    coordinates: Float[Array, "atoms 3"],
+    indices: Float[Array, "vectors 3"],
+    dual: Float[Array, "3 3"],
+    valid: Bool[Array, " vectors"],
+) -> tuple[Float[Array, " vectors"], Float[Array, "atoms waves"]]:
+    """Squared wave vectors (1 on padding), and cosines beside sines at the atoms.
+
+    Whole lattice vectors do not change the phases; without them they are accurate.
+    """
+    k = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
+    squared = jnp.where(valid, jnp.sum(k * k, axis=1), 1.0)
+    phases = 2 * math.pi * jnp.matmul(coordinates, indices.T, precision="highest")
+    return squared, jnp.concatenate([jnp.cos(phases), jnp.sin(phases)], axis=1)
+
+
+def _periodic_matrix(
+    positions: Float[Array, "atoms 3"],
+    widths: Float[Array, " atoms"],
+    cell: Float[Array, "3 3"],
+    ewald: Ewald,
+) -> Float[Array, "atoms atoms"]:
+    """The periodic matrix in units of k_e, 1/Å."""
+    dual, volume = dual_and_volume(cell)
+    coordinates = fractional(positions, dual)
+    indices = ewald.indices.astype(cell.dtype)
+    squared, phases = waves(coordinates, indices, dual, ewald.valid)
+    # Both k and -k are counted.
+    amplitudes = jnp.sqrt(8 * math.pi / (volume * squared))
+    amplitudes = jnp.where(ewald.valid, amplitudes, 0.0)
+
+    def reciprocal(widths):
+        damped = amplitudes * jnp.exp(-0.5 * widths[:, None] ** 2 * squared)
+        features = phases * jnp.tile(damped, 2)
+        return jnp.matmul(features, features.T, precision="highest")
+
+    smeared = jnp.maximum(widths, ewald.smear)
+    matrix = reciprocal(smeared)
+    if ewald.images.shape[0] > 0:
+        more = _images_of_narrow(coordinates, widths, smeared, cell, ewald)
+        # The k = 0 that the reciprocal sum leaves out and the images hold.
+        variance = _pair_variance(widths) - _pair_variance(smeared)
+        matrix = matrix + more + (2 * math.pi / volume) * variance
+    if ewald.has_wide:
+        narrow = widths < ewald.wide_from
+        both = narrow[:, None] & narrow[None, :]
+        matrix = jnp.where(both, matrix, reciprocal(widths))
+    return matrix
+
+
+def _images_of_narrow(
+    coordinates: Float[Array, "atoms 3"],
+    widths: Float[Array, " atoms"],
+    smeared: Float[Array, " atoms"],
+    cell: Float[Array, "3 3"],
+    ewald: Ewald,
+) -> Float[Array, "atoms atoms"]:
+    """What narrow Gaussians have more than smeared ones at short range, 1/Å."""
+    apart = coordinates[:, None] - coordinates[None, :]
+    window = ewald.window.astype(cell.dtype)
+    apart = apart - jax.lax.stop_gradient(jnp.floor(apart + window))
+    separation = jnp.matmul(apart, cell, precision="highest")
+    true, wide = _pair_variance(widths), _pair_variance(smeared)
+
+    @jax.checkpoint
+    def add(matrix, image):
+        translation, valid = image
+        squared = jnp.sum((separation + translation) ** 2, axis=-1)
+        term = gaussian_interaction(squared, true) - gaussian_interaction(squared, wide)
+        return matrix + jnp.where(valid, term, 0.0), None
+
+    translations = jnp.matmul(
+        ewald.images.astype(cell.dtype), cell, precision="highest"
+    )
+    matrix, _ = jax.lax.scan(
+        add, jnp.zeros_like(true), (translations, ewald.image_valid)
+    )
+    # Separations on the window's edge meet other images from i to j than back.
+    return (matrix + matrix.T) / 2
+
+
+def _pair_variance(widths: Float[Array, " atoms"]) -> Float[Array, "atoms atoms"]:
+    return widths[:, None] ** 2 + widths[None, :] ** 2
+
+
+def _nan_unless_covered(
+    ewald: Ewald,
+    cell: Float[Array, "3 3"],
+    widths: Float[Array, " atoms"],
+    mask: Bool[Array, " atoms"],
+) -> Float[Array, ""]:
+    planned = jnp.asarray(ewald.cell, cell.dtype)
+    covered = strained_within(cell, planned, ewald.stretch)
+    covered &= jnp.all(within_bounds(widths, ewald.width_bounds))
+    return jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan).astype(cell.dtype)
+
+
+def within_bounds(
+    widths: Float[Array, " atoms"], bounds: tuple[float, float]
+) -> Bool[Array, " atoms"]:
+    """Which widths lie between the bounds, rounding of float32 allowed."""
+    low, high = bounds
+    return (widths >= low * (1 - 1e-5)) & (widths <= high * (1 + 1e-5))
+
+
+def check_positive(
+    name: str,
+    values: Float[Array, " atoms"],
+    mask: Bool[Array, " atoms"],
+    unit: str,
+) -> None:
+    """Refuses a concrete value of a live atom that is not positive and finite."""
+    if isinstance(values, Tracer) or isinstance(mask, Tracer):
+        return
+    live = np.asarray(values)[np.asarray(mask)]
+    bad = live[~((live > 0) & np.isfinite(live))]
+    if bad.size:
+        raise ValueError(
+            f"Every {name} must be positive and finite, got {bad[0]} {unit}; leave "
+            "atoms that do not count out with `mask`."
+        )
+
+
+def _check_shapes(
+    positions: Float[Array, "..."],
+    widths: Float[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+) -> None:
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ValueError(
+            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
+            "batch of structures use `jax.vmap`."
+        )
+    atoms = positions.shape[0]
+    if widths.shape != (atoms,):
+        raise ValueError(f"`widths` has shape [{atoms}], got {list(widths.shape)}.")
+    if mask is not None and mask.shape != (atoms,):
+        raise ValueError(f"`mask` has shape [{atoms}], got {list(mask.shape)}.")
+
+
+def _checked_ewald(
+    cell: Float[Array | np.ndarray, "..."] | None,
+    widths: Float[Array, " atoms"],
+    ewald: Ewald | None,
+    mask: Bool[Array, " atoms"],
+) -> Ewald | None:
+    """The split to sum with, derived from concrete arguments if there is none."""
+    if cell is None:
+        if ewald is not None:
+            raise ValueError("An `ewald` needs a `cell`; open boundaries have neither.")
+        return None
+    concrete = not isinstance(cell, Tracer)
+    if concrete:
+        checked_cells(np.asarray(cell))
+    if ewald is None:
+        return _derived_ewald(cell, widths, mask)
+    if ewald.indices.ndim != 2 or cell.ndim != 2:
+        raise ValueError(
+            "`coulomb_matrix` takes one structure, its cell [3, 3] and a split without "
+            "graph axis: use `jax.vmap` over structures, cells and split together."
+        )
+    if concrete and not isinstance(ewald.cell, Tracer) and not ewald.covers(cell):
+        raise ValueError(
+            f"The split was made for the cell {np.asarray(ewald.cell).tolist()} and "
+            f"strains up to {ewald.stretch - 1:.2g}, got "
+            f"{np.asarray(cell).tolist()}: make one with `Ewald.for_cells`."
+        )
+    return ewald
+
+
+def _derived_ewald(
+    cell: Float[Array | np.ndarray, "..."],
+    widths: Float[Array, " atoms"],
+    mask: Bool[Array, " atoms"],
+) -> Ewald:
+    if isinstance(widths, Tracer) or isinstance(mask, Tracer):
+        return Ewald.for_cells(cell)
+    live = np.asarray(widths, np.float64)[np.asarray(mask)]
+    bounds = (live.min(), live.max()) if live.size else (1.0, 1.0)
+    return Ewald.for_cells(cell, width_bounds=(float(bounds[0]), float(bounds[1])))

@@ -1,0 +1,178 @@
+"""The charges that equalise the electronegativity of all atoms."""
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Num
+
+from ._conjugate_gradients import conjugate_gradients
+from ._coulomb import check_positive
+from ._operator import CoulombOperator
+
+
+def equilibrate(
+    electronegativity: Float[Array, " atoms"],
+    hardness: Float[Array, " atoms"],
+    coulomb: Float[Array, "atoms atoms"] | CoulombOperator,
+    total_charge: Num[Array, ""] | float,
+    mask: Bool[Array, " atoms"] | None = None,
+    *,
+    tolerance: float | None = None,
+) -> Float[Array, " atoms"]:
+    r"""The charges of least energy at a given total charge.
+
+    $$ \min_q \; \chi^T q + \tfrac{1}{2} q^T (A + \operatorname{diag} J) q
+       \quad \text{s.t.} \quad \sum_i q_i = Q $$
+
+    The matrix is positive definite, so one Cholesky factor serves both right-hand
+    sides, $(A + J) x = \chi$ and $(A + J) y = 1$, and
+    $q = -x + y\,(Q + \sum x)/\sum y$. Derivatives of every order, forward and reverse,
+    are further solves with the same factor. An operator is not factorised: conjugate
+    gradients run among the charges of the right sum, and so do the derivatives; if they
+    do not converge the result is NaN.
+
+    Args:
+        electronegativity: $\chi$, eV/e; a constant added to it changes nothing.
+        hardness: $J > 0$, eV/e².
+        coulomb: $A$, eV/e², from `coulomb_matrix` or `coulomb_operator`.
+        total_charge: $Q$, e; not used if every atom is padding.
+        mask: false on padding; of an operator its own if absent.
+        tolerance: residual of the conjugate gradients relative to the right-hand side;
+            by default 1e-10 in float64, 1e-6 in float32.
+
+    Returns:
+        e; exactly zero on padding.
+
+    Raises:
+        ValueError: shapes do not fit, a hardness is not positive, the total charge is
+            not finite, or the matrix is not positive definite.
+
+    References:
+        Rappé and Goddard, J. Phys. Chem. 95, 3358 (1991), doi:10.1021/j100161a070.
+        Fuchs, Sanocki, Zavadlav, arXiv:2501.19179.
+    """
+    if mask is None and isinstance(coulomb, CoulombOperator):
+        mask = coulomb.mask
+    if mask is None:
+        mask = jnp.ones(electronegativity.shape[0], bool)
+    _check(electronegativity, hardness, coulomb, total_charge, mask)
+    chi = _without_mean(electronegativity, mask)
+    if isinstance(coulomb, CoulombOperator):
+        return _iterative(chi, hardness, coulomb, total_charge, mask, tolerance)
+    charges = _dense(chi, hardness, coulomb, total_charge, mask)
+    traced = isinstance(charges, Tracer) or isinstance(mask, Tracer)
+    if not traced and not np.isfinite(np.asarray(charges)).all():
+        raise ValueError(
+            "The Coulomb matrix with the hardness on its diagonal is not positive "
+            "definite: raise the hardness, or the accuracy of the Coulomb matrix."
+        )
+    return charges
+
+
+def _without_mean(
+    electronegativity: Float[Array, " atoms"], mask: Bool[Array, " atoms"]
+) -> Float[Array, " atoms"]:
+    """A constant moves no charge; without it nothing large cancels."""
+    count = jnp.maximum(jnp.sum(mask), 1).astype(electronegativity.dtype)
+    chi = jnp.where(mask, electronegativity, 0.0)
+    return jnp.where(mask, chi - jnp.sum(chi) / count, 0.0)
+
+
+def _dense(
+    chi: Float[Array, " atoms"],
+    hardness: Float[Array, " atoms"],
+    coulomb: Float[Array, "atoms atoms"],
+    total_charge: Num[Array, ""] | float,
+    mask: Bool[Array, " atoms"],
+) -> Float[Array, " atoms"]:
+    live = mask[:, None] & mask[None, :]
+    matrix = jnp.where(live, coulomb, 0.0) + jnp.diag(jnp.where(mask, hardness, 1.0))
+    # The factor only ever solves; derivatives go through the product with the matrix.
+    factor = jsl.cho_factor(jax.lax.stop_gradient(matrix), lower=True)
+    solution = jax.lax.custom_linear_solve(
+        lambda v: jnp.matmul(matrix, v, precision="highest"),
+        jnp.stack([chi, mask.astype(chi.dtype)], axis=1),
+        lambda _, v: jsl.cho_solve(factor, v),
+        symmetric=True,
+    )
+    free, uniform = jnp.where(mask[:, None], solution, 0.0).T
+    capacity = jnp.where(jnp.any(mask), jnp.sum(uniform), 1.0)
+    return uniform * ((total_charge + jnp.sum(free)) / capacity) - free
+
+
+def _iterative(
+    chi: Float[Array, " atoms"],
+    hardness: Float[Array, " atoms"],
+    operator: CoulombOperator,
+    total_charge: Num[Array, ""] | float,
+    mask: Bool[Array, " atoms"],
+    tolerance: float | None,
+) -> Float[Array, " atoms"]:
+    r"""$q = Q/N + p$ with $\sum p = 0$ and $P(A + J)p = -P(\chi + (A + J)Q/N)$."""
+    if tolerance is None:
+        tolerance = 1e-10 if chi.dtype == jnp.float64 else 1e-6
+    hardness = jnp.where(mask, hardness, 1.0).astype(chi.dtype)
+    count = jnp.maximum(jnp.sum(mask), 1).astype(chi.dtype)
+    ones = mask.astype(chi.dtype)
+
+    def product(v):
+        inside = _without_mean(v, mask)
+        image = _without_mean(operator(inside) + hardness * inside, mask)
+        # The identity on what is left makes it invertible.
+        return image + (v - inside)
+
+    frozen = jax.lax.stop_gradient((operator, hardness))
+    inverse = frozen[0].preconditioner(frozen[1])
+    uniform = jnp.where(mask, inverse(ones), 0.0)
+    capacity = jnp.where(jnp.any(mask), jnp.sum(uniform), 1.0)
+
+    def precondition(v):
+        free = jnp.where(mask, inverse(v), 0.0)
+        return free - uniform * (jnp.sum(free) / capacity)
+
+    start = ones * (total_charge / count)
+    side = -_without_mean(chi + operator(start) + hardness * start, mask)
+    solution = jax.lax.custom_linear_solve(
+        product,
+        side,
+        lambda product, v: (
+            conjugate_gradients(
+                product, _without_mean(v, mask), precondition, tolerance=tolerance
+            )[0]
+            + (v - _without_mean(v, mask))
+        ),
+        symmetric=True,
+    )
+    return start + _without_mean(solution, mask)
+
+
+def _check(
+    electronegativity: Float[Array, "..."],
+    hardness: Float[Array, "..."],
+    coulomb: Float[Array, "..."] | CoulombOperator,
+    total_charge: Num[Array, ""] | float,
+    mask: Bool[Array, "..."],
+) -> None:
+    atoms = electronegativity.shape[0]
+    expected = {
+        "electronegativity": (electronegativity, (atoms,)),
+        "hardness": (hardness, (atoms,)),
+        "mask": (mask, (atoms,)),
+    }
+    if isinstance(coulomb, CoulombOperator):
+        expected["coulomb.mask"] = (coulomb.mask, (atoms,))
+    else:
+        expected["coulomb"] = (coulomb, (atoms, atoms))
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise ValueError(
+                f"`{name}` has shape {list(shape)}, got {list(array.shape)}; for a "
+                "batch of structures use `jax.vmap`."
+            )
+    check_positive("hardness", hardness, mask, "eV/e²")
+    if not isinstance(total_charge, Tracer) and not np.isfinite(float(total_charge)):
+        raise ValueError(
+            f"`total_charge` is a finite number of e, got {total_charge}; neutral is 0."
+        )

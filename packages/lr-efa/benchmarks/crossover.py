@@ -1,0 +1,71 @@
+"""Pairs of atoms or quadrature: which is faster, for how many atoms and which grid.
+
+Compared are `attend(..., method="exact")` and `method="quadrature"` on the same atoms in
+float32: one evaluation with the gradient for positions, queries, keys and values, and the
+same for 16 structures at once. `"auto"` rests on this table.
+
+    python crossover.py
+"""
+
+import argparse
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from lr_efa import attend, frequencies, lebedev
+
+
+def program(method, grid, extent):
+    omegas = frequencies(16, grid.reach / extent)
+
+    def total(query, key, value, positions):
+        seen = attend(query, key, value, positions, omegas, method=method, grid=grid)
+        return jnp.sum(seen**2)
+
+    gradients = jax.value_and_grad(total, argnums=(0, 1, 2, 3))
+    return jax.jit(jax.vmap(gradients))
+
+
+def medians(programs, arguments, repeats):
+    """Seconds of each program, in turns."""
+    times = {name: [] for name in programs}
+    for run in programs.values():
+        jax.block_until_ready(run(*arguments))
+    for _ in range(repeats):
+        for name, run in programs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(run(*arguments))
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two sizes, one grid")
+    quick = parser.parse_args().quick
+    print(
+        f"{'points':>6} {'graphs':>6} {'atoms':>6} {'exact ms':>9} {'grid ms':>9} ratio"
+    )
+    for x_max in (3.14,) if quick else (3.14, 12.0, 24.0):
+        grid = lebedev(x_max)
+        for graphs in (1, 16):
+            for atoms in (32, 128) if quick else (16, 32, 64, 128, 256, 512):
+                if graphs * atoms > 2048:
+                    continue
+                keys = jr.split(jr.key(atoms), 4)
+                features = [jr.normal(key, (graphs, atoms, 32)) for key in keys[:3]]
+                positions = 6 * jr.uniform(keys[3], (graphs, atoms, 3))
+                programs = {
+                    method: program(method, grid, 11.0)
+                    for method in ("exact", "quadrature")
+                }
+                found = medians(programs, (*features, positions), 5 if quick else 9)
+                exact, fast = 1e3 * found["exact"], 1e3 * found["quadrature"]
+                row = f"{len(grid):6} {graphs:6} {atoms:6} {exact:9.2f} {fast:9.2f}"
+                print(row, f"{exact / fast:5.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

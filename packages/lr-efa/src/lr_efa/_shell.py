@@ -1,0 +1,190 @@
+"""The reciprocal lattice around spheres of given radii, chosen on the host."""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy.special import erf
+
+from ._arguments import is_traced
+from ._lattice import checked_cells
+
+# Beyond the largest sphere shells end at so many widths, over the last of which a
+# window falls to zero: what is cut is below exp(-12.5), 4e-6, of the shell's height.
+_REACH = 6.0
+# Room for the rounding of float32 when a cell is compared with the planned one.
+_ROUNDING = 1.0 + 1e-4
+# A frequency is empty where its shell holds less than this part of the integral.
+_EMPTY = 0.01
+
+
+class ShellGrid(eqx.Module):
+    r"""The integer vectors that a sum over reciprocal shells runs over.
+
+    For one cell or a batch; half of the lattice (K and -K count once) and K = 0. Wave
+    vectors follow the cell that is passed with the grid, $K = 2\pi\, C^{-1} n$. Arrays
+    carry a leading graph axis if `shell_grid` was given a batch, and then pass through
+    `jax.vmap`.
+
+    Attributes:
+        indices: the integers n, zero on padding.
+        valid: false on padding.
+        cell: the cell the vectors were chosen for, Å.
+        empty: number of frequencies above zero whose shell holds no vector: there
+            attention does not see positions.
+        end: no longer vector contributes, 1/Å.
+        stretch: the largest relative stretch of the cell that is covered.
+    """
+
+    indices: Int[Array, "*graphs vectors 3"]
+    valid: Bool[Array, "*graphs vectors"]
+    cell: Float[Array, "*graphs 3 3"]
+    empty: Int[Array, "*graphs"]
+    end: float = eqx.field(static=True)
+    stretch: float = eqx.field(static=True)
+
+    def covers(
+        self, cells: Float[Array | np.ndarray, "*graphs 3 3"]
+    ) -> bool | Bool[np.ndarray, " graphs"]:
+        """Whether no vector is missing for these cells: a check for the host.
+
+        Args:
+            cells: one cell, or one for every graph of the grid, Å.
+
+        Returns:
+            One answer, or one for every graph.
+
+        Raises:
+            ValueError: the number of cells is not that of the grid.
+        """
+        cells = np.asarray(cells, np.float64)
+        planned = np.asarray(self.cell, np.float64)
+        if cells.shape != planned.shape:
+            raise ValueError(
+                f"The grid was made for cells of shape {list(planned.shape)}, got "
+                f"{list(cells.shape)}."
+            )
+        deform = np.linalg.solve(planned, cells)
+        covered = np.linalg.norm(deform, ord=2, axis=(-2, -1)) < self.stretch
+        return covered if covered.ndim else bool(covered)
+
+
+def shell_grid(
+    cells: Float[Array | np.ndarray, "*graphs 3 3"],
+    frequencies: Float[Array | np.ndarray, " pairs"],
+    *,
+    width: float,
+    margin: float = 1e-3,
+    max_vectors: int = 1_000_000,
+) -> ShellGrid:
+    r"""The reciprocal vectors within reach of all frequencies, made before tracing.
+
+    Every K shorter than $\omega_{max} + 6 s$ is in the grid, for the given cell and for
+    all cells that deform it by a stretch of at most `1 + margin`. Counts are rounded up
+    to few sizes, so that few shapes are compiled.
+
+    Args:
+        cells: one cell or a batch, rows are lattice vectors, Å.
+        frequencies: radii $\omega_k$ of the shells, 1/Å.
+        width: s, 1/Å.
+        margin: relative stretch of the cell that stays covered; molecular dynamics
+            with a breathing cell wants 0.1.
+        max_vectors: refuse to make grids larger than this, per structure.
+
+    Returns:
+        A grid for `attend_periodic`, with a leading graph axis if `cells` has one.
+
+    Raises:
+        ValueError: a cell is traced, singular or misshapen, a number is out of its
+            range, or more than `max_vectors` vectors are needed.
+    """
+    if is_traced(cells, frequencies):
+        raise ValueError(
+            "`cell` or `frequencies` are traced, so the reciprocal vectors they need "
+            "are unknown: make a grid on the host with `shell_grid` or "
+            "`layer.plan_for` and pass it as `grid`, to a layer as `plan`."
+        )
+    if not (width > 0 and margin >= 0):
+        raise ValueError(
+            f"`width` is positive and `margin` not negative, got {width} and {margin}."
+        )
+    cells, omegas = checked_cells(np.asarray(cells)), np.asarray(frequencies, float)
+    end, stretch = shell_end(omegas, width), (1.0 + margin) * _ROUNDING
+    each = cells.reshape(-1, 3, 3)
+    parts = [_half_ball(cell, end * stretch, max_vectors) for cell in each]
+    empty = [_empty(*pair, omegas, width) for pair in zip(each, parts, strict=True)]
+    indices, valid = _padded(parts)
+    graphs = cells.shape[:-2]
+    return ShellGrid(
+        indices=jnp.asarray(indices.reshape(*graphs, -1, 3)),
+        valid=jnp.asarray(valid.reshape(*graphs, -1)),
+        cell=jnp.asarray(cells, jnp.result_type(float)),
+        empty=jnp.asarray(np.reshape(empty, graphs), jnp.int32),
+        end=end,
+        stretch=stretch,
+    )
+
+
+def shell_end(frequencies: Float[np.ndarray, " pairs"], width: float) -> float:
+    """Where the last shell's window reaches zero, 1/Å."""
+    return float(np.max(frequencies, initial=0.0)) + _REACH * width
+
+
+def shell_norm(
+    frequencies: Float[np.ndarray, " pairs"], width: float
+) -> Float[np.ndarray, " pairs"]:
+    r"""$n_k$, so that $n_k e^{-(K - \omega_k)^2/2s^2}$ has integral one, Å³."""
+    x = frequencies / width
+    outer = (x**2 + 1) * math.sqrt(math.pi / 2) * (1 + erf(x / math.sqrt(2)))
+    return 1 / (4 * math.pi * width**3 * (outer + x * np.exp(-(x**2) / 2)))
+
+
+def _empty(cell, indices, frequencies, width) -> int:
+    """Frequencies above zero with almost nothing of their integral in the sum."""
+    lengths = np.linalg.norm(2 * np.pi * indices @ np.linalg.inv(cell).T, axis=1)
+    shells = np.exp(-0.5 * ((lengths[lengths > 0, None] - frequencies) / width) ** 2)
+    volume = abs(np.linalg.det(cell))
+    part = 2 * (2 * np.pi) ** 3 / volume * shell_norm(frequencies, width)
+    return int(np.sum((part * shells.sum(axis=0) < _EMPTY) & (frequencies > 0)))
+
+
+def _half_ball(cell: np.ndarray, radius: float, max_vectors: int) -> np.ndarray:
+    """Integers [vectors, 3] of zero and one half of the vectors below `radius`."""
+    expected = abs(np.linalg.det(cell)) * radius**3 / (12 * math.pi**2)
+    most = np.floor(np.linalg.norm(cell, axis=1) * radius / (2 * math.pi)).astype(int)
+    # A skew cell hides a small ball in a large box of indices, which is searched.
+    searched = (most[0] + 1.0) * np.prod(2.0 * most[1:] + 1.0)
+    if expected > max_vectors or searched > 100 * max_vectors:
+        raise ValueError(
+            f"The cell {cell.tolist()} needs about {expected:.0f} reciprocal vectors "
+            f"(searched among {searched:.0f}), more than `max_vectors={max_vectors}`: "
+            "lower the highest frequency or the width, reduce the cell, or raise the "
+            "limit."
+        )
+    dual = 2 * math.pi * np.linalg.inv(cell).T
+    ranges = [np.arange(most[0] + 1), *(np.arange(-m, m + 1) for m in most[1:])]
+    box = np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, 3)
+    first = np.sign(box) @ np.array([4, 2, 1]) >= 0
+    box = box[first]
+    return box[np.sum((box @ dual) ** 2, axis=1) < radius**2]
+
+
+def _padded(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The graphs' vectors in one array of a rounded size, and which are theirs."""
+    size = _rounded_up(max((len(part) for part in parts), default=0))
+    indices = np.zeros((len(parts), size, 3), np.int32)
+    valid = np.zeros((len(parts), size), bool)
+    for i, part in enumerate(parts):
+        indices[i, : len(part)] = part
+        valid[i, : len(part)] = True
+    return indices, valid
+
+
+def _rounded_up(count: int) -> int:
+    """The next of 16, 18, ..., 32, 36, ..., 64, 72, ...: at most an eighth too many."""
+    step = 2
+    while 16 * step < count:
+        step *= 2
+    return max(16, -(-count // step) * step)

@@ -1,0 +1,87 @@
+"""Charges and dipoles that the potential and field of the others induce, one shot."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ._grid import KGrid
+from ._kernels import AbstractKernel
+from ._mesh import Mesh
+from ._system import prepared
+
+
+def induction(
+    charges: Float[Array, " atoms"] | Float[Array, "atoms charge_channels"],
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array | np.ndarray, "3 3"] | None = None,
+    *,
+    charge_response: Float[Array, " atoms"],
+    polarizability: Float[Array, " atoms"],
+    dipoles: Float[Array, "atoms *charge_channels 3"] | None = None,
+    quadrupoles: Float[Array, "atoms *charge_channels 3 3"] | None = None,
+    sigma: float | Float[Array, ""] = 1.0,
+    kernel: AbstractKernel | None = None,
+    grid: KGrid | Mesh | None = None,
+    mask: Bool[Array, " atoms"] | None = None,
+) -> tuple[
+    Float[Array, " atoms"],
+    Float[Array, " atoms *charge_channels"],
+    Float[Array, "atoms *charge_channels 3"],
+]:
+    r"""The linear response of charges and dipoles to the field of the permanent ones.
+
+    $$ E_i = -\tfrac12 \kappa_i \Phi_i^2 - \tfrac12 \alpha_i |F_i|^2, \qquad
+       \Delta q_i = -\kappa_i \Phi_i, \quad \Delta u_i = \alpha_i F_i $$
+
+    with potential and field of the permanent moments of all others, as from
+    `potential_and_field`. One shot: what is induced does not induce again. The energy
+    is to be added to `energy` of the permanent moments. The induced charges need not
+    add up to zero.
+
+    Args:
+        charges: permanent ones, e; every channel responds by itself.
+        positions: Å.
+        cell: rows are lattice vectors, Å; None is open.
+        charge_response: $\kappa$, e²/eV, not negative.
+        polarizability: $\alpha$, e² Å²/eV, not negative.
+        dipoles: permanent ones, e Å.
+        quadrupoles: permanent ones, e Å².
+        sigma: Å.
+        kernel: as in `energy`.
+        grid: as in `energy`.
+        mask: false on padding.
+
+    Returns:
+        The energy per atom, eV; the induced charges, e; the induced dipoles, e Å. Zero
+        on padding.
+
+    Raises:
+        ValueError: as `energy` does.
+
+    References:
+        Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
+    """
+    system = prepared(
+        charges,
+        positions,
+        cell,
+        dipoles=dipoles,
+        quadrupoles=quadrupoles,
+        sigma=sigma,
+        kernel=kernel,
+        grid=grid,
+        mask=mask,
+    )
+    potential, field = system.potential_and_field(remove_self=True)
+    live = system.mask
+    kappa = jnp.where(live, charge_response, 0.0).astype(potential.dtype)
+    alpha = jnp.where(live, polarizability, 0.0).astype(potential.dtype)
+    induced_charges = -kappa[:, None] * potential
+    induced_dipoles = alpha[:, None, None] * field
+    energies = jnp.sum(induced_charges * potential, axis=1)
+    energies = 0.5 * (energies - jnp.sum(induced_dipoles * field, axis=(1, 2)))
+    return (
+        energies,
+        induced_charges.reshape(charges.shape),
+        induced_dipoles.reshape(*charges.shape, 3),
+    )

@@ -1,0 +1,50 @@
+"""Short lattice vectors: the basis in which a sphere of k fills most of its box."""
+
+import itertools
+
+import numpy as np
+
+
+def reduced_basis(cell: np.ndarray) -> np.ndarray:
+    r"""Integers $U$, $\det U = \pm1$, whose $U C$ are short vectors, the longest last.
+
+    Pairs are reduced by rounding, then every vector by sums and differences of the
+    other two, until nothing becomes shorter. The three vectors then span at least
+    $1/\sqrt2$ of the box with their lengths.
+
+    Args:
+        cell: rows are lattice vectors, Å; not singular.
+    """
+    basis = np.eye(3, dtype=np.int64)
+    shorter = True
+    while shorter:
+        order = np.argsort(_squares(basis @ cell), kind="stable")
+        basis, shorter = _reduce_once(basis[order], cell)
+    return basis
+
+
+def _reduce_once(basis: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, bool]:
+    vectors = basis @ cell
+    squares = _squares(vectors)
+    for i, j in itertools.permutations(range(3), 2):
+        whole = np.rint(vectors[i] @ vectors[j] / squares[j]).astype(np.int64)
+        trial = basis[i] - whole * basis[j]
+        if _squares(trial @ cell) < squares[i] * (1 - 1e-9):
+            return _replaced(basis, i, trial), True
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        for a, b in itertools.product((-1, 1), repeat=2):
+            trial = basis[i] + a * basis[j] + b * basis[k]
+            if _squares(trial @ cell) < squares[i] * (1 - 1e-9):
+                return _replaced(basis, i, trial), True
+    return basis, False
+
+
+def _squares(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sum(vectors * vectors, axis=-1))
+
+
+def _replaced(basis: np.ndarray, row: int, vector: np.ndarray) -> np.ndarray:
+    basis = basis.copy()
+    basis[row] = vector
+    return basis

@@ -1,0 +1,210 @@
+"""A structure ready to be summed: checked, masked, in one dtype."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float
+
+from ._choice import lattice_plan
+from ._coverage import positive, within_stretch
+from ._direct import direct_potential
+from ._grid import KGrid
+from ._kernels import AbstractKernel, Coulomb
+from ._lattice import checked_cells
+from ._mesh import Mesh
+from ._multipoles import Multipoles, masked, traceless
+from ._open import open_potential
+from ._spreading import mesh_potential
+
+
+class System(eqx.Module):
+    """Moments that act, where they sit, and how the sum over them is taken."""
+
+    moments: Multipoles
+    positions: Float[Array, "atoms 3"]
+    cell: Float[Array, "3 3"] | None
+    mask: Bool[Array, " atoms"]
+    sigma: Float[Array, ""]
+    kernel: AbstractKernel
+    grid: KGrid | Mesh | None
+
+    def potential(self, *, remove_self: bool) -> Multipoles:
+        """The derivative of the energy by every moment; NaN in an uncovered cell."""
+        shared = self.kernel, self.sigma
+        if self.cell is None or self.grid is None:
+            found = open_potential(self.moments, self.positions, *shared)
+        else:
+            place = self.moments, self.positions, self.cell
+            if isinstance(self.grid, Mesh):
+                found = mesh_potential(*place, *shared, self.grid)
+            else:
+                found = direct_potential(*place, *shared, self.grid)
+            # Multiplied, not selected: gradients of an uncovered cell are NaN too.
+            known = _nan_unless_covered(self.grid, self.cell, self.sigma, self.mask)
+            found = jax.tree.map(lambda x: x * known, found)
+        if remove_self:
+            own = self.moments.own_potential(*shared)
+            found = jax.tree.map(jnp.subtract, found, own)
+        return found
+
+    def potential_and_field(
+        self, *, remove_self: bool
+    ) -> tuple[
+        Float[Array, "atoms charge_channels"], Float[Array, "atoms charge_channels 3"]
+    ]:
+        """Potential and field at the atoms, zero on padding."""
+        moments = self.moments
+        if moments.dipoles is None:
+            none = jnp.zeros((*moments.charges.shape, 3), moments.charges.dtype)
+            moments = Multipoles(moments.charges, none)
+        whole = eqx.tree_at(lambda system: system.moments, self, moments)
+        found = whole.potential(remove_self=remove_self)
+        live = self.mask[:, None]
+        field = jnp.where(live[..., None], found.dipoles, 0.0)
+        return jnp.where(live, found.charges, 0.0), -field
+
+    def energies(self, potential: Multipoles) -> Float[Array, " atoms"]:
+        """Half of the moments' energy in the potential, zero on padding."""
+        return jnp.where(self.mask, 0.5 * self.moments.dot(potential), 0.0)
+
+
+def prepared(
+    charges: Float[Array, "..."],
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array | np.ndarray, "3 3"] | None,
+    *,
+    dipoles: Float[Array, "..."] | None,
+    quadrupoles: Float[Array, "..."] | None,
+    sigma: float | Float[Array, ""],
+    kernel: AbstractKernel | None,
+    grid: KGrid | Mesh | None,
+    mask: Bool[Array, " atoms"] | None,
+    neutralize: bool = False,
+) -> System:
+    """The arguments that all kernels share, checked and made uniform."""
+    _check_shapes(charges, positions, mask)
+    _check_moments(charges, dipoles, quadrupoles)
+    if not isinstance(sigma, Tracer):
+        positive("sigma", "width", float(sigma))
+    kernel = Coulomb() if kernel is None else kernel
+    if mask is None:
+        mask = jnp.ones(positions.shape[0], bool)
+    dtype = jnp.result_type(charges, positions)
+    moments = _moments(charges, dipoles, quadrupoles, mask, dtype, neutralize)
+    power = kernel.power + 2 * moments.degree
+    own_grid = _checked_grid(cell, sigma, grid, positions.shape[0], power)
+    return System(
+        moments=moments,
+        positions=jnp.where(mask[:, None], positions, 0.0).astype(dtype),
+        cell=None if cell is None else jnp.asarray(cell, dtype),
+        mask=mask,
+        sigma=jnp.asarray(sigma, dtype),
+        kernel=kernel,
+        grid=own_grid,
+    )
+
+
+def _moments(charges, dipoles, quadrupoles, mask, dtype, neutralize) -> Multipoles:
+    """All with a channel axis, zero on padding; dipoles wherever quadrupoles are."""
+    atoms = charges.shape[0]
+    charges = masked(
+        charges.reshape(atoms, -1).astype(dtype), mask, neutralize=neutralize
+    )
+    channels = charges.shape[1]
+    if dipoles is None and quadrupoles is not None:
+        dipoles = jnp.zeros((atoms, channels, 3), dtype)
+    if dipoles is not None:
+        dipoles = dipoles.reshape(atoms, channels, 3).astype(dtype)
+        dipoles = jnp.where(mask[:, None, None], dipoles, 0.0)
+    if quadrupoles is not None:
+        quadrupoles = quadrupoles.reshape(atoms, channels, 3, 3).astype(dtype)
+        quadrupoles = traceless(jnp.where(mask[:, None, None, None], quadrupoles, 0.0))
+    return Multipoles(charges, dipoles, quadrupoles)
+
+
+def _nan_unless_covered(
+    grid: KGrid | Mesh,
+    cell: Float[Array, "3 3"],
+    sigma: Float[Array, ""],
+    mask: Bool[Array, " atoms"],
+) -> Float[Array, ""]:
+    planned = jnp.asarray(grid.cell, cell.dtype)
+    covered = within_stretch(cell, planned, grid.stretch)
+    covered &= jax.lax.stop_gradient(sigma) >= grid.sigma * (1 - 1e-5)
+    return jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan).astype(cell.dtype)
+
+
+def _check_shapes(
+    charges: Float[Array, "..."],
+    positions: Float[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+) -> None:
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ValueError(
+            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
+            "batch of structures use `jax.vmap`."
+        )
+    atoms = positions.shape[0]
+    if charges.ndim not in (1, 2) or charges.shape[0] != atoms:
+        raise ValueError(
+            f"`charges` has shape [atoms] or [atoms, channels] with {atoms} atoms, got "
+            f"{list(charges.shape)}."
+        )
+    if mask is not None and mask.shape != (atoms,):
+        raise ValueError(f"`mask` has shape [{atoms}], got {list(mask.shape)}.")
+
+
+def _check_moments(
+    charges: Float[Array, "..."],
+    dipoles: Float[Array, "..."] | None,
+    quadrupoles: Float[Array, "..."] | None,
+) -> None:
+    for name, array, axes in (("dipoles", dipoles, 1), ("quadrupoles", quadrupoles, 2)):
+        expected = charges.shape + (3,) * axes
+        if array is not None and array.shape != expected:
+            raise ValueError(
+                f"`{name}` has the shape of `charges` and {axes} more of three, "
+                f"{list(expected)}, got {list(array.shape)}."
+            )
+
+
+def _checked_grid(
+    cell: Float[Array | np.ndarray, "..."] | None,
+    sigma: float | Float[Array, ""],
+    grid: KGrid | Mesh | None,
+    atoms: int,
+    power: int,
+) -> KGrid | Mesh | None:
+    """The grid to sum over, derived from concrete arguments if there is none."""
+    if cell is None:
+        if grid is not None:
+            raise ValueError("A `grid` needs a `cell`; open boundaries have neither.")
+        return None
+    traced_sigma = isinstance(sigma, Tracer)
+    if grid is None:
+        if traced_sigma:
+            raise ValueError(
+                "`sigma` is traced, so the grid it needs is unknown: make one with "
+                "`k_grid(cell, sigma=...)` for the smallest width and pass `grid`."
+            )
+        grid = lattice_plan(cell, atoms, sigma=float(sigma), power=power)
+    if not isinstance(cell, Tracer):
+        checked_cells(np.asarray(cell))
+    if grid.basis.ndim != 2 or cell.ndim != 2:
+        raise ValueError(
+            "`energy` takes one structure, its cell [3, 3] and a grid without graph "
+            "axis: use `jax.vmap` over structures, cells and grid together."
+        )
+    if not traced_sigma and float(sigma) < grid.sigma * (1 - 1e-5):
+        raise ValueError(
+            f"The grid is made for widths from {grid.sigma} Å, got sigma = {sigma}: "
+            "pass `sigma` to `k_grid`."
+        )
+    if grid.power < power:
+        raise ValueError(
+            f"The grid is made for powers of k up to {grid.power}, these moments and "
+            f"this kernel have {power}: pass `power={power}` to `k_grid` or `mesh`."
+        )
+    return grid
