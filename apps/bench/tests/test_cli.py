@@ -59,7 +59,9 @@ def test_own_file_from_start_to_report(own_file, tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["run", "quick", "--out", str(out), *override])
     assert result.exit_code == 0, result.output
     assert "cluster" in result.output and "mace+les" in result.output
-    assert "| cluster | mace+les | 0 |" in (out / "report.md").read_text()
+    text = (out / "report.md").read_text()
+    assert "| cluster | mace+les | 0 |" in text
+    assert "## Energy" in text and "## Charges" not in text
     page = (out / "report.html").read_text()
     assert page.count("data:image/png") == 11
     assert "mace+les" in page

@@ -1,6 +1,7 @@
 """ASE's own databases, written by ASE and read by both."""
 
 import json
+import re
 import zlib
 
 import ase.db
@@ -74,22 +75,20 @@ def test_frames_of_odac_belong_to_their_mof(tmp_path, springs):
     with ase.db.connect(path, type="aselmdb") as database:
         atoms = springs(1, periodic=True)
         atoms.set_tags([0, 0, 0, 1, 1])
+        del atoms.calc.results["charges"]
         facts = {"sid": 3, "fid": 14, "name": "ABCDEF_CO2", "mof_name": "ABCDEF"}
         database.write(atoms, data=facts)
     (row,) = rows_of(path)
     assert (row.id, row.group) == ("ABCDEF_CO2/3/14", "ABCDEF")
     assert row.tags.tolist() == [0, 0, 0, 1, 1]
-    np.testing.assert_array_equal(row.cell, 20 * np.eye(3))
+    np.testing.assert_array_equal(row.cell, atoms.cell.array)
     assert row.charges is None and row.total_charge is None
 
 
 def test_deleted_rows_are_gone(omol):
     with ase.db.connect(omol, type="aselmdb") as database:
         database.delete([2])
-    assert [r.id[-5:] for r in rows_of(omol)] == ["step0", "5_1_0_1", "5_2_0_1"][:1] + [
-        "1_0_1",
-        "2_0_1",
-    ]
+    assert [r.id[-5:] for r in rows_of(omol)] == ["step0", "1_0_1", "2_0_1"]
 
 
 def change(path, number, blob):
@@ -101,7 +100,7 @@ def change(path, number, blob):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"no zlib at all", "zlib"),
+        (b"no zlib at all", "cannot be unpacked"),
         (zlib.compress(b'{"numbers": [1'), "Expecting"),
         (zlib.compress(b"[1, 2]"), "no names and values"),
         (zlib.compress(b'{"numbers": [1]}'), "positions"),
@@ -123,9 +122,6 @@ def test_a_bad_row_is_named_and_the_others_read(omol, content, why):
     assert len(rows) == 4
     bad = [r for r in rows if isinstance(r, Rejected)]
     assert len(bad) == 1 and bad[0].where == f"Row 2 of {omol}"
-    pytest.importorskip("re")
-    import re
-
     assert re.search(why, bad[0].why), bad[0].why
 
 

@@ -166,7 +166,7 @@ class TrainSettings(_Strict):
     clip: float = pydantic.Field(default=10.0, gt=0)
     """Largest norm of the gradient."""
     ema: float = pydantic.Field(default=0.99, ge=0, lt=1)
-    """Decay of the averaged weights that are evaluated."""
+    """Largest decay of the averaged weights that are evaluated; smaller at first."""
     buckets: int = pydantic.Field(default=1, ge=1)
     """Shapes of batches; each costs one compilation."""
 

@@ -14,10 +14,11 @@ from backbones import Structure
 from ._columns import FLAGS, LAYOUT, Columns, join
 from ._errors import BenchError
 from ._merge import check_labels, digest_of
-from ._parts import read_unit, total
+from ._parts import Tally, read_unit, total, units_of
 from ._prepared import is_prepared, open_prepared
 from ._recipes import Filters
-from ._sources import Reading, open_source
+from ._sources import Reading, Source, open_source
+from ._workers import FRAGILE, run
 
 BUNDLED = ("frameworks", "ions")
 
@@ -178,7 +179,7 @@ def open_data(source: str) -> DataSet:
 def _read(source: str, name: str) -> DataSet:
     """All of a source, in memory; whatever cannot be used is an error."""
     reader = open_source(source, Reading())
-    read = [read_unit(reader, unit, Filters(), True) for unit in reader.units()]
+    ((_, read),) = run(_read_strictly, [reader], int(reader.format in FRAGILE))
     columns = join(part for part, _ in read)
     check_labels(total(tally for _, tally in read), {}, source)
     ids = columns.texts("id")
@@ -190,6 +191,10 @@ def _read(source: str, name: str) -> DataSet:
             "`bench prepare` leaves repeats out."
         )
     return DataSet(name, columns, order)
+
+
+def _read_strictly(reader: Source) -> list[tuple[Columns, Tally]]:
+    return [read_unit(reader, unit, Filters(), True) for unit in units_of(reader)]
 
 
 def _sample(columns: Columns, i: int) -> Sample:

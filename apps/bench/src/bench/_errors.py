@@ -12,3 +12,8 @@ class Interrupted(BenchError):
     """The user stopped the command."""
 
     status = 130
+
+
+def in_short(error: BaseException) -> str:
+    """What a library said, on one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

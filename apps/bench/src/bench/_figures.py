@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
@@ -90,6 +91,7 @@ def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:.0f}")
         axes.yaxis.set_minor_formatter("{x:.0f}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch", fontsize=8)
         axes.set_ylabel(label, fontsize=8)
         axes.tick_params(labelsize=8, which="both")
@@ -118,16 +120,7 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axes, (key, label) in zip(panels, keys, strict=True):
         for m, model in enumerate(models):
             for place, fade in (("validation", 0.45), ("test", 1.0)):
-                values = [
-                    np.mean(
-                        [
-                            r[f"{place}_{key}"]
-                            for r in rows
-                            if (r["split"], r["model"]) == (split, model)
-                        ]
-                    )
-                    for split in splits
-                ]
+                values = [_mean_of(rows, s, model, f"{place}_{key}") for s in splits]
                 at = np.arange(len(splits)) + (m - (len(models) - 1) / 2) * width
                 shift = -width / 4 if place == "validation" else width / 4
                 axes.bar(
@@ -151,6 +144,12 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def _mean_of(rows, split: str, model: str, column: str) -> float:
+    """Mean over seeds; NaN where no such run is finished."""
+    found = [r[column] for r in rows if (r["split"], r["model"]) == (split, model)]
+    return float(np.mean(found)) if found else np.nan
+
+
 def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Test error of energies against what a prediction costs, one panel a split.
 
@@ -170,6 +169,7 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axes.scatter(
                 cost, error, color=COLOURS[m % len(COLOURS)], label=model, s=28
             )
+        axes.set_xscale("log")
         axes.set_title(f"{split} split", fontsize=9)
         axes.set_xlabel("energy and forces (µs/atom)", fontsize=8)
         axes.set_ylabel("energy MAE (meV/atom)", fontsize=8)

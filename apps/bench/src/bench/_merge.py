@@ -35,7 +35,7 @@ def merge(
         facts: further entries of the header.
 
     Returns:
-        What the header says.
+        The header.
 
     Raises:
         BenchError: nothing is left, or something cannot be read or written.
@@ -66,8 +66,7 @@ def merge(
         "origins": sorted(tally.origins),
         **_statistics(fit, kept),
     }
-    write_prepared(out, lambda: _chosen(paths, rows), order, header)
-    return header
+    return write_prepared(out, lambda: _chosen(paths, rows), order, header)
 
 
 def digest_of(digests: np.ndarray) -> str:

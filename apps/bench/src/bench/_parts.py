@@ -5,14 +5,14 @@ import dataclasses
 import io
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ._columns import Columns, pack
-from ._errors import BenchError
+from ._errors import BenchError, in_short
 from ._prepared import write_bytes
 from ._recipes import Filters
 from ._sources import LABELS, Rejected, Source, Unit
@@ -103,6 +103,27 @@ def total(tallies: Iterable[Tally]) -> Tally:
     return found
 
 
+def units_of(source: Source) -> list[Unit]:
+    """The units of a source, at least one.
+
+    Args:
+        source: which reader.
+
+    Raises:
+        BenchError: a file cannot be read, or there are no structures.
+    """
+    some = ", ".join(str(path) for path in source.files[:3])
+    try:
+        units = source.units()
+    except BenchError:
+        raise
+    except Exception as error:  # a damaged file runs its reader into anything
+        raise _unreadable(source, some, error) from error
+    if not units:
+        raise BenchError(f"{some}: there are no structures; give labelled ones.")
+    return units
+
+
 def read_unit(
     source: Source, unit: Unit, filters: Filters, strict: bool
 ) -> tuple[Columns, Tally]:
@@ -145,15 +166,14 @@ def read_unit(
         except BenchError:
             raise
         except Exception as error:  # a damaged file runs its reader into anything
-            raise unreadable(source, unit.path, error) from error
+            raise _unreadable(source, unit.path, error) from error
         return pack(rows), tally
 
 
-def unreadable(source: Source, path: str, error: Exception) -> BenchError:
-    """What is said of a file that its reader cannot cope with."""
+def _unreadable(source: Source, path: str, error: Exception) -> BenchError:
     return BenchError(
-        f"{path} cannot be read as {source.format} ({type(error).__name__}: {error}): "
-        "it is damaged or of another format."
+        f"{path} cannot be read as {source.format} ({type(error).__name__}: "
+        f"{in_short(error)}): it is damaged or of another format."
     )
 
 
@@ -180,8 +200,7 @@ def load_part(path: Path) -> Columns:
     Raises:
         BenchError: it is damaged.
     """
-    with _opened(path) as file:
-        return Columns({name: file[name] for name in file.files if name != "tally"})
+    return Columns(_loaded(path, lambda name: name != "tally"))
 
 
 def load_tally(path: Path) -> Tally:
@@ -193,14 +212,17 @@ def load_tally(path: Path) -> Tally:
     Raises:
         BenchError: it is damaged.
     """
-    with _opened(path) as file:
-        return Tally.of_json(json.loads(file["tally"].tobytes()))
+    letters = _loaded(path, lambda name: name == "tally")["tally"]
+    return Tally.of_json(json.loads(letters.tobytes()))
 
 
-def _opened(path: Path) -> Any:
+def _loaded(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
     try:
-        return np.load(path, allow_pickle=False)
-    except Exception as error:
+        # Opened here, for numpy leaves a damaged file open.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if wanted(name)}
+    except Exception as error:  # zip files are damaged in many ways
         raise BenchError(
-            f"{path} is damaged ({error}): delete it and run the same command again."
+            f"{path} is damaged ({in_short(error)}): delete it and run the same "
+            "command again."
         ) from error

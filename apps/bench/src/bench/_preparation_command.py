@@ -69,10 +69,11 @@ def prepare_command(
     ] = None,
 ) -> None:
     """Turns any supported source into a data set on disk; goes on where it stopped."""
-    from ._prepare import Order, Shard, local_workers, prepare
+    from ._prepare import Order, Shard, prepare
     from ._recipes import Filters
     from ._sources import Reading
     from ._where import where as origins
+    from ._workers import local_workers
 
     if where:
         typer.echo(origins())

@@ -1,15 +1,10 @@
 """From any source to a prepared data set: in parts, by several processes."""
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +12,11 @@ import filelock
 
 from ._errors import BenchError
 from ._merge import check_labels, merge
-from ._parts import load_tally, read_unit, save_part, total, unreadable
+from ._parts import load_tally, read_unit, save_part, total, units_of
 from ._prepared import HEADER, is_prepared, no_room, write_text
 from ._recipes import Filters
-from ._sources import Reading, Source, Unit, open_source
+from ._sources import BLOCK, Reading, Source, Unit, open_source
+from ._workers import FRAGILE, run
 
 PARTS = "parts"
 PLAN = "plan.json"
@@ -67,6 +63,22 @@ class Shard(NamedTuple):
         raise BenchError(f"A shard is written 1/8, 2/8, ... 8/8; got {text!r}.")
 
 
+class _Job(NamedTuple):
+    source: Source
+    unit: Unit
+    filters: Filters
+    strict: bool
+    path: Path
+
+
+def _work(job: _Job) -> None:
+    columns, tally = read_unit(job.source, job.unit, job.filters, job.strict)
+    try:
+        save_part(job.path, columns, tally)
+    except OSError as error:
+        raise no_room(job.path.parent, error) from error
+
+
 def prepare(
     order: Order,
     out: Path,
@@ -97,25 +109,21 @@ def prepare(
     plan = make_plan(order, source)
     if is_prepared(out):
         return _finished(out, plan)
-    units = _units(source)
+    fragile = source.format in FRAGILE and workers > 0
+    ((_, units),) = run(units_of, [source], int(fragile))
     try:
         (out / PARTS).mkdir(parents=True, exist_ok=True)
         _keep_plan(out / PLAN, plan)
     except OSError as error:
         raise no_room(out, error) from error
-    paths = [out / PARTS / f"{i:07d}.npz" for i in range(len(units))]
-    mine = (
-        range(len(units))
-        if shard is None
-        else range(shard.number - 1, len(units), shard.of)
-    )
-    todo = [i for i in mine if not paths[i].exists()]
-    tell(len(mine) - len(todo), len(mine))
-    jobs = [_Job(source, units[i], order.filters, order.strict, paths[i]) for i in todo]
-    for done, _ in enumerate(_run(jobs, workers), len(mine) - len(todo) + 1):
-        tell(done, len(mine))
+    jobs = [
+        _Job(source, unit, order.filters, order.strict, out / PARTS / f"{i:07d}.npz")
+        for i, unit in enumerate(units)
+    ]
+    _read(jobs if shard is None else jobs[shard.number - 1 :: shard.of], workers, tell)
     if shard is not None:
         return None
+    paths = [job.path for job in jobs]
     with _alone(out):
         _check(paths, order, out)
         facts = _facts(order, source, plan)
@@ -124,10 +132,22 @@ def prepare(
     return header
 
 
+def _read(jobs: Sequence[_Job], workers: int, tell: Callable[[int, int], None]) -> None:
+    """Makes the parts that are not there yet."""
+    todo = [job for job in jobs if not job.path.exists()]
+    done = len(jobs) - len(todo)
+    tell(done, len(jobs))
+    # A single part of a harmless format is not worth a process.
+    apart = len(todo) > 1 or any(job.source.format in FRAGILE for job in todo)
+    for more, _ in enumerate(run(_work, todo, workers if apart else 0), 1):
+        tell(done + more, len(jobs))
+
+
 def _check(paths: list[Path], order: Order, out: Path) -> None:
     """Refuses what no structure has; parts read for that are of no use to anyone."""
+    tally = total(map(load_tally, paths))
     try:
-        check_labels(total(map(load_tally, paths)), order.reading.named, order.source)
+        check_labels(tally, order.reading.named, order.source)
     except BenchError:
         _discard_parts(out)
         raise
@@ -149,74 +169,11 @@ def make_plan(order: Order, source: Source) -> dict[str, Any]:
     return {
         "files": [[name, s.st_size, s.st_mtime_ns] for name, s in stats],
         "format": source.format,
+        "block": BLOCK,
         "reading": dataclasses.asdict(order.reading),
         "filters": json.loads(json.dumps(dataclasses.asdict(order.filters))),
         "strict": order.strict,
     }
-
-
-class _Job(NamedTuple):
-    source: Source
-    unit: Unit
-    filters: Filters
-    strict: bool
-    path: Path
-
-
-def _work(job: _Job) -> None:
-    columns, tally = read_unit(job.source, job.unit, job.filters, job.strict)
-    try:
-        save_part(job.path, columns, tally)
-    except OSError as error:
-        raise no_room(job.path.parent, error) from error
-
-
-def _run(jobs: list[_Job], workers: int) -> Iterator[None]:
-    if workers == 0:
-        yield from map(_work, jobs)
-        return
-    if not jobs:
-        return
-    # Fresh processes, for a copy of one with threads may hang.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        multiprocessing.get_context("spawn"),
-        initializer=_leave_interrupts_to_parent,
-    )
-    try:
-        futures = {pool.submit(_work, job): job for job in jobs}
-        for future in concurrent.futures.as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        left = sorted({job.unit.path for job in jobs if not job.path.exists()})
-        raise BenchError(
-            "A reading process ended without a word, as a damaged file or too little "
-            f"memory makes it; unread are {', '.join(left[:3])}. The same command "
-            "goes on; --workers 1 finds the file."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _units(source: Source) -> list[Unit]:
-    try:
-        units = source.units()
-    except BenchError:
-        raise
-    except Exception as error:  # a damaged file runs its reader into anything
-        raise unreadable(
-            source, ", ".join(map(str, source.files[:3])), error
-        ) from error
-    if not units:
-        raise BenchError(
-            f"{', '.join(map(str, source.files[:3]))}: there are no structures; give "
-            "files with labelled ones."
-        )
-    return units
 
 
 def _keep_plan(path: Path, plan: dict[str, Any]) -> None:
@@ -268,12 +225,3 @@ def _alone(out: Path) -> filelock.BaseFileLock:
     except OSError as error:
         raise no_room(out, error) from error
     return lock
-
-
-def local_workers() -> int:
-    """Processor cores this process may use."""
-    return (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )

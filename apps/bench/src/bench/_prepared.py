@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ._columns import LAYOUT, Columns, absent, columns_of
-from ._errors import BenchError
+from ._errors import BenchError, in_short
 
 FORMAT = "bench-prepared"
 VERSION = 1
@@ -53,7 +53,7 @@ def write_prepared(
     parts: Callable[[], Iterable[Columns]],
     order: np.ndarray,
     facts: dict[str, Any],
-) -> None:
+) -> dict[str, Any]:
     """Writes the columns of all parts one after the other, and the header last.
 
     Args:
@@ -62,6 +62,9 @@ def write_prepared(
             for their contents.
         order: structures in the order of their ids.
         facts: further entries of the header.
+
+    Returns:
+        The header.
 
     Raises:
         BenchError: the disk is full or cannot be written.
@@ -82,6 +85,7 @@ def write_prepared(
         columns = {name: file.close() for name, file in files.items()}
         header = {"format": FORMAT, "version": VERSION, **facts, "columns": columns}
         write_text(folder / HEADER, json.dumps(header, indent=1, ensure_ascii=False))
+        return header
     except OSError as error:
         raise no_room(folder, error) from error
     finally:
@@ -109,7 +113,7 @@ def open_prepared(folder: Path) -> Prepared:
         rows = header["structures"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(
-            f"{folder / HEADER} is damaged ({error}): prepare the data again."
+            f"{folder / HEADER} is damaged ({in_short(error)}): prepare the data again."
         ) from error
     if kind != FORMAT or version != VERSION:
         raise BenchError(
@@ -185,8 +189,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 def no_room(folder: Path, error: OSError) -> BenchError:
     """What is said when something cannot be written."""
     return BenchError(
-        f"{folder} cannot be written ({error.strerror or error}): make room or choose "
-        "another folder; nothing half-written is used, and the same command goes on."
+        f"{folder} cannot be written ({error.strerror or in_short(error)}): make "
+        "room or choose another folder; nothing half-written is used, and the same "
+        "command goes on."
     )
 
 
@@ -278,7 +283,7 @@ def _mapped(path: Path, name: str, size: int) -> np.ndarray:
         )
     except (OSError, ValueError) as error:
         raise BenchError(
-            f"{path} cannot be read ({error}): prepare the data again."
+            f"{path} cannot be read ({in_short(error)}): prepare the data again."
         ) from error
     shape = LAYOUT[name].shape if name in LAYOUT else ()
     if array.dtype != _dtype(name) or array.shape[1:] != shape:
@@ -287,4 +292,6 @@ def _mapped(path: Path, name: str, size: int) -> np.ndarray:
             "again."
         )
     # Still mapped, but without what a subclass costs at every access.
-    return np.asarray(array)
+    plain = np.asarray(array)
+    plain.flags.writeable = False
+    return plain

@@ -31,7 +31,7 @@ from ._figures import (
     parity,
 )
 from ._splits import stored_descriptors
-from ._tables import comparison_table, error_rows, error_table
+from ._tables import comparison_table, error_rows, error_tables
 
 
 def write_report(folder: Path) -> Path:
@@ -68,7 +68,7 @@ def write_report(folder: Path) -> Path:
     }
     facts = {
         "grid": grid,
-        "errors": error_table(rows),
+        "errors": error_tables(rows),
         "comparison": comparison_table(runs, frames),
         "settings": config.read_text(),
         "notes": _notes(results)

@@ -58,24 +58,28 @@ def error_rows(
     return rows
 
 
-def error_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The main table; kinds that nothing predicts or labels are left out."""
-    columns = [(key, key, "{}") for key in ("split", "model", "seed")]
-    columns.append(("parameters", "parameters", "{:,}"))
-    columns.append(("cost", "energy and forces (µs/atom)", "{:.0f}"))
+def error_tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
+    """One table a kind of error; kinds that nothing predicts or labels are left out."""
+    tables = {}
     for kind, unit in UNITS.items():
         if not any(np.isfinite(row[f"test_{kind}"]) for row in rows):
             continue
-        symbol, form = SYMBOLS[kind], "{:.2f}" if kind == "energy" else "{:.1f}"
-        columns += [
-            (f"validation_{kind}", f"{symbol} validation ({unit})", form),
-            (f"test_{kind}", f"{symbol} test ({unit})", form),
+        form = "{:.2f}" if kind == "energy" else "{:.1f}"
+        columns = [
+            *((key, key, "{}") for key in ("split", "model", "seed")),
+            (f"validation_{kind}", f"validation ({unit})", form),
+            (f"test_{kind}", f"test ({unit})", form),
             (f"interval_{kind}", "95 %", form),
-            (f"gap_{kind}", f"{symbol} test / validation", "{:.2f}"),
-            (f"floor_{kind}", f"{symbol} floor ({unit})", form),
+            (f"gap_{kind}", "test / validation", "{:.2f}"),
+            (f"floor_{kind}", f"floor ({unit})", form),
         ]
-    cells = [[_cell(row[key], form) for key, _, form in columns] for row in rows]
-    return Table([heading for _, heading, _ in columns], cells)
+        if kind == "energy":
+            columns.append(("parameters", "parameters", "{:,}"))
+            columns.append(("cost", "cost (µs/atom)", "{:.0f}"))
+        told = [row for row in rows if np.isfinite(row[f"test_{kind}"])]
+        cells = [[_cell(row[key], form) for key, _, form in columns] for row in told]
+        tables[kind] = Table([heading for _, heading, _ in columns], cells)
+    return tables
 
 
 def _cell(value: Any, form: str) -> str:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from backbones import Batch, Potential, read_arrays, read_header, write_arrays
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ._config import KINDS, LossSettings, Part, Phase, TrainSettings
 from ._errors import BenchError
@@ -30,6 +30,8 @@ class State(NamedTuple):
     optimizer: Any
     best: Float[Array, ""]
     """Smallest validation loss so far."""
+    steps: Int[Array, ""]
+    """How many were made."""
 
 
 class Parts(NamedTuple):
@@ -98,11 +100,13 @@ def _step(
     weights = eqx.filter(state.potential, eqx.is_inexact_array)
     change, inner = optimizer.update(slope, state.optimizer, weights)
     potential = eqx.apply_updates(state.potential, _thawed(change, phase.frozen))
-    mix = lambda a, b: ema * a + (1 - ema) * b
+    # A young average would be the first weights for as long as its memory.
+    keep = jnp.minimum(ema, (1 + state.steps) / (10 + state.steps))
+    mix = lambda a, b: (keep * a + (1 - keep) * b).astype(a.dtype)
     old, rest = eqx.partition(state.average, eqx.is_inexact_array)
     new = eqx.filter(potential, eqx.is_inexact_array)
     average = eqx.combine(jax.tree.map(mix, old, new), rest)
-    return State(potential, average, inner, state.best), value
+    return State(potential, average, inner, state.best, state.steps + 1), value
 
 
 def _thawed(change: Any, frozen: tuple[Part, ...]) -> Any:
@@ -147,7 +151,8 @@ def train(
     weights = eqx.filter(potential, eqx.is_inexact_array)
     # Each step consumes its state; the caller's potential stays.
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
-    state = State(copy(), copy(), optimizer.init(weights), jnp.array(jnp.inf))
+    fresh = optimizer.init(weights)
+    state = State(copy(), copy(), fresh, jnp.array(jnp.inf), jnp.array(0))
     state, rows = _resumed(state, folder)
     for epoch in range(len(rows), len(schedule)):
         if _patience_is_over(rows, settings.patience):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import lmdb
 import numpy as np
 
-from .._errors import BenchError
+from .._errors import BenchError, in_short
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
 from ._source import BLOCK, Unit, attempt
@@ -119,7 +119,10 @@ def _array(value: dict[str, Any]) -> Any:
 
 def _unpacked(blob: bytes) -> Any:
     stream = zlib.decompressobj()
-    text = stream.decompress(blob, LARGEST_ROW)
+    try:
+        text = stream.decompress(blob, LARGEST_ROW)
+    except zlib.error as error:
+        raise RowError(f"it cannot be unpacked ({in_short(error)})") from None
     if stream.unconsumed_tail:
         raise RowError(f"it is larger than {LARGEST_ROW >> 20} MiB once unpacked")
     if not stream.eof:
@@ -134,7 +137,7 @@ def _special(view: Any, key: bytes, path: Path) -> Any:
     except Exception as error:
         raise BenchError(
             f"{path} is not an ASE database or is damaged: its row `{key.decode()}` "
-            f"cannot be read ({error})."
+            f"cannot be read ({in_short(error)})."
         ) from error
 
 
@@ -145,7 +148,9 @@ def _opened(path: Path) -> Any:
             str(path), subdir=False, readonly=True, lock=False, readahead=False
         )
     except lmdb.Error as error:
-        raise BenchError(f"{path} cannot be opened as LMDB: {error}.") from error
+        raise BenchError(
+            f"{path} cannot be opened as LMDB: {in_short(error)}."
+        ) from error
 
 
 def _check_length(path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import ase
 import ase.io
 
-from .._errors import BenchError
+from .._errors import BenchError, in_short
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row
 from ._source import Unit, attempt
@@ -74,7 +74,8 @@ class AseFiles(NamedTuple):
             except Exception as error:  # readers raise whatever a file runs them into
                 raise BenchError(
                     f"{unit.path} cannot be read as {self.format} from frame {number} "
-                    f"on ({type(error).__name__}: {error}): check that it is complete."
+                    f"on ({type(error).__name__}: {in_short(error)}): check that it is "
+                    "complete."
                 ) from error
             if atoms is None:
                 return

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from ase.formula import Formula
 from ase.io.cif import parse_cif
 
-from .._errors import BenchError
+from .._errors import BenchError, in_short
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
 from ._source import Unit, attempt, blocks
@@ -76,7 +76,9 @@ def _members(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             names = sorted(n for n in archive.namelist() if n.endswith(".cif"))
     except (OSError, zipfile.BadZipFile) as error:
-        raise BenchError(f"{path} cannot be opened as zip ({error}).") from error
+        raise BenchError(
+            f"{path} cannot be opened as zip ({in_short(error)})."
+        ) from error
     return [n for n in names if not n.startswith("__MACOSX")]
 
 
@@ -164,4 +166,6 @@ def read_energies(path: Path, column: str) -> dict[str, float | None]:
                 for row in table
             }
         except (ValueError, csv.Error) as error:
-            raise BenchError(f"{path}: {error} in line {table.line_num}.") from error
+            raise BenchError(
+                f"{path}: {in_short(error)} in line {table.line_num}."
+            ) from error

@@ -1,6 +1,5 @@
 """Structures stored as a few large arrays: npz files and groups of HDF5."""
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from .._errors import BenchError
+from .._errors import BenchError, in_short
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
 from ._source import Unit, attempt, blocks
@@ -51,19 +50,13 @@ class Npz(NamedTuple):
             BenchError: it is damaged, holds objects or no structures.
         """
         try:
-            with np.load(unit.path, allow_pickle=False) as file:
+            # Opened here, for numpy leaves a damaged file open.
+            with open(unit.path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-            zipfile.BadZipFile,
-            MemoryError,
-        ) as error:
+        except Exception as error:  # zip files break in many ways
             raise BenchError(
-                f"{unit.path} cannot be read as npz ({error}): it is damaged, or holds "
-                "Python objects, which are never loaded."
+                f"{unit.path} cannot be read as npz ({in_short(error)}): it is damaged, "
+                "or holds Python objects, which are never loaded."
             ) from error
         prefix = Path(unit.path).stem
         yield from _rows(_Table(arrays, unit.path), self.reading, prefix, None)
@@ -251,7 +244,9 @@ def _hdf5(path: Path) -> h5py.File:
 
 
 def _damaged(path: Path | str, error: Exception) -> BenchError:
-    return BenchError(f"{path} cannot be read as HDF5 ({error}): fetch it again.")
+    return BenchError(
+        f"{path} cannot be read as HDF5 ({in_short(error)}): fetch it again."
+    )
 
 
 def _no_structures(where: Path | str, why: str) -> BenchError:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import atomic_numbers
 
-from .._errors import BenchError
+from .._errors import BenchError, in_short
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row
 from ._source import Unit, attempt, blocks
@@ -67,7 +67,7 @@ def _array(place: Path, name: str) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise BenchError(
-            f"{path} cannot be read as npy ({error}): fetch it again."
+            f"{path} cannot be read as npy ({in_short(error)}): fetch it again."
         ) from error
 
 
@@ -80,5 +80,6 @@ def _species(system: Path) -> np.ndarray:
     except (OSError, ValueError, IndexError, KeyError) as error:
         raise BenchError(
             f"{system} needs `type.raw` with a type for each atom and `type_map.raw` "
-            f"with an element for each type ({type(error).__name__}: {error})."
+            f"with an element for each type ({type(error).__name__}: "
+            f"{in_short(error)})."
         ) from error

@@ -5,13 +5,14 @@ import gzip
 import io
 import itertools
 import lzma
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from ase.io.extxyz import read_xyz
 
-from .._errors import BenchError
+from .._errors import BenchError, in_short
 from ._atoms import row_of
 from ._reading import Reading
 from ._row import Rejected, Row, RowError
@@ -59,8 +60,21 @@ class ExtendedXYZ(NamedTuple):
             raise RowError(
                 f"it ends after {max(len(lines) - 2, 0)} of {int(lines[0])} atoms"
             )
+        _check_columns(lines)
         text = io.StringIO(b"".join(lines).decode())
         return row_of(next(read_xyz(text, 0)), self.reading, id, None)
+
+
+def _check_columns(lines: list[bytes]) -> None:
+    """Refuses columns that are not there: ASE makes room for all that are announced."""
+    announced = re.search(rb"Properties=\"?([^\s\"]+)", lines[1])
+    if announced is not None and len(lines) > 2:
+        counts = announced[1].split(b":")[2::3]
+        if not all(c.isdigit() and len(c) < 10 for c in counts):
+            raise RowError(f"its columns are announced as {announced[1][:60]!r}")
+        expected, found = sum(map(int, counts)), len(lines[2].split())
+        if expected != found:
+            raise RowError(f"its atoms have {found} columns, {expected} are announced")
 
 
 def _opened(path: Path, offset: int) -> IO[bytes]:
@@ -119,6 +133,6 @@ def _frames(file: IO[bytes], path: Path, number: int) -> Iterator[list[bytes]]:
                 number += 1
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise BenchError(
-            f"{path} cannot be unpacked from frame {number} on ({error}): it is "
-            "truncated or damaged; fetch it again."
+            f"{path} cannot be unpacked from frame {number} on ({in_short(error)}): it "
+            "is truncated or damaged; fetch it again."
         ) from error

@@ -8,7 +8,7 @@ import ijson
 import numpy as np
 from ase.data import atomic_numbers
 
-from .._errors import BenchError
+from .._errors import BenchError, in_short
 from ._cif import NAMES, Cifs, read_energies, reduced_formula
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
@@ -100,8 +100,8 @@ def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
                 number += 1
         except (ijson.JSONError, UnicodeDecodeError) as error:
             raise BenchError(
-                f"{path} is truncated or damaged after {number} entries ({error}): "
-                "fetch it again."
+                f"{path} is truncated or damaged after {number} entries "
+                f"({in_short(error)}): fetch it again."
             ) from error
 
 

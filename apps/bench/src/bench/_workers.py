@@ -1,0 +1,62 @@
+"""Reading in processes of their own, which a damaged file may end without harm."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from ._errors import BenchError
+
+FRAGILE = ("aselmdb", "hdf5")
+"""Formats that native code reads from mapped memory: a damaged file can end the process
+that reads it, so that it is never the one that has something to lose."""
+
+
+def run(
+    work: Callable[[Any], Any], tasks: Sequence[Any], workers: int
+) -> Iterator[tuple[int, Any]]:
+    """Results as they come, with the place of their task.
+
+    Args:
+        work: a function of a module, called with each task.
+        tasks: values that can be sent to another process.
+        workers: processes; 0 works in this one.
+
+    Raises:
+        BenchError: a process ended without a word, or what `work` raises.
+    """
+    if workers == 0 or not tasks:
+        yield from enumerate(map(work, tasks))
+        return
+    # Fresh processes, for a copy of one with threads may hang.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(tasks)),
+        multiprocessing.get_context("spawn"),
+        initializer=_leave_interrupts_to_parent,
+    )
+    try:
+        futures = {pool.submit(work, task): i for i, task in enumerate(tasks)}
+        for future in concurrent.futures.as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise BenchError(
+            "A process that read the data ended without a word, as a damaged file or "
+            "too little memory makes it: fetch the files again; with --workers 1 and "
+            "one file at a time the damaged one is found."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def local_workers() -> int:
+    """Processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

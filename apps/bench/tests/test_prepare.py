@@ -1,0 +1,401 @@
+"""From a source to a prepared set: restarts, shards, bad rows, full disks."""
+
+import json
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import ase.io
+import lmdb
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from bench._dataset import load, open_data
+from bench._errors import BenchError
+from bench._prepare import Order, Shard, prepare
+from bench._recipes import Filters
+from bench._sources import Reading
+from bench._summary import describe
+from typer.testing import CliRunner
+
+
+@pytest.fixture(autouse=True)
+def small_units(monkeypatch):
+    monkeypatch.setattr("bench._sources._extxyz.BLOCK", 5)
+
+
+@pytest.fixture
+def file(tmp_path, springs):
+    """Twelve frames in units of five; the ids do not follow the order."""
+    path = tmp_path / "frames.xyz"
+    frames = [springs(i) for i in range(12)]
+    for i, atoms in enumerate(frames):
+        atoms.info["id"] = f"x{(7 * i) % 12:02d}"
+    ase.io.write(path, frames, format="extxyz")
+    return path
+
+
+def order(path, **more):
+    return Order(str(path), **more)
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.glob("*.npy"))}
+
+
+def test_a_prepared_set_is_the_set(file, tmp_path):
+    header = prepare(order(file), tmp_path / "out")
+    prepared, direct = load(str(tmp_path / "out")), load(str(file))
+    assert prepared.digest == direct.digest == header["digest"]
+    assert prepared.ids == direct.ids == [f"x{i:02d}" for i in range(12)]
+    assert prepared.groups == direct.groups
+    for mine, theirs in zip(prepared.samples, direct.samples, strict=True):
+        np.testing.assert_array_equal(
+            mine.structure.positions, theirs.structure.positions
+        )
+        np.testing.assert_array_equal(mine.forces, theirs.forces)
+        assert mine.energy == theirs.energy
+    files = {p.name for p in (tmp_path / "out").iterdir()} - {".lock"}
+    assert files == {*contents(tmp_path / "out"), "dataset.json"}
+    text, other = describe(prepared), describe(direct)
+    assert text.splitlines()[1:7] == other.splitlines()[1:7]
+
+
+def test_preparing_again_does_nothing_and_other_wishes_are_refused(file, tmp_path):
+    out = tmp_path / "out"
+    first = prepare(order(file), out)
+    before = (out / "energy.npy").stat().st_mtime_ns
+    assert prepare(order(file), out) == first
+    assert (out / "energy.npy").stat().st_mtime_ns == before
+    with pytest.raises(BenchError, match="finished data set made from other files"):
+        prepare(order(file, filters=Filters(max_atoms=3)), out)
+    file.write_text(file.read_text() + "\n")
+    with pytest.raises(BenchError, match="finished data set made from other files"):
+        prepare(order(file), out)
+
+
+def test_an_interrupted_preparation_goes_on(file, tmp_path):
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    prepare(order(file), straight)
+
+    def stop(done, of):
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(order(file), stopped, tell=stop)
+    (part,) = (stopped / "parts").iterdir()
+    kept = part.stat().st_mtime_ns
+    with pytest.raises(BenchError, match="no finished data set"):
+        load_prepared(stopped)
+    with pytest.raises(BenchError, match="beginning of another preparation"):
+        prepare(order(file, strict=True), stopped)
+    told = []
+    prepare(
+        order(file),
+        stopped,
+        tell=lambda *x: told.append(
+            (*x, part.exists() and part.stat().st_mtime_ns == kept)
+        ),
+    )
+    assert told == [(1, 3, True), (2, 3, True), (3, 3, True)]
+    assert contents(stopped) == contents(straight)
+
+
+def load_prepared(folder):
+    from bench._prepared import open_prepared
+
+    return open_prepared(folder)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_shards_together_are_the_whole(file, tmp_path, count):
+    whole, shared = tmp_path / "whole", tmp_path / "shared"
+    prepare(order(file), whole)
+    for number in range(count, 0, -1):
+        done = prepare(order(file), shared, shard=Shard(number, count))
+        assert done is None and not (shared / "dataset.json").exists()
+    prepare(order(file), shared)
+    assert contents(shared) == contents(whole)
+
+
+def test_a_missing_shard_is_read_by_the_join(file, tmp_path):
+    prepare(order(file), tmp_path / "out", shard=Shard(1, 2))
+    told = []
+    prepare(order(file), tmp_path / "out", tell=lambda *x: told.append(x))
+    assert told == [(2, 3), (3, 3)]
+
+
+def test_shards_are_written_i_of_n():
+    assert Shard.parse("3/8") == (3, 8)
+    for text in ("0/8", "9/8", "3", "a/b", "3/", "-1/2", "1.5/2"):
+        with pytest.raises(BenchError, match="A shard is written 1/8"):
+            Shard.parse(text)
+
+
+def test_other_processes_read_the_same(file, tmp_path, monkeypatch):
+    prepare(order(file), tmp_path / "here")
+    prepare(order(file), tmp_path / "there", workers=2)
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+def broken(path, springs):
+    """Frame 3 has a force that is no number; frame 6 repeats frame 5, 7 its id."""
+    frames = [springs(i) for i in range(9)]
+    forces = frames[3].get_forces()
+    forces[1, 1] = np.inf
+    energy = frames[3].get_potential_energy()
+    frames[3].calc = SinglePointCalculator(frames[3], energy=energy, forces=forces)
+    frames[6] = frames[5].copy()
+    frames[6].calc = frames[5].calc
+    frames[7].info["id"] = "s005"
+    ase.io.write(path, frames, format="extxyz")
+    return path
+
+
+def test_bad_rows_are_named_counted_and_kept_out(tmp_path, springs):
+    path = broken(tmp_path / "broken.xyz", springs)
+    header = prepare(order(path), tmp_path / "out")
+    assert header["read"] == 9 and header["structures"] == 6
+    assert header["left_out"] == {"repeats of another structure": 1}
+    assert header["rejected"] == 2
+    assert header["rejected_examples"] == [
+        [f"Frame 3 of {path}", "forces is not finite"],
+        ["s005", "its id is used before for another structure"],
+    ]
+    data = open_data(str(tmp_path / "out"))
+    assert data.ids == ["s000", "s001", "s002", "s004", "s005", "s008"]
+    text = describe(data)
+    assert "unusable    2, such as Frame 3 of" in text
+    assert "left out    repeats of another structure: 1" in text
+
+
+def test_strictness_refuses_them(tmp_path, springs):
+    path = broken(tmp_path / "broken.xyz", springs)
+    with pytest.raises(BenchError, match="Frame 3 of .*: forces is not finite"):
+        prepare(order(path, strict=True), tmp_path / "out")
+    frames = ase.io.read(path, ":")
+    ase.io.write(path, frames[5:], format="extxyz")
+    with pytest.raises(BenchError, match="id 's005' is used twice"):
+        prepare(order(path, strict=True), tmp_path / "out2")
+
+
+def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
+    filters = Filters(total_charges=(1.0,))
+    with pytest.raises(
+        BenchError, match=r"12 structures .* none is left \(other total"
+    ):
+        prepare(order(file, filters=filters), tmp_path / "out")
+    # What was read for that is of no use and was not kept.
+    assert not (tmp_path / "out" / "parts").exists()
+    header = prepare(
+        order(file, filters=Filters(without=("charges",))), tmp_path / "out"
+    )
+    assert header["labels"]["charges"] == 0 and header["labels"]["forces"] == 12
+    assert load(str(tmp_path / "out")).samples[0].charges is None
+
+
+def test_names_that_no_structure_has_are_refused(file, tmp_path):
+    reading = Reading(forces="force")
+    with pytest.raises(
+        BenchError, match="has 'force', .* its forces; there are .*forces"
+    ):
+        prepare(order(file, reading=reading), tmp_path / "out")
+    prepare(order(file), tmp_path / "out")
+
+
+def test_a_prepared_set_without_energies_is_described_but_not_trained_on(
+    tmp_path, springs
+):
+    frames = [springs(i) for i in range(3)]
+    for atoms in frames:
+        atoms.calc.results.pop("energy")
+    path = tmp_path / "charges.xyz"
+    ase.io.write(path, frames, format="extxyz")
+    prepare(order(path), tmp_path / "out")
+    data = open_data(str(tmp_path / "out"))
+    assert "labels      forces, charges" in describe(data)
+    with pytest.raises(BenchError, match="has no energy, as 3 of 3 structures"):
+        load(str(tmp_path / "out"))
+
+
+def test_placeholder_forces_are_suspected(tmp_path, springs):
+    frames = [springs(i) for i in range(3)]
+    for atoms in frames:
+        atoms.calc.results["forces"][:] = 0
+    path = tmp_path / "zeros.xyz"
+    ase.io.write(path, frames, format="extxyz")
+    prepare(order(path), tmp_path / "out")
+    text = describe(open_data(str(tmp_path / "out")))
+    assert "forces of 3 structures are zero throughout" in text
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from bench._errors import BenchError
+from bench._prepare import Order, prepare
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+try:
+    prepare(Order(sys.argv[1]), Path(sys.argv[2]))
+except BenchError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [100, 3000, 20_000])
+def test_a_full_disk_leaves_nothing_half_written(file, tmp_path, springs, room):
+    many = [springs(i) for i in range(400)]
+    ase.io.write(file, many, format="extxyz")
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", FULL, str(file), str(out), str(room)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "cannot be written" in said and said.count("\n") == 1
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not (out / "dataset.json").exists()
+    header = prepare(order(file), out)
+    assert header["structures"] == len(load(str(out))) == 400
+
+
+def test_two_joins_at_once_are_refused(file, tmp_path):
+    import filelock
+
+    (tmp_path / "out").mkdir()
+    with (
+        filelock.FileLock(tmp_path / "out" / ".lock"),
+        pytest.raises(BenchError, match="Another process is joining"),
+    ):
+        prepare(order(file), tmp_path / "out")
+
+
+def test_a_damaged_part_is_named(file, tmp_path):
+    out = tmp_path / "out"
+    prepare(order(file), out, shard=Shard(1, 1))
+    part = out / "parts" / "0000001.npz"
+    part.write_bytes(part.read_bytes()[:-30])
+    with pytest.raises(BenchError, match="0000001.npz is damaged"):
+        prepare(order(file), out)
+    part.unlink()
+    assert prepare(order(file), out)["structures"] == 12
+
+
+def many_rows(path: Path, count: int) -> None:
+    """A database in ASE's form, written without ASE for its speed."""
+    rng = np.random.default_rng(0)
+    array = lambda x, kind: {"__ndarray__": [list(x.shape), kind, x.ravel().tolist()]}
+    with lmdb.open(str(path), subdir=False, map_size=1 << 32) as database:
+        with database.begin(write=True) as view:
+            for i in range(1, count + 1):
+                row = {
+                    "numbers": array(np.array([6, 8, 1, 1]), "int64"),
+                    "positions": array(rng.normal(size=(4, 3)), "float64"),
+                    "pbc": array(np.zeros(3, bool), "bool"),
+                    "cell": array(np.zeros((3, 3)), "float64"),
+                    "energy": float(rng.normal()),
+                    "forces": array(rng.normal(size=(4, 3)), "float64"),
+                    "data": {"source": f"made/up/{i}/step0", "charge": 0, "spin": 1},
+                }
+                text = zlib.compress(json.dumps(row).encode(), 1)
+                view.put(str(i).encode(), text)
+            view.put(b"nextid", zlib.compress(str(count + 1).encode()))
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from bench._prepare import Order, prepare
+header = prepare(Order(sys.argv[1]), Path(sys.argv[2]))
+print(header["structures"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak(tmp_path, count):
+    """MiB that preparing so many rows took at most."""
+    path = tmp_path / f"{count}.aselmdb"
+    many_rows(path, count)
+    command = [sys.executable, "-c", PEAK, str(path), str(tmp_path / f"out{count}")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    structures, kilobytes = map(int, said.split())
+    assert structures == count
+    return kilobytes / 1024
+
+
+def test_memory_does_not_grow_with_rows(tmp_path):
+    # Rows of a part are held, and some 200 bytes of each row of the whole.
+    assert peak(tmp_path, 9000) - peak(tmp_path, 3000) < 12
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_hundred_thousand_rows(tmp_path):
+    assert peak(tmp_path, 100_000) - peak(tmp_path, 3000) < 60
+
+
+def invoke(*arguments):
+    from bench._cli import app
+
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def test_the_command_prepares_and_describes(file, tmp_path):
+    out = tmp_path / "out"
+    done = invoke("prepare", file, "--out", out, "--workers", 1)
+    assert done.exit_code == 0, done.output
+    assert "out: 12 open structures in 6 groups" in done.output
+    told = invoke("info", out, "--verify")
+    assert told.exit_code == 0 and "out: 12 open structures" in told.output
+    path = out / "energy.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    assert "has changed" in str(invoke("info", out, "--verify").exception)
+
+
+def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
+    asked = {}
+
+    def spy(order, out, **more):
+        asked.update(order=order, out=out, **more)
+
+    monkeypatch.setattr("bench._prepare.prepare", spy)
+    keys = ["energy", "forces", "stress", "charges", "total-charge", "spin", "tags"]
+    names = [x for k in [*keys, "id", "group"] for x in (f"--{k}-key", f"my-{k}")]
+    done = invoke(
+        *("prepare", "source", "--out", "o", "--shard", "2/3", "--workers", 7),
+        *names,
+        *("--energy-unit", "hartree", "--length-unit", "bohr", "--strict"),
+        *("--recipe", "omol25", "--format", "traj", "--total-charge", -1),
+        *("--total-charge", 1, "--spin", 2, "--min-atoms", 2, "--max-atoms", 9),
+        *("--require", "forces", "--without", "tags"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "Shard 2/3 is read" in done.output
+    read = asked["order"].reading
+    assert read.named == {
+        k.replace("-", "_"): f"my-{k}" for k in [*keys, "id", "group"]
+    }
+    assert (read.energy_unit, read.length_unit) == ("hartree", "bohr")
+    assert asked["order"].filters == Filters(
+        "omol25", (-1.0, 1.0), (2,), 2, 9, ("forces",), ("tags",)
+    )
+    assert asked["order"].strict and asked["order"].format == "traj"
+    assert asked["shard"] == (2, 3) and asked["workers"] == 7
+
+
+def test_where_data_come_from_is_said():
+    text = invoke("prepare", "--where").output
+    for word in ("QMOF", "figshare.13147324", "ODAC25", "OMol25", "CC BY 4.0", "arXiv"):
+        assert word in text
+    refused = invoke("prepare")
+    assert isinstance(refused.exception, BenchError)
+    assert "bench prepare SOURCE --out FOLDER" in str(refused.exception)
+    missing = invoke("prepare", "train_4M", "--out", "x")
+    assert "bench prepare --where" in str(missing.exception)
+
+
+def test_preparing_loads_no_jax(file, tmp_path):
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from bench._prepare import Order, prepare\n"
+        f"prepare(Order({str(file)!r}), Path({str(tmp_path / 'out')!r}))\n"
+        "assert not {'jax', 'equinox'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,200 @@
+"""Damaged files end in a sentence: no traceback, no hang, nothing executed."""
+
+import json
+import zlib
+
+import ase.db
+import ase.io
+import h5py
+import lmdb
+import numpy as np
+import pytest
+from bench._columns import pack
+from bench._errors import BenchError
+from bench._parts import read_unit, units_of
+from bench._prepare import Order, prepare
+from bench._recipes import Filters
+from bench._sources import Reading, Rejected, Row, open_source
+from bench._sources._aselmdb import AseLmdb
+from bench._sources._source import attempt
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+fuzz = settings(
+    max_examples=40,
+    deadline=5000,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@st.composite
+def damage(draw):
+    """A change of some bytes: overwritten, cut out, put in, or all behind them lost."""
+    kind = draw(st.sampled_from(["flip", "cut", "insert", "truncate"]))
+    places = draw(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+    news = draw(st.binary(min_size=1, max_size=12))
+
+    def apply(content: bytes) -> bytes:
+        for place in places:
+            at = int(place * (len(content) - 1))
+            if kind == "truncate":
+                return content[:at]
+            keep = at + (len(news) if kind in ("flip", "cut") else 0)
+            content = content[:at] + (b"" if kind == "cut" else news) + content[keep:]
+        return content
+
+    return apply
+
+
+def outcome(path):
+    """Rows that can be used, or the sentence that says why there are none."""
+    try:
+        source = open_source(str(path), Reading())
+        read = [read_unit(source, u, Filters(), False) for u in units_of(source)]
+    except BenchError as error:
+        said = str(error)
+        assert said.endswith((".", "?")) and "\n" not in said and len(said) < 900, said
+        return said
+    for columns, tally in read:
+        assert tally.read == tally.kept + tally.rejected
+        assert all(len(why) < 400 and "\n" not in why for _, why in tally.examples)
+        for name in ("positions", "numbers", "cell"):
+            assert np.isfinite(columns.arrays[name]).all()
+    return read
+
+
+@pytest.fixture
+def whole(tmp_path, springs):
+    """One good file of every format, by its name."""
+    frames = [springs(i, periodic=True) for i in range(4)]
+    ase.io.write(tmp_path / "a.xyz", frames, format="extxyz")
+    ase.io.write(tmp_path / "b.traj", frames)
+    ase.io.write(tmp_path / "c.cif", frames[0])
+    arrays = dict(
+        positions=np.stack([a.positions for a in frames]),
+        numbers=np.stack([a.numbers for a in frames]),
+        energy=np.arange(4.0),
+    )
+    np.savez(tmp_path / "d.npz", **arrays)
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        for name, value in arrays.items():
+            file[f"group/{name}"] = value
+    return {path.suffix: (path, path.read_bytes()) for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("suffix", [".xyz", ".traj", ".cif", ".npz", ".h5"])
+@fuzz
+@given(change=damage())
+def test_damaged_files_end_in_a_sentence(whole, suffix, change):
+    path, content = whole[suffix]
+    path.write_bytes(change(content))
+    outcome(path)
+    path.write_bytes(content)
+    assert not isinstance(outcome(path), str)
+
+
+@fuzz
+@given(change=damage())
+def test_damaged_json_ends_in_a_sentence(tmp_path, change):
+    site = {"species": [{"element": "Zn", "occu": 1}], "xyz": [0, 0, 0]}
+    site["properties"] = {"pbe_ddec_charge": 0.5}
+    structure = {"lattice": {"matrix": np.eye(3).tolist()}, "sites": [site]}
+    entries = [{"qmof_id": f"qmof-{i}", "structure": structure} for i in range(3)]
+    content = json.dumps(entries, indent=1).encode()
+    (tmp_path / "qmof_structure_data.json").write_bytes(change(content))
+    (tmp_path / "qmof.csv").write_text("qmof_id,outputs.pbe.energy_total\nqmof-1,-1\n")
+    outcome(tmp_path)
+
+
+@fuzz
+@given(change=damage())
+def test_damaged_tables_end_in_a_sentence(tmp_path, change):
+    (tmp_path / "qmof_structure_data.json").write_text("[]")
+    table = b"qmof_id,outputs.pbe.energy_total\nqmof-1,-1\nqmof-2,\nqmof-3,5.5\n"
+    (tmp_path / "qmof.csv").write_bytes(change(table))
+    outcome(tmp_path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["numbers", "positions", "__ndarray__", "data", "cell", "x"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+keys = st.sampled_from(
+    ["numbers", "positions", "cell", "pbc", "energy", "forces", "data", "tags", "key"]
+)
+
+
+@fuzz
+@given(content=st.dictionaries(keys, json_values, max_size=8), change=damage())
+def test_any_row_of_a_database_is_a_row_or_is_rejected(content, change):
+    reader = AseLmdb((), Reading())
+    good = {"numbers": [1], "positions": [[0.0, 0.0, 0.0]]}
+    for row in (content, {**good, **content}, [content], content.get("data")):
+        blob = zlib.compress(json.dumps(row).encode())
+        for bytes_ in (blob, change(blob)):
+            found = attempt("here", reader._row, bytes_, "id")
+            if isinstance(found, Rejected):
+                assert found.where == "here" and found.why and "\n" not in found.why
+            else:
+                assert len(pack([found])) == 1
+
+
+@given(
+    numbers=st.lists(st.integers(-5, 200), max_size=4),
+    positions=st.lists(st.lists(st.floats(), max_size=4), max_size=4),
+    cell=json_values,
+    energy=json_values,
+    forces=json_values,
+    charges=json_values,
+    spin=json_values,
+    tags=json_values,
+)
+@settings(max_examples=150, deadline=None)
+def test_rows_hold_what_they_promise(numbers, positions, cell, energy, **more):
+    make = lambda: Row("id", "g", numbers, positions, cell, energy=energy, **more)
+    row = attempt("here", make)
+    if isinstance(row, Rejected):
+        assert row.why and "\n" not in row.why
+        return
+    atoms = len(row.numbers)
+    assert row.positions.shape == (atoms, 3) and np.isfinite(row.positions).all()
+    assert row.forces is None or row.forces.shape == (atoms, 3)
+    assert row.charges is None or row.charges.shape == (atoms,)
+    assert row.energy is None or np.isfinite(row.energy)
+    pack([row])
+
+
+@pytest.mark.parametrize("fill", [b"\xff", b"\x00", b"\x5a"])
+def test_a_damaged_database_ends_only_the_process_that_reads_it(
+    tmp_path, springs, fill
+):
+    path = tmp_path / "a.aselmdb"
+    with ase.db.connect(path, type="aselmdb") as database:
+        for i in range(30):
+            database.write(springs(i), data={"text": "x" * 5000 * (i % 2)})
+    with lmdb.open(str(path), subdir=False, readonly=True, lock=False) as database:
+        used = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+    content = path.read_bytes()
+    # Everything but the two pages that are checked first, in stripes.
+    broken = bytearray(content)
+    for at in range(8192, used, 512):
+        broken[at : at + 64] = fill * 64
+    path.write_bytes(broken)
+    try:
+        header = prepare(Order(str(path)), tmp_path / "out", workers=1)
+    except BenchError as error:
+        assert "\n" not in str(error)
+    else:
+        assert header["rejected"] > 0
+    path.write_bytes(content)
+    assert prepare(Order(str(path)), tmp_path / "out2")["structures"] == 30
