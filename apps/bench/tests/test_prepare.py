@@ -244,7 +244,7 @@ except BenchError as error:
 """
 
 
-@pytest.mark.parametrize("room", [100, 3000, 20_000])
+@pytest.mark.parametrize("room", [100, 20_000])
 def test_a_full_disk_leaves_nothing_half_written(file, tmp_path, springs, room):
     many = [springs(i) for i in range(400)]
     ase.io.write(file, many, format="extxyz")
@@ -284,21 +284,23 @@ def many_rows(path: Path, count: int) -> None:
     """A database in ASE's form, written without ASE for its speed."""
     rng = np.random.default_rng(0)
     array = lambda x, kind: {"__ndarray__": [list(x.shape), kind, x.ravel().tolist()]}
-    with lmdb.open(str(path), subdir=False, map_size=1 << 32) as database:
-        with database.begin(write=True) as view:
-            for i in range(1, count + 1):
-                row = {
-                    "numbers": array(np.array([6, 8, 1, 1]), "int64"),
-                    "positions": array(rng.normal(size=(4, 3)), "float64"),
-                    "pbc": array(np.zeros(3, bool), "bool"),
-                    "cell": array(np.zeros((3, 3)), "float64"),
-                    "energy": float(rng.normal()),
-                    "forces": array(rng.normal(size=(4, 3)), "float64"),
-                    "data": {"source": f"made/up/{i}/step0", "charge": 0, "spin": 1},
-                }
-                text = zlib.compress(json.dumps(row).encode(), 1)
-                view.put(str(i).encode(), text)
-            view.put(b"nextid", zlib.compress(str(count + 1).encode()))
+    with (
+        lmdb.open(str(path), subdir=False, map_size=1 << 32) as database,
+        database.begin(write=True) as view,
+    ):
+        for i in range(1, count + 1):
+            row = {
+                "numbers": array(np.array([6, 8, 1, 1]), "int64"),
+                "positions": array(rng.normal(size=(4, 3)), "float64"),
+                "pbc": array(np.zeros(3, bool), "bool"),
+                "cell": array(np.zeros((3, 3)), "float64"),
+                "energy": float(rng.normal()),
+                "forces": array(rng.normal(size=(4, 3)), "float64"),
+                "data": {"source": f"made/up/{i}/step0", "charge": 0, "spin": 1},
+            }
+            text = zlib.compress(json.dumps(row).encode(), 1)
+            view.put(str(i).encode(), text)
+        view.put(b"nextid", zlib.compress(str(count + 1).encode()))
 
 
 PEAK = """
@@ -323,7 +325,7 @@ def peak(tmp_path, count):
 
 def test_memory_does_not_grow_with_rows(tmp_path):
     # Rows of a part are held, and some 200 bytes of each row of the whole.
-    assert peak(tmp_path, 9000) - peak(tmp_path, 3000) < 12
+    assert peak(tmp_path, 6000) - peak(tmp_path, 2000) < 10
 
 
 @pytest.mark.slow

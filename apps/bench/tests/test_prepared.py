@@ -8,9 +8,10 @@ import pytest
 from bench._columns import LAYOUT, join, pack
 from bench._errors import BenchError
 from bench._merge import digest_of
-from bench._prepared import open_prepared, verify, write_prepared
+from bench._prepared import open_prepared, verify
 from bench._sources import LABELS, Reading, Row
 from bench._sources._atoms import row_of
+from bench._writing import write_prepared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -195,7 +195,7 @@ def test_placeholder_forces_are_named(folder, tmp_path):
 
 @pytest.mark.parametrize(
     "folder",
-    ["golddac", "spice_bec", "water_rpbe_d3_les", "efa_profiles", "core_ddec3"],
+    ["golddac", "spice_bec", "water_rpbe_d3_les"],
     indirect=True,
 )
 def test_every_folder_has_a_readable_summary(folder):

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bench._composition import count_elements
 from bench._columns import pack
+from bench._composition import count_elements
 from bench._errors import BenchError
 from bench._recipes import (
     LOW_SPIN,

@@ -92,9 +92,11 @@ def test_deleted_rows_are_gone(omol):
 
 
 def change(path, number, blob):
-    with lmdb.open(str(path), subdir=False, map_size=1 << 24) as database:
-        with database.begin(write=True) as view:
-            view.put(str(number).encode(), blob)
+    with (
+        lmdb.open(str(path), subdir=False, map_size=1 << 24) as database,
+        database.begin(write=True) as view,
+    ):
+        view.put(str(number).encode(), blob)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +151,10 @@ def test_truncated_files_and_strangers_are_refused(omol, tmp_path):
         with pytest.raises(BenchError, match="truncated|not an LMDB file|is empty"):
             rows_of(cut)
     stranger = tmp_path / "stranger.aselmdb"
-    with lmdb.open(str(stranger), subdir=False) as database:
-        with database.begin(write=True) as view:
-            view.put(b"key", b"value")
+    with (
+        lmdb.open(str(stranger), subdir=False) as database,
+        database.begin(write=True) as view,
+    ):
+        view.put(b"key", b"value")
     with pytest.raises(BenchError, match="no row `nextid`"):
         rows_of(stranger)

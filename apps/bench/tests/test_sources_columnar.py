@@ -113,7 +113,7 @@ def test_objects_are_never_unpickled(tmp_path, atoms):
 
 @pytest.fixture
 def groups(tmp_path, atoms):
-    """Two groups of one size each, a link out of the file, a group without positions."""
+    """Two groups of one size each, links, a group without positions."""
     path = tmp_path / "set.h5"
     with h5py.File(path, "w") as file:
         for name, own, size in (("005", atoms[:3], 5), ("003", atoms[3:], 3)):

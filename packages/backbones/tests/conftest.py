@@ -51,7 +51,7 @@ class Spread(eqx.Module):
         energies = charges * (kernel @ charges)
         return update.reshape(features.shape), energies, charges
 
-    def plan_for(self, cells, positions, mask):
+    def plan_for(self, cells, positions, mask, *, margin=1e-3):
         return None
 
 

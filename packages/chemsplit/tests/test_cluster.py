@@ -115,6 +115,13 @@ def test_groups_have_one_label_and_stay_on_one_side(rng):
         assert not set(groups[train]) & set(groups[test])
 
 
+def test_groups_of_narrow_sparse_rows_are_clustered(blobs):
+    X, member = blobs
+    pairs = np.arange(120) // 2
+    labels = cluster_labels(csr_matrix(X), pairs, n_clusters=12, random_state=0)
+    assert adjusted_rand_score(labels, member) == 1
+
+
 def test_the_seed_decides(blobs):
     X, _ = blobs
     split = ClusterSplit(3, n_clusters=12, test_size=0.5, random_state=5)

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from sklearn.decomposition import PCA
 
-from chemsplit import chemical_map, plot_map, project
+from chemsplit import chemical_map, plot_map, plot_splits, project
 
 
 def texts(figure):
@@ -136,3 +136,48 @@ def test_what_cannot_be_projected_is_refused():
         project(np.eye(2))
     with pytest.raises(ValueError, match='`method` must be "pca" or "umap"'):
         project(np.eye(4), method="tsne")
+
+
+@pytest.mark.parametrize(
+    ("count", "grid"), [(1, (1, 1)), (4, (1, 4)), (5, (2, 3)), (7, (2, 4))]
+)
+def test_splits_stand_side_by_side_on_one_projection(blobs, rng, count, grid):
+    X, member = blobs
+    parts = np.where(member < 6, "train", "test")
+    splits = {f"split {i}": rng.permutation(parts) for i in range(count)}
+    coordinates, figure = plot_splits(X, splits)
+    np.testing.assert_array_equal(coordinates, project(X))
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in panels] == list(splits)
+    assert figure.axes[0].get_gridspec().get_geometry() == grid
+    for axes, labels in zip(panels, splits.values(), strict=True):
+        train, test = axes.collections
+        np.testing.assert_allclose(train.get_offsets(), coordinates[labels == "train"])
+        np.testing.assert_allclose(test.get_offsets(), coordinates[labels == "test"])
+    assert texts(figure) == ["train", "test"]
+    assert figure.get_figwidth() == pytest.approx(17.5 / 2.54)
+    assert overlaps(figure) == []
+    assert min(t.get_fontsize() for t in figure.findobj(Text) if t.get_text()) >= 7
+
+
+def test_a_projection_can_be_used_again(blobs, rng):
+    X, member = blobs
+    before = rng.normal(size=(120, 2))
+    after, figure = plot_splits(X, {"clusters": member}, coordinates=before)
+    assert after is before
+    assert len(texts(figure)) == 12
+
+
+def test_rare_labels_are_grey_and_lie_below(rng):
+    labels = np.where(np.arange(60) % 3, "Zn", "other")
+    figure = plot_map(rng.normal(size=(60, 2)), labels)
+    assert texts(figure) == ["other", "Zn"]
+    red, green, blue, _ = figure.axes[0].collections[0].get_facecolor()[0]
+    assert red == green == blue
+
+
+def test_no_splits_or_labels_of_another_set_are_refused(blobs):
+    with pytest.raises(ValueError, match="`splits` is empty"):
+        plot_splits(blobs[0], {})
+    with pytest.raises(ValueError, match="one entry for each of the 120 structures"):
+        plot_splits(blobs[0], {"short": ["train", "test"]})

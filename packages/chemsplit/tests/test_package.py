@@ -23,7 +23,7 @@ def test_importing_is_light():
 @pytest.mark.parametrize(
     "name",
     [
-        *("_chemistry", "_cluster", "_leakage", "_max_separation"),
+        *("_chemistry", "_cluster", "_describe", "_leakage", "_max_separation"),
         *("_seed_similarity", "_separated"),
         *("_separation", "_size", "_soap"),
     ],

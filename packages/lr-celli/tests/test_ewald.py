@@ -63,7 +63,7 @@ def test_bounds_save_work(triclinic):
     free = Ewald.for_cells(triclinic, smear=0.8)
     narrow = Ewald.for_cells(triclinic, smear=0.8, width_bounds=(0.1, 0.5))
     wide = Ewald.for_cells(triclinic, smear=0.8, width_bounds=(0.9, 3.0))
-    assert free.has_wide and not narrow.has_wide and not wide.has_wide
+    assert free.wide and not narrow.wide and not wide.wide
     assert wide.images.shape[0] == 0 < narrow.images.shape[0]
     assert narrow.images.shape[0] <= free.images.shape[0]
 
@@ -82,8 +82,18 @@ def test_sizes_are_few():
     for length in np.linspace(8, 12, 25):
         split = Ewald.for_cells(length * np.eye(3), tolerance=1e-6)
         assert split.valid.sum() > 0.85 * split.valid.shape[0]
-        shapes.add((split.valid.shape, split.images.shape, split.smear))
+        shapes.add((split.valid.shape, split.images.shape))
     assert len(shapes) < 15
+
+
+def test_a_small_cell_costs_a_batch_nothing():
+    """Every cell has its own split, so that the largest alone sets the sizes."""
+    large, small = 14.0 * np.eye(3), 5.0 * np.eye(3)
+    alone = Ewald.for_cells(large[None], tolerance=1e-6)
+    both = Ewald.for_cells(np.stack([large, small]), tolerance=1e-6)
+    assert both.smear[1] < both.smear[0]
+    work = lambda split: 100 * split.images.shape[1] + split.indices.shape[1]
+    assert work(both) < 1.15 * work(alone)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from lr_celli import (
     COVALENT_RADII,
     ChargeEquilibration,
     Ewald,
+    ParticleMesh,
     coulomb_matrix,
     equilibrate,
 )
@@ -70,7 +71,11 @@ def planned(layer, batch, boundary="periodic"):
     return batch, layer.plan_for(batch["cell"], batch["positions"], batch["mask"])
 
 
-OPTIONS = [{}, {"energy": "total"}, {"environment_hardness": True, "hidden": ()}]
+OPTIONS = [
+    {},
+    {"energy": "total", "solver": "iterative", "width_bounds": (0.1, 1.3)},
+    {"environment_hardness": True, "hidden": (), "solver": "dense"},
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -172,6 +177,21 @@ def test_the_published_energy_sends_no_gradient_into_widths(batch):
     assert slope("coulomb") < 1e-6 < 0.01 < slope("total")
 
 
+def test_both_solvers_agree_and_auto_chooses_by_size(batch):
+    dense, mesh, auto = (
+        perturbed(fresh(solver=s, width_bounds=(0.1, 1.3)))
+        for s in ("dense", "iterative", "auto")
+    )
+    found = over_graphs(mesh, *planned(mesh, batch))
+    expected = over_graphs(dense, *planned(dense, batch))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    kinds = [type(planned(x, batch)[1]) for x in (dense, mesh, auto)]
+    assert kinds == [Ewald, ParticleMesh, Ewald]
+    cells, r = 30 * jnp.eye(3)[None], 30 * jr.uniform(jr.key(0), (1, 1200, 3))
+    assert isinstance(auto.plan_for(cells, r, jnp.ones((1, 1200), bool)), ParticleMesh)
+
+
 def test_a_fresh_layer_starts_where_it_should(batch):
     layer = fresh()
     species = jnp.array([1, 6, 8])
@@ -239,6 +259,7 @@ def test_padding_graphs_need_no_terms(batch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"solver": "lu"}, "`solver` is .*, got 'lu'"),
         ({"energy": "none"}, '`energy` is "coulomb" or "total", got \'none\''),
         ({"width_bounds": (2.0, 1.0)}, "`width_bounds` are"),
     ],

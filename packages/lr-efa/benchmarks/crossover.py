@@ -1,8 +1,8 @@
 """Pairs of atoms or quadrature: which is faster, for how many atoms and which grid.
 
-Compared are `attend(..., method="exact")` and `method="quadrature"` on the same atoms in
-float32: one evaluation with the gradient for positions, queries, keys and values, and the
-same for 16 structures at once. `"auto"` rests on this table.
+Compared are `attend(..., method="exact")` and `method="quadrature"` on the same atoms
+in float32: one evaluation with the gradients for positions, queries, keys and values,
+and the same for 16 structures at once. `"auto"` rests on this table.
 
     python crossover.py
 """

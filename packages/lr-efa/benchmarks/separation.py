@@ -1,8 +1,8 @@
 """A tiny local model with and without the layer, of equally many parameters.
 
-Two exact laws of the paper's kind: `cluster`, 32 like atoms within 5 Å of a centre with
-E = sum over pairs of 2 (r^-6 - r^-1), and `two-atoms`, E = 12/11 (r^-12 - r^-1) from 1 to
-10 Å. Messages reach 3 Å and are passed twice. Compared are the errors on unseen
+Two exact laws of the paper's kind: `cluster`, 32 like atoms within 5 Å of a centre,
+E = sum over pairs of 2 (r^-6 - r^-1), and `two-atoms`, E = 12/11 (r^-12 - r^-1) from 1
+to 10 Å. Messages reach 3 Å and are passed twice. Compared are the errors on unseen
 structures of (a) the local model, widened until it has as many parameters, and (b) the
 model with Euclidean fast attention before each exchange of messages.
 
@@ -98,6 +98,7 @@ class Model(eqx.Module):
         self.readout = mlp(width, "scalar")
 
     def __call__(self, positions):
+        """The energy."""
         atoms = len(positions)
         apart = distances(positions)
         x = jnp.minimum(apart / CUTOFF, 1.0)

@@ -18,10 +18,8 @@ GRAPHS = np.array(ORACLE["seg"])
 def of_each_graph(call):
     """The rows of both graphs of the oracle, put together."""
     x, r = np.array(ORACLE["x"]), np.array(ORACLE["pos"])
-    rows = [
-        call(jnp.asarray(x[GRAPHS == g]), jnp.asarray(r[GRAPHS == g])) for g in (0, 1)
-    ]
-    return np.concatenate(rows)
+    members = [np.flatnonzero(g == GRAPHS) for g in range(2)]
+    return np.concatenate([call(jnp.asarray(x[i]), jnp.asarray(r[i])) for i in members])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +78,7 @@ def test_bessel_functions_and_their_slopes_are_scipys(degree):
     np.testing.assert_allclose(slope[clear], derivative[clear], rtol=1e-8, atol=1e-13)
     at_zero = -0.5 / np.prod(np.arange(1.0, 2 * degree + 4, 2))
     np.testing.assert_allclose(
-        jax.grad(lambda y: bessel_over_power(y, degree))(0.0), at_zero
+        jax.grad(lambda y: bessel_over_power(y, degree))(jnp.array(0.0)), at_zero
     )
 
 
@@ -108,7 +106,7 @@ def test_grids_reach_as_far_as_they_promise_and_fail_beyond(order):
 
 @pytest.mark.parametrize("accuracy", [1e-3, 1e-7, 1e-10])
 def test_every_grid_keeps_its_promise_at_other_accuracies(accuracy):
-    for order in (*range(3, 32, 2), 35, 41, 47, 53, 59):
+    for order in (*range(5, 32, 2), 35, 41, 47, 53, 59):
         if order not in (13, 25, 27):
             grid = SphereGrid(order, accuracy)
             assert np.all(grid.weights > 0) and abs(grid.weights.sum() - 1) < 1e-13
@@ -120,12 +118,13 @@ def test_the_smallest_sufficient_grid_is_chosen():
     sizes = {x: len(lebedev(x * np.pi)) for x in (1.0, 1.5, 4.0, 12.0)}
     assert sizes == {1.0: 50, 1.5: 86, 4.0: 194, 12.0: 974}
     assert lebedev(np.pi).reach >= np.pi
-    assert lebedev(np.pi, degree=2).order == lebedev(np.pi).order + 4 - 2
+    assert lebedev(np.pi).order == 11
+    assert lebedev(np.pi, degree=2).order == 15  # 13 has negative weights
     assert len(lebedev(np.pi, 1e-9)) > 50
 
 
 def test_halves_of_grids_are_halves():
-    for order in (3, 11, 23):
+    for order in (5, 11, 23):
         points, weights = SphereGrid(order).half()
         both = np.concatenate([points, -points])
         distance = np.linalg.norm(both[:, None] - SphereGrid(order).points, axis=-1)
@@ -136,7 +135,8 @@ def test_halves_of_grids_are_halves():
 @pytest.mark.parametrize("b_max", [1.0, 4.0, 12.0])
 def test_quadrature_is_exact_to_the_promised_error(structure, b_max):
     q, k, v, r = structure(9)
-    omegas = frequencies(3, b_max * np.pi / 10.4)
+    widest = np.max(np.linalg.norm(r[:, None] - r, axis=-1))
+    omegas = frequencies(3, b_max * np.pi / widest)
     both = [
         attend(q, k, v, r, omegas, method=m, grid=lebedev(b_max * np.pi))
         for m in ("exact", "quadrature")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from lr_les import LatentEwald, energy, k_grid
+from lr_les import GaussianSum, InverseSixth, KGrid, LatentEwald, Mesh, energy, k_grid
 
 CHANNELS = 5
 
@@ -168,3 +168,70 @@ def test_float32_stays_float32_and_is_accurate(evaluate):
             found = jax.jit(lambda *a, g=grid: energy(*a, grid=g))(*arrays, small)
             assert found.dtype == jnp.float32
         np.testing.assert_allclose(found, exact, rtol=1e-5, atol=3e-5)
+
+
+WITH_MOMENTS = [
+    {"multipoles": 1, "charge_channels": 2},
+    {"multipoles": 2, "kernel": lambda: InverseSixth()},
+    {"kernel": lambda: GaussianSum(np.array([0.7, -0.4]), np.array([1.1, 2.0]))},
+]
+
+
+@pytest.mark.parametrize("options", WITH_MOMENTS, ids=["dipoles", "both", "Gaussians"])
+@pytest.mark.parametrize("method", ["direct", "mesh"])
+def test_moments_kernels_and_meshes_train(batch, options, method):
+    options = {k: v() if k == "kernel" else v for k, v in options.items()}
+    options = options | {"method": method, "learn_sigma": True, "tolerance": 1e-5}
+    layer = perturbed(LatentEwald(CHANNELS, key=jr.key(1), **options))
+    _, positions, cells, mask = batch
+    features = jr.normal(jr.key(0), (3, 6, (layer.degree + 1) ** 2, CHANNELS))
+    features = features[:, :, 0] if layer.degree == 0 else features
+    plan = layer.plan_for(cells, positions, mask)
+    assert isinstance(plan, Mesh if method == "mesh" else KGrid)
+
+    @jax.jit
+    def results(layer):
+        return over_graphs(layer, features, positions, cells, mask, plan)
+
+    update, energies, charges = results(layer)
+    assert update.shape == features.shape and not jnp.any(update)
+    assert not jnp.any(energies[~mask]) and not jnp.any(charges[~mask])
+    slopes = jax.grad(lambda layer: jnp.sum(results(layer)[1] ** 2))(layer)
+    for slope in jax.tree.leaves(slopes):
+        assert jnp.all(jnp.isfinite(slope)) and jnp.all(slope != 0)
+
+
+def test_moments_turn_with_their_features():
+    """Degrees 1 and 2 read off a direction are its vector and its traceless square."""
+    layer = LatentEwald(1, multipoles=2, key=jr.key(1))
+    x, y, z = v = jnp.array([0.3, -1.1, 0.7])
+    second = [
+        3**0.5 * x * z,
+        3**0.5 * x * y,
+        y * y - (x * x + z * z) / 2,
+        3**0.5 * y * z,
+        3**0.5 / 2 * (z * z - x * x),
+    ]
+    features = jnp.array([1.0, *v, *second])[None, :, None]
+    moments = layer.latent_moments(features, jnp.ones(1, bool))
+    w = [layer.weight, *layer.moment_weights]
+    np.testing.assert_allclose(moments.charges, w[0], rtol=1e-12)
+    np.testing.assert_allclose(moments.dipoles[0, 0], w[1][0] * v, rtol=1e-12)
+    square = jnp.outer(v, v) - jnp.sum(v * v) * jnp.eye(3) / 3
+    np.testing.assert_allclose(
+        moments.quadrupoles[0, 0],
+        w[2][0, 0] * 1.5**0.5 * square,
+        rtol=1e-12,
+        atol=1e-12,
+    )
+
+
+def test_features_of_another_degree_are_refused(batch):
+    features, positions, cells, mask = (x[0] for x in batch)
+    layer = LatentEwald(CHANNELS, multipoles=1, key=jr.key(1))
+    with pytest.raises(ValueError, match=r"degree 1 have shape \[atoms, 4, channels\]"):
+        layer(features, positions, cells, mask)
+    with pytest.raises(ValueError, match="`multipoles` is 0.*got 3"):
+        LatentEwald(CHANNELS, multipoles=3, key=jr.key(1))
+    with pytest.raises(ValueError, match="`method` is .* got 'mesh' and dl=2.0"):
+        LatentEwald(CHANNELS, method="mesh", dl=2.0, key=jr.key(1))

@@ -171,7 +171,7 @@ def test_potential_and_field_are_those_of_a_probe(moments, cell):
             jnp.concatenate([r, place[None]]),
             cell,
             dipoles=jnp.concatenate([u, nothing]),
-            quadrupoles=jnp.concatenate([second, nothing[..., None] * nothing]),
+            quadrupoles=jnp.concatenate([second, jnp.zeros((1, 2, 3, 3))]),
             grid=grid,
         )
         return jnp.sum(energies)

@@ -14,6 +14,7 @@ from jaxpme.solvers import ewald
 from lr_les import COULOMB_CONSTANT, energy, k_grid
 
 ORACLE = json.loads((Path(__file__).parent / "data" / "les.json").read_text())
+CASES = [case for case in ORACLE["cases"] if case["mode"] == "q"]
 PUBLISHED = 90.4756 / (2 * math.pi)
 NAMES = "{cell} dl={dl} self={remove_self} neutral={neutral}"
 
@@ -27,9 +28,7 @@ def oracle_inputs(case):
     return jnp.asarray(q), jnp.array(ORACLE["frac"]) @ jnp.array(frame), cell, grid
 
 
-@pytest.mark.parametrize(
-    "case", ORACLE["cases"], ids=[NAMES.format(**c) for c in ORACLE["cases"]]
-)
+@pytest.mark.parametrize("case", CASES, ids=[NAMES.format(**c) for c in CASES])
 def test_energies_and_forces_of_another_implementation(case):
     q, r, cell, grid = oracle_inputs(case)
 

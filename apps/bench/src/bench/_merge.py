@@ -13,9 +13,9 @@ from ._columns import FLAGS, Columns
 from ._composition import Fit, count_elements, fit_composition
 from ._errors import BenchError
 from ._parts import EXAMPLES, Tally, load_part, load_tally, total
-from ._prepared import write_prepared
 from ._recipes import Filters, Overview
 from ._sources import LABELS
+from ._writing import write_prepared
 
 
 def merge(

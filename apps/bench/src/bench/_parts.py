@@ -13,9 +13,9 @@ import numpy as np
 
 from ._columns import Columns, pack
 from ._errors import BenchError, in_short
-from ._prepared import write_bytes
 from ._recipes import Filters
 from ._sources import LABELS, Rejected, Source, Unit
+from ._writing import write_bytes
 
 EXAMPLES = 5
 """Rejected rows and left-out ids that are named; all are counted."""

@@ -2,11 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ._errors import BenchError, Interrupted
+
+if TYPE_CHECKING:
+    from ._prepare import Order
 
 Key = Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel="Names")]
 
@@ -37,6 +40,14 @@ def prepare_command(
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Reading processes.  [all cores]")
+    ] = None,
+    submit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Read N shares as jobs of a cluster."),
+    ] = None,
+    submit_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of submitit, such as timeout_min=60."),
     ] = None,
     energy_key: Key = None,
     forces_key: Key = None,
@@ -105,6 +116,9 @@ def prepare_command(
     )
     reading = Reading(**keys, energy_unit=energy_unit, length_unit=length_unit)
     order = Order(source, reading, filters, format, strict)
+    if submit is not None:
+        _submit(order, out, submit, submit_option or [])
+        return
     began = time.perf_counter()
     try:
         header = prepare(
@@ -125,6 +139,22 @@ def prepare_command(
         )
         return
     _report(out, header["read"], seconds)
+
+
+def _submit(order: "Order", out: Path, shards: int, texts: list[str]) -> None:
+    import yaml
+
+    from ._cluster import submit
+
+    pairs = [text.partition("=") for text in texts]
+    if not all(key and found for key, found, _ in pairs):
+        raise BenchError(f"--submit-option reads KEY=VALUE, got {' '.join(texts)}.")
+    options = {key: yaml.safe_load(value) for key, _, value in pairs}
+    jobs = submit(order, out, shards, options)
+    typer.echo(
+        f"Submitted {len(jobs)} jobs, {jobs[0]} and on; once they are done, the same "
+        "command without --submit joins their parts."
+    )
 
 
 def _report(out: Path, read: int, seconds: float) -> None:

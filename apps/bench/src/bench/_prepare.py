@@ -13,10 +13,11 @@ import filelock
 from ._errors import BenchError
 from ._merge import check_labels, merge
 from ._parts import load_tally, read_unit, save_part, total, units_of
-from ._prepared import HEADER, is_prepared, no_room, write_text
+from ._prepared import HEADER, is_prepared
 from ._recipes import Filters
 from ._sources import BLOCK, Reading, Source, Unit, open_source
 from ._workers import FRAGILE, run
+from ._writing import no_room, write_text
 
 PARTS = "parts"
 PLAN = "plan.json"

@@ -20,6 +20,8 @@ from ._file import write_arrays as write_arrays
 from ._mace import MACE as MACE
 from ._mace import MACESize as MACESize
 from ._mace_torch import from_mace_torch as from_mace_torch
+from ._model_file import load as load
+from ._model_file import save as save
 from ._neighbours import Neighbours as Neighbours
 from ._neighbours import neighbours as neighbours
 from ._packing import Room as Room

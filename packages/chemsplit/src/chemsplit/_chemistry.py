@@ -62,7 +62,7 @@ def element_labels(numbers: Sequence[ArrayLike], *, n_named: int = 7) -> np.ndar
     >>> element_labels([[8, 1, 1], [30, 8], [30, 6, 1]], n_named=1).tolist()
     ['other', 'Zn', 'Zn']
     """
-    heaviest = np.array([np.max(one) for one in numbers])
+    heaviest = np.array([np.asarray(one).max() for one in numbers])
     elements, counts = np.unique(heaviest, return_counts=True)
     named = elements[np.argsort(-counts, kind="stable")[:n_named]]
     names = np.array(symbols(heaviest), dtype=object)

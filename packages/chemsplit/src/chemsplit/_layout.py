@@ -1,4 +1,4 @@
-"""The columns that SOAP's pairs of elements occupy in one row for all structures."""
+"""The columns that pairs of elements occupy in one row for all structures."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -30,24 +30,19 @@ class Layout:
     ----------
     elements : tuple of int
         Atomic numbers, ascending.
-    n_max, l_max : int
-        Size of the basis, as in `mean_soap`.
-    cross : bool
-        Whether pairs of different elements have columns.
+    same, other : int
+        Number of columns for an element with itself, and for two elements.
     """
 
     elements: tuple[int, ...]
-    n_max: int
-    l_max: int
-    cross: bool
+    same: int
+    other: int
 
     @functools.cached_property
     def _edges(self) -> tuple[np.ndarray, int]:
         """First column of each pair [elements, elements], and the row's length."""
-        same = self.n_max * (self.n_max + 1) // 2 * (self.l_max + 1)
-        other = self.n_max**2 * (self.l_max + 1) if self.cross else 0
         first, second = np.triu_indices(len(self.elements))
-        ends = np.cumsum(np.where(first == second, same, other))
+        ends = np.cumsum(np.where(first == second, self.same, self.other))
         starts = np.zeros((len(self.elements),) * 2, dtype=np.int64)
         starts[first, second] = np.concatenate([[0], ends[:-1]])
         return starts, int(ends[-1])
@@ -59,10 +54,10 @@ class Layout:
 
     def columns(self, elements: Sequence[int]) -> np.ndarray:
         """List the columns that a structure of these elements fills, ascending."""
-        own = Layout(tuple(elements), self.n_max, self.l_max, self.cross)
+        own = Layout(tuple(elements), self.same, self.other)
         place = np.searchsorted(self.elements, elements)
         first, second = np.triu_indices(len(elements))
-        if not self.cross:
+        if not self.other:
             first = second = np.arange(len(elements))
         own_starts = own._edges[0][first, second]
         shift = self._edges[0][place[first], place[second]] - own_starts

@@ -19,14 +19,15 @@ _COLOURS = (
 )
 _MARKERS = "os^Dv"
 # The parts of a split look the same in every figure; the test part is drawn last.
-_PARTS = {
+PARTS = {
     "unused": "#BBBBBB",
     "train": "#0072B2",
     "validation": "#E69F00",
     "test": "#D55E00",
 }
-_POINTS = 8.0
-_CM = 1 / 2.54
+POINTS = 8.0
+CM = 1 / 2.54
+_LARGEST = 22.0
 
 
 def plot_map(
@@ -71,33 +72,54 @@ def plot_map(
         raise ValueError(f"A map has two coordinates, got {points.shape[1]}.")
     names = _one_each(labels, points, "labels")
     numbers = _one_each(values, points, "values")
-    figure = Figure(figsize=(width * _CM, 0.85 * width * _CM), layout="constrained")
+    figure = Figure(figsize=(width * CM, 0.85 * width * CM), layout="constrained")
     axes = figure.add_subplot()
-    size = float(np.clip(4000 / len(points), 3, 22))  # points²; smaller where crowded
+    size = point_size(len(points))
     if numbers is None:
-        names = np.full(len(points), "") if names is None else names
-        _scatter_labels(axes, points, names, size)
+        draw_labels(
+            axes, points, np.full(len(points), "") if names is None else names, size
+        )
     else:
         _scatter_values(axes, points, names, numbers, size, value_label)
-    axes.set_xlabel(axis_labels[0], fontsize=_POINTS)
-    axes.set_ylabel(axis_labels[1], fontsize=_POINTS)
+    axes.set_xlabel(axis_labels[0], fontsize=POINTS)
+    axes.set_ylabel(axis_labels[1], fontsize=POINTS)
     axes.locator_params(nbins=5)
-    axes.tick_params(labelsize=_POINTS - 1)
+    axes.tick_params(labelsize=POINTS - 1)
     if title is not None:
-        axes.set_title(title, fontsize=_POINTS)
-    handles, texts = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles,
-            texts,
-            loc="outside lower center",
-            ncols=min(5 if max(map(len, texts)) < 8 else 3, len(texts)),
-            fontsize=_POINTS - 1,
-            frameon=False,
-            handletextpad=0.2,
-            columnspacing=1.0,
-        )
+        axes.set_title(title, fontsize=POINTS)
+    draw_legend(figure, *axes.get_legend_handles_labels(), size, "lower")
     return figure
+
+
+def point_size(n_points: int) -> float:
+    """Size of a point, points²: smaller where it is crowded."""
+    return float(np.clip(4000 / n_points, 3, _LARGEST))
+
+
+def draw_legend(
+    figure: "Figure", handles: list[Any], texts: list[str], size: float, place: str
+) -> None:
+    """Explain labels beside the map, in as many columns as fit one of a journal."""
+    if not handles:
+        return
+    outside: Any = f"outside {place} center"  # the stubs know other places only
+    figure.legend(
+        handles,
+        texts,
+        loc=outside,
+        markerscale=float(np.sqrt(_LARGEST / size)),  # points may be small, signs not
+        ncols=min(5 if max(map(len, texts)) < 8 else 3, len(texts)),
+        fontsize=POINTS - 1,
+        frameon=False,
+        handletextpad=0.2,
+        columnspacing=1.0,
+    )
+
+
+def axis_names(method: str) -> tuple[str, str]:
+    """Name the coordinates of a projection."""
+    stem = {"pca": "principal component", "umap": "UMAP"}[method]
+    return f"{stem} 1", f"{stem} 2"
 
 
 def _one_each(
@@ -117,23 +139,26 @@ def _one_each(
 def _styles(names: np.ndarray) -> dict[Any, tuple[str, str]]:
     """Colour and marker of each label, in the order of drawing."""
     found = np.unique(names).tolist()
-    if set(found) <= _PARTS.keys():
-        return {part: (_PARTS[part], "o") for part in _PARTS if part in found}
+    if set(found) <= PARTS.keys():
+        return {part: (PARTS[part], "o") for part in PARTS if part in found}
     if len(found) > len(_COLOURS) * len(_MARKERS):
         raise ValueError(
             f"{len(found)} labels cannot be told apart; pass them as `values`, or "
             f"join them into at most {len(_COLOURS) * len(_MARKERS)}."
         )
-    return {
+    others = {"other": (PARTS["unused"], "o")} if "other" in found else {}
+    return others | {
         name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i // len(_COLOURS)])
-        for i, name in enumerate(found)
+        for i, name in enumerate(one for one in found if one != "other")
     }
 
 
-def _scatter_labels(
-    axes: "Axes", points: np.ndarray, names: np.ndarray, size: float
+def draw_labels(
+    axes: "Axes", points: np.ndarray, labels: ArrayLike, size: float
 ) -> None:
-    for name, (colour, marker) in _styles(names).items():
+    """Scatter each label in its colour."""
+    names = _one_each(labels, points, "labels")
+    for name, (colour, marker) in _styles(np.asarray(names)).items():
         axes.scatter(
             *points[names == name].T,
             s=size,
@@ -179,11 +204,11 @@ def _scatter_values(
         )
         axes.scatter([], [], s=size, c="#555555", marker=marker, label=str(name))
     if not known.all():
-        style = {"c": _PARTS["unused"], "linewidths": 0, "zorder": 0}
+        style = {"c": PARTS["unused"], "linewidths": 0, "zorder": 0}
         axes.scatter(*points[~known].T, s=size, label="no value", **style)
     bar = axes.figure.colorbar(colours, ax=axes, fraction=0.05, pad=0.02)
-    bar.set_label(value_label, fontsize=_POINTS)
-    bar.ax.tick_params(labelsize=_POINTS - 1)
+    bar.set_label(value_label, fontsize=POINTS)
+    bar.ax.tick_params(labelsize=POINTS - 1)
 
 
 def chemical_map(
@@ -215,13 +240,12 @@ def chemical_map(
         The map.
     """
     coordinates = project(X, method=method, random_state=random_state)
-    stem = {"pca": "principal component", "umap": "UMAP"}[method]
     figure = plot_map(
         coordinates,
         labels,
         values=values,
         value_label=value_label,
-        axis_labels=(f"{stem} 1", f"{stem} 2"),
+        axis_labels=axis_names(method),
         title=title,
     )
     return coordinates, figure

@@ -39,7 +39,9 @@ class Units:
             n_samples = X.shape[0]
             return cls(X, np.arange(n_samples), np.ones(n_samples, dtype=np.int64))
         members, sizes = group_members(X, groups)
-        entries = (1 / sizes[members], (members, np.arange(len(members))))
+        # 32-bit indices: scikit-learn's K-means takes no others
+        places = (members.astype(np.int32), np.arange(len(members), dtype=np.int32))
+        entries = (1 / sizes[members], places)
         means = csr_array(entries, shape=(len(sizes), len(members))).astype(X.dtype)
         return cls(means @ X, members, sizes)
 

@@ -115,15 +115,16 @@ def _periodic_matrix(
         features = phases * jnp.tile(damped, 2)
         return jnp.matmul(features, features.T, precision="highest")
 
-    smeared = jnp.maximum(widths, ewald.smear)
+    smear = ewald.smear.astype(cell.dtype)
+    smeared = jnp.maximum(widths, smear)
     matrix = reciprocal(smeared)
     if ewald.images.shape[0] > 0:
         more = _images_of_narrow(coordinates, widths, smeared, cell, ewald)
         # The k = 0 that the reciprocal sum leaves out and the images hold.
         variance = _pair_variance(widths) - _pair_variance(smeared)
         matrix = matrix + more + (2 * math.pi / volume) * variance
-    if ewald.has_wide:
-        narrow = widths < ewald.wide_from
+    if ewald.wide:
+        narrow = widths < math.sqrt(2) * smear
         both = narrow[:, None] & narrow[None, :]
         matrix = jnp.where(both, matrix, reciprocal(widths))
     return matrix

@@ -156,7 +156,7 @@ def _check(
     mask: Bool[Array, "..."],
 ) -> None:
     atoms = electronegativity.shape[0]
-    expected = {
+    expected: dict[str, tuple[Array, tuple[int, ...]]] = {
         "electronegativity": (electronegativity, (atoms,)),
         "hardness": (hardness, (atoms,)),
         "mask": (mask, (atoms,)),

@@ -14,7 +14,7 @@ from ._vectors import half_sphere, padded, rounded_up
 
 # An image of every pair costs as much time as this many reciprocal vectors.
 _IMAGE_COST = 100.0
-_CANDIDATES = 0.3 * 1.1 ** np.arange(40)
+_CANDIDATES = 0.2 * 1.03 ** np.arange(150)
 _ON_SPHERE = 1.0 + 1e-6
 
 
@@ -24,8 +24,9 @@ class Ewald(eqx.Module):
     The reciprocal sum runs over Gaussians of width $\max(\sigma_i, s)$, a sum over
     images corrects pairs with a narrower one. Pairs with a Gaussian wider than
     $\sqrt2 s$ are left to the reciprocal sum alone, so that the number of images does
-    not depend on the widest. Vectors and images are integers: lengths follow the cell
-    that is passed along. Arrays carry a leading graph axis if made for a batch.
+    not depend on the widest. Every cell has a split $s$ of its own. Vectors and images
+    are integers: lengths follow the cell that is passed along. Arrays carry a leading
+    graph axis if made for a batch.
 
     Attributes:
         indices: reciprocal vectors, one of each pair $\pm k$, zero on padding.
@@ -35,6 +36,7 @@ class Ewald(eqx.Module):
         window: 1/2 or 0 an axis: fractional separations start at minus this.
         cell: the cell that all this was chosen for, Å.
         smear: the split $s$, Å.
+        wide: whether the bounds allow Gaussians wider than that beside narrow ones.
         width_bounds: the smallest and the largest width that are served, Å.
         tolerance: bound on the error of a matrix element in units of $k_e$/Å.
         stretch: the largest relative strain of the cell that is covered.
@@ -46,7 +48,8 @@ class Ewald(eqx.Module):
     image_valid: Bool[Array, "*graphs images"]
     window: Float[Array, "*graphs 3"]
     cell: Float[Array, "*graphs 3 3"]
-    smear: float = eqx.field(static=True)
+    smear: Float[Array, "*graphs"]
+    wide: bool = eqx.field(static=True)
     width_bounds: tuple[float, float] = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
     stretch: float = eqx.field(static=True)
@@ -98,15 +101,19 @@ class Ewald(eqx.Module):
         flat = cells.reshape(-1, 3, 3)
         reach = float(erfcinv(tolerance / 2))
         stretch = (1.0 + margin) * ROUNDING
+        splits = np.full(len(flat), smear)
         if smear is None:
-            smear = _cheapest(flat, width_bounds, reach, stretch)
-        ends = 2 * stretch * _range(smear, width_bounds, reach) / heights(flat)
-        images, image_valid, window = _images(np.ceil(ends).astype(int))
-        radius = reach / smear * stretch * _ON_SPHERE
-        spheres = [half_sphere(cell, radius, max_vectors) for cell in flat]
+            splits = _cheapest(flat, width_bounds, reach, stretch)
+        counts = _image_counts(flat, splits[:, None], width_bounds, reach * stretch)
+        images, image_valid, window = _images(counts[:, 0])
+        radii = reach / splits * stretch * _ON_SPHERE
+        spheres = [
+            half_sphere(cell, radius, max_vectors)
+            for cell, radius in zip(flat, radii, strict=True)
+        ]
         indices, valid = padded(spheres, rounded_up(max(map(len, spheres))))
         graphs = cells.shape[:-2]
-        shaped = lambda x: jnp.asarray(x.reshape(*graphs, *x.shape[1:]))
+        shaped = lambda x: jnp.asarray(x.reshape((*graphs, *x.shape[1:])))
         return cls(
             indices=shaped(indices),
             valid=shaped(valid),
@@ -114,7 +121,8 @@ class Ewald(eqx.Module):
             image_valid=shaped(image_valid),
             window=shaped(window),
             cell=jnp.asarray(cells, jnp.result_type(float)),
-            smear=smear,
+            smear=shaped(splits.astype(float)),
+            wide=_wide(float(splits.min()), float(splits.max()), width_bounds),
             width_bounds=width_bounds,
             tolerance=tolerance,
             stretch=stretch,
@@ -135,17 +143,6 @@ class Ewald(eqx.Module):
             ValueError: the number of cells is not that of the split.
         """
         return covers_cells(self.cell, cells, self.stretch)
-
-    @property
-    def wide_from(self) -> float:
-        """Gaussians from this width on interact in the reciprocal sum alone, Å."""
-        return math.sqrt(2) * self.smear
-
-    @property
-    def has_wide(self) -> bool:
-        """Whether the bounds allow such Gaussians besides narrower ones."""
-        low, high = self.width_bounds
-        return low < self.smear and high > self.wide_from
 
 
 def default_tolerance() -> float:
@@ -192,33 +189,50 @@ def _check_numbers(tolerance: float, margin: float, smear: float | None) -> None
         raise ValueError(f"`smear` is a width and must be positive, got {smear}.")
 
 
-def _range(smear: float, bounds: tuple[float, float], reach: float) -> float:
-    """Where the correction of a pair ends, Å.
+def _wide(least: float, most: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] < most and bounds[1] > math.sqrt(2) * least
 
-    One Gaussian is narrower than the split, the other not wider than `wide_from`.
+
+def _image_counts(
+    cells: np.ndarray, smear: np.ndarray, bounds: tuple[float, float], reach: float
+) -> np.ndarray:
+    """Translations an axis `[graphs, splits, 3]` that the correction of pairs needs.
+
+    Where it acts one Gaussian is narrower than the split, and the other not wider than
+    the root of two times the split.
     """
     low, high = bounds
-    if low >= smear:
-        return 0.0
-    other = max(smear, min(high, math.sqrt(2) * smear))
-    return math.sqrt(2) * reach * math.hypot(smear, other)
+    other = np.maximum(smear, np.minimum(high, math.sqrt(2) * smear))
+    ends = np.where(low < smear, math.sqrt(2) * reach * np.hypot(smear, other), 0.0)
+    ends = np.broadcast_to(ends, (len(cells), smear.shape[-1]))
+    return np.ceil(2 * ends[..., None] / heights(cells)[:, None]).astype(int)
 
 
 def _cheapest(
     cells: np.ndarray, bounds: tuple[float, float], reach: float, stretch: float
-) -> float:
-    """The split with the least work for the largest of the cells, Å."""
+) -> np.ndarray:
+    """The split of every cell, Å, that makes the common sizes least work.
+
+    Given a number of images, each cell takes the widest split that needs no more.
+    """
     low, high = bounds
-    volumes, apart = np.abs(np.linalg.det(cells)), heights(cells)
-    candidates = [*_CANDIDATES.tolist(), *([low] if low > 0 else [])]
-    costs = []
-    for smear in candidates:
-        ends = 2 * stretch * _range(smear, bounds, reach) / apart
-        images = np.max(np.prod(np.ceil(ends), axis=-1))
-        vectors = np.max(volumes) * (reach / smear * stretch) ** 3 / (12 * math.pi**2)
-        sums = 2 if low < smear and high > math.sqrt(2) * smear else 1
-        costs.append(_IMAGE_COST * images + sums * max(vectors, 16))
-    return float(candidates[int(np.argmin(costs))])
+    candidates = np.sort([*_CANDIDATES, low]) if low > 0 else _CANDIDATES
+    counts = _image_counts(cells, candidates[None], bounds, reach * stretch)
+    images = counts.prod(axis=-1)
+    volumes = np.abs(np.linalg.det(cells))[:, None]
+    vectors = volumes * (reach / candidates * stretch) ** 3 / (12 * math.pi**2)
+    best, chosen = math.inf, candidates[:1]
+    for most in np.unique(images):
+        widest = (images <= most).cumsum(axis=1).argmax(axis=1)
+        if not (np.take_along_axis(images, widest[:, None], 1) <= most).all():
+            continue
+        splits = candidates[widest]
+        sums = 1 + _wide(float(splits.min()), float(splits.max()), bounds)
+        needed = np.take_along_axis(vectors, widest[:, None], 1).max()
+        cost = _IMAGE_COST * most + sums * max(needed, 16)
+        if cost < best:
+            best, chosen = cost, splits
+    return chosen
 
 
 def _images(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

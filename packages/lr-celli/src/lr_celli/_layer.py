@@ -15,12 +15,17 @@ from ._embedding import ChargeEmbedding
 from ._equilibration import equilibrate
 from ._ewald import Ewald, check_bounds
 from ._gaussian import COULOMB_CONSTANT
+from ._operator import CoulombOperator, coulomb_operator
+from ._particle_mesh import ParticleMesh
 from ._perceptron import Perceptron
 from ._radii import COVALENT_RADII, ELEMENTS
 
 # eV/e²; the floor keeps the matrix positive definite where Gaussians are wide.
 _LEAST_HARDNESS = 0.1
 _FIRST_HARDNESS = 14.4
+# Atoms from which `solver="auto"` is iterative if no width exceeds the mesh's own, and
+# how that number grows with the widest: benchmarks/scaling.py.
+_CROSSOVER, _CROSSOVER_WIDTH, _CROSSOVER_POWER = 500, 1.2, 1.5
 
 
 class ChargeEquilibration(eqx.Module):
@@ -49,6 +54,7 @@ class ChargeEquilibration(eqx.Module):
         embedding: from charges to an update of the scalars.
         degree: of the features it takes: 0, scalars.
         energy: `"coulomb"` or `"total"`.
+        solver: `"dense"`, `"iterative"` or `"auto"`.
         scale: of the electronegativities of a fresh layer, eV/e.
         width_bounds: widths are cut off there, Å.
         tolerance: of the matrix, see `Ewald.for_cells`.
@@ -64,6 +70,7 @@ class ChargeEquilibration(eqx.Module):
     embedding: ChargeEmbedding
     degree: int = eqx.field(static=True)
     energy: str = eqx.field(static=True)
+    solver: str = eqx.field(static=True)
     scale: float = eqx.field(static=True)
     width_bounds: tuple[float, float] = eqx.field(static=True)
     tolerance: float | None = eqx.field(static=True)
@@ -74,9 +81,10 @@ class ChargeEquilibration(eqx.Module):
         *,
         hidden: tuple[int, ...] = (64, 64),
         energy: str = "coulomb",
+        solver: str = "auto",
         environment_hardness: bool = False,
         scale: float = 5.0,
-        width_bounds: tuple[float, float] = (0.1, 4.0),
+        width_bounds: tuple[float, float] = (0.1, 3.0),
         tolerance: float | None = None,
         key: PRNGKeyArray,
     ):
@@ -87,10 +95,15 @@ class ChargeEquilibration(eqx.Module):
             hidden: widths of the electronegativity readout's hidden layers; none make
                 it linear.
             energy: `"coulomb"` or `"total"`.
+            solver: `"dense"` factorises the matrix, `"iterative"` never forms it;
+                `"auto"` takes the faster one for the number of slots. Open boundaries
+                are always dense.
             environment_hardness: let the scalars change the hardness of an atom.
             scale: typical electronegativity of a fresh layer, eV/e.
-            width_bounds: widths are cut off there, Å.
-            tolerance: of the matrix; None follows the precision JAX runs in.
+            width_bounds: widths are cut off there, Å; the iterative solver's cost grows
+                with the third power of the upper one.
+            tolerance: of the matrix; None follows the precision JAX runs in, and is
+                1e-6 for the iterative solver.
             key: seed of the weights.
 
         Raises:
@@ -100,6 +113,10 @@ class ChargeEquilibration(eqx.Module):
             raise ValueError(f"`channels` is at least 1, got {channels}.")
         if energy not in ("coulomb", "total"):
             raise ValueError(f'`energy` is "coulomb" or "total", got {energy!r}.')
+        if solver not in ("dense", "iterative", "auto"):
+            raise ValueError(
+                f'`solver` is "dense", "iterative" or "auto", got {solver!r}.'
+            )
         check_bounds(width_bounds)
         chi_key, hardness_key, embedding_key = jr.split(key, 3)
         self.electronegativity_readout = Perceptron((channels, *hidden, 1), key=chi_key)
@@ -113,6 +130,7 @@ class ChargeEquilibration(eqx.Module):
         self.embedding = ChargeEmbedding(channels, key=embedding_key)
         self.degree = 0
         self.energy = energy
+        self.solver = solver
         self.scale = scale
         self.width_bounds = width_bounds
         self.tolerance = tolerance
@@ -126,7 +144,7 @@ class ChargeEquilibration(eqx.Module):
         *,
         species: Int[Array, " atoms"],
         total_charge: Num[Array, ""],
-        plan: Ewald | None = None,
+        plan: Ewald | ParticleMesh | None = None,
         **_: object,
     ) -> tuple[
         Float[Array, "atoms channels"], Float[Array, " atoms"], Float[Array, " atoms"]
@@ -146,16 +164,19 @@ class ChargeEquilibration(eqx.Module):
             The update; eV per atom; e per atom. All are exactly zero on padding.
         """
         if plan is None and cell is not None:
-            plan = self._ewald(cell)
+            plan = self._plan(cell, positions, mask)
         features = jnp.where(mask[:, None], features, 0.0)
         chi = self.electronegativity(features)
         hardness, width = self.hardness(species, features), self.width(species)
-        coulomb = coulomb_matrix(positions, width, cell, ewald=plan, mask=mask)
+        coulomb = _coulomb(positions, width, cell, plan, mask)
         charges = equilibrate(chi, hardness, coulomb, total_charge, mask)
         if self.energy == "coulomb":
             width = jax.lax.stop_gradient(width)
-            coulomb = coulomb_matrix(positions, width, cell, ewald=plan, mask=mask)
-        potential = jnp.matmul(coulomb, charges, precision="highest") / 2
+            coulomb = _coulomb(positions, width, cell, plan, mask)
+        if isinstance(coulomb, CoulombOperator):
+            potential = coulomb(charges) / 2
+        else:
+            potential = jnp.matmul(coulomb, charges, precision="highest") / 2
         if self.energy == "total":
             potential = potential + chi + hardness * charges / 2
         update = self.embedding(features, charges, species)
@@ -222,8 +243,8 @@ class ChargeEquilibration(eqx.Module):
         mask: Bool[Array | np.ndarray, "graphs slots"],
         *,
         margin: float = 1e-3,
-    ) -> Ewald | None:
-        """The split of a batch's lattice sums, made on the host; None without cells.
+    ) -> Ewald | ParticleMesh | None:
+        """The lattice sums' terms for a batch, made on the host; None without cells.
 
         Args:
             cells: one per graph; that of a graph without atoms does not matter, Å.
@@ -234,28 +255,55 @@ class ChargeEquilibration(eqx.Module):
         Returns:
             A plan with a leading graph axis, to be passed through `jax.vmap`.
         """
-        del positions
         if cells is None:
             return None
         alive = np.asarray(mask).any(axis=1)
         host = np.asarray(cells, np.float64)
         # The identity cell of padding would ask for thousands of images.
-        needed = host[alive] if alive.any() else 10 * np.eye(3)[None]
-        ewald = self._ewald(
-            np.where(alive[:, None, None], host, needed[0]), margin=margin
-        )
-        real = jnp.asarray(host, ewald.cell.dtype)
-        return eqx.tree_at(lambda e: e.cell, ewald, real)
+        needed = host[alive][0] if alive.any() else 10 * np.eye(3)
+        host = np.where(alive[:, None, None], host, needed)
+        plan = self._plan(host, positions, mask, margin=margin)
+        real = jnp.asarray(np.asarray(cells), plan.cell.dtype)
+        return eqx.tree_at(lambda plan: plan.cell, plan, real)
 
-    def _ewald(
-        self, cells: Float[Array | np.ndarray, "*graphs 3 3"], margin: float = 1e-3
-    ) -> Ewald:
+    def _plan(
+        self,
+        cells: Float[Array | np.ndarray, "*graphs 3 3"],
+        positions: Float[Array | np.ndarray, "*graphs slots 3"],
+        mask: Bool[Array | np.ndarray, "*graphs slots"],
+        margin: float = 1e-3,
+    ) -> Ewald | ParticleMesh:
+        widest = max(1.0, self.width_bounds[1] / _CROSSOVER_WIDTH)
+        large = mask.shape[-1] >= _CROSSOVER * widest**_CROSSOVER_POWER
+        if self.solver == "iterative" or (self.solver == "auto" and large):
+            return ParticleMesh.for_structures(
+                cells,
+                positions,
+                mask,
+                width_max=self.width_bounds[1],
+                tolerance=1e-6 if self.tolerance is None else self.tolerance,
+                margin=margin,
+            )
         return Ewald.for_cells(
             cells,
             width_bounds=self.width_bounds,
             tolerance=self.tolerance,
             margin=margin,
         )
+
+
+def _coulomb(
+    positions: Float[Array, "atoms 3"],
+    width: Float[Array, " atoms"],
+    cell: Float[Array, "3 3"] | None,
+    plan: Ewald | ParticleMesh | None,
+    mask: Bool[Array, " atoms"],
+) -> Float[Array, "atoms atoms"] | CoulombOperator:
+    """The Coulomb matrix, or the operator where the plan is one for it."""
+    if isinstance(plan, ParticleMesh) and cell is not None:
+        return coulomb_operator(positions, width, cell, plan, mask)
+    ewald = plan if isinstance(plan, Ewald) else None
+    return coulomb_matrix(positions, width, cell, ewald=ewald, mask=mask)
 
 
 def _check_species(species: np.ndarray) -> None:

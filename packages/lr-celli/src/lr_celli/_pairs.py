@@ -1,7 +1,7 @@
 """Pairs of atoms within a distance, periodic images included, found on the host."""
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ._lattice import heights
 from ._vectors import rounded_up
@@ -28,9 +28,9 @@ def neighbour_table(
     home = np.floor(coordinates).astype(int)
     wrapped = coordinates - home
     index, image = _images(wrapped, cutoff / heights(cell))
-    tree = cKDTree(wrapped @ cell)
+    tree = KDTree(wrapped @ cell)
     found = tree.sparse_distance_matrix(
-        cKDTree((wrapped[index] + image) @ cell), cutoff, output_type="ndarray"
+        KDTree((wrapped[index] + image) @ cell), cutoff, output_type="ndarray"
     )
     i, slot = found["i"], found["j"]
     j, shift = index[slot], image[slot]

@@ -106,7 +106,10 @@ class ParticleMesh(eqx.Module):
         live = live.reshape(places.shape[:2])
         coordinates = np.where(live[..., None], places, 0.0) @ np.linalg.inv(flat)
         reach = float(erfcinv(tolerance / 2))
-        smear, stretch = max(_LEAST_SMEAR, width_max), (1.0 + margin) * ROUNDING
+        stretch = (1.0 + margin) * ROUNDING
+        smear = max(_LEAST_SMEAR, width_max)
+        if direct:
+            smear = max(smear, _balanced(flat, live))
         cutoff = (2 * reach * smear + skin) * stretch
         neighbours, shifts = _tables(coordinates, flat, live, cutoff)
         radius = reach / smear if direct else _LOW
@@ -156,11 +159,8 @@ class ParticleMesh(eqx.Module):
         moved = moved - np.asarray(self.coordinates, np.float64)
         moved = (moved - np.round(moved)) @ host
         near = (np.linalg.norm(moved, axis=-1) <= self.skin / 2 + 1e-3).all(axis=-1)
-        return (
-            near & covered
-            if covered is not True and covered is not False
-            else bool(near and covered)
-        )
+        both = near & np.asarray(covered)
+        return both if both.ndim else bool(both)
 
 
 def _check_numbers(
@@ -178,6 +178,18 @@ def _check_numbers(
         raise ValueError(
             f"`skin` and `margin` must not be negative, got {skin} and {margin}."
         )
+
+
+def _balanced(cells: np.ndarray, live: np.ndarray) -> float:
+    """The width at which an atom has as many neighbours as there are wave vectors, Å.
+
+    It grows with the sixth root of the volume, and the work as the 3/2 power.
+    """
+    volumes = np.abs(np.linalg.det(cells))
+    density = live.sum(axis=1) / volumes
+    # (4 pi/3) density (2 reach s)³ = volume (reach/s)³ / (12 pi²)
+    sixth = volumes / (128 * math.pi**3 * np.maximum(density, 1e-3))
+    return float(sixth.max() ** (1 / 6))
 
 
 def _tables(
@@ -208,7 +220,7 @@ def _below(cell: np.ndarray, vectors: np.ndarray) -> int:
 
 def _mesh(cells: np.ndarray, smear: float, tolerance: float) -> tuple[int, int, int]:
     """Points for the largest of the cells; the error falls with their sixth power."""
-    spacing = smear * min(0.8, 0.42 * (tolerance / 1e-6) ** (1 / 6))
+    spacing = smear * min(0.9, 0.55 * (tolerance / 1e-6) ** (1 / 6))
     longest = np.linalg.norm(cells, axis=-1).max(axis=0)
     x, y, z = (friendly(length / spacing) for length in longest)
     return x, y, z

@@ -159,12 +159,12 @@ class GaussianSum(AbstractKernel):
         $$ \frac1r \approx \frac{2 \ln b}{\sqrt{2\pi}\, s} \sum_m b^{-m}
            e^{-r^2/(2 s^2 b^{2m})} $$
 
-        holds between the narrowest width, 1.1 `sigma`, and the widest. It is meant for
-        `sigma` = 1 Å; another one rescales $1/r$.
+        holds between the narrowest width, 1.1 `sigma`, and the widest, beyond which a
+        constant is missing. It is meant for `sigma` = 1 Å; another one rescales $1/r$.
 
         Args:
             terms: how many Gaussians.
-            base: $b$; 2 is exact to about one part in a thousand.
+            base: $b$; 2 is exact to 0.3 %, 1.5 to 0.002 %.
 
         References:
             Predescu et al., J. Chem. Phys. 152, 084113 (2020), doi:10.1063/1.5129393.

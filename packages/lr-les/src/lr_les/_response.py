@@ -131,7 +131,7 @@ def quadrupole(
 ) -> Float[Array, "3 3"]:
     r"""The traceless second moment of a molecule.
 
-    $$ Q = \sum_i (q_i r_i r_i + u_i r_i + r_i u_i + Q_i) - \tfrac13 \operatorname{tr}. $$
+    $$ Q = \sum_i (q_i r_i r_i + u_i r_i + r_i u_i + Q_i) - \text{trace} $$
 
     Args:
         charges: e.

@@ -1,6 +1,9 @@
 """Cardinal B-splines: smooth weights of a point on its neighbours of a mesh."""
 
+import functools as ft
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -9,8 +12,9 @@ def spline_weights(
 ) -> list[Float[Array, "atoms 3 order"]]:
     r"""$M_p(x + p - 1 - j)$ for $j$ = 0 ... p - 1, and derivatives by $x$.
 
-    $$ M_p(x) = \frac{x M_{p-1}(x) + (p - x) M_{p-1}(x - 1)}{p - 1}, \qquad
-       M_p'(x) = M_{p-1}(x) - M_{p-1}(x - 1) $$
+    $$ M_p(x) = \frac{x M_{p-1}(x) + (p - x) M_{p-1}(x - 1)}{p - 1} $$
+
+    as polynomials in $x - 1/2$.
 
     Args:
         offset: $x$, of a point from the mesh point below it, in spacings, below one.
@@ -23,25 +27,33 @@ def spline_weights(
     References:
         Essmann et al., J. Chem. Phys. 103, 8577 (1995), doi:10.1063/1.470117.
     """
-    found = []
-    for taken in range(derivatives + 1):
-        weights = _values(offset, order - taken)
-        for _ in range(taken):
-            ends = [(0, 0)] * offset.ndim
-            before = jnp.pad(weights, [*ends, (1, 0)])
-            weights = before - jnp.pad(weights, [*ends, (0, 1)])
-        found.append(weights)
-    return found
+    powers = [jnp.ones_like(offset)]
+    for _ in range(order - 1):
+        powers.append(powers[-1] * (offset - 0.5))
+    stacked = jnp.stack(powers, axis=-1)
+    return [
+        jnp.matmul(stacked, jnp.asarray(table, offset.dtype), precision="highest")
+        for table in _coefficients(order, derivatives)
+    ]
 
 
-def _values(
-    offset: Float[Array, "atoms 3"], order: int
-) -> Float[Array, "atoms 3 order"]:
-    weights = [1.0 - offset, offset]
+@ft.lru_cache(maxsize=32)
+def _coefficients(order: int, derivatives: int) -> list[np.ndarray]:
+    """Of every power of $x - 1/2$ (rows) in every weight, and of its derivatives."""
+    half = np.polynomial.Polynomial([0.5, 1.0])
+    weights = [1 - half, half]
     for p in range(3, order + 1):
-        padded = [jnp.zeros_like(offset), *weights, jnp.zeros_like(offset)]
-        weights = []
-        for j in range(p):
-            x = offset + (p - 1 - j)
-            weights.append((x * padded[j] + (p - x) * padded[j + 1]) / (p - 1))
-    return jnp.stack(weights, axis=-1)
+        padded = [0 * half, *weights, 0 * half]
+        weights = [
+            ((half + (p - 1 - j)) * padded[j] + ((j + 1) - half) * padded[j + 1])
+            / (p - 1)
+            for j in range(p)
+        ]
+    tables = []
+    for taken in range(derivatives + 1):
+        table = np.zeros((order, order))
+        for j, weight in enumerate(weights):
+            found = (weight.deriv(taken) if taken else weight).coef[:order]
+            table[: len(found), j] = found
+        tables.append(table)
+    return tables

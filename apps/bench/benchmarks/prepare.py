@@ -1,0 +1,190 @@
+"""Times preparing and reading data, each claim with both of its sides in one run.
+
+1. Preparing the 11 039 MOFs of `data/qmof` with all cores and with one: rows a second.
+2. Reading prepared structures against ASE reading the same rows from the source they
+   came from (an `.aselmdb`, an extxyz file): rows a second, A-B-A-B, medians.
+3. Finding edges (4.5 Å) in one process against the energies and forces of a small MACE
+   on the same MOFs: structures a second. A training step costs more than such a pass.
+
+Data are looked for in the folder `LONG_RANGE_DATA` or `shared/data` beside the
+repository; without it, made-up rows take their place. `--quick` reads a tenth.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import ase.db
+import ase.io
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+from bench._dataset import load, open_data
+from bench._edges import edges_ahead
+from bench._prepare import Order, prepare
+from bench._recipes import Filters
+from bench._workers import local_workers
+
+BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
+DATA = Path(os.environ.get("LONG_RANGE_DATA") or BESIDE)
+
+
+def seconds(work):
+    """How long it takes, and what it returns."""
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+def frames(count, atoms=100):
+    """Made-up periodic structures with all labels."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        made = ase.Atoms(
+            rng.choice([1, 6, 8, 30], atoms),
+            rng.uniform(0, 15, (atoms, 3)),
+            cell=np.eye(3) * 15,
+            pbc=True,
+        )
+        made.calc = SinglePointCalculator(
+            made, energy=rng.normal(), forces=rng.normal(size=(atoms, 3))
+        )
+        yield made
+
+
+def preparing(folder, quick):
+    """Rows a second of the QMOF pool, or of as many made-up MOFs."""
+    source = DATA / "qmof" / "qmof_dev.npz"
+    if not source.exists() or quick:
+        source = folder / "made.npz"
+        count = 1000 if quick else 11_039
+        rng = np.random.default_rng(0)
+        sizes = rng.integers(20, 190, count)
+        total = int(sizes.sum())
+        np.savez(
+            source,
+            n_atoms=sizes,
+            numbers=rng.choice(np.array([1, 6, 8, 30], np.uint8), total),
+            frac=rng.uniform(size=(total, 3)).astype("f4"),
+            cell=np.tile(np.eye(3) * 14, (count, 1, 1)),
+            energy=rng.normal(size=count),
+            charges=rng.normal(size=total).astype("f4"),
+        )
+    text = folder / "mofs.xyz"
+    with text.open("w") as file:
+        ase.io.write(file, list(frames(100 if quick else 1000)), format="extxyz")
+    cores = local_workers()
+    rows = []
+    for name, path in (("npz", source), ("extxyz", text)):
+        for workers in (1, cores):
+            out = folder / f"{name}{workers}-{time.monotonic_ns()}"
+            took, header = seconds(
+                lambda path=path, out=out, workers=workers: prepare(
+                    Order(str(path)), out, workers=workers
+                )
+            )
+            rows.append(
+                (f"prepare {name}, {workers} process(es)", header["structures"] / took)
+            )
+    return rows
+
+
+def reading(folder, quick):
+    """Prepared rows against ASE's of the same source."""
+    count = 200 if quick else 2000
+    made = list(frames(count))
+    text, database = folder / "read.extxyz", folder / "read.aselmdb"
+    ase.io.write(text, made, format="extxyz")
+    with ase.db.connect(database, type="aselmdb") as file:
+        for atoms in made:
+            file.write(atoms)
+    for path in (text, database):
+        prepare(Order(str(path)), folder / f"out-{path.suffix}", workers=0)
+
+    def prepared(path):
+        data = load(str(folder / f"out-{path.suffix}"))
+        return sum(len(s.structure) + s.forces.shape[0] for s in data.samples)
+
+    def by_ase(path):
+        if path == text:
+            all_of = ase.io.iread(text, ":")
+        else:
+            with ase.db.connect(database, type="aselmdb", readonly=True) as file:
+                all_of = [row.toatoms() for row in file.select()]
+        return sum(len(a) + a.get_forces().shape[0] for a in all_of)
+
+    rows = []
+    for path in (text, database):
+        times = {prepared: [], by_ase: []}
+        for _ in range(3):
+            for work, found in times.items():
+                took, size = seconds(lambda work=work, path=path: work(path))
+                assert size == 200 * count
+                found.append(took)
+        fast, slow = (median(t) for t in times.values())
+        rows += [
+            (f"ASE reads {path.suffix}", count / slow),
+            (f"prepared, from {path.suffix} ({slow / fast:.1f} x)", count / fast),
+        ]
+    return rows
+
+
+def edges(folder, quick):
+    """Edges of MOFs against a pass of a small model over them."""
+    import equinox as eqx
+    import jax
+    from backbones import MACE, MACESize, Potential, pack
+
+    small = MACESize(channels=16, hidden_degree=0, l_max=2, correlation=2, radial=(32,))
+    if DATA.exists():
+        out = folder / "small"
+        limit = Filters(min_atoms=60, max_atoms=100)
+        prepare(Order(str(DATA / "qmof"), filters=limit), out)
+        data = open_data(str(out))
+    else:
+        data = load("frameworks")
+    chosen = [s.structure for s in data.samples[: 16 if quick else 64]]
+    batches = [chosen[i : i + 4] for i in range(0, len(chosen), 4)]
+    finding = median(
+        seconds(lambda: list(edges_ahead(batches, 4.5)))[0] for _ in range(5)
+    )
+    elements = sorted({int(z) for s in chosen for z in s.numbers})
+    backbone = MACE(
+        tuple(elements),
+        small,
+        cutoff=4.5,
+        average_neighbours=30.0,
+        key=jax.random.key(0),
+    )
+    model = Potential(backbone, dict.fromkeys(elements, 0.0), scale=1.0)
+    (bucket,) = pack(chosen, cutoff=4.5, graphs=4, plan_for=backbone.plan_for)
+    inputs = [bucket.batch(range(i, i + 4)) for i in range(0, len(chosen), 4)]
+    step = eqx.filter_jit(lambda model, batch: model(batch).forces)
+    step(model, inputs[0]).block_until_ready()
+    passing = median(
+        seconds(lambda: [step(model, b).block_until_ready() for b in inputs])[0]
+        for _ in range(3)
+    )
+    return [
+        ("edges, one process", len(chosen) / finding),
+        (
+            f"energies and forces of MACE ({passing / finding:.1f} x)",
+            len(chosen) / passing,
+        ),
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    for part in (preparing, reading, edges):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, rate in part(Path(folder), quick):
+                print(f"{name:45s} {rate:10.0f} rows/s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Structures stored as a few large arrays, cut apart again."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._errors import BenchError
+from ._reading import DEFAULTS, Geometry, Reading, read_row
+from ._row import Rejected, Row, RowError
+from ._source import attempt
+
+GEOMETRY = {
+    "numbers": ("numbers", "atomic_numbers", "species", "z", "Z"),
+    "positions": ("positions", "coord", "coordinates", "R"),
+    "frac": ("frac", "fractional"),
+    "cell": ("cell", "lattice", "box"),
+    "count": ("n_atoms", "natoms"),
+    "mask": ("node_mask", "mask"),
+}
+NAMES = DEFAULTS | {
+    "energy": ("energy", "energy_pbe_d3", "E"),
+    "forces": ("forces", "F"),
+    "charges": ("charges", "pbe_ddec_charge", "ddec3_charge"),
+    "total_charge": ("total_charge", "charge"),
+    "spin": ("spin", "mult"),
+    "id": ("id", "qmof_id", "_id", "name"),
+    "group": ("group", "mof_name", "reduced_formula"),
+}
+"""Names understood without being told; a single number that is NaN is an absent one."""
+
+
+class Table:
+    """Arrays of one file or group, cut into structures.
+
+    Args:
+        arrays: by name; one row a structure, or one an atom beside a count of atoms.
+        where: names them for people.
+
+    Raises:
+        BenchError: there are no numbers or positions, or counts do not add up.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], where: str):
+        self.where = where
+        self.geometry = {k: _named(arrays, names) for k, names in GEOMETRY.items()}
+        used = {id(v) for v in self.geometry.values()}
+        self.values = {k: v for k, v in arrays.items() if id(v) not in used}
+        if self.geometry["numbers"] is None:
+            raise no_structures(where, f"it has {', '.join(arrays)} but no numbers")
+        if self.geometry["positions"] is None and self.geometry["frac"] is None:
+            raise no_structures(where, f"it has {', '.join(arrays)} but no positions")
+        self.ends = self._ends()
+
+    def _ends(self) -> np.ndarray | None:
+        """Past the last atom of each structure; None for one slot an atom."""
+        count = self.geometry["count"]
+        if count is None:
+            return None
+        ends = np.cumsum(np.asarray(count, np.int64))
+        atoms = len(np.asarray(self.geometry["numbers"]))
+        if len(ends) == 0 or (np.asarray(count) < 1).any() or ends[-1] != atoms:
+            raise no_structures(
+                self.where, f"its numbers of atoms do not add up to {atoms} atoms"
+            )
+        return ends
+
+    def __len__(self):
+        if self.ends is not None:
+            return len(self.ends)
+        place = self.geometry["positions"]
+        return len(np.asarray(self.geometry["frac"] if place is None else place))
+
+    def cut(self, array: np.ndarray | None, i: int, *, lone: bool = False) -> Any:
+        """The part of an array that belongs to structure `i`.
+
+        Args:
+            array: of structures, of atoms, or the same for all structures.
+            i: which structure.
+            lone: an array of another length is the same for all structures.
+        """
+        if array is None or array.ndim == 0:
+            return array
+        if self.ends is not None and len(array) == self.ends[-1] != len(self.ends):
+            return array[self.ends[i - 1] if i else 0 : self.ends[i]]
+        if len(array) == len(self):
+            return array[i]
+        return array if lone else None
+
+    def structure(self, i: int) -> tuple[Geometry, dict[str, Any]]:
+        """Geometry and values of one structure, padding removed."""
+        own = {
+            k: self.cut(self.geometry[k], i, lone=k in ("numbers", "cell"))
+            for k in ("numbers", "positions", "frac", "cell", "mask")
+        }
+        values = {k: _plain(self.cut(v, i)) for k, v in self.values.items()}
+        cell = None if own["cell"] is None else np.asarray(own["cell"], float)
+        place = own["positions"]
+        if place is None:
+            if cell is None or cell.shape != (3, 3):
+                raise RowError("it has fractional coordinates but no cell")
+            place = np.asarray(own["frac"], float) @ cell
+        numbers = np.asarray(own["numbers"])
+        live = numbers > 0 if own["mask"] is None else np.asarray(own["mask"], bool)
+        if not live.all():
+            size = len(live)
+            values = {
+                k: v[live] if isinstance(v, np.ndarray) and len(v) == size else v
+                for k, v in values.items()
+            }
+            numbers, place = numbers[live], np.asarray(place)[live]
+        return Geometry(numbers, place, cell, cell is not None), values
+
+
+def rows_of(
+    table: Table, reading: Reading, prefix: str, first: int = 0
+) -> Iterator[Row | Rejected]:
+    """The structures of a table one by one.
+
+    Args:
+        table: of one file or group.
+        reading: names and units that were given.
+        prefix: of the ids of structures that have none.
+        first: number of the first structure.
+    """
+
+    def build(i: int) -> Row:
+        geometry, values = table.structure(i)
+        values = {k: v for k, v in values.items() if not _absent(v)}
+        return read_row(
+            geometry,
+            values,
+            reading,
+            id=f"{prefix}/{first + i:07d}",
+            defaults=NAMES,
+        )
+
+    for i in range(len(table)):
+        yield attempt(f"Structure {first + i} of {table.where}", build, i)
+
+
+def _absent(value: Any) -> bool:
+    """NaN stands for a number that a column does not know."""
+    return isinstance(value, float) and np.isnan(value)
+
+
+def _plain(value: Any) -> Any:
+    """A single value as Python's own, so that it counts as a fact."""
+    if isinstance(value, np.generic) or (
+        isinstance(value, np.ndarray) and value.ndim == 0
+    ):
+        value = value.item()
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _named(
+    arrays: Mapping[str, np.ndarray], names: tuple[str, ...]
+) -> np.ndarray | None:
+    return next((arrays[name] for name in names if name in arrays), None)
+
+
+def no_structures(where: Path | str, why: str) -> BenchError:
+    """What is said of a file or group without structures.
+
+    Args:
+        where: names it.
+        why: in a few words.
+    """
+    return BenchError(
+        f"{where} holds no structures: {why}; numbers are called "
+        f"{' or '.join(GEOMETRY['numbers'])}, positions "
+        f"{' or '.join(GEOMETRY['positions'] + GEOMETRY['frac'])}."
+    )

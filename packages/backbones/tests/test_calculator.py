@@ -1,0 +1,224 @@
+"""The ASE calculator and the energy function, against the potential and each other."""
+
+import ase
+import ase.build
+import backbones as bb
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.stress import full_3x3_to_voigt_6_stress
+from backbones._triplets import triplets_within
+from matscipy.neighbours import neighbour_list
+
+close = lambda a, b, tol=1e-9: np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
+
+
+def atoms_of(s):
+    return ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
+
+
+def watched(potential, count):
+    """The potential with a callback that counts how often it is traced."""
+
+    class Watched(eqx.Module):
+        inner: eqx.Module
+        elements: tuple = eqx.field(static=True)
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def __call__(self, batch):
+            count.append(batch.positions.shape + batch.senders.shape)
+            return self.inner(batch)
+
+    inner = potential.backbone
+    return eqx.tree_at(lambda p: p.backbone, potential, Watched(inner, inner.elements))
+
+
+@pytest.mark.parametrize("box", [3.0, 8.0])
+def test_neighbours_of_tiny_cells_are_those_matscipy_finds(box, structure):
+    s = structure(1, atoms=5, box=box)
+    found = bb.neighbours(s, 4.0)
+    i, j, shifts = neighbour_list("ijS", atoms_of(s), 4.0)
+    ours = zip(found.receivers, found.senders, map(tuple, found.shifts), strict=True)
+    theirs = zip(i, j, map(tuple, shifts), strict=True)
+    assert sorted(ours) == sorted(theirs)
+
+
+def test_properties_are_the_potentials(kind, with_layer_everywhere, structure, predict):
+    potential = with_layer_everywhere(kind)
+    s = structure(1)
+    atoms = atoms_of(s)
+    atoms.calc = bb.Calculator(potential, total_charge=s.total_charge)
+    out = predict(potential, s)
+    references = potential.reference_energies(s.numbers)
+    close(atoms.get_potential_energy(), out.energy[0] + references.sum())
+    close(atoms.get_potential_energies(), out.energies[0] + references)
+    close(atoms.get_potential_energies().sum(), atoms.get_potential_energy())
+    close(atoms.get_forces(), out.forces[0])
+    close(atoms.get_stress(), out.stress[0])
+    close(atoms.get_charges(), out.charges[0])
+    with pytest.raises(PropertyNotImplementedError, match="dipole of a crystal"):
+        atoms.get_dipole_moment()
+
+
+def test_stress_is_the_slope_of_the_energy_in_a_tiny_cell(mace, structure):
+    atoms = atoms_of(structure(2, atoms=2, box=3.0))
+    atoms.calc = bb.Calculator(mace(), total_charge=0.0)
+    stress, cell, h = atoms.get_stress(), atoms.cell.array.copy(), 1e-5
+    slopes = np.zeros((3, 3))
+    for a in range(3):
+        for b in range(3):
+            strain = np.zeros((3, 3))
+            strain[a, b] = h
+            energies = []
+            for sign in (1, -1):
+                atoms.set_cell(cell @ (np.eye(3) + sign * strain), scale_atoms=True)
+                energies.append(atoms.get_potential_energy())
+            slopes[a, b] = (energies[0] - energies[1]) / (2 * h)
+    atoms.set_cell(cell, scale_atoms=True)
+    close(full_3x3_to_voigt_6_stress(slopes) / atoms.get_volume(), stress, 1e-7)
+
+
+def test_molecules_have_dipoles_and_ions_can_be_told_apart(with_layer_everywhere):
+    potential = with_layer_everywhere(bb.MACE)
+    water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
+    water.calc = bb.Calculator(potential, total_charge=0.0)
+    neutral = water.get_potential_energy()
+    close(water.get_dipole_moment(), water.get_charges() @ water.positions)
+    with pytest.raises(PropertyNotImplementedError, match="no stress"):
+        water.get_stress()
+    water.calc.set(total_charge=1.0)
+    assert abs(water.get_potential_energy() - neutral) > 1e-6
+    with pytest.raises(ValueError, match="'charge' is not a parameter"):
+        water.calc.set(charge=1.0)
+
+
+def test_models_without_charges_do_not_claim_zeros(mace):
+    water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
+    water.calc = bb.Calculator(mace(), total_charge=0.0)
+    with pytest.raises(PropertyNotImplementedError, match="no long-range layer with"):
+        water.get_charges()
+
+
+def test_a_size_is_compiled_once_whatever_the_atoms_do(mace):
+    count = []
+    potential = watched(mace(), count)
+    calculator = bb.Calculator(potential, total_charge=0.0)
+    rng = np.random.default_rng(0)
+    atoms = ase.build.bulk("C", "diamond", a=3.6, cubic=True)
+    for _ in range(4):
+        atoms.rattle(0.05, rng=rng)
+        atoms.set_cell(atoms.cell.array * rng.uniform(0.99, 1.01), scale_atoms=True)
+        atoms.calc = calculator
+        assert np.isfinite(atoms.get_potential_energy())
+    assert len(count) == 1
+    del atoms[3]  # one atom less fits the same size
+    atoms.calc = calculator
+    alone = bb.Calculator(mace(), total_charge=0.0)
+    close(atoms.get_potential_energy(), alone.get_potential_energy(atoms))
+    assert len(count) == 1 == len(calculator.rooms)
+    large = atoms.repeat(2)
+    large.calc = calculator
+    assert np.isfinite(large.get_potential_energy())
+    assert len(count) == 2 == len(calculator.rooms)
+
+
+class CellPlan(eqx.Module):
+    """A plan that serves cells near its own."""
+
+    cells: jax.Array
+    margin: float = eqx.field(static=True)
+
+    def covers(self, cells):
+        return np.max(np.abs(np.asarray(self.cells) - cells), axis=(1, 2)) < self.margin
+
+
+class Planned(eqx.Module):
+    """A layer whose energy is the volume its plan was made for."""
+
+    made: list = eqx.field(static=True)
+    degree: int = eqx.field(static=True, default=0)
+
+    def __call__(self, features, positions, cell, mask, *, plan, **_):
+        volume = jnp.abs(jnp.linalg.det(plan.cells))
+        energies = jnp.where(mask, volume / mask.sum(), 0.0)
+        return jnp.zeros_like(features), energies, jnp.zeros_like(energies)
+
+    def plan_for(self, cells, positions, mask, *, margin=1e-3):
+        self.made.append(margin)
+        return CellPlan(jnp.asarray(cells), 10 * margin)
+
+
+def test_plans_are_kept_while_they_cover_the_cell(mace):
+    made = []
+    layer = Planned(made)
+    potential = mace(long_range={"final": layer})
+    assert not bb.plan_covers({"final": np.zeros(3)}, np.eye(3)[None])
+    assert bb.plan_covers({"final": None}, np.eye(3)[None])
+    atoms = ase.build.bulk("C", "diamond", a=3.6)
+    atoms.calc = bb.Calculator(potential, total_charge=0.0)
+    bare = bb.Calculator(mace(), total_charge=0.0)
+    for scale, plans in ((1.0, 1), (1.02, 1), (2.0, 2), (2.02, 2), (1.0, 3)):
+        atoms.set_cell(ase.build.bulk("C", "diamond", a=3.6 * scale).cell)
+        extra = atoms.get_potential_energy() - bare.get_potential_energy(atoms)
+        assert len(made) == plans
+        base = {1: 1.0, 2: 2.0, 3: 1.0}[plans]
+        close(extra, (3.6 * base) ** 3 / 4)
+    assert set(made) == {0.1}
+
+
+def test_bad_atoms_are_refused(mace):
+    calculator = bb.Calculator(mace(), total_charge=0.0)
+    slab = ase.build.fcc111("Cu", (1, 1, 2), 8.0)
+    with pytest.raises(ValueError, match="mix open and periodic"):
+        calculator.get_potential_energy(slab)
+    with pytest.raises(ValueError, match="does not know Cu"):
+        calculator.get_potential_energy(ase.build.bulk("Cu"))
+    broken = ase.Atoms("H2", [[0, 0, 0], [np.nan, 0, 0]])
+    with pytest.raises(ValueError, match="atom 1 is not finite"):
+        calculator.get_potential_energy(broken)
+    with pytest.raises(ValueError, match="at least one atom"):
+        calculator.get_potential_energy(ase.Atoms())
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_energy_function_is_the_potential_for_edges_in_any_order(
+    kind, periodic, model, structure, predict
+):
+    potential, s = model(kind), structure(1, periodic=periodic)
+    out = predict(potential, s)
+    # A list with a skin, shuffled and padded like those of molecular dynamics.
+    pairs = bb.neighbours(s, 5.0)
+    order = np.random.default_rng(0).permutation(len(pairs) + 9)
+    pad = lambda x, value: np.concatenate([x, np.full((9, *x.shape[1:]), value)])[order]
+    edges = [jnp.asarray(pad(x, len(s))) for x in (pairs.senders, pairs.receivers)]
+    shifts = jnp.asarray(pad(pairs.shifts, 0))
+    energy = bb.energy_function(
+        potential, s.numbers, total_charge=s.total_charge, triplets=4096
+    )
+    box = None if s.cell is None else jnp.asarray(s.cell)
+    slope = jax.jit(jax.value_and_grad(energy))
+    value, gradient = slope(jnp.asarray(s.positions), *edges, shifts, box)
+    close(value, out.energy[0])
+    close(-gradient, out.forces[0])
+
+
+def test_triplets_that_overflow_give_nan_and_never_a_smaller_sum(structure):
+    pairs = bb.neighbours(structure(1), 4.0)
+    real = jnp.ones(len(pairs), bool)
+    edges = tuple(map(jnp.asarray, pairs))
+    needed = int(np.sum(np.bincount(pairs.receivers) ** 2))
+    find = lambda room: triplets_within(edges, real, 7, room)
+    assert find(needed)[1] and not find(needed - 1)[1]
+    assert int(find(needed)[0].mask.sum()) == needed - len(pairs)
+
+
+def test_energy_function_refuses_what_it_cannot_do(model):
+    with pytest.raises(ValueError, match="DimeNet needs triplets"):
+        bb.energy_function(model(bb.DimeNet), np.array([1]), total_charge=0.0)
+    with pytest.raises(ValueError, match="does not know Cu"):
+        bb.energy_function(model(), np.array([29]), total_charge=0.0)

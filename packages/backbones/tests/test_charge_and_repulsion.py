@@ -1,0 +1,104 @@
+"""The total charge at the embedding, and the repulsion of nuclei."""
+
+import dataclasses
+
+import backbones as bb
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from backbones.testing import predict, sample_structure
+
+close = lambda a, b, tol=1e-10: np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
+
+
+def test_ions_are_degenerate_until_the_charge_is_told(kind, model):
+    bare = model(kind)
+    width = bare.backbone.size.widths["embedding"]
+    layer = bb.TotalCharge(width, spins=3, key=jr.key(3))
+    told = model(kind, long_range={"embedding": layer})
+    s = sample_structure(bare, 0, periodic=False)
+    ions = [dataclasses.replace(s, total_charge=q) for q in (-1.0, 0.0, 1.0)]
+    same = [predict(bare, ion).energy[0] for ion in ions]
+    assert same[0] == same[1] == same[2]
+    apart = [predict(told, ion).energy[0] for ion in ions]
+    assert min(abs(np.diff(apart))) > 1e-6
+    spins = [dataclasses.replace(s, spin=spin) for spin in (0, 1, 3)]
+    assert same[1] == predict(bare, spins[1]).energy[0]
+    assert min(abs(np.diff([predict(told, x).energy[0] for x in spins]))) > 1e-6
+
+
+def test_the_update_is_a_linear_map_of_embedding_and_charge():
+    layer = bb.TotalCharge(4, charges=(-1, 2), spins=2, key=jr.key(0))
+    h, mask = jr.normal(jr.key(1), (3, 4)), jnp.array([True, True, False])
+    told = {"total_charge": jnp.array(2.0), "spin": jnp.array(0)}
+    update, energies, charges = layer(h, jnp.zeros((3, 3)), None, mask, **told)
+    expected = (h + layer.charge[3] + layer.spin[0]) @ layer.project.weight / 2
+    close(update[:2], expected[:2])
+    assert np.all(update[2] == 0)
+    assert not np.any(energies) and not np.any(charges)
+
+
+@pytest.mark.parametrize(("charge", "spin"), [(3.0, 0), (-2.0, 0), (0.5, 0), (0.0, 3)])
+def test_charges_and_spins_out_of_the_table_give_nan(charge, spin):
+    layer = bb.TotalCharge(4, charges=(-1, 2), spins=2, key=jr.key(0))
+    h, mask = jnp.ones((2, 4)), jnp.array([True, False])
+    told = {"total_charge": jnp.array(charge), "spin": jnp.array(spin)}
+    update = layer(h, jnp.zeros((2, 3)), None, mask, **told)[0]
+    assert np.all(np.isnan(update[0]))
+    assert np.all(update[1] == 0)
+
+
+def test_bad_tables_and_missing_spins_are_refused():
+    with pytest.raises(ValueError, match="from the lowest to the highest"):
+        bb.TotalCharge(4, charges=(2, 1), key=jr.key(0))
+    layer = bb.TotalCharge(4, spins=1, key=jr.key(0))
+    mask = jnp.ones(2, bool)
+    with pytest.raises(ValueError, match="pass `spin`, 0 if"):
+        layer(
+            jnp.ones((2, 4)), jnp.zeros((2, 3)), None, mask, total_charge=jnp.array(0.0)
+        )
+
+
+def test_screening_has_its_two_limits():
+    z = jnp.array([8.0])
+    # The shares sum to 1.00002: at contact the bare nuclei repel.
+    bare = 14.399645 * 64 / 1e-6
+    close(bb.screened_repulsion(jnp.array([1e-6]), (z, z)), [bare], 1e-4)
+    # Two hydrogens: a = 0.4685 / 2 Å.
+    one = jnp.array([1.0])
+    x = 0.5 / 0.23425
+    phi = (
+        0.18175 * np.exp(-3.1998 * x)
+        + 0.50986 * np.exp(-0.94229 * x)
+        + 0.28022 * np.exp(-0.4029 * x)
+        + 0.02817 * np.exp(-0.20162 * x)
+    )
+    close(bb.screened_repulsion(jnp.array([0.5]), (one, one)), [28.79929 * phi])
+
+
+def test_repulsion_acts_below_bond_lengths_alone(mace, predict):
+    plain = mace()
+    hard = bb.Potential(
+        plain.backbone, dict(plain.references), scale=0.7, shift=0.1, zbl=True
+    )
+    pair = lambda r: bb.Structure(np.array([6, 8]), np.array([[0, 0, 0], [0, 0, r]]))
+    reach = 0.76 + 0.66  # covalent radii of C and O
+    extra = lambda r: float(
+        predict(hard, pair(r)).energy[0] - predict(plain, pair(r)).energy[0]
+    )
+    assert extra(reach + 1e-6) == 0
+    assert 0 < extra(reach - 0.03) < 1e-2
+    z = jnp.array([6.0]), jnp.array([8.0])
+    at = 0.2 * reach
+    fade = 1 - 28 * 0.2**6 + 48 * 0.2**7 - 21 * 0.2**8
+    close(extra(at), bb.screened_repulsion(jnp.array([at]), z)[0] * fade, 1e-9)
+
+
+def test_repulsion_has_finite_slopes_with_padding(mace):
+    plain = mace()
+    hard = bb.Potential(plain.backbone, dict(plain.references), zbl=True)
+    close_pair = bb.Structure(np.array([1, 8]), np.array([[0, 0, 0], [0, 0, 0.3]]))
+    out = predict(hard, close_pair)
+    assert np.all(np.isfinite(out.forces))
+    assert out.forces[0, 1, 2] > 10

@@ -1,0 +1,143 @@
+"""Charges, energy and forces without a matrix: time, memory and steps against size.
+
+Structures of constant density, 0.1 atoms per Å³. `mesh` is the particle mesh, `direct`
+the sum over wave vectors with the same pairs, `dense` the matrix with its Cholesky
+factor; they take turns. Steps are those of conjugate gradients to 1e-6 with the low-k
+preconditioner and with the diagonal alone. Peak memory is the process's, sizes rising.
+
+    uv run packages/lr-celli/benchmarks/scaling.py [--quick] [--float64]
+"""
+
+import argparse
+import math
+import resource
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from lr_celli import (
+    COULOMB_CONSTANT,
+    Ewald,
+    ParticleMesh,
+    conjugate_gradients,
+    coulomb_matrix,
+    coulomb_operator,
+    equilibrate,
+)
+
+WIDEST = 1.25
+
+
+def structure(atoms):
+    rng = np.random.default_rng(0)
+    edge = (10.0 * atoms) ** (1 / 3)
+    side = int(np.ceil(atoms ** (1 / 3)))
+    sites = rng.permutation(np.array(list(np.ndindex(side, side, side))))[:atoms] / side
+    positions = (sites + rng.uniform(0, 0.3 / side, sites.shape)) * edge
+    widths = rng.choice([0.31, 0.66, 0.76, 1.22], atoms)
+    arrays = positions, widths, edge * np.eye(3), rng.normal(0, 3, atoms)
+    return tuple(map(jnp.asarray, arrays))
+
+
+@jax.jit
+def iterative(positions, widths, cell, chi, plan):
+    def total(positions):
+        operator = coulomb_operator(positions, widths, cell, plan)
+        hardness = jnp.full_like(chi, 14.4)
+        q = equilibrate(chi, hardness, operator, 0.0, tolerance=1e-6)
+        return q @ operator(q) / 2, q
+
+    return jax.value_and_grad(total, has_aux=True)(positions)
+
+
+@jax.jit
+def dense(positions, widths, cell, chi, split):
+    def total(positions):
+        matrix = coulomb_matrix(positions, widths, cell, ewald=split)
+        q = equilibrate(chi, jnp.full_like(chi, 14.4), matrix, 0.0)
+        return q @ matrix @ q / 2, q
+
+    return jax.value_and_grad(total, has_aux=True)(positions)
+
+
+@jax.jit
+def steps(positions, widths, cell, chi, plan):
+    operator = coulomb_operator(positions, widths, cell, plan)
+    hardness = jnp.full_like(chi, 14.4)
+    product = lambda v: operator(v) + hardness * v
+    diagonal = hardness + COULOMB_CONSTANT / (widths * math.sqrt(math.pi))
+    inverses = operator.preconditioner(hardness), lambda v: v / diagonal
+    return [
+        conjugate_gradients(product, chi, inverse, tolerance=1e-6)[1]
+        for inverse in inverses
+    ]
+
+
+def medians(repeats, calls):
+    times = {name: [] for name in calls}
+    for turn in range(repeats + 1):
+        for name, (function, arguments) in calls.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function(*arguments))
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def measure(atoms, repeats, routes):
+    inputs = structure(atoms)
+    positions, _, cell, _ = inputs
+    plan = lambda direct: ParticleMesh.for_structures(
+        cell, positions, width_max=WIDEST, tolerance=1e-5, skin=0.0, direct=direct
+    )
+    start = time.perf_counter()
+    mesh = plan(False)
+    host = time.perf_counter() - start
+    calls = {"mesh": (iterative, (*inputs, mesh))}
+    if "direct" in routes:
+        calls["direct"] = (iterative, (*inputs, plan(True)))
+    if "dense" in routes:
+        bounds = (0.1, WIDEST)
+        split = Ewald.for_cells(cell, tolerance=1e-5, width_bounds=bounds)
+        calls["dense"] = (dense, (*inputs, split))
+    times = medians(repeats, calls)
+    counts = [int(n) for n in steps(*inputs, mesh)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    columns = [
+        f"{times[name]:9.3f}" if name in times else " " * 9
+        for name in ("mesh", "direct", "dense")
+    ]
+    print(
+        f"{atoms:6d} {' '.join(columns)} {host:8.2f} {counts[0]:7d} {counts[1]:9d}"
+        f" {peak:8.2f}",
+        flush=True,
+    )
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="up to 250 atoms")
+    parser.add_argument("--float64", action="store_true")
+    options = parser.parse_args()
+    sizes = (125, 250) if options.quick else (125, 250, 500, 1000, 2000, 4000, 10000)
+    print(
+        " atoms  mesh (s) direct (s) dense (s) plan (s) steps diagonal steps peak (GiB)"
+    )
+    found = {}
+    with jax.enable_x64(options.float64):
+        for atoms in sizes:
+            routes = ["direct"] * (atoms <= 4000) + ["dense"] * (atoms <= 2000)
+            found[atoms] = measure(atoms, 2 if options.quick else 3, routes)
+    first = sizes[0] if options.quick else 1000
+    for route in ("mesh", "direct"):
+        last = max(n for n in sizes if route in found[n])
+        power = math.log(found[last][route] / found[first][route])
+        power /= math.log(last / first)
+        print(f"{route}: time grows as N^{power:.2f} from {first} to {last} atoms")
+
+
+if __name__ == "__main__":
+    main()

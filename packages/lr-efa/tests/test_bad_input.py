@@ -1,0 +1,146 @@
+"""Every mistake is named in one sentence that says what to do."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from lr_efa import (
+    EuclideanFastAttention,
+    SphereGrid,
+    attend,
+    attend_directional,
+    attend_directional_periodic,
+    attend_periodic,
+    frequencies,
+    lebedev,
+    shell_grid,
+)
+from lr_efa._arguments import check_arguments, check_name
+
+OMEGAS = frequencies(2, 1.0)
+SCALARS = jnp.ones((3, 4))
+POSITIONS = np.array([[0.0, 0, 0], [1.0, 2, 2], [0.0, 6, 8]])
+CELL = 7 * np.eye(3)
+
+
+@pytest.fixture
+def call():
+    """The open or the periodic kernel with one argument changed."""
+
+    def make(kernel=attend, **changed):
+        r = jnp.asarray(POSITIONS)
+        arguments = {"query": SCALARS, "key": SCALARS, "value": SCALARS}
+        arguments |= {"positions": r, "frequencies": OMEGAS}
+        if kernel in (attend_periodic, attend_directional_periodic):
+            arguments |= {"cell": jnp.asarray(CELL), "width": 0.3}
+        return kernel(**(arguments | changed))
+
+    return make
+
+
+@pytest.fixture
+def refused():
+    return lambda message: pytest.raises(ValueError, match=message)
+
+
+def test_features(call, refused):
+    odd = jnp.ones((3, 5))
+    with refused("pairs of channels, so D_qk is even, got 5"):
+        call(query=odd, key=odd)
+    with refused(r"`frequencies` has one frequency for each of the 2 pairs.*\[3\]"):
+        call(frequencies=frequencies(3, 1.0))
+    components = {name: jnp.ones((3, 3, 4)) for name in ("query", "key", "value")}
+    with refused(r"have \(L \+ 1\)\*\*2 components in e3nn order.*got 3"):
+        call(attend_directional, degree=1, **components)
+    components = {name: jnp.ones((3, 4, 4)) for name in ("query", "key", "value")}
+    with refused(r"`coupling` has one weight for each of the 4 paths.*\[3\]"):
+        call(attend_directional, degree=1, coupling=np.ones(3), **components)
+
+
+def test_cells_and_grids_of_the_open_form(call, refused):
+    assert call(grid=lebedev(10.0), method="quadrature").shape == (3, 4)
+    with refused("frequencies` up to 1 1/Å across a structure of .* beyond the grid's"):
+        call(grid=lebedev(5.0), method="quadrature")
+    with refused(r"`grid` is for harmonics up to degree 0, needed is 1"):
+        components = {name: jnp.ones((3, 1, 4)) for name in ("query", "key", "value")}
+        call(
+            attend_directional,
+            degree=1,
+            method="quadrature",
+            grid=lebedev(10.0),
+            **components,
+        )
+    with refused("traced, so the grid they need is unknown: pass `grid=lebedev"):
+        jax.jit(lambda r: call(positions=r, method="quadrature"))(
+            jnp.asarray(POSITIONS)
+        )
+
+
+def test_what_the_type_checker_of_the_tests_would_stop_first(refused):
+    r = jnp.asarray(POSITIONS)
+    with refused(r"`query` and `key` have one shape, got \[3, 4\] and \[3, 6\]"):
+        check_arguments(SCALARS, jnp.ones((3, 6)), SCALARS, r, OMEGAS)
+    with refused(r"`value` has one row for each of the 3 atoms.*got \[2, 4\]"):
+        check_arguments(SCALARS, SCALARS, jnp.ones((2, 4)), r, OMEGAS)
+    with refused(r"`positions` has shape \[atoms, 3\], got \[1, 3, 3\].*jax.vmap"):
+        check_arguments(SCALARS, SCALARS, SCALARS, r[None], OMEGAS)
+    with refused("`boundary` is one of .*, got 'open'"):
+        check_name("boundary", "open", ("cell", "ignore"))
+
+
+@pytest.mark.parametrize("order", [13, 25, 27])
+def test_grids_with_negative_weights(refused, order):
+    with refused(f"order {order} has negative weights"):
+        SphereGrid(order)
+
+
+def test_grids_that_are_not(refused):
+    with refused("There is no Lebedev rule of order 12"):
+        SphereGrid(12)
+    with refused("No Lebedev grid integrates phases up to x = 1000.0 to 1e-05"):
+        lebedev(1000.0)
+    with refused("`x_max` is a phase and not negative, got -1.0"):
+        lebedev(-1.0)
+    with refused("`accuracy` is an error between 0 and 0.1"):
+        lebedev(1.0, 0.5)
+    with refused("highest frequency that is not negative, got 2 and -1.0"):
+        frequencies(2, -1.0)
+
+
+def test_lattices(call, refused):
+    with refused("`cell` is singular"):
+        call(attend_periodic, cell=jnp.diag(jnp.array([5.0, 5.0, 0.0])))
+    with refused("`width` is positive"):
+        call(attend_periodic, width=0.0)
+    with refused("or `frequencies` are traced, so the reciprocal vectors"):
+        jax.jit(lambda cell: call(attend_periodic, cell=cell))(jnp.asarray(CELL))
+    narrow = shell_grid(CELL, OMEGAS, width=0.1)
+    with refused("`grid` ends at 1.6 1/Å, these frequencies and width need 2.8"):
+        call(attend_periodic, grid=narrow)
+    many = shell_grid(CELL[None], OMEGAS, width=0.3)
+    with refused("one structure, its cell .* and a grid without graph axis"):
+        call(attend_periodic, grid=many)
+    with refused(r"made for cells of shape \[1, 3, 3\], got \[3, 3\]"):
+        many.covers(CELL)
+    with refused("more than `max_vectors=10`"):
+        shell_grid(CELL, OMEGAS, width=0.3, max_vectors=10)
+
+
+def test_layers(refused):
+    make = lambda **options: EuclideanFastAttention(
+        4, **({"omega_max": 1.0, "key": jr.key(0)} | options)
+    )
+    with refused("`qk` is even and at least one, got 5"):
+        make(qk=5)
+    with refused("`heads` is at least one, got 0"):
+        make(heads=0)
+    with refused("`omega_max` and `width` are positive.*got -1.0 and 0.15"):
+        make(omega_max=-1.0)
+    with refused("`grid` is for harmonics up to degree 0, the layer has degree 2"):
+        make(degree=2, grid=lebedev(1.0))
+    with refused("`degree` is not negative"):
+        make(degree=-1)
+    layer, mask = make(degree=1), jnp.ones(3, bool)
+    with refused(r"of degree 1 have shape \[3, 4, 4\], got \[3, 1, 4\]"):
+        layer(jnp.ones((3, 1, 4)), jnp.asarray(POSITIONS), None, mask)

@@ -1,0 +1,107 @@
+"""Forces and their derivatives, to second order and at coincident atoms."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.test_util import check_grads
+from lr_efa import (
+    attend,
+    attend_directional,
+    attend_directional_periodic,
+    frequencies,
+    lebedev,
+    shell_grid,
+)
+
+OMEGAS = frequencies(2, 0.9)
+GRID = lebedev(10.0, degree=2)
+METHODS = pytest.mark.parametrize("method", ["exact", "quadrature"])
+
+
+@METHODS
+def test_derivatives_to_second_order(structure, method):
+    q, k, v, r = structure(4, qk=4, sph=4)
+
+    @jax.jit
+    def value(q, k, v, r):
+        seen = attend_directional(
+            q, k, v, r, OMEGAS, degree=2, method=method, grid=GRID
+        )
+        return jnp.sum(jnp.sin(seen))
+
+    check_grads(value, (q, k, v, r), order=2, modes=["rev"], atol=1e-4, rtol=1e-4)
+
+
+@METHODS
+def test_forward_derivatives_of_gradients(structure, method):
+    q, k, v, r = structure(4, qk=4)
+
+    @jax.jit
+    def value(r):
+        return jnp.sum(attend(q, k, v, r, OMEGAS, method=method, grid=GRID) ** 2)
+
+    check_grads(value, (r,), order=2, modes=["fwd", "rev"], atol=1e-4, rtol=1e-4)
+
+
+@METHODS
+def test_forces_are_finite_and_zero_where_they_must_be(structure, method):
+    q, k, v, r = structure(6, qk=4)
+    r = r.at[1].set(r[0]).at[3:].set(r[0])
+    mask = jnp.arange(6) < 3
+
+    def value(q, k, v, r):
+        seen = attend(q, k, v, r, OMEGAS, mask=mask, method=method, grid=GRID)
+        return jnp.sum(seen**2)
+
+    @jax.jit
+    def both(*arrays):
+        forces = jax.grad(value, argnums=3)
+        penalty = lambda *arrays: jnp.sum(forces(*arrays) ** 2)
+        return forces(*arrays), jax.grad(penalty, argnums=(0, 1, 2, 3))(*arrays)
+
+    forces, second = both(q, k, v, r)
+    assert jnp.all(jnp.isfinite(forces)) and jnp.all(forces[3:] == 0)
+    assert jnp.max(jnp.abs(jnp.sum(forces, axis=0))) < 1e-10
+    for gradient in second:
+        assert jnp.all(jnp.isfinite(gradient)) and jnp.all(gradient[3:] == 0)
+    check_grads(jax.jit(value), (q, k, v, r), 2, modes=["rev"], atol=1e-4, rtol=1e-4)
+
+
+def test_directions_of_coincident_atoms_have_derivatives(structure):
+    q, k, v, r = structure(3, qk=4, sph=1)
+    r = r.at[1].set(r[0])
+
+    @jax.jit
+    def value(r):
+        seen = attend_directional(q, k, v, r, OMEGAS, degree=2, method="exact")
+        return jnp.sum(jnp.sin(seen))
+
+    check_grads(value, (r,), order=2, modes=["rev"], atol=1e-4, rtol=1e-4)
+    other = attend_directional(q, k, v, r, OMEGAS, degree=2, grid=GRID)
+    assert jnp.all(jnp.isfinite(other))
+
+
+def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
+    q, k, v, r = structure(4, qk=4, sph=1)
+    r = r.at[1].set(r[0])
+    grid = shell_grid(triclinic, OMEGAS, width=0.1, margin=0.1)
+
+    @jax.jit
+    def value(q, v, r, strain):
+        deform = jnp.eye(3) + strain
+        seen = attend_directional_periodic(
+            q,
+            k,
+            v,
+            r @ deform,
+            triclinic @ deform,
+            OMEGAS,
+            degree=1,
+            width=0.1,
+            grid=grid,
+            normalize=True,
+        )
+        return jnp.sum(jnp.sin(seen))
+
+    arguments = q, v, r, jnp.full((3, 3), 0.01)
+    check_grads(value, arguments, order=2, modes=["rev"], atol=1e-4, rtol=1e-4)

@@ -1,0 +1,178 @@
+"""What must change nothing: frames, order, padding, batches; and what must turn."""
+
+import e3nn_jax as e3nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from lr_efa import attend, attend_directional, frequencies, lebedev
+
+OMEGAS = frequencies(3, 1.1)
+FINE = lebedev(16.0, 1e-12, degree=2)
+METHODS = pytest.mark.parametrize("method", ["exact", "quadrature"])
+
+
+@jax.jit
+def scalars(query, key, value, positions, mask):
+    return [
+        attend(
+            query, key, value, positions, OMEGAS, mask=mask, method=method, grid=FINE
+        )
+        for method in ("exact", "quadrature")
+    ]
+
+
+@jax.jit
+def second_degree(query, key, value, positions):
+    return [
+        attend_directional(
+            query, key, value, positions, OMEGAS, degree=2, method=method, grid=FINE
+        )
+        for method in ("exact", "quadrature")
+    ]
+
+
+def turned(features, axes):
+    """Features of degree 2 in e3nn order, seen after `positions @ axes.T`."""
+    irreps = e3nn.Irreps("0e+1o+2e")
+    turn = irreps.D_from_matrix(jnp.asarray(axes))
+    return jnp.einsum("st,nt...->ns...", turn, features)
+
+
+@pytest.mark.parametrize("improper", [False, True], ids=["rotation", "reflection"])
+def test_rigid_motions_change_nothing(structure, axes, close, improper):
+    q, k, v, r = structure()
+    mask = jnp.ones(6, bool)
+    moved = r @ axes(improper) + jnp.array([1.0, -2.0, 300.5])
+    found, expected = scalars(q, k, v, moved, mask), scalars(q, k, v, r, mask)
+    close(found[0], expected[0], 1e-12)
+    close(found[1], expected[1], 1e-10)
+
+
+@pytest.mark.parametrize("improper", [False, True], ids=["rotation", "reflection"])
+def test_features_of_every_degree_turn_with_the_frame(structure, axes, close, improper):
+    q, k, v, r = structure(sph=9)
+    turn = axes(improper)
+    found = second_degree(*(turned(x, turn) for x in (q, k, v)), r @ turn.T)
+    expected = second_degree(q, k, v, r)
+    for method, tolerance in ((0, 1e-12), (1, 1e-9)):
+        right = turned(expected[method], turn)
+        for part in (slice(0, 1), slice(1, 4), slice(4, 9)):
+            close(found[method][:, part], right[:, part], tolerance)
+
+
+def test_directions_matter(structure):
+    q, k, v, r = structure(sph=1)
+    for found in second_degree(q, k, v, r):
+        scale = jnp.max(jnp.abs(found), axis=(0, 2))
+        assert jnp.all(scale > 1e-2)
+
+
+def test_a_coarse_grid_feels_rotations_as_much_as_it_promises(structure, axes):
+    q, k, v, r = structure()
+    grid = lebedev(1.1 * 10.5, 1e-3)
+    turns = [axes(), axes() @ axes(), jnp.eye(3)]
+    call = jax.jit(lambda r: attend(q, k, v, r, OMEGAS, method="quadrature", grid=grid))
+    results = jnp.stack([call(r @ turn) for turn in turns])
+    products = jnp.einsum("mkj,nkj->mn", *(abs(x).reshape(6, 3, 2) for x in (q, k)))
+    bound = 2e-3 * products @ jnp.abs(v) / 6**0.5
+    spread = jnp.max(results, axis=0) - jnp.min(results, axis=0)
+    assert jnp.all(spread < bound) and jnp.max(spread) > 1e-8
+
+
+def test_order_of_atoms_only_relabels(structure, close):
+    arrays, mask = structure(), jnp.ones(6, bool)
+    order = np.random.default_rng(2).permutation(6)
+    found = scalars(*(x[order] for x in arrays), mask)
+    for left, right in zip(found, scalars(*arrays, mask), strict=True):
+        close(left, right[order], 1e-12)
+
+
+def test_padding_is_inert_and_zero(structure, close):
+    arrays, alone = structure(), None
+    mask = jnp.arange(9) < 6
+    for junk in (0.0, 1e6, jnp.nan, jnp.inf):
+        padded = (jnp.concatenate([x, jnp.full((3, x.shape[1]), junk)]) for x in arrays)
+        found = scalars(*padded, mask)
+        alone = found if alone is None else alone
+        for left, right in zip(found, alone, strict=True):
+            assert jnp.array_equal(left, right)
+            assert jnp.all(left[6:] == 0)
+    for left, right in zip(scalars(*arrays, jnp.ones(6, bool)), alone, strict=True):
+        close(right[:6], left, 1e-12)
+
+
+@METHODS
+def test_a_hundred_dummy_atoms_change_nothing(structure, close, method):
+    arrays = structure()
+    both = [*arrays, jnp.ones(6, bool)]
+    dummies = structure(100, seed=4)
+    many = [jnp.concatenate(pair) for pair in zip(arrays, dummies, strict=True)]
+    which = ("exact", "quadrature").index(method)
+    found = scalars(*many, jnp.arange(106) < 6)[which]
+    close(found[:6], scalars(*both)[which], 1e-12)
+
+
+def test_a_batch_is_its_structures_and_gradients_do_not_cross(structure, close):
+    parts = [structure(seed=s) for s in range(3)]
+    arrays = [jnp.stack(x) for x in zip(*parts, strict=True)]
+    masks = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
+
+    def first_two(arrays):
+        seen = jax.vmap(scalars)(*arrays, masks)
+        return sum(jnp.sum(x[:2] ** 2) for x in seen)
+
+    found = jax.vmap(scalars)(*arrays, masks)
+    for g in range(3):
+        single = scalars(*(x[g] for x in arrays), masks[g])
+        for left, right in zip(found, single, strict=True):
+            np.testing.assert_allclose(left[g], right, rtol=1e-10, atol=1e-13)
+    for gradient in jax.jit(jax.grad(first_two))(arrays):
+        assert jnp.all(gradient[2] == 0) and jnp.all(gradient[~masks] == 0)
+        assert jnp.all(gradient[masks] != 0)
+
+
+def test_heads_are_independent(structure, close):
+    one, other = structure(), structure(seed=1)
+    r = one[3]
+    heads = [jnp.stack(pair) for pair in zip(one[:3], other[:3], strict=True)]
+    call = lambda q, k, v: scalars(q, k, v, r, jnp.ones(6, bool))[1]
+    found = jax.vmap(call)(*heads)
+    close(found[0], call(*one[:3]))
+    close(found[1], call(*other[:3]))
+
+
+def test_products_of_features_are_bilinear(structure, close):
+    q, k, v, r = structure()
+    mask = jnp.ones(6, bool)
+    total = scalars(2 * q, 3 * k, v, r, mask)
+    for left, right in zip(total, scalars(q, k, v, r, mask), strict=True):
+        close(left, 6 * right, 1e-12)
+
+
+@pytest.mark.parametrize("atoms", [70, 40])
+def test_chunks_of_waves_and_blocks_of_rows_change_nothing(
+    structure, close, monkeypatch, atoms
+):
+    q, k, v, r = structure(atoms, sph=4)
+    mask = jnp.arange(atoms) < atoms - 2
+
+    def results():
+        call = lambda method: attend_directional(
+            q, k, v, r, OMEGAS, degree=1, mask=mask, method=method, grid=FINE
+        )
+        slope = lambda method: jax.grad(
+            lambda r: jnp.sum(
+                attend_directional(
+                    q, k, v, r, OMEGAS, degree=1, mask=mask, method=method, grid=FINE
+                )
+                ** 2
+            )
+        )(r)
+        return [f(m) for f in (call, slope) for m in ("exact", "quadrature")]
+
+    whole = jax.jit(results)()
+    monkeypatch.setattr("lr_efa._waves._CHUNK", 2 * 4 * 6 * atoms * 10)
+    monkeypatch.setattr("lr_efa._pairs._BLOCK", 12 * atoms * 16)
+    for left, right in zip(jax.jit(lambda: results())(), whole, strict=True):
+        close(left, right, 1e-10)

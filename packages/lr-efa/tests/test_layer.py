@@ -1,0 +1,270 @@
+"""The layer: its contract, its parameters, its boundaries, and float32."""
+
+import warnings
+
+import e3nn_jax as e3nn
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from lr_efa import EuclideanFastAttention, SphereGrid, attend, frequencies, lebedev
+from lr_efa._maps import gated_gelu
+
+CHANNELS = 4
+OPTIONS = {"omega_max": 1.5, "qk": 4, "v": 3, "width": 0.3}
+
+
+def perturbed(layer):
+    """Every parameter away from its initial value."""
+    leaves, tree = jax.tree.flatten(layer)
+    keys = jr.split(jr.key(9), len(leaves))
+    moved = [x + 0.3 * jr.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+def fresh(degree=0, **options):
+    return EuclideanFastAttention(
+        CHANNELS, degree=degree, key=jr.key(1), **(OPTIONS | options)
+    )
+
+
+@pytest.fixture
+def batch(structure):
+    """Three graphs of six slots: full, partly filled, and padding."""
+    cells = jnp.stack([6.5 * jnp.eye(3), jnp.diag(jnp.array([4.0, 5, 7])), jnp.eye(3)])
+    positions = jnp.stack([structure(seed=s)[3] for s in range(3)])
+    mask = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
+
+    def make(degree):
+        shape = (CHANNELS,) if degree == 0 else ((degree + 1) ** 2, CHANNELS)
+        return jr.normal(jr.key(0), (3, 6, *shape)), positions, cells, mask
+
+    return make
+
+
+@eqx.filter_jit
+def over_graphs(layer, features, positions, cells, mask, plan):
+    def one(f, p, c, m, z, charge, plan):
+        return layer(f, p, c, m, species=z, total_charge=charge, plan=plan, spin=None)
+
+    species, charge = jnp.ones(mask.shape, int), jnp.zeros(len(mask))
+    return jax.vmap(one)(features, positions, cells, mask, species, charge, plan)
+
+
+CASES = pytest.mark.parametrize(
+    ("degree", "options"),
+    [
+        (0, {"heads": 2, "method": "quadrature"}),
+        (0, {"normalize": "always"}),
+        (1, {"learn_coupling": True}),
+        (2, {"method": "quadrature", "grid": lebedev(18.0, degree=2)}),
+    ],
+    ids=["two heads", "normalised", "vectors", "second degree"],
+)
+BOUNDARIES = pytest.mark.parametrize("boundary", ["periodic", "open", "ignored"])
+
+
+def at_boundary(cells, boundary, options):
+    """The cells to pass and the layer's options."""
+    if boundary == "open":
+        return None, options
+    return cells, options | ({"boundary": "ignore"} if boundary == "ignored" else {})
+
+
+@CASES
+@BOUNDARIES
+def test_contract(batch, degree, options, boundary):
+    features, positions, cells, mask = batch(degree)
+    cells, options = at_boundary(cells, boundary, options)
+    layer = perturbed(fresh(degree, **options))
+    plan = layer.plan_for(cells, positions, mask)
+    arguments = features, positions, cells, mask
+    update, energies, charges = over_graphs(layer, *arguments, plan)
+    assert layer.degree == degree
+    assert update.shape == features.shape and update.dtype == features.dtype
+    assert energies.shape == charges.shape == mask.shape
+    assert not jnp.any(energies) and not jnp.any(charges)
+    assert jnp.all(update[~mask] == 0) and jnp.all(update[mask] != 0)
+    junk = jnp.where(mask[..., None], positions, 1e7)
+    again = over_graphs(layer, features, junk, cells, mask, plan)[0]
+    assert jnp.array_equal(again, update)
+    inputs = jax.tree.map(lambda x: x[1:2], arguments)
+    own = layer.plan_for(inputs[2], inputs[1], inputs[3])
+    single = over_graphs(layer, *inputs, own)[0][0]
+    # Each graph's own grid, where there is one, is a smaller one of the same accuracy.
+    np.testing.assert_allclose(update[1], single, rtol=1e-4, atol=1e-4)
+
+
+@CASES
+@pytest.mark.parametrize("boundary", ["periodic", "open"])
+def test_every_parameter_trains_on_forces(batch, degree, options, boundary):
+    features, positions, cells, mask = batch(degree)
+    positions = positions.at[1, 4:].set(positions[1, 0]).at[2].set(0.0)
+    cells, options = at_boundary(cells, boundary, options)
+    layer = perturbed(fresh(degree, **options))
+    plan = layer.plan_for(cells, positions, mask)
+
+    def total(layer, positions):
+        return jnp.sum(
+            over_graphs(layer, features, positions, cells, mask, plan)[0] ** 2
+        )
+
+    def loss(layer, positions):
+        return jnp.sum(jax.grad(total, 1)(layer, positions) ** 2)
+
+    gradients = jax.jit(jax.grad(loss, (0, 1)))(layer, positions)
+    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradients))
+    for path, leaf in jax.tree_util.tree_flatten_with_path(gradients[0])[0]:
+        # The scalar of a scalar alone moves no force.
+        assert jnp.mean(leaf != 0) > 0.9, path
+    assert not jnp.any(gradients[1][~mask])
+
+
+def test_a_fresh_layer_changes_nothing_but_learns(batch):
+    features, positions, _, mask = (x[0] for x in batch(0))
+    layer = fresh()
+    update = lambda layer: layer(features, positions, None, mask)[0]
+    assert not jnp.any(update(layer))
+    slope = jax.grad(lambda layer: jnp.sum(update(layer)))(layer)
+    assert jnp.all(slope.output != 0)
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "open"])
+def test_updates_of_every_degree_turn_with_the_frame(batch, axes, close, boundary):
+    features, positions, cells, mask = (x[0] for x in batch(2))
+    cell = cells if boundary == "periodic" else None
+    layer = perturbed(fresh(2, learn_coupling=True, heads=2))
+    turn = axes(True)
+    irreps = e3nn.Irreps("0e+1o+2e").D_from_matrix(turn)
+    turned = jnp.einsum("st,ntc->nsc", irreps, features)
+    moved = None if cell is None else cell @ turn.T
+    found = layer(turned, positions @ turn.T, moved, mask)[0]
+    expected = layer(features, positions, cell, mask)[0]
+    close(found, jnp.einsum("st,ntc->nsc", irreps, expected), 1e-11)
+
+
+def test_scalars_are_the_kernel_between_maps(batch, close):
+    features, positions, _, mask = (x[1] for x in batch(0))
+    layer = perturbed(fresh(method="exact"))
+    q, k = (
+        jax.nn.gelu(features @ weights[0], approximate=False)
+        for weights in (layer.query, layer.key)
+    )
+    omegas = frequencies(2, 1.5)
+    np.testing.assert_array_equal(layer.spectrum(), omegas)
+    seen = attend(
+        q, k, features @ layer.value[0], positions, omegas, mask=mask, method="exact"
+    )
+    expected = seen @ layer.output[0]
+    close(layer(features, positions, None, mask)[0], expected, 1e-12)
+
+
+def test_vectors_are_gated_by_their_channels_scalars():
+    features = jr.normal(jr.key(2), (5, 4, 3))
+    gated = gated_gelu(features)
+    np.testing.assert_allclose(
+        gated[:, 0], jax.nn.gelu(features[:, 0], approximate=False), rtol=1e-12
+    )
+    gate = gated[:, 0] / features[:, 0]
+    np.testing.assert_allclose(gated[:, 2], features[:, 2] * gate, rtol=1e-12)
+
+
+def test_updates_in_a_small_cell_depend_on_positions(batch):
+    # Published frequencies, pi over 10 Å, find no reciprocal vector in 8 Å.
+    features, positions, _, mask = (x[0] for x in batch(0))
+    cell = 8.0 * jnp.eye(3)
+    moved = positions.at[0].add(jnp.array([0.5, 0.2, 0.0]))
+    changes = {}
+    for omega_max, width in ((2.0, 0.15), (np.pi / 10, 0.01)):
+        layer = perturbed(fresh(omega_max=omega_max, width=width, qk=16))
+        plan = layer.plan_for(cell[None], positions[None], mask[None])
+        update = lambda r, layer=layer: layer(features, r, cell, mask)[0]
+        change = jnp.max(jnp.abs(update(moved) - update(positions)))
+        changes[omega_max] = change / jnp.max(jnp.abs(update(positions)))
+        assert plan.empty[0] == (7 if omega_max < 1 else 0)
+    assert changes[2.0] > 1e-2 and changes[np.pi / 10] < 1e-12
+
+
+def test_a_cell_is_ignored_only_where_asked_and_then_wrapping_matters(batch, close):
+    features, positions, cells, mask = (x[0] for x in batch(0))
+    wrapped = positions.at[0].add(cells[1])
+    for boundary in ("cell", "ignore"):
+        layer = perturbed(fresh(boundary=boundary))
+        update = lambda r, cell, layer=layer: layer(features, r, cell, mask)[0]
+        inside, outside = update(positions, cells), update(wrapped, cells)
+        if boundary == "cell":
+            close(outside, inside, 1e-11)
+        else:
+            assert jnp.max(jnp.abs(outside - inside)) > 1e-2
+            close(inside, update(positions, None), 1e-14)
+
+
+def test_plans_of_molecules_reach_across_them(batch, close):
+    features, positions, _, mask = (x[:2] for x in batch(0))
+    layer = perturbed(fresh(method="quadrature"))
+    plan = layer.plan_for(None, positions, mask)
+    assert isinstance(plan, SphereGrid) and not jax.tree.leaves(plan)
+    far = layer.plan_for(None, 3 * positions, mask)
+    assert far.order > plan.order
+    assert layer.plan_for(None, jnp.full((2, 6, 3), jnp.nan), mask & False).order == 5
+    # A layer with a grid of its own needs a plan for larger molecules only.
+    owner = fresh(method="quadrature", grid=plan)
+    assert owner.plan_for(None, 0.9 * positions, mask) is None
+    assert owner.plan_for(None, 3 * positions, mask).order == far.order
+    assert fresh(method="exact").plan_for(None, positions, mask) is None
+    assert fresh().plan_for(None, positions, mask) is None
+    found = over_graphs(layer, features, positions, None, mask, plan)[0]
+    exact = eqx.tree_at(lambda x: x.value, fresh(method="exact"), layer.value)
+    exact = eqx.tree_at(
+        lambda x: (x.query, x.key, x.output),
+        exact,
+        (layer.query, layer.key, layer.output),
+    )
+    close(found, over_graphs(exact, features, positions, None, mask, None)[0], 1e-4)
+
+
+def test_plans_of_crystals_take_a_margin(batch):
+    _, positions, cells, mask = batch(0)
+    layer = fresh()
+    plan = layer.plan_for(cells, positions, mask, margin=0.1)
+    assert plan.covers(1.09 * cells).all()
+    assert not layer.plan_for(cells, positions, mask).covers(1.09 * cells).any()
+
+
+def test_float32_stays_float32_and_keeps_the_invariance():
+    rng = np.random.default_rng(0)
+    features, positions = rng.normal(size=(40, CHANNELS)), rng.uniform(-9, 9, (40, 3))
+    cell = np.array([[11.0, 0, 0], [2, 10.0, 0], [-1, 3, 12.0]])
+    mask = jnp.ones(40, bool)
+    for lattice, grid in ((None, lebedev(60.0)), (cell, None)):
+        options = {"method": "quadrature", "grid": grid}
+        layer = perturbed(fresh(**options))
+        exact = layer(
+            jnp.asarray(features),
+            jnp.asarray(positions),
+            None if lattice is None else jnp.asarray(lattice),
+            mask,
+        )[0]
+        single = lambda x: None if x is None else jnp.asarray(x, jnp.float32)
+        with jax.enable_x64(False):
+            small = jax.tree.map(single, layer)
+            found = [
+                small(
+                    single(features), single(positions + shift), single(lattice), mask
+                )
+                for shift in (0.0, 37.0)
+            ]
+            assert all(x.dtype == jnp.float32 for x in found[0])
+        scale = np.max(np.abs(exact))
+        for update, tolerance in zip(found, (1e-5, 1e-4), strict=True):
+            np.testing.assert_allclose(update[0], exact, atol=tolerance * scale)
+
+
+def test_coarse_grids_are_warned_of_and_fine_ones_are_not():
+    with pytest.warns(UserWarning, match="plane waves to 0.001 only, not 1e-05"):
+        fresh(grid=lebedev(3.0, 1e-3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fresh(grid=lebedev(3.0, 1e-6))

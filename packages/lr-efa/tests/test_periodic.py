@@ -1,0 +1,298 @@
+"""The periodic form: lattices, limits and smoothness."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from lr_efa import (
+    attend_directional,
+    attend_directional_periodic,
+    attend_periodic,
+    frequencies,
+    shell_grid,
+)
+from scipy.integrate import quad
+from scipy.special import spherical_jn
+
+OMEGAS, WIDTH = frequencies(3, 1.3), 0.25
+
+
+def shells(lengths, omega, width):
+    """w_k of given lengths, normalised by numerical integration."""
+    shape = lambda x: np.exp(-0.5 * ((x - omega) / width) ** 2)
+    norm = quad(lambda x: 4 * np.pi * x**2 * shape(x), 0, omega + 10 * width)[0]
+    return shape(lengths) / norm
+
+
+@jax.jit
+def compiled(query, key, value, positions, cell, grid):
+    """Degree 0 and degree 2 of scalars, unnormalised."""
+    scalars = attend_periodic(
+        query, key, value, positions, cell, OMEGAS, width=WIDTH, grid=grid
+    )
+    directions = attend_directional_periodic(
+        query[:, None],
+        key[:, None],
+        value[:, None],
+        positions,
+        cell,
+        OMEGAS,
+        degree=2,
+        width=WIDTH,
+        grid=grid,
+    )
+    return scalars, directions
+
+
+def evaluate(query, key, value, positions, cell, grid=None):
+    if grid is None:
+        grid = shell_grid(cell, OMEGAS, width=WIDTH)
+    return compiled(query, key, value, positions, cell, grid)
+
+
+@pytest.fixture
+def same(close):
+    def check(found, expected, rtol=1e-11):
+        for left, right in zip(found, expected, strict=True):
+            close(left, right, rtol)
+
+    return check
+
+
+def test_the_sum_over_all_vectors_written_out(structure, triclinic, close):
+    q, k, v, r = (np.asarray(x) for x in structure())
+    dual = 2 * np.pi * np.linalg.inv(triclinic).T
+    ranges = [np.arange(-6, 7)] * 3
+    waves = np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, 3) @ dual
+    lengths = np.linalg.norm(waves, axis=1)
+    phases = np.einsum("mnx,px->mnp", r[:, None] - r, waves)
+    expected = 0
+    for pair, omega in enumerate(OMEGAS):
+        w = shells(lengths, omega, WIDTH)
+        a, b = (x[:, 2 * pair : 2 * pair + 2] for x in (q, k))
+        even, odd = a @ b.T, a @ np.array([[0.0, 1], [-1, 0]]) @ b.T
+        sums = even * (np.cos(phases) @ w) + odd * (np.sin(phases) @ w)
+        expected = expected + sums @ v
+    expected *= (2 * np.pi) ** 3 / abs(np.linalg.det(triclinic)) / 6**0.5
+    found = evaluate(q, k, v, r, triclinic)
+    # The window cuts shells below 4e-6 of their height.
+    close(found[0], expected, 3e-6)
+    close(found[1][:, 0], expected, 3e-6)
+
+
+def test_wrapping_moving_and_turning_change_nothing(structure, triclinic, axes, same):
+    *features, r = structure()
+    expected = evaluate(*features, r, triclinic)
+    whole = np.random.default_rng(4).integers(-3, 4, (6, 3)).astype(float)
+    moved = r + whole @ triclinic + jnp.array([0.3, -20.0, 1.1])
+    same(evaluate(*features, moved, triclinic), expected)
+    turn = axes(True)
+    grid = shell_grid(triclinic, OMEGAS, width=WIDTH)
+    assert grid.covers(triclinic @ turn)
+    scalars, directions = evaluate(*features, r @ turn, triclinic @ turn, grid)
+    same([scalars], expected[:1])
+    scale = lambda x: jnp.linalg.norm(x[:, 4:], axis=1)
+    same([scale(directions)], [scale(expected[1])])
+    same([directions[:, 1:4]], [jnp.einsum("xy,nxv->nyv", turn, expected[1][:, 1:4])])
+
+
+def test_another_cell_of_the_same_lattice(structure, triclinic, same):
+    arrays = structure()
+    expected = evaluate(*arrays, triclinic)
+    unimodular = jnp.array([[1.0, 1, 0], [0, 1, 0], [-1, 0, 1]])
+    for cell in (unimodular @ triclinic, triclinic[::-1], -triclinic):
+        same(evaluate(*arrays, cell), expected)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_supercells(structure, triclinic, close, normalize):
+    q, k, v, r = structure()
+    call = lambda q, k, v, r, cell: attend_periodic(
+        q, k, v, r, cell, OMEGAS, width=WIDTH, normalize=normalize
+    )
+    twice = triclinic * jnp.array([[2.0], [1.0], [1.0]])
+    images = jnp.concatenate([r, r + triclinic[0]])
+    found = call(*(jnp.tile(x, (2, 1)) for x in (q, k, v)), images, twice)
+    close(found, jnp.tile(call(q, k, v, r, triclinic), (2, 1)), 1e-11)
+
+
+def test_padding_is_inert(structure, triclinic, close):
+    arrays = structure()
+    call = jax.jit(
+        lambda mask, *arrays: attend_periodic(
+            *arrays,
+            triclinic,
+            OMEGAS,
+            width=WIDTH,
+            mask=mask,
+            normalize=True,
+        )
+    )
+    mask = jnp.arange(9) < 6
+    pad = lambda x, junk: jnp.concatenate([x, jnp.full((3, x.shape[1]), junk)])
+    results = [call(mask, *(pad(x, j) for x in arrays)) for j in (0.0, 1e5, jnp.nan)]
+    assert all(jnp.array_equal(x, results[0]) for x in results)
+    assert jnp.all(results[0][6:] == 0)
+    close(results[0][:6], call(jnp.ones(6, bool), *arrays), 1e-12)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2])
+def test_a_growing_cell_gives_the_kernel_of_the_shells(structure, degree):
+    # Every atom alone with one other, and the kernel by numerical integration.
+    r, omegas, width = 2.3, np.array([1.1]), 0.4
+    positions = jnp.array([[0.0, 0, 0], [r, 0, 0]])
+    q, k = jnp.array([[[1.0, 0.5]]] * 2), jnp.array([[[0.3, -0.7]]] * 2)
+    v = jnp.array([[[0.0]], [[1.0]]])
+    weight = lambda x: shells(x, omegas[0], width) * 4 * np.pi * x**2
+    integrand = lambda x: weight(x) * spherical_jn(degree, x * r)
+    kernel = quad(integrand, 0, 4, limit=200)[0]
+    product = [0.3 - 0.35, -0.7 - 0.15][degree % 2]
+    # The second atom lies in direction x: seen from the first, d = -x.
+    component, harmonic = [(0, 1.0), (1, -(3**0.5)), (8, -(15**0.5) / 2)][degree]
+    expected = (-1) ** (degree // 2) * product * harmonic * kernel / 2**0.5
+    errors = []
+    for length in (8.0, 14.0, 30.0):
+        found = attend_directional_periodic(
+            q,
+            k,
+            v,
+            positions,
+            length * jnp.eye(3),
+            omegas,
+            degree=degree,
+            width=width,
+        )
+        errors.append(abs(found[0, component, 0] - expected))
+    # Shells begin at K = 0, where their height jumps for degrees above zero.
+    assert errors[2] < [1e-6, 1e-4, 1e-4][degree] < errors[0]
+
+
+def test_narrow_shells_in_a_large_cell_give_the_open_form(structure):
+    q, k, v, r = structure(3, qk=4, v=2, sph=1)
+    omegas, box = np.array([0.4, 0.7]), 110.0 * jnp.eye(3)
+    expected = attend_directional(q, k, v, r, omegas, degree=2, method="exact")
+    errors = []
+    for width in (0.08, 0.04):
+        found = attend_directional_periodic(
+            q, k, v, r, box, omegas, degree=2, width=width
+        )
+        errors.append(jnp.max(jnp.abs(found - expected)))
+    scale = jnp.max(jnp.abs(expected))
+    # The kernel differs from the sinc by order (s r)^2.
+    assert errors[0] < 0.15 * scale and errors[1] < 0.3 * errors[0]
+
+
+def test_the_weight_of_zero_wave_vector_is_that_of_the_integral():
+    omegas, cell = np.array([0.0]), jnp.diag(jnp.array([4.0, 5.0, 6.0]))
+    q = jnp.array([[1.0, 0.0]])
+    width = 0.05
+    found = attend_periodic(
+        q, q, jnp.ones((1, 1)), jnp.zeros((1, 3)), cell, omegas, width=width
+    )
+    # One vector within reach: its weight is (2 pi)^3 / V times that of a Gaussian.
+    weight = (2 * np.pi) ** 1.5 / (120 * width**3)
+    np.testing.assert_allclose(found, weight / 2**0.5, rtol=1e-12)
+    normal = attend_periodic(
+        q,
+        q,
+        jnp.ones((1, 1)),
+        jnp.zeros((1, 3)),
+        cell,
+        omegas,
+        width=width,
+        normalize=True,
+    )
+    np.testing.assert_allclose(normal, weight / 2**0.5 / (1 + weight), rtol=1e-12)
+
+
+def vectors_within(cell, grid):
+    """Number of vectors that the shells reach in this cell."""
+    dual = 2 * np.pi * np.linalg.inv(cell).T
+    lengths = np.linalg.norm(np.asarray(grid.indices) @ dual, axis=1)
+    return np.sum(lengths < OMEGAS[-1] + 6 * WIDTH)
+
+
+@pytest.mark.parametrize("pull", ["breathing", "shearing"])
+def test_energy_is_smooth_when_the_cell_changes(structure, pull):
+    q, k, v, r = structure(8)
+    change = {"breathing": jnp.eye(3), "shearing": jnp.eye(3, k=1)}[pull]
+    steps = 0.002 * jnp.arange(121.0)
+    start = 9.15 * jnp.eye(3)
+    grid = shell_grid(start, OMEGAS, width=WIDTH, margin=0.1)
+
+    def energy(step, r):
+        cell = start + step * change
+        seen = attend_periodic(
+            q, k, v, r @ cell / 9, cell, OMEGAS, width=WIDTH, grid=grid
+        )
+        return jnp.sum(seen**2)
+
+    along = jax.jit(jax.vmap(jax.value_and_grad(energy), (0, None)))
+    values, slopes = along(steps, r)
+    rule = 0.001 * (slopes[1:] + slopes[:-1])
+    jump = jnp.abs(values[1:] - values[:-1] - rule)
+    assert jnp.max(jump / jnp.abs(values[1:])) < 1e-6
+
+    assert vectors_within(start, grid) != vectors_within(start + 0.24 * change, grid)
+    forces = jax.jit(jax.vmap(jax.grad(energy, argnums=1), (0, None)))(steps, r)
+    fourth = jnp.diff(forces, n=4, axis=0)
+    assert jnp.max(jnp.abs(fourth)) < 1e-6 * jnp.sqrt(jnp.mean(forces**2))
+
+
+def test_stress_is_symmetric(structure, triclinic):
+    q, k, v, r = structure()
+    grid = shell_grid(triclinic, OMEGAS, width=WIDTH, margin=0.01)
+
+    @jax.jit
+    def total(strain):
+        deform = jnp.eye(3) + strain
+        seen = attend_periodic(
+            q, k, v, r @ deform, triclinic @ deform, OMEGAS, width=WIDTH, grid=grid
+        )
+        return jnp.sum(seen**2)
+
+    found = jax.jit(jax.grad(total))(jnp.zeros((3, 3)))
+    np.testing.assert_allclose(found, found.T, atol=1e-11 * jnp.max(jnp.abs(found)))
+
+
+def test_batches_have_a_grid_for_every_cell(structure, close):
+    cells = jnp.array([np.diag([6.0, 7, 5]), np.diag([4.0, 5, 9]), np.eye(3)])
+    masks = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
+    parts = [structure(seed=s) for s in range(3)]
+    arrays = [jnp.stack(x) for x in zip(*parts, strict=True)]
+    plan = shell_grid(cells, OMEGAS, width=WIDTH)
+    assert len(set(plan.valid.sum(axis=1).tolist())) == 3
+
+    def one(q, k, v, r, cell, grid, mask):
+        return attend_periodic(
+            q, k, v, r, cell, OMEGAS, width=WIDTH, grid=grid, mask=mask
+        )
+
+    found = jax.jit(jax.vmap(one))(*arrays, cells, plan, masks)
+    for g in range(2):
+        single = one(*(x[g] for x in arrays), cells[g], None, masks[g])
+        close(found[g], single, 1e-11)
+    assert jnp.all(found[2] == 0)
+
+
+def test_grids_cover_the_cells_they_promise(structure, triclinic, same):
+    grid = shell_grid(triclinic, OMEGAS, width=WIDTH, margin=0.1)
+    plain = shell_grid(triclinic, OMEGAS, width=WIDTH)
+    assert grid.covers(1.09 * triclinic) and not grid.covers(1.12 * triclinic)
+    assert plain.covers(triclinic) and not plain.covers(1.01 * triclinic)
+    arrays = structure()
+    same(evaluate(*arrays, triclinic, grid), evaluate(*arrays, triclinic, plain))
+    wide = 1.09 * triclinic
+    own = shell_grid(wide, OMEGAS, width=WIDTH)
+    same(evaluate(*arrays, wide, grid), evaluate(*arrays, wide, own))
+    lost = evaluate(*arrays, 1.12 * triclinic, grid)
+    assert all(jnp.all(jnp.isnan(x)) for x in lost)
+
+
+def test_empty_frequencies_are_counted():
+    omegas = np.array([0.0, 0.1, 0.3, 0.785398, 1.0])
+    cells = np.stack([8.0 * np.eye(3), 100.0 * np.eye(3)])
+    # The shortest vector of the small cell is 2 pi / 8 = 0.785.
+    plan = shell_grid(cells, omegas, width=0.05)
+    assert plan.empty.tolist() == [2, 0]
+    assert shell_grid(cells[0], omegas, width=0.3).empty == 0

@@ -1,0 +1,212 @@
+"""The mesh against the sum over vectors, and large systems in blocks."""
+
+import functools as ft
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from lr_les import (
+    GaussianSum,
+    InverseSixth,
+    KGrid,
+    Mesh,
+    _direct,
+    _open,
+    _spreading,
+    energy,
+    k_grid,
+    lattice_plan,
+    mesh,
+    potential_and_field,
+)
+from lr_les._splines import spline_weights
+
+CELL = np.array([[9.0, 0.2, 0], [1.3, 8.5, 0], [-2.0, 2.5, 10.0]])
+
+
+@pytest.fixture
+def crowd():
+    """Forty atoms with two channels of all moments in a triclinic cell."""
+    rng = np.random.default_rng(7)
+    q, u, second = (rng.normal(size=(40, 2, *s)) for s in ((), (3,), (3, 3)))
+    r = rng.uniform(-1, 2, (40, 3)) @ CELL
+    return tuple(map(jnp.asarray, (q, r, u, second)))
+
+
+@ft.partial(jax.jit, static_argnames="degree")
+@ft.partial(jax.value_and_grad, argnums=(1, 2), has_aux=True)
+def derivatives(q, r, cell, u, second, grid, kernel, degree):
+    moments = dict(zip(("dipoles", "quadrupoles"), (u, second), strict=True))
+    chosen = dict(list(moments.items())[:degree])
+    energies = energy(q, r, cell, grid=grid, kernel=kernel, **chosen)
+    own = energy(q[:1], r[:1], kernel=kernel, remove_self=False)
+    return jnp.sum(energies), (energies, jnp.abs(own[0]))
+
+
+def compare(crowd, tolerance, degree=0, kernel=None):
+    """Errors of energies, forces and stress, relative to natural scales."""
+    q, r, u, second = crowd
+    power = 2 * degree + (0 if kernel is None else kernel.power)
+    cell, found = jnp.asarray(CELL), []
+    for grid in (
+        k_grid(CELL, tolerance=1e-10, power=power),
+        mesh(CELL, tolerance=tolerance, power=power),
+    ):
+        (value, _), slopes = derivatives(q, r, cell, u, second, grid, kernel, degree)
+        found.append((value, *slopes))
+    scale = jnp.sum(
+        energy(q, r, cell, grid=k_grid(CELL, power=6), kernel=kernel, remove_self=False)
+    )
+    (value, forces, strain), (value_2, forces_2, strain_2) = found
+    return (
+        abs(value_2 - value) / abs(scale),
+        jnp.sqrt(jnp.mean((forces_2 - forces) ** 2) / jnp.mean(forces**2)),
+        jnp.max(jnp.abs(strain_2 - strain)) / jnp.max(jnp.abs(strain)),
+    )
+
+
+@pytest.mark.parametrize("tolerance", [1e-5, 1e-8])
+def test_mesh_keeps_its_tolerance(crowd, tolerance):
+    of_energy, of_forces, of_stress = compare(crowd, tolerance)
+    assert of_energy < tolerance
+    assert of_forces < 10 * tolerance and of_stress < 10 * tolerance
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_mesh_keeps_its_tolerance_with_moments(crowd, degree):
+    of_energy, of_forces, of_stress = compare(crowd, 1e-5, degree)
+    assert of_energy < 1e-5 and of_forces < 1e-4 and of_stress < 1e-4
+
+
+@pytest.mark.parametrize(
+    "kernel", [InverseSixth(), GaussianSum(np.array([0.7, -0.4]), np.array([1.1, 2.0]))]
+)
+def test_mesh_keeps_its_tolerance_with_other_kernels(crowd, kernel):
+    of_energy, of_forces, of_stress = compare(crowd, 1e-5, 0, kernel)
+    assert of_energy < 1e-5 and of_forces < 1e-4 and of_stress < 1e-4
+
+
+def test_splines_sum_to_one_and_reproduce_lines():
+    x = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (4, 3)))
+    for order in (6, 8):
+        values, first, second = spline_weights(x, order, 2)
+        nodes = jnp.arange(order) - order / 2 + 1
+        np.testing.assert_allclose(jnp.sum(values, -1), 1.0, rtol=1e-12)
+        np.testing.assert_allclose(jnp.sum(values * nodes, -1), x, atol=1e-12)
+        np.testing.assert_allclose(jnp.sum(first * nodes, -1), 1.0, rtol=1e-12)
+        slope = jax.jvp(
+            lambda x, p=order: spline_weights(x, p, 1)[1], (x,), (x * 0 + 1,)
+        )
+        np.testing.assert_allclose(slope[1], second, atol=1e-12)
+
+
+def test_mesh_derivatives_to_second_order(structure):
+    q, r = structure(4)
+    r = r.at[1].set(r[0])
+    grid = mesh(4 * np.eye(3), margin=0.1)
+
+    @jax.jit
+    def value(q, r, strain):
+        deform = jnp.eye(3) + strain
+        return jnp.sum(energy(q, r @ deform, 4 * deform, grid=grid) ** 2)
+
+    arguments = q, r, jnp.full((3, 3), 0.01)
+    check_grads(value, arguments, 2, ["rev"], atol=1e-3, rtol=1e-3)
+
+
+def test_mesh_under_vmap_with_padding(structure):
+    cells = jnp.stack([6.5 * jnp.eye(3), jnp.diag(jnp.array([4.0, 5, 7])), jnp.eye(3)])
+    mask = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
+    parts = [structure(seed=s) for s in range(3)]
+    q, r = (jnp.stack(x) for x in zip(*parts, strict=True))
+    r = r.at[1, 4:].set(1e6)
+
+    def batch(make, q, r):
+        plan = make(cells, tolerance=1e-6)
+        return jax.vmap(lambda q, r, c, m, g: energy(q, r, c, mask=m, grid=g))(
+            q, r, cells, mask, plan
+        )
+
+    on_mesh = jax.jit(ft.partial(batch, mesh))(q, r)
+    np.testing.assert_allclose(
+        on_mesh, jax.jit(ft.partial(batch, k_grid))(q, r), atol=2e-5
+    )
+    assert not jnp.any(on_mesh[~mask])
+    slopes = jax.jit(jax.grad(lambda q, r: jnp.sum(batch(mesh, q, r) ** 2), (0, 1)))(
+        q, r
+    )
+    assert all(jnp.all(jnp.isfinite(s)) and not jnp.any(s[~mask]) for s in slopes)
+
+
+def test_mesh_does_not_hold_for_larger_cells(structure):
+    q, r = structure()
+    grid = mesh(CELL, margin=0.01)
+    assert grid.covers(CELL) and not grid.covers(1.02 * CELL)
+    assert jnp.all(jnp.isnan(energy(q, r, jnp.asarray(1.02 * CELL), grid=grid)))
+    assert jnp.all(jnp.isfinite(energy(q, r, jnp.asarray(0.9 * CELL), grid=grid)))
+    with pytest.raises(ValueError, match="grid was made for cells of shape"):
+        grid.covers(CELL[None])
+
+
+def test_the_choice_follows_the_size():
+    small, large = (lattice_plan(CELL, atoms) for atoms in (40, 40_000))
+    assert isinstance(small, KGrid) and isinstance(large, Mesh)
+    assert isinstance(lattice_plan(CELL, 40_000, tolerance=1e-9), KGrid)
+    both = lattice_plan(np.stack([CELL, 2 * CELL]), 40_000)
+    assert isinstance(both, Mesh) and both.cell.shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": 0.0}, "`sigma` is a width and must be positive, got 0.0"),
+        ({"tolerance": 1e-9}, "`tolerance` of a mesh .* got 1e-09; use `k_grid`"),
+        (
+            {"sigma": 0.001},
+            "needs a mesh of [0-9]+ x [0-9]+ x [0-9]+ points, more than",
+        ),
+    ],
+)
+def test_bad_meshes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        mesh(CELL, **options)
+
+
+@pytest.fixture
+def tiny_blocks(monkeypatch):
+    """Every sum in many blocks, as in systems too large for memory."""
+    monkeypatch.setattr(_direct, "_WAVE_BYTES", 1)
+    monkeypatch.setattr(_open, "_PAIR_BYTES", 1)
+    monkeypatch.setattr(_spreading, "_SPLINE_BYTES", 1)
+
+
+@pytest.mark.parametrize("boundary", ["open", "vectors", "mesh"])
+def test_blocks_change_nothing(crowd, boundary, request):
+    q, r, u, _ = crowd
+    cell = None if boundary == "open" else jnp.asarray(CELL)
+    grid = {
+        "open": lambda: None,
+        "vectors": lambda: k_grid(CELL, tolerance=1e-3, power=2),
+        "mesh": lambda: mesh(CELL, power=2),
+    }[boundary]()
+
+    def results():
+        def total(r):
+            return jnp.sum(energy(q, r, cell, dipoles=u, grid=grid) ** 2)
+
+        @jax.jit
+        def everything(r):
+            slope = lambda r: jax.jvp(total, (r,), (jnp.cos(r),))[1]
+            field = potential_and_field(q, r, cell, dipoles=u, grid=grid)[1]
+            return total(r), jax.grad(slope)(r), field
+
+        return everything(r)
+
+    whole = results()
+    request.getfixturevalue("tiny_blocks")
+    for one, other in zip(whole, results(), strict=True):
+        np.testing.assert_allclose(
+            other, one, rtol=1e-9, atol=1e-9 * jnp.max(jnp.abs(one))
+        )
