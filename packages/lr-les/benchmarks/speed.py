@@ -252,6 +252,24 @@ def compare_batch(repeats):
     table(train, "gradient of a force loss", "direct", "mesh")
 
 
+def crossover(repeats):
+    """Where the mesh overtakes the vectors: `lattice_plan` takes its limit from here."""
+    print("\n| atoms | atoms x vectors | energy + forces, direct / mesh | training |")
+    print("|---:|---:|---:|---:|")
+    for atoms in (50, 100, 200, 400, 800):
+        q, r, cell = structure(atoms)
+        small = [jnp.asarray(x, jnp.float32) for x in (q, r, cell)]
+        grid = k_grid(cell)
+        values = {"direct": ours(grid), "mesh": ours(mesh(cell, tolerance=1e-6))}
+        both = [
+            in_turns({k: make(v) for k, v in values.items()}, small, repeats)
+            for make in (slopes, force_loss)
+        ]
+        ratios = " | ".join(f"{times['direct'] / times['mesh']:.2f}" for times in both)
+        work = atoms * len(half_sphere(cell, grid.end))
+        print(f"| {atoms} | {work:.1e} | {ratios} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="200 atoms, few rounds")
@@ -261,6 +279,7 @@ def main():
         compare_single(atoms, 3 if quick else (15 if atoms < 5000 else 5))
     if not quick:
         compare_batch(7)
+        crossover(15)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ ELEMENTS = 119
 SUSPICIOUS = 8.0
 """Residuals, in robust standard deviations, from which an energy is an outlier."""
 
+STEPS = 8
+"""Of weighing down what is far off."""
+
 LEAST_SUSPICIOUS = 0.05
 """eV an atom: below this no residual is an outlier, however narrow the others lie."""
 
@@ -99,7 +102,7 @@ def fit_composition(counts: sparse.csr_array, energies: np.ndarray) -> Fit:
 def _robust_residuals(shares, target, start) -> np.ndarray:
     """Residuals of a fit in which those far off weigh little (Cauchy weights)."""
     left = target - shares @ start
-    for _ in range(20):
+    for _ in range(STEPS):
         spread = 1.4826 * np.median(np.abs(left - np.median(left))) if len(left) else 0
         weights = 1 / (1 + (left / max(3 * spread, 1e-12)) ** 2)
         left = target - shares @ _least_squares(shares, target, weights)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._blocks import in_blocks
 from ._grid import KGrid
 from ._kernels import AbstractKernel
 from ._lattice import reciprocal
@@ -42,17 +43,13 @@ def direct_potential(
     if count <= block:
         own = jax.grad(_energy_of_pairs)(moments, frame, grid.pairs, grid.valid)
         return jax.tree.map(jnp.add, potential, own)
-    blocks = -(-count // block)
-    rest = blocks * block - count
-    pairs = jnp.pad(grid.pairs, ((0, rest), (0, 0))).reshape(blocks, block, 2)
-    valid = jnp.pad(grid.valid, (0, rest)).reshape(blocks, block)
 
     @jax.checkpoint
     def add(potential, pairs_and_valid):
         own = jax.grad(_energy_of_pairs)(moments, frame, *pairs_and_valid)
         return jax.tree.map(jnp.add, potential, own), None
 
-    return jax.lax.scan(add, potential, (pairs, valid))[0]
+    return jax.lax.scan(add, potential, in_blocks((grid.pairs, grid.valid), block))[0]
 
 
 class _Frame(eqx.Module):
@@ -109,9 +106,8 @@ def _energy_of_pairs(
     columns = jnp.concatenate([jnp.cos(phases), jnp.sin(phases)], axis=1)
     shape = lines.shape[1:]
     sums = jnp.matmul(lines.reshape(len(lines), -1).T, columns, precision="highest")
-    sums = sums.reshape(
-        *shape, 2, len(third)
-    )  # powers, channels, re/im, pairs, cos/sin
+    # Axes: powers, channels, real and imaginary, pairs, cosine and sine, depth.
+    sums = sums.reshape(*shape, 2, len(third))
     energy = jnp.zeros((), whole.dtype)
     for sign in (1.0, -1.0):
         real = sums[:, :, 0, :, 0] - sign * sums[:, :, 1, :, 1]

@@ -121,7 +121,7 @@ class GaussianSum(AbstractKernel):
         raw_widths: $x_m$.
 
     References:
-        Ji, Liang and Xu, Phys. Rev. Lett. 135, 178001 (2025), arXiv:2502.04668.
+        Ji, Liang and Xu, arXiv:2502.04668.
     """
 
     power: ClassVar[int] = 2

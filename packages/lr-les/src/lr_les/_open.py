@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._blocks import in_blocks
 from ._kernels import AbstractKernel
 from ._multipoles import Multipoles
 
@@ -37,13 +38,7 @@ def open_potential(
 
     if atoms <= block:
         return potential(moments, positions)
-    blocks = -(-atoms // block)
-
-    def split(x: Array) -> Array:
-        padding = ((0, blocks * block - atoms),) + ((0, 0),) * (x.ndim - 1)
-        return jnp.pad(x, padding).reshape(blocks, block, *x.shape[1:])
-
-    rows = jax.tree.map(split, (moments, positions))
+    rows = in_blocks((moments, positions), block)
     found = jax.lax.map(jax.checkpoint(lambda row: potential(*row)), rows)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:atoms], found)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._blocks import in_blocks
 from ._kernels import AbstractKernel
 from ._lattice import reciprocal
 from ._mesh import Mesh
@@ -85,17 +86,12 @@ def _spread(
     block = max(32, _SPLINE_BYTES // splines)
     if atoms <= block:
         return _fold(_add(_blank(scaled, mesh), scaled, fractional, mesh), mesh)
-    blocks = -(-atoms // block)
-
-    def split(x: Array) -> Array:
-        padding = ((0, blocks * block - atoms),) + ((0, 0),) * (x.ndim - 1)
-        return jnp.pad(x, padding).reshape(blocks, block, *x.shape[1:])
 
     @jax.checkpoint
     def add(density, some):
         return _add(density, some[0], some[1], mesh), None
 
-    parts = jax.tree.map(split, (scaled, fractional))
+    parts = in_blocks((scaled, fractional), block)
     return _fold(jax.lax.scan(add, _blank(scaled, mesh), parts)[0], mesh)
 
 

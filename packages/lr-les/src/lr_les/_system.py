@@ -200,7 +200,7 @@ def _checked_grid(
     if not traced_sigma and float(sigma) < grid.sigma * (1 - 1e-5):
         raise ValueError(
             f"The grid is made for widths from {grid.sigma} Å, got sigma = {sigma}: "
-            "pass `sigma` to `k_grid`."
+            "pass `sigma` to `k_grid` or `mesh`."
         )
     if grid.power < power:
         raise ValueError(

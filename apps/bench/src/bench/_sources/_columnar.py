@@ -13,6 +13,9 @@ from ._row import Rejected, Row
 from ._source import Unit, blocks
 from ._table import GEOMETRY, Table, no_structures, rows_of
 
+SHARES = 8
+"""Stretches of an npz file at most."""
+
 
 class Npz(NamedTuple):
     """npz files: `(structures, atoms, ...)`, or all atoms behind one another."""
@@ -22,26 +25,21 @@ class Npz(NamedTuple):
     format: str = "npz"
 
     def units(self) -> list[Unit]:
-        """A unit a file, for a file is unpacked whole."""
-        return [Unit(str(path)) for path in self.files]
-
-    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
-        """All structures of a file.
+        """At most `SHARES` stretches a file, for each of them unpacks it whole.
 
         Raises:
-            BenchError: it is damaged, holds objects or no structures.
+            BenchError: a file is damaged, holds objects or no structures.
         """
-        try:
-            # Opened here, for numpy leaves a damaged file open.
-            with open(unit.path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except Exception as error:  # zip files break in many ways
-            raise BenchError(
-                f"{unit.path} cannot be read as npz ({in_short(error)}): it is "
-                "damaged, or holds Python objects, which are never loaded."
-            ) from error
+        found = []
+        for path in self.files:
+            found += blocks(str(path), len(_npz(str(path))), shares=SHARES)
+        return found
+
+    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
+        """The structures of a stretch."""
+        table = _npz(unit.path)
         prefix = Path(unit.path).stem
-        yield from rows_of(Table(arrays, unit.path), self.reading, prefix)
+        yield from rows_of(table, self.reading, prefix, range(unit.start, unit.stop))
 
 
 class Hdf5(NamedTuple):
@@ -85,7 +83,20 @@ class Hdf5(NamedTuple):
                 raise _damaged(unit.path, error) from error
         where = f"{unit.path}{unit.at}"
         prefix = f"{Path(unit.path).stem}{unit.at}".rstrip("/")
-        yield from rows_of(Table(arrays, where), self.reading, prefix, unit.start)
+        yield from rows_of(Table(arrays, where), self.reading, prefix, None, unit.start)
+
+
+def _npz(path: str) -> Table:
+    try:
+        # Opened here, for numpy leaves a damaged file open.
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # zip files break in many ways
+        raise BenchError(
+            f"{path} cannot be read as npz ({in_short(error)}): it is damaged, or holds "
+            "Python objects, which are never loaded."
+        ) from error
+    return Table(arrays, path)
 
 
 def _pick(group: h5py.Group, what: str) -> Any:

@@ -70,9 +70,16 @@ def attempt(where: str, build: Callable[..., Row], *arguments: Any) -> Row | Rej
         return Rejected(where, (kind + text).rstrip(".")[:300])
 
 
-def blocks(path: str, rows: int, at: str = "") -> list[Unit]:
-    """Units of at most `BLOCK` rows."""
+def blocks(path: str, rows: int, at: str = "", shares: int | None = None) -> list[Unit]:
+    """Units of at most `BLOCK` rows, or larger ones where there would be too many.
+
+    Args:
+        path: of all units.
+        rows: in all.
+        at: of all units.
+        shares: units at most.
+    """
+    size = BLOCK if shares is None else max(BLOCK, -(-rows // shares))
     return [
-        Unit(path, start, min(start + BLOCK, rows), at)
-        for start in range(0, rows, BLOCK)
+        Unit(path, start, min(start + size, rows), at) for start in range(0, rows, size)
     ]

@@ -114,7 +114,11 @@ class Table:
 
 
 def rows_of(
-    table: Table, reading: Reading, prefix: str, first: int = 0
+    table: Table,
+    reading: Reading,
+    prefix: str,
+    chosen: range | None = None,
+    first: int = 0,
 ) -> Iterator[Row | Rejected]:
     """The structures of a table one by one.
 
@@ -122,7 +126,8 @@ def rows_of(
         table: of one file or group.
         reading: names and units that were given.
         prefix: of the ids of structures that have none.
-        first: number of the first structure.
+        chosen: which structures; None means all.
+        first: number of the table's first structure in its group.
     """
 
     def build(i: int) -> Row:
@@ -136,7 +141,7 @@ def rows_of(
             defaults=NAMES,
         )
 
-    for i in range(len(table)):
+    for i in range(len(table)) if chosen is None else chosen:
         yield attempt(f"Structure {first + i} of {table.where}", build, i)
 
 
