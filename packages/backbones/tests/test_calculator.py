@@ -48,6 +48,7 @@ def test_neighbours_of_tiny_cells_are_those_matscipy_finds(box, structure):
     assert sorted(ours) == sorted(theirs)
 
 
+@pytest.mark.parametrize("kind", [bb.MACE, bb.DimeNet])
 def test_properties_are_the_potentials(kind, with_layer_everywhere, structure, predict):
     potential = with_layer_everywhere(kind)
     s = structure(1)
@@ -185,7 +186,10 @@ def test_bad_atoms_are_refused(mace):
         calculator.get_potential_energy(ase.Atoms())
 
 
-@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "periodic"),
+    [(bb.MACE, True), (bb.MACE, False), (bb.Allegro, True), (bb.DimeNet, True)],
+)
 def test_energy_function_is_the_potential_for_edges_in_any_order(
     kind, periodic, model, structure, predict
 ):

@@ -17,6 +17,7 @@ from chemsplit import (
     make_split,
     mean_soap,
 )
+from chemsplit._coordinates import row_coordinates
 
 # ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates: in
 # Atoms(), and in copy() and indexing, which start from it.
@@ -59,8 +60,9 @@ def few():
 
 @pytest.fixture(scope="module")
 def thousand():
-    """A thousand MOFs and the published descriptor."""
-    return described(1000)
+    """A thousand MOFs and the published descriptor, in the space the rows span."""
+    X, ids, numbers = described(1000)
+    return row_coordinates(X), ids, numbers
 
 
 def test_shuffled_ids_are_caught(few, rng):

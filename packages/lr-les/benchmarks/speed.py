@@ -253,7 +253,7 @@ def compare_batch(repeats):
 
 
 def crossover(repeats):
-    """Where the mesh overtakes the vectors: `lattice_plan` takes its limit from here."""
+    """Where the mesh overtakes the vectors: `lattice_plan` has its limit from here."""
     print("\n| atoms | atoms x vectors | energy + forces, direct / mesh | training |")
     print("|---:|---:|---:|---:|")
     for atoms in (50, 100, 200, 400, 800):

@@ -93,8 +93,8 @@ def _npz(path: str) -> Table:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # zip files break in many ways
         raise BenchError(
-            f"{path} cannot be read as npz ({in_short(error)}): it is damaged, or holds "
-            "Python objects, which are never loaded."
+            f"{path} cannot be read as npz ({in_short(error)}): it is damaged, or "
+            "holds Python objects, which are never loaded."
         ) from error
     return Table(arrays, path)
 

@@ -17,6 +17,7 @@ from ._invariance import check_symmetry as check_symmetry
 from ._layers import LAYER_CHECKS as LAYER_CHECKS
 from ._layers import LayerCase as LayerCase
 from ._samples import ROOM as ROOM
+from ._samples import batch_of as batch_of
 from ._samples import evaluate as evaluate
 from ._samples import predict as predict
 from ._samples import sample_structure as sample_structure

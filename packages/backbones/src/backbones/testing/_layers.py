@@ -126,19 +126,18 @@ def check_layer_derivatives(case: LayerCase) -> None:
         update, energies, charges = _call(case.layer, given | moving, plan)
         return jnp.sum(update**2) + jnp.sum(energies) + jnp.sum(charges**3)
 
-    slope = jax.jit(jax.grad(value))
+    slope = jax.jit(jax.value_and_grad(value))
     at = {name: given[name] for name in ("positions", "features")}
     keys = dict(zip(at, jr.split(jr.key(7)), strict=True))
     # All directions at once: where the padding atom goes is of no account.
     along = {name: jr.normal(keys[name], x.shape) for name, x in at.items()}
-    work = lambda x, y: sum(jnp.vdot(x[name], y[name]) for name in at)
+    work = lambda x, y: sum(jnp.vdot(x[n], y[n]) for n in at)
     step = lambda t: {name: x + t * along[name] for name, x in at.items()}
     turn = jax.jit(jax.grad(lambda x: work(jax.grad(value)(x), along)))
 
     h = 1e-5
-    slopes = [slope(step(t)) for t in (-h, h)]
-    first, second = slope(at), turn(at)
-    values = [float(jax.jit(value)(step(t))) for t in (-h, h)]
+    values, slopes = zip(*(slope(step(t)) for t in (-h, h)), strict=True)
+    first, second = slope(at)[1], turn(at)
     room = 1e-5 * max(1.0, *(float(jnp.abs(x).max()) for x in second.values()))
     found = (values[1] - values[0]) / (2 * h)
     close(found, work(first, along), room, "first derivatives")
