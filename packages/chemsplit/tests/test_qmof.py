@@ -76,15 +76,17 @@ def test_shuffled_ids_are_caught(few, rng):
     assert "is not separated" in wrong.verdict
 
 
+# The report calls a test part separated below 0.15 and partly separated below 0.35;
+# whole K-means clusters touch one another and separate least.
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("splitter", "most"),
     [
         (ClusterSplit(test_size=0.5), 0.45),
-        (SeedSimilaritySplit(test_size=0.5), 0.25),
-        (MaxSeparationSplit(test_size=0.5), 0.1),
-        (SeparatedSplit(test_size=0.5), 0.25),
+        (SeedSimilaritySplit(test_size=0.5), 0.35),
+        (MaxSeparationSplit(test_size=0.5), 0.15),
+        (SeparatedSplit(test_size=0.5), 0.35),
         (SeparatedSplit(criterion="nearest", test_size=0.5), 0.02),
     ],
 )

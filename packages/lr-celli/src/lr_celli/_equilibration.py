@@ -47,7 +47,7 @@ def equilibrate(
 
     Raises:
         ValueError: shapes do not fit, a hardness is not positive, the total charge is
-            not finite, or the matrix is not positive definite.
+            not finite, or nothing is traced and there is no solution.
 
     References:
         Rappé and Goddard, J. Phys. Chem. 95, 3358 (1991), doi:10.1021/j100161a070.
@@ -60,13 +60,15 @@ def equilibrate(
     _check(electronegativity, hardness, coulomb, total_charge, mask)
     chi = _without_mean(electronegativity, mask)
     if isinstance(coulomb, CoulombOperator):
-        return _iterative(chi, hardness, coulomb, total_charge, mask, tolerance)
-    charges = _dense(chi, hardness, coulomb, total_charge, mask)
-    traced = isinstance(charges, Tracer) or isinstance(mask, Tracer)
-    if not traced and not np.isfinite(np.asarray(charges)).all():
+        charges = _iterative(chi, hardness, coulomb, total_charge, mask, tolerance)
+        cause = "did not converge, or the operator's plan does not cover the structure"
+    else:
+        charges = _dense(chi, hardness, coulomb, total_charge, mask)
+        cause = "met a matrix that is not positive definite with this hardness"
+    if not isinstance(charges, Tracer) and not np.isfinite(np.asarray(charges)).all():
         raise ValueError(
-            "The Coulomb matrix with the hardness on its diagonal is not positive "
-            "definite: raise the hardness, or the accuracy of the Coulomb matrix."
+            f"The solve for the charges {cause}: raise the hardness or the accuracy of "
+            "the Coulomb sum, and look for NaN in the input."
         )
     return charges
 

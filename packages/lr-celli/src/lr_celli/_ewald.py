@@ -223,6 +223,8 @@ def _cheapest(
     vectors = volumes * (reach / candidates * stretch) ** 3 / (12 * math.pi**2)
     best, chosen = math.inf, candidates[:1]
     for most in np.unique(images):
+        if _IMAGE_COST * most >= best:
+            break
         widest = (images <= most).cumsum(axis=1).argmax(axis=1)
         if not (np.take_along_axis(images, widest[:, None], 1) <= most).all():
             continue

@@ -10,22 +10,19 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from ._coulomb import coulomb_matrix
 from ._embedding import ChargeEmbedding
 from ._equilibration import equilibrate
 from ._ewald import Ewald, check_bounds
 from ._gaussian import COULOMB_CONSTANT
-from ._operator import CoulombOperator, coulomb_operator
+from ._operator import CoulombOperator
 from ._particle_mesh import ParticleMesh
 from ._perceptron import Perceptron
 from ._radii import COVALENT_RADII, ELEMENTS
+from ._solver import SOLVERS, coulomb_form, lattice_plan
 
 # eV/e²; the floor keeps the matrix positive definite where Gaussians are wide.
 _LEAST_HARDNESS = 0.1
 _FIRST_HARDNESS = 14.4
-# Atoms from which `solver="auto"` is iterative if no width exceeds the mesh's own, and
-# how that number grows with the widest: benchmarks/scaling.py.
-_CROSSOVER, _CROSSOVER_WIDTH, _CROSSOVER_POWER = 500, 1.2, 1.5
 
 
 class ChargeEquilibration(eqx.Module):
@@ -113,7 +110,7 @@ class ChargeEquilibration(eqx.Module):
             raise ValueError(f"`channels` is at least 1, got {channels}.")
         if energy not in ("coulomb", "total"):
             raise ValueError(f'`energy` is "coulomb" or "total", got {energy!r}.')
-        if solver not in ("dense", "iterative", "auto"):
+        if solver not in SOLVERS:
             raise ValueError(
                 f'`solver` is "dense", "iterative" or "auto", got {solver!r}.'
             )
@@ -168,11 +165,11 @@ class ChargeEquilibration(eqx.Module):
         features = jnp.where(mask[:, None], features, 0.0)
         chi = self.electronegativity(features)
         hardness, width = self.hardness(species, features), self.width(species)
-        coulomb = _coulomb(positions, width, cell, plan, mask)
+        coulomb = coulomb_form(positions, width, cell, plan, mask)
         charges = equilibrate(chi, hardness, coulomb, total_charge, mask)
         if self.energy == "coulomb":
             width = jax.lax.stop_gradient(width)
-            coulomb = _coulomb(positions, width, cell, plan, mask)
+            coulomb = coulomb_form(positions, width, cell, plan, mask)
         if isinstance(coulomb, CoulombOperator):
             potential = coulomb(charges) / 2
         else:
@@ -273,37 +270,15 @@ class ChargeEquilibration(eqx.Module):
         mask: Bool[Array | np.ndarray, "*graphs slots"],
         margin: float = 1e-3,
     ) -> Ewald | ParticleMesh:
-        widest = max(1.0, self.width_bounds[1] / _CROSSOVER_WIDTH)
-        large = mask.shape[-1] >= _CROSSOVER * widest**_CROSSOVER_POWER
-        if self.solver == "iterative" or (self.solver == "auto" and large):
-            return ParticleMesh.for_structures(
-                cells,
-                positions,
-                mask,
-                width_max=self.width_bounds[1],
-                tolerance=1e-6 if self.tolerance is None else self.tolerance,
-                margin=margin,
-            )
-        return Ewald.for_cells(
+        return lattice_plan(
             cells,
+            positions,
+            mask,
+            solver=self.solver,
             width_bounds=self.width_bounds,
             tolerance=self.tolerance,
             margin=margin,
         )
-
-
-def _coulomb(
-    positions: Float[Array, "atoms 3"],
-    width: Float[Array, " atoms"],
-    cell: Float[Array, "3 3"] | None,
-    plan: Ewald | ParticleMesh | None,
-    mask: Bool[Array, " atoms"],
-) -> Float[Array, "atoms atoms"] | CoulombOperator:
-    """The Coulomb matrix, or the operator where the plan is one for it."""
-    if isinstance(plan, ParticleMesh) and cell is not None:
-        return coulomb_operator(positions, width, cell, plan, mask)
-    ewald = plan if isinstance(plan, Ewald) else None
-    return coulomb_matrix(positions, width, cell, ewald=ewald, mask=mask)
 
 
 def _check_species(species: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from ._phases import turns
 
 # Numbers in the largest intermediate array of one chunk of waves.
-_CHUNK = 2**16
+_CHUNK = 2**15
 
 
 class Waves(eqx.Module):

@@ -1,0 +1,65 @@
+"""Whether the Coulomb matrix is formed: by choice, or by the size of the structure."""
+
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ._coulomb import coulomb_matrix
+from ._ewald import Ewald
+from ._operator import CoulombOperator, coulomb_operator
+from ._particle_mesh import ParticleMesh
+
+SOLVERS = ("dense", "iterative", "auto")
+# Atoms from which "auto" is iterative if no width exceeds the mesh's own, and how that
+# number grows with the widest: benchmarks/scaling.py.
+_CROSSOVER, _WIDTH, _POWER = 500, 1.2, 1.5
+
+
+def lattice_plan(
+    cells: Float[Array | np.ndarray, "*graphs 3 3"],
+    positions: Float[Array | np.ndarray, "*graphs slots 3"],
+    mask: Bool[Array | np.ndarray, "*graphs slots"],
+    *,
+    solver: str,
+    width_bounds: tuple[float, float],
+    tolerance: float | None,
+    margin: float,
+) -> Ewald | ParticleMesh:
+    """The terms of the lattice sums that a solver needs, made on the host.
+
+    Args:
+        cells: one cell or a batch, Å.
+        positions: Å.
+        mask: false on padding.
+        solver: one of `SOLVERS`.
+        width_bounds: of the Gaussians, Å.
+        tolerance: of the Coulomb sum; None is the default of each solver.
+        margin: relative strain of the cells that stays covered.
+    """
+    widest = max(1.0, width_bounds[1] / _WIDTH)
+    large = mask.shape[-1] >= _CROSSOVER * widest**_POWER
+    if solver == "iterative" or (solver == "auto" and large):
+        return ParticleMesh.for_structures(
+            cells,
+            positions,
+            mask,
+            width_max=width_bounds[1],
+            tolerance=1e-6 if tolerance is None else tolerance,
+            margin=margin,
+        )
+    return Ewald.for_cells(
+        cells, width_bounds=width_bounds, tolerance=tolerance, margin=margin
+    )
+
+
+def coulomb_form(
+    positions: Float[Array, "atoms 3"],
+    widths: Float[Array, " atoms"],
+    cell: Float[Array, "3 3"] | None,
+    plan: Ewald | ParticleMesh | None,
+    mask: Bool[Array, " atoms"],
+) -> Float[Array, "atoms atoms"] | CoulombOperator:
+    """The Coulomb matrix (eV/e²), or the operator where the plan is one for it."""
+    if isinstance(plan, ParticleMesh) and cell is not None:
+        return coulomb_operator(positions, widths, cell, plan, mask)
+    ewald = plan if isinstance(plan, Ewald) else None
+    return coulomb_matrix(positions, widths, cell, ewald=ewald, mask=mask)
