@@ -102,7 +102,8 @@ def _step(
     potential = eqx.apply_updates(state.potential, _thawed(change, phase.frozen))
     # A young average would be the first weights for as long as its memory.
     keep = jnp.minimum(ema, (1 + state.steps) / (10 + state.steps))
-    mix = lambda a, b: (keep * a + (1 - keep) * b).astype(a.dtype)
+    # Written so that weights that do not move stay what they are, to the bit.
+    mix = lambda a, b: a + ((1 - keep) * (b - a)).astype(a.dtype)
     old, rest = eqx.partition(state.average, eqx.is_inexact_array)
     new = eqx.filter(potential, eqx.is_inexact_array)
     average = eqx.combine(jax.tree.map(mix, old, new), rest)
