@@ -117,5 +117,6 @@ def check_derivatives():
             expected = (a - b) / (2 * h)
             scale = jnp.max(jnp.abs(expected))
             np.testing.assert_allclose(found, expected, atol=rtol * 10 * scale)
+        return slope
 
     return check

@@ -29,29 +29,32 @@ def program(method, grid, extent):
 
 
 def medians(programs, arguments, repeats):
-    """Seconds of each program, in turns."""
+    """Milliseconds of processor and wall-clock time of each program, in turns."""
     times = {name: [] for name in programs}
-    for run in programs.values():
-        jax.block_until_ready(run(*arguments))
-    for _ in range(repeats):
+    for _ in range(repeats + 1):
         for name, run in programs.items():
-            start = time.perf_counter()
+            wall, processor = time.perf_counter(), time.process_time()
             jax.block_until_ready(run(*arguments))
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+            spent = time.process_time() - processor, time.perf_counter() - wall
+            times[name].append(spent)
+    return {
+        name: [1e3 * statistics.median(x) for x in zip(*values[1:], strict=True)]
+        for name, values in times.items()
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two sizes, one grid")
     quick = parser.parse_args().quick
-    print(
-        f"{'points':>6} {'graphs':>6} {'atoms':>6} {'exact ms':>9} {'grid ms':>9} ratio"
-    )
+    names = "exact cpu", "grid cpu", "exact", "grid"
+    head = f"{'points':>6} {'graphs':>6} {'atoms':>6}"
+    print(head, *(f"{name:>9}" for name in names), "(ms)  exact/grid cpu, wall")
+    sizes = (32, 128) if quick else (32, 64, 128, 256, 512, 1024)
     for x_max in (3.14,) if quick else (3.14, 12.0, 24.0):
         grid = lebedev(x_max)
         for graphs in (1, 16):
-            for atoms in (32, 128) if quick else (16, 32, 64, 128, 256, 512):
+            for atoms in sizes:
                 if graphs * atoms > 2048:
                     continue
                 keys = jr.split(jr.key(atoms), 4)
@@ -61,10 +64,12 @@ def main():
                     method: program(method, grid, 11.0)
                     for method in ("exact", "quadrature")
                 }
-                found = medians(programs, (*features, positions), 5 if quick else 9)
-                exact, fast = 1e3 * found["exact"], 1e3 * found["quadrature"]
-                row = f"{len(grid):6} {graphs:6} {atoms:6} {exact:9.2f} {fast:9.2f}"
-                print(row, f"{exact / fast:5.2f}", flush=True)
+                found = medians(programs, (*features, positions), 1 if quick else 5)
+                exact, fast = found["exact"], found["quadrature"]
+                values = [exact[0], fast[0], exact[1], fast[1]]
+                row = f"{len(grid):6} {graphs:6} {atoms:6}"
+                ratios = f"{exact[0] / fast[0]:12.2f} {exact[1] / fast[1]:6.2f}"
+                print(row, *(f"{x:9.2f}" for x in values), ratios, flush=True)
 
 
 if __name__ == "__main__":

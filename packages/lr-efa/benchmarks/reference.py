@@ -5,8 +5,8 @@ turned key with its value at every point of the grid, `[atoms, points, D_qk, D_v
 it over each graph and gathers the sums back to the atoms, and (b) `attend` by
 quadrature under `jax.vmap`. Both on the same grid of 50 points, D_qk = D_v = 32,
 float32, one evaluation with the gradients for positions, queries, keys and values.
-Memory is the compiler's count of temporary storage. Then (b) alone, from 1 000 to 16
-000 atoms.
+Memory is the compiler's count of temporary storage. Then (b) alone, from 1 000 to
+16 000 atoms.
 
 python reference.py
 """

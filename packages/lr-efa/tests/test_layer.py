@@ -53,17 +53,12 @@ def over_graphs(layer, features, positions, cells, mask, plan):
     return jax.vmap(one)(features, positions, cells, mask, species, charge, plan)
 
 
-CASES = pytest.mark.parametrize(
-    ("degree", "options"),
-    [
-        (0, {"heads": 2, "method": "quadrature"}),
-        (0, {"normalize": "always"}),
-        (1, {"learn_coupling": True}),
-        (2, {"method": "quadrature", "grid": lebedev(18.0, degree=2)}),
-    ],
-    ids=["two heads", "normalised", "vectors", "second degree"],
-)
-BOUNDARIES = pytest.mark.parametrize("boundary", ["periodic", "open", "ignored"])
+CASES = {
+    "two heads": (0, {"heads": 2, "method": "quadrature"}),
+    "normalised": (0, {"normalize": "always"}),
+    "vectors": (1, {"learn_coupling": True}),
+    "second degree": (2, {"method": "quadrature", "grid": lebedev(18.0, degree=2)}),
+}
 
 
 def at_boundary(cells, boundary, options):
@@ -73,9 +68,10 @@ def at_boundary(cells, boundary, options):
     return cells, options | ({"boundary": "ignore"} if boundary == "ignored" else {})
 
 
-@CASES
-@BOUNDARIES
-def test_contract(batch, degree, options, boundary):
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("boundary", ["periodic", "open", "ignored"])
+def test_contract(batch, case, boundary):
+    degree, options = CASES[case]
     features, positions, cells, mask = batch(degree)
     cells, options = at_boundary(cells, boundary, options)
     layer = perturbed(fresh(degree, **options))
@@ -97,9 +93,10 @@ def test_contract(batch, degree, options, boundary):
     np.testing.assert_allclose(update[1], single, rtol=1e-4, atol=1e-4)
 
 
-@CASES
+@pytest.mark.parametrize("case", ["two heads", "normalised", "vectors"])
 @pytest.mark.parametrize("boundary", ["periodic", "open"])
-def test_every_parameter_trains_on_forces(batch, degree, options, boundary):
+def test_every_parameter_trains_on_forces(batch, case, boundary):
+    degree, options = CASES[case]
     features, positions, cells, mask = batch(degree)
     positions = positions.at[1, 4:].set(positions[1, 0]).at[2].set(0.0)
     cells, options = at_boundary(cells, boundary, options)
@@ -233,33 +230,33 @@ def test_plans_of_crystals_take_a_margin(batch):
     assert not layer.plan_for(cells, positions, mask).covers(1.09 * cells).any()
 
 
-def test_float32_stays_float32_and_keeps_the_invariance():
+@pytest.mark.parametrize("boundary", ["periodic", "open"])
+def test_float32_stays_float32_and_keeps_the_invariance(boundary):
     rng = np.random.default_rng(0)
     features, positions = rng.normal(size=(40, CHANNELS)), rng.uniform(-9, 9, (40, 3))
     cell = np.array([[11.0, 0, 0], [2, 10.0, 0], [-1, 3, 12.0]])
-    mask = jnp.ones(40, bool)
-    for lattice, grid in ((None, lebedev(60.0)), (cell, None)):
-        options = {"method": "quadrature", "grid": grid}
-        layer = perturbed(fresh(**options))
-        exact = layer(
-            jnp.asarray(features),
-            jnp.asarray(positions),
-            None if lattice is None else jnp.asarray(lattice),
-            mask,
-        )[0]
-        single = lambda x: None if x is None else jnp.asarray(x, jnp.float32)
-        with jax.enable_x64(False):
-            small = jax.tree.map(single, layer)
-            found = [
-                small(
-                    single(features), single(positions + shift), single(lattice), mask
-                )
-                for shift in (0.0, 37.0)
-            ]
-            assert all(x.dtype == jnp.float32 for x in found[0])
-        scale = np.max(np.abs(exact))
-        for update, tolerance in zip(found, (1e-5, 1e-4), strict=True):
-            np.testing.assert_allclose(update[0], exact, atol=tolerance * scale)
+    mask, lattice = jnp.ones(40, bool), cell if boundary == "periodic" else None
+    layer = perturbed(fresh(method="quadrature", grid=lebedev(60.0)))
+
+    @eqx.filter_jit
+    def update(layer, plan, features, positions, lattice):
+        return layer(features, positions, lattice, mask, plan=plan)[0]
+
+    def evaluate(dtype, shift=0.0):
+        cast = lambda x: jnp.asarray(x, dtype)
+        arrays = jax.tree.map(cast, (features, positions + shift, lattice))
+        cells = None if lattice is None else arrays[2][None]
+        plan = layer.plan_for(cells, arrays[1][None], mask[None])
+        plan = jax.tree.map(lambda x: x[0], plan)
+        return update(jax.tree.map(cast, layer), plan, *arrays)
+
+    exact = evaluate(float)
+    with jax.enable_x64(False):
+        found = [evaluate(jnp.float32, shift) for shift in (0.0, 37.0)]
+    scale = np.max(np.abs(exact))
+    for single, tolerance in zip(found, (1e-5, 1e-4), strict=True):
+        assert single.dtype == jnp.float32
+        np.testing.assert_allclose(single, exact, atol=tolerance * scale)
 
 
 def test_coarse_grids_are_warned_of_and_fine_ones_are_not():

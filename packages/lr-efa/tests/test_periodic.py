@@ -269,8 +269,10 @@ def test_batches_have_a_grid_for_every_cell(structure, close):
         )
 
     found = jax.jit(jax.vmap(one))(*arrays, cells, plan, masks)
+    alone = jax.jit(one)
     for g in range(2):
-        single = one(*(x[g] for x in arrays), cells[g], None, masks[g])
+        own = shell_grid(cells[g], OMEGAS, width=WIDTH)
+        single = alone(*(x[g] for x in arrays), cells[g], own, masks[g])
         close(found[g], single, 1e-11)
     assert jnp.all(found[2] == 0)
 

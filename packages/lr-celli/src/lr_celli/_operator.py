@@ -28,7 +28,7 @@ class CoulombOperator(eqx.Module):
         widths: Å.
         background: $2\pi/V$, 1/Å³.
         smear: the common width, Å.
-        points: near every atom, an axis at a time; empty without a mesh.
+        points: near every atom, an axis at a time; None without a mesh.
         weights: of the points.
         kernel: over the mesh's wave vectors, or over the wave vectors themselves.
         phases: cosines and sines of the wave vectors: few, or all without a mesh.
@@ -43,8 +43,8 @@ class CoulombOperator(eqx.Module):
     own: Float[Array, " atoms"]
     widths: Float[Array, " atoms"]
     background: Float[Array, ""]
-    points: list[Int[Array, "atoms points"]]
-    weights: list[Float[Array, "atoms points"]]
+    points: Int[Array, "atoms 3 points"] | None
+    weights: Float[Array, "atoms 3 points"] | None
     kernel: Float[Array, "x y half"] | Float[Array, " vectors"]
     phases: Float[Array, "atoms waves"]
     low: Float[Array, " low"]
@@ -64,7 +64,7 @@ class CoulombOperator(eqx.Module):
         variance = self.widths**2 - self.smear**2
         total, second = jnp.sum(q), jnp.vdot(variance, q)
         potential = potential + self.background * (variance * total + second)
-        if self.mesh is None:
+        if self.mesh is None or self.points is None or self.weights is None:
             amplitudes = jnp.tile(self.kernel, 2) * jnp.matmul(
                 self.phases.T, q, precision="highest"
             )
@@ -158,7 +158,7 @@ def coulomb_operator(
     indices = plan.indices.astype(dtype)
     wrapped = coordinates - jax.lax.stop_gradient(jnp.round(coordinates))
     squared, phases = waves(wrapped, indices, dual, plan.valid)
-    points, weights, kernel = [], [], _direct_kernel(squared, volume, plan)
+    points, weights, kernel = None, None, _direct_kernel(squared, volume, plan)
     if plan.mesh is not None:
         points, weights = spline(coordinates, plan.mesh)
         kernel = influence(dual, volume, plan.smear, plan.mesh)

@@ -12,7 +12,7 @@ ORDER = 6
 
 def spline(
     coordinates: Float[Array, "atoms 3"], mesh: tuple[int, int, int]
-) -> tuple[list[Int[Array, "atoms points"]], list[Float[Array, "atoms points"]]]:
+) -> tuple[Int[Array, "atoms 3 points"], Float[Array, "atoms 3 points"]]:
     r"""Mesh points near every atom and their weights $M_p$, an axis at a time.
 
     Weights of one axis sum to one and are four times differentiable.
@@ -21,22 +21,16 @@ def spline(
         coordinates: fractional.
         mesh: points along the lattice vectors.
     """
-    points, weights = [], []
-    for axis, count in enumerate(mesh):
-        scaled = coordinates[:, axis] * count
-        floor = jax.lax.stop_gradient(jnp.floor(scaled))
-        t = scaled - floor
-        values = [jnp.ones_like(t)]
-        for n in range(2, ORDER + 1):
-            padded = [jnp.zeros_like(t), *values, jnp.zeros_like(t)]
-            values = [
-                ((t + k) * padded[k + 1] + (n - t - k) * padded[k]) / (n - 1)
-                for k in range(n)
-            ]
-        first = floor.astype(int)[:, None] - jnp.arange(ORDER)
-        points.append(jnp.mod(first, count))
-        weights.append(jnp.stack(values, axis=1))
-    return points, weights
+    scaled = coordinates * jnp.asarray(mesh, coordinates.dtype)
+    floor = jax.lax.stop_gradient(jnp.floor(scaled))
+    t = (scaled - floor)[..., None]
+    values = jnp.ones_like(t)
+    for n in range(2, ORDER + 1):
+        k = jnp.arange(n, dtype=t.dtype)
+        padded = jnp.pad(values, ((0, 0), (0, 0), (1, 1)))
+        values = ((t + k) * padded[..., 1:] + (n - t - k) * padded[..., :-1]) / (n - 1)
+    points = floor.astype(int)[..., None] - jnp.arange(ORDER)
+    return jnp.mod(points, jnp.asarray(mesh)[:, None]), values
 
 
 def influence(
@@ -69,16 +63,16 @@ def influence(
 
 def mesh_potential(
     charges: Float[Array, " atoms"],
-    points: list[Int[Array, "atoms points"]],
-    weights: list[Float[Array, "atoms points"]],
+    points: Int[Array, "atoms 3 points"],
+    weights: Float[Array, "atoms 3 points"],
     kernel: Float[Array, "x y half"],
     mesh: tuple[int, int, int],
 ) -> Float[Array, " atoms"]:
     """The potential at the atoms of their own charges through the mesh, e/Å."""
-    x, y, z = points
+    x, y, z = (points[:, a] for a in range(3))
     near = x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]
-    share = weights[0][:, :, None, None] * weights[1][:, None, :, None]
-    share = share * weights[2][:, None, None, :]
+    share = weights[:, 0, :, None, None] * weights[:, 1, None, :, None]
+    share = share * weights[:, 2, None, None, :]
     spread = charges[:, None, None, None] * share
     density = jnp.zeros(mesh, charges.dtype).at[near].add(spread)
     waves: Complex[Array, "x y half"] = jnp.fft.rfftn(density)
