@@ -42,7 +42,8 @@ def attend(
     no softmax. `method="exact"` sums over pairs of atoms. `"quadrature"` turns every
     pair of channels by the phase $\omega_k u \cdot r$ and averages over directions u of
     a Lebedev grid: linear in atoms, rotation invariant to the accuracy of the grid.
-    `"auto"` takes the one that is cheaper. For several heads use `jax.vmap`.
+    `"auto"` takes the one that is cheaper: pairs up to two atoms a point of the grid,
+    and up to 256 atoms where no grid is given. For several heads use `jax.vmap`.
 
     Args:
         query: channels in pairs (2k, 2k + 1).

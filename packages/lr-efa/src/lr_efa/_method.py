@@ -12,8 +12,8 @@ Method = Literal["auto", "exact", "quadrature"]
 
 # Both forms take equal time at so many atoms per point of the grid, and without a grid
 # the exact one serves so many atoms (benchmarks/crossover.py).
-_ATOMS_PER_POINT = 1.0
-_ATOMS_WITHOUT_GRID = 128
+_ATOMS_PER_POINT = 2
+_ATOMS_WITHOUT_GRID = 256
 
 
 def prefers_exact(method: Method, atoms: int, grid: SphereGrid | None) -> bool:
