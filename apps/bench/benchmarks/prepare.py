@@ -5,14 +5,16 @@
 2. Reading prepared structures against ASE reading the same rows from the source they
    came from (an `.aselmdb`, an extxyz file): rows a second of processor time, A-B-A-B,
    medians.
-3. Finding edges (4.5 Å) in one process against the energies and forces of a small MACE
-   on the same MOFs: structures a second. A training step costs more than such a pass.
+3. Finding edges (4.5 Å) in one process, and the loader's whole batches with edges found
+   anew by another process, against a training step of a small MACE on the same MOFs:
+   structures a second.
 
 Data are looked for in the folder `LONG_RANGE_DATA` or `shared/data` beside the
 repository; without it, made-up rows take their place. `--quick` reads a tenth.
 """
 
 import argparse
+import dataclasses
 import os
 import resource
 import tempfile
@@ -24,9 +26,8 @@ import ase.db
 import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
-from bench._dataset import load, open_data
-from bench._edges import edges_ahead
-from bench._prepare import Order, prepare
+from bench._order import Order
+from bench._prepare import prepare
 from bench._recipes import Filters
 from bench._workers import local_workers
 
@@ -84,6 +85,7 @@ def preparing(folder, quick):
     text = folder / "mofs.xyz"
     with text.open("w") as file:
         ase.io.write(file, list(frames(100 if quick else 1000)), format="extxyz")
+    # What loads jax is imported where it is used, for each process reads this file.
     cores = local_workers()
     rows = []
     for name, path in (("npz", source), ("extxyz", text)):
@@ -101,6 +103,8 @@ def preparing(folder, quick):
 
 def reading(folder, quick):
     """Prepared rows against ASE's of the same source."""
+    from bench._dataset import load
+
     count = 200 if quick else 2000
     made = list(frames(count))
     text, database = folder / "read.extxyz", folder / "read.aselmdb"
@@ -142,46 +146,53 @@ def reading(folder, quick):
 
 
 def edges(folder, quick):
-    """Edges of MOFs against a pass of a small model over them."""
+    """Edges and batches of MOFs against training steps of a small model on them."""
     import equinox as eqx
     import jax
-    from backbones import MACE, MACESize, Potential, pack
+    from bench._config import Grid
+    from bench._dataset import load, open_data
+    from bench._edges import edge_pool, edges_ahead
+    from bench._loading import fill_shelf
+    from bench._model import build_potential
+    from bench._training import loss
 
-    small = MACESize(channels=16, hidden_degree=0, l_max=2, correlation=2, radial=(32,))
     if DATA.exists():
         out = folder / "small"
-        limit = Filters(min_atoms=60, max_atoms=100)
+        limit = Filters(min_atoms=60, max_atoms=100, require=("energy",))
         prepare(Order(str(DATA / "qmof"), filters=limit), out)
         data = open_data(str(out))
     else:
         data = load("frameworks")
-    chosen = [s.structure for s in data.samples[: 16 if quick else 64]]
-    batches = [chosen[i : i + 4] for i in range(0, len(chosen), 4)]
-    finding = median(
-        seconds(lambda: list(edges_ahead(batches, 4.5)))[0] for _ in range(5)
+    members = np.arange(16 if quick else 64)
+    data = dataclasses.replace(data, order=data.order[members])
+    grid = Grid(dataset="mofs", long_range=("none",))
+    elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
+    (run, *_) = grid.runs()
+    model = build_potential(
+        grid.model, run, elements, average_neighbours=30.0, scale=1.0
     )
-    elements = sorted({int(z) for s in chosen for z in s.numbers})
-    backbone = MACE(
-        tuple(elements),
-        small,
-        cutoff=4.5,
-        average_neighbours=30.0,
-        key=jax.random.key(0),
-    )
-    model = Potential(backbone, dict.fromkeys(elements, 0.0), scale=1.0)
-    (bucket,) = pack(chosen, cutoff=4.5, graphs=4, plan_for=backbone.plan_for)
-    inputs = [bucket.batch(range(i, i + 4)) for i in range(0, len(chosen), 4)]
-    step = eqx.filter_jit(lambda model, batch: model(batch).forces)
-    step(model, inputs[0]).block_until_ready()
-    passing = median(
-        seconds(lambda: [step(model, b).block_until_ready() for b in inputs])[0]
-        for _ in range(3)
-    )
+    structures = [s.structure for s in data.samples]
+    batches = [structures[i : i + 4] for i in range(0, len(structures), 4)]
+    each = lambda work, times: median(seconds(work)[0] for _ in range(times))
+    finding = each(lambda: list(edges_ahead(batches, 4.5)), 5)
+    shelf = fill_shelf(data, grid, model.backbone)
+    # As in a set of more atoms than edges are kept of.
+    anew = dataclasses.replace(shelf.edges, kept=None, pool=edge_pool(1))
+    shelf = dataclasses.replace(shelf, edges=anew)
+    loading = lambda: list(shelf.batches(members, elements))
+    inputs = [(batch, targets) for _, batch, targets in loading()]
+    building = each(loading, 5)
+    work = lambda model, pair: loss(model, *pair, grid.train.loss)
+    step = eqx.filter_jit(eqx.filter_value_and_grad(work))
+    jax.block_until_ready(step(model, inputs[0]))
+    passing = each(lambda: [jax.block_until_ready(step(model, b)) for b in inputs], 3)
+    rate = lambda took: len(structures) / took
     return [
-        ("edges, one process", len(chosen) / finding),
+        ("edges, one process", rate(finding)),
+        ("batches with edges of another process", rate(building)),
         (
-            f"energies and forces of MACE ({passing / finding:.1f} x)",
-            len(chosen) / passing,
+            f"gradient of MACE ({passing / finding:.0f} x, {passing / building:.0f} x)",
+            rate(passing),
         ),
     ]
 

@@ -11,7 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench._prepare import Order, prepare
+from bench._order import Order
+from bench._prepare import prepare
 from bench._sources import Reading
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"

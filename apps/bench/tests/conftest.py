@@ -61,11 +61,20 @@ def periodic_file(tmp_path) -> Path:
 
 @pytest.fixture
 def small_grid(own_file):
+    return grid_of(own_file)
+
+
+def grid_of(file: Path):
     from bench._config import Grid
 
-    return Grid(dataset=str(own_file), **SMALL)
+    return Grid(dataset=str(file), **SMALL)
 
 
-@pytest.fixture(name="springs")
+@pytest.fixture(name="grid_of", scope="session")
+def _grid_of():
+    return grid_of
+
+
+@pytest.fixture(name="springs", scope="session")
 def _springs():
     return springs

@@ -5,9 +5,10 @@ from types import ModuleType, SimpleNamespace
 
 import ase.io
 import pytest
-from bench._cluster import submit
+from bench._cluster import submit_shards
 from bench._errors import BenchError
-from bench._prepare import Order, prepare
+from bench._order import Order
+from bench._prepare import prepare
 from typer.testing import CliRunner
 
 
@@ -48,7 +49,9 @@ def file(tmp_path, springs):
 
 def test_jobs_read_all_parts_and_the_join_reads_none(cluster, file, tmp_path):
     out = tmp_path / "out"
-    jobs = submit(Order(str(file)), out, 2, {"cluster": "slurm", "timeout_min": 9})
+    jobs = submit_shards(
+        Order(str(file)), out, 2, {"cluster": "slurm", "timeout_min": 9}
+    )
     assert jobs == ["7_0", "7_1"]
     assert Executor.asked["cluster"] == "slurm" and Executor.asked["timeout_min"] == 9
     assert len(list((out / "parts").iterdir())) == 3
@@ -73,7 +76,27 @@ def test_unknown_options_and_a_missing_library_are_said(
 ):
     order = Order(str(file))
     with pytest.raises(BenchError, match="submitit refuses .*nonsense"):
-        submit(order, tmp_path / "out", 2, {"nonsense": 1})
+        submit_shards(order, tmp_path / "out", 2, {"nonsense": 1})
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(BenchError, match="extra `slurm`"):
-        submit(order, tmp_path / "out", 2, {})
+        submit_shards(order, tmp_path / "out", 2, {})
+
+
+def test_runs_of_a_grid_are_jobs(cluster, grid_of, springs, tmp_path):
+    """Each job makes one run; the same command without --submit makes the report."""
+    import yaml
+    from bench._cli import app
+
+    path = tmp_path / "own.extxyz"
+    ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
+    grid = grid_of(path)
+    settings = {"train": {"epochs": 1}, "splits": ["random"], "long_range": ["none"]}
+    config = tmp_path / "grid.yaml"
+    config.write_text(yaml.safe_dump(grid.model_dump(mode="json") | settings))
+    command = ["run", str(config), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*command, "--submit"])
+    assert done.exit_code == 0, done.output
+    assert "Submitted 1 jobs" in done.output and Executor.asked["name"] == "bench-run"
+    assert (tmp_path / "out" / "random-mace-seed0" / "result.json").exists()
+    again = CliRunner().invoke(app, [*command, "--submit"])
+    assert "nothing to submit" in str(again.exception)

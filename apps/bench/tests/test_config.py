@@ -4,7 +4,15 @@ from bench._errors import BenchError
 
 
 def test_every_preset_is_a_grid():
-    assert presets() == ["charges", "full", "ions", "quick"]
+    assert presets() == [
+        "charges",
+        "full",
+        "ions",
+        "odac25",
+        "omol25",
+        "qmof",
+        "quick",
+    ]
     for name in presets():
         runs = load_grid(name).runs()
         assert len({run.name for run in runs}) == len(runs) > 0
@@ -33,9 +41,23 @@ def test_phases_come_before_the_last_epochs():
     assert [p.loss.weights["charge"] for p in latent] == [0, 0, 0]
 
 
+def test_a_backbone_may_be_trained_in_its_own_way():
+    own = "train_of={mace: {batch: 6, loss: {force: 2}}}"
+    grid = load_grid("quick", ["backbones=[mace, allegro]", "train.epochs=3", own])
+    mace, allegro = (grid.training(name) for name in grid.backbones)
+    assert (mace.batch, mace.loss.force, mace.epochs) == (6, 2, 3)
+    assert mace.loss.energy == allegro.loss.energy
+    assert allegro == grid.train
+    published = load_grid("qmof")
+    rates = [published.training(name).learning_rate for name in published.backbones]
+    assert rates == [0.003, 0.001, 0.01]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("train_of={mace: {epoch: 3}}", "train_of.mace: .*'epoch'; did you mean 'ep"),
+        ("train_of={mice: {}}", "train_of.mice"),
         ("train.epoch=3", "unknown key 'train.epoch'; did you mean 'epochs'"),
         ("datasets=x", "unknown key 'datasets'; did you mean 'dataset'"),
         ("train.epochs=none", r"train.epochs: .* \(got 'none'\)"),
@@ -52,7 +74,7 @@ def test_mistakes_are_named(override, message):
 
 
 def test_unknown_and_broken_grids_are_refused(tmp_path):
-    with pytest.raises(BenchError, match="no grid 'fast'.* charges, full, ions, q"):
+    with pytest.raises(BenchError, match="no grid 'fast'.* charges, full, ions, o"):
         load_grid("fast")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1")

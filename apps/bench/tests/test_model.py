@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from bench._config import LAYERS, Grid, ModelSettings, Run
 from bench._dataset import load
-from bench._experiment import _shelf
 from bench._model import build_potential
+from bench._one_run import _shelf
 from bench._references import fit_references
 from lr_celli import ChargeEquilibration
 from lr_efa import EuclideanFastAttention

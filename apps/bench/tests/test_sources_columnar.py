@@ -143,6 +143,27 @@ def test_groups_of_hdf5_are_read(groups, atoms):
         assert row.energy == a.get_potential_energy()
 
 
+def test_arrays_that_lie_in_other_files_are_not_read(groups, tmp_path):
+    """A file that is sent to someone shall not bring back what lies on their disk."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.ones(30).tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["energy"] = np.ones(3)
+    with h5py.File(groups, "a") as file:
+        group = file["005"]
+        del group["energy"], group["forces"], group["charge"]
+        outside = [(str(secret), 0, h5py.h5f.UNLIMITED)]
+        group.create_dataset("forces", (3, 5, 3), "f8", external=outside[:1])
+        group["energy"] = h5py.ExternalLink("other.h5", "/energy")
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "energy", (3,))
+        group.create_virtual_dataset("charge", layout)
+    rows = [r for r in rows_of(groups) if r.id.startswith("m005")]
+    assert len(rows) == 3
+    for row in rows:
+        assert row.energy is None and row.forces is None and row.total_charge is None
+
+
 def test_stretches_of_a_group_are_the_group(groups, monkeypatch):
     whole = [r.id for r in rows_of(groups)]
     monkeypatch.setattr("bench._sources._source.BLOCK", 2)

@@ -1,6 +1,7 @@
 """Damaged files end in a sentence: no traceback, no hang, nothing executed."""
 
 import json
+import zipfile
 import zlib
 
 import ase.db
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from bench._columns import pack
 from bench._errors import BenchError
+from bench._order import Order
 from bench._parts import read_unit, units_of
-from bench._prepare import Order, prepare
+from bench._prepare import prepare
 from bench._recipes import Filters
 from bench._sources import Reading, Rejected, Row, open_source
 from bench._sources._aselmdb import AseLmdb
@@ -25,6 +27,30 @@ fuzz = settings(
     deadline=5000,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+
+
+VECTORS = "<v>3 0 0</v><v>0 3 0</v><v>0 0 3</v>"
+VASPRUN = f"""<?xml version="1.0" encoding="ISO-8859-1"?>
+<modeling>
+<kpoints><varray name="kpointlist"><v>0 0 0</v></varray>
+<varray name="weights"><v>1</v></varray></kpoints>
+<atominfo><atoms>2</atoms><types>1</types><array name="atoms"><set>
+<rc><c>H </c><c>1</c></rc><rc><c>O </c><c>2</c></rc></set></array></atominfo>
+<structure name="initialpos"><crystal><varray name="basis">{VECTORS}</varray></crystal>
+<varray name="positions"><v>0 0 0</v><v>0.5 0.5 0.5</v></varray></structure>
+<calculation>
+<scstep><energy><i name="e_fr_energy">-1.5</i><i name="e_wo_entrp">-1.5</i>
+<i name="e_0_energy">-1.5</i></energy></scstep>
+<structure><crystal><varray name="basis">{VECTORS}</varray></crystal>
+<varray name="positions"><v>0 0 0</v><v>0.5 0.5 0.5</v></varray></structure>
+<varray name="forces"><v>0.1 0 0</v><v>-0.1 0 0</v></varray>
+<varray name="stress">{VECTORS}</varray>
+<energy><i name="e_fr_energy">-1.5</i><i name="e_wo_entrp">-1.5</i>
+<i name="e_0_energy">-1.5</i></energy>
+</calculation>
+</modeling>
+"""
+"""The least that ASE reads as a run of VASP."""
 
 
 @st.composite
@@ -79,10 +105,21 @@ def whole(tmp_path, springs):
     with h5py.File(tmp_path / "e.h5", "w") as file:
         for name, value in arrays.items():
             file[f"group/{name}"] = value
+    ase.io.write(tmp_path / "f.xyz.gz", frames, format="extxyz")
+    ase.io.write(tmp_path / "g.xyz.xz", frames, format="extxyz")
+    with zipfile.ZipFile(tmp_path / "h.zip", "w") as archive:
+        archive.write(tmp_path / "c.cif", "c.cif")
+    (tmp_path / "vasprun.xml").write_text(VASPRUN)
+    with ase.db.connect(tmp_path / "i.db") as database:
+        for atoms in frames:
+            database.write(atoms)
     return {path.suffix: (path, path.read_bytes()) for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("suffix", [".xyz", ".traj", ".cif", ".npz", ".h5"])
+SUFFIXES = [".xyz", ".traj", ".cif", ".npz", ".h5", ".gz", ".xz", ".zip", ".xml", ".db"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @fuzz
 @given(change=damage())
 def test_damaged_files_end_in_a_sentence(whole, suffix, change):
@@ -91,6 +128,55 @@ def test_damaged_files_end_in_a_sentence(whole, suffix, change):
     outcome(path)
     path.write_bytes(content)
     assert not isinstance(outcome(path), str)
+
+
+@pytest.fixture
+def water(tmp_path):
+    """A system of DeePMD: two sets of two frames of three atoms."""
+    rng = np.random.default_rng(0)
+    system = tmp_path / "water"
+    for number in range(2):
+        place = system / f"set.{number:03d}"
+        place.mkdir(parents=True)
+        np.save(place / "coord.npy", rng.uniform(0, 9, (2, 9)))
+        np.save(place / "box.npy", np.tile(9 * np.eye(3).ravel(), (2, 1)))
+        np.save(place / "energy.npy", rng.normal(size=2))
+        np.save(place / "force.npy", rng.normal(size=(2, 9)))
+    (system / "type.raw").write_text("0 1 1\n")
+    (system / "type_map.raw").write_text("O\nH\n")
+    return system
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["set.000/coord.npy", "set.001/box.npy", "set.000/force.npy", "type.raw"],
+)
+@fuzz
+@given(change=damage())
+def test_damaged_systems_end_in_a_sentence(water, name, change):
+    path = water / name
+    content = path.read_bytes()
+    path.write_bytes(change(content))
+    outcome(water)
+    path.write_bytes(content)
+    assert not isinstance(outcome(water), str)
+
+
+def test_entities_of_xml_are_neither_fetched_nor_blown_up(tmp_path):
+    """A reference to another file, and one that grows a thousandfold at each level."""
+    levels = "".join(f"<!ENTITY x{i} '{f'&x{i - 1};' * 1000}'>" for i in range(1, 4))
+    for name, declared in (
+        ("far", f"<!ENTITY far SYSTEM 'file://{tmp_path}/secret'>"),
+        ("x3", f"<!ENTITY x0 '{'9' * 1000}'>{levels}"),
+    ):
+        (tmp_path / "secret").write_text("-7.5")
+        text = VASPRUN.replace("<modeling>", f"<!DOCTYPE a [{declared}]><modeling>", 1)
+        path = tmp_path / "vasprun.xml"
+        path.write_text(text.replace(">-1.5</i>", f">&{name};</i>"))
+        found = outcome(path)
+        if not isinstance(found, str):
+            ((columns, _),) = found
+            assert -7.5 not in columns.arrays["energy"]
 
 
 @fuzz

@@ -4,12 +4,14 @@ import gzip
 import lzma
 import re
 
+import ase.db
 import ase.io
 import numpy as np
 import pytest
 from ase import units
 from bench._errors import BenchError
-from bench._sources import Reading, Rejected, open_source
+from bench._parts import units_of
+from bench._sources import Reading, Rejected, Unit, open_source
 
 
 def rows_of(path, format=None, **names):
@@ -142,6 +144,13 @@ def test_a_lost_line_is_found_where_it_shows(file, tmp_path):
         lines_of(file, tmp_path, lambda lines: lines[:9] + lines[10:])
 
 
+def test_a_number_of_atoms_that_cannot_be_is_refused(file, tmp_path):
+    """A damaged digit must not have the rest of a large file read as one frame."""
+    change = lambda lines: [*lines[:7], "500000000\n", *lines[8:]]
+    with pytest.raises(BenchError, match="where frame 1 should begin .* b'500000000"):
+        lines_of(file, tmp_path, change)
+
+
 def test_a_trajectory_of_ase_is_read(tmp_path, frames):
     path = tmp_path / "run.traj"
     ase.io.write(path, frames)
@@ -151,6 +160,45 @@ def test_a_trajectory_of_ase_is_read(tmp_path, frames):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(BenchError, match="cannot be read as traj from frame 0"):
         rows_of(path)
+
+
+def test_a_database_of_ase_is_read(tmp_path, frames):
+    path = tmp_path / "rows.db"
+    with ase.db.connect(path) as database:
+        for i, atoms in enumerate(frames):
+            facts = {"net": i - 3, "family": f"f{i % 2}"}
+            database.write(atoms, facts, data={"mulliken": np.arange(5.0) * i})
+        database.delete([3])
+    rows = rows_of(path, total_charge="net", group="family", charges="mulliken")
+    kept = [i for i in range(7) if i != 2]
+    assert [r.id for r in rows] == [f"rows/{i + 1:07d}" for i in kept]
+    for i, row in zip(kept, rows, strict=True):
+        assert row.energy == frames[i].get_potential_energy()
+        np.testing.assert_array_equal(row.forces, frames[i].get_forces())
+        np.testing.assert_array_equal(row.charges, np.arange(5.0) * i)
+        assert (row.total_charge, row.group) == (i - 3, f"f{i % 2}")
+        assert (row.cell is not None) == frames[i].pbc.all()
+    source = open_source(str(path), Reading())
+    parts = [Unit(str(path), 0, 2), Unit(str(path), 2, 6)]
+    ids = [r.id for unit in parts for r in source.rows(unit)]
+    assert ids == [r.id for r in rows_of(path)]
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(BenchError, match="cannot be read as db .*not a database"):
+        units_of(open_source(str(path), Reading()))
+
+
+def test_formats_without_a_suffix_of_their_own_are_named(tmp_path):
+    """A gradient file of Turbomole in bohr and hartree, written by hand."""
+    (tmp_path / "gradient").write_text(
+        "$grad          cartesian gradients\n"
+        "  cycle =      1    SCF energy =    -1.1000000000   |dE/dxyz| =  0.100000\n"
+        "    0.0   0.0   0.0      h\n    0.0   0.0   1.5      h\n"
+        "  0.0D+00  0.0D+00  -0.1D+00\n  0.0D+00  0.0D+00  0.1D+00\n$end\n"
+    )
+    (row,) = rows_of(tmp_path / "gradient", format="turbomole-gradient")
+    assert row.energy == pytest.approx(-1.1 * units.Hartree)
+    assert row.positions[1, 2] == pytest.approx(1.5 * units.Bohr)
+    assert row.forces[0, 2] == pytest.approx(0.1 * units.Hartree / units.Bohr)
 
 
 def test_formats_that_run_or_unpickle_are_not_known(tmp_path, file):
@@ -167,6 +215,13 @@ def test_what_is_not_there_or_mixed_is_said(tmp_path, file, frames):
         rows_of(tmp_path / "none.xyz")
     with pytest.raises(BenchError, match="There is no data set"):
         rows_of(tmp_path / "*.nothing")
+    for name, page in (
+        ("qmof_database", "QMOF is at https://doi.org/10.6084/m9.figshare.13147324"),
+        ("train_4M", r"OMol25 is at https://huggingface.co/facebook/OMol25 \(CC BY"),
+        ("odac25/mof", "ODAC25 is at https://huggingface.co/facebook/ODAC25"),
+    ):
+        with pytest.raises(BenchError, match=page):
+            rows_of(name)
     ase.io.write(tmp_path / "run.traj", frames)
     with pytest.raises(BenchError, match=r"several formats \(extxyz, traj\)"):
         rows_of(tmp_path)

@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
-from bench import _experiment
+from bench import _one_run
 from bench._config import LossSettings, MACESettings, ModelSettings, SplitSettings
 from bench._dataset import load
 from bench._errors import BenchError
 from bench._evaluation import Errors, Predicted, errors_of, floor_of
-from bench._experiment import _shelf, output_folder, run_grid
+from bench._experiment import output_folder, run_grid
 from bench._loading import Targets
 from bench._model import build_potential
+from bench._one_run import _shelf
 from bench._references import fit_references, mean_charges
 from bench._report import write_report
 from bench._splits import split_data
@@ -223,6 +224,7 @@ def test_a_grid_is_run_once_and_the_same_seed_repeats_it(small_grid, tmp_path):
         "last.npz",
         "metrics.csv",
         "metrics.jsonl",
+        "model.npz",
         "predictions.extxyz",
         "result.json",
         "split.json",
@@ -300,11 +302,13 @@ def test_structures_of_unseen_elements_are_left_out_and_named(own_file):
         def indices(self, ids):
             return np.arange(4), np.arange(4, 6), np.arange(6, 8)
 
-    parts, excluded = _experiment._usable_parts(data, Cut())
+    parts, excluded = _one_run._usable_parts(data, Cut(), "leave out")
     assert [len(p) for p in parts] == [4, 2, 2]
     assert excluded == {"structures": 0, "unseen": {}}
     rare = data.samples[6].structure
     rare.numbers[0] = 30
-    parts, excluded = _experiment._usable_parts(data, Cut())
+    parts, excluded = _one_run._usable_parts(data, Cut(), "leave out")
     assert parts.test.tolist() == [7]
     assert excluded == {"structures": 1, "unseen": {"Zn": 1}}
+    with pytest.raises(BenchError, match="1 structures .* training never sees .Zn."):
+        _one_run._usable_parts(data, Cut(), "refuse")

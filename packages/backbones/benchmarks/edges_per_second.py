@@ -27,7 +27,7 @@ def crystal(side: int) -> bb.Structure:
     """About 34 neighbours an atom within 4.5 Å."""
     rng = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*[range(side)] * 3), -1).reshape(-1, 3)
-    spacing = 2.24
+    spacing = 2.11
     positions = spacing * (grid + 0.2 * rng.uniform(size=grid.shape))
     numbers = rng.choice(ELEMENTS, len(grid))
     return bb.Structure(numbers, positions, spacing * side * np.eye(3))

@@ -22,7 +22,8 @@ def rows(n: int) -> np.ndarray:
     centres = rng.normal(size=(40, 500)).astype(np.float32)
     noise = rng.standard_normal(size=(n, 500), dtype=np.float32)
     noise *= rng.uniform(0.3, 1.5, size=(n, 1)).astype(np.float32)
-    return noise + centres[rng.integers(40, size=n)]
+    noise += centres[rng.integers(40, size=n)]
+    return noise
 
 
 def spread(X: np.ndarray, labels: np.ndarray) -> float:
@@ -35,7 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="8 000 rows")
     X = rows(8000 if parser.parse_args().quick else 80_000)
-    print(f"{len(X)} x 500 float32, {X.nbytes / 1e6:.0f} MB")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{len(X)} x 500 float32, {X.nbytes / 1e6:.0f} MB; {memory:.2f} GB at first")
     spreads = {}
     for name, work in (
         (

@@ -174,7 +174,12 @@ def test_maps_are_drawn(files, run, rng, options, tmp_path):
         ("report set.npz --split set.npz", "is not a split file"),
         ("map set.npz -o map.png", "Colours by split need a split"),
         ("map set.npz -o map.png --colour values", "need the numbers"),
-        ("map set.npz -o map.what --colour element", "not supported"),
+        ("map set.npz -o map.what --colour element", "cannot be written to map.what"),
+        ("map set.npz -o map --colour element", "use .png, .pdf or .svg"),
+        ("describe frames.extxyz -o no/x.npz", "no folder no to write x.npz in"),
+        ("split set.npz -o no/split.json", "no folder no to write split.json in"),
+        ("map set.npz -o no/map.png --colour element", "no folder no to write"),
+        ("describe . -o x.npz", "IsADirectoryError: name the files in it"),
         ("map set.npz -o m.png --colour values --values bad.csv", "Line 2 of bad.csv"),
     ],
 )
@@ -186,6 +191,27 @@ def test_a_failure_is_one_sentence_and_a_status(files, run, line, sentence, tmp_
     assert err.startswith("chemsplit: ")
     assert err.count("\n") == 1
     assert sentence in err
+
+
+@pytest.mark.parametrize("line", ["describe frames.extxyz -o", "map set.npz -o"])
+def test_a_file_that_cannot_be_written_is_found_out_first(
+    files, run, line, monkeypatch
+):
+    for name in ("described", "figure"):
+        monkeypatch.setattr(f"chemsplit._commands.{name}", lambda *_, **__: 1 / 0)
+    status, _, err = run(f"{line} no/file.npz")
+    assert status == 1
+    assert "no folder no" in err
+
+
+def test_an_interrupt_is_said(files, run, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chemsplit._commands.described", stop)
+    status, out, err = run("describe frames.extxyz -o new.npz --store rows")
+    assert (status, out) == (130, "")
+    assert err == "chemsplit: stopped.\n"
 
 
 def test_wrong_usage_is_explained(run):

@@ -58,6 +58,29 @@ def test_the_published_draw_counts_clusters(rng):
         assert not sides(member, train) & sides(member, test)
 
 
+def published_clusters(X, train_ratio, seed, n_init):
+    """The cluster split as published: the test part of twenty clusters."""
+    labels = KMeans(20, n_init=n_init, random_state=seed).fit_predict(X)
+    names = np.unique(labels)
+    draws = np.random.RandomState(seed)
+    drawn = draws.choice(names, int(train_ratio * len(names)), replace=False)
+    return np.flatnonzero(~np.isin(labels, drawn))
+
+
+@pytest.mark.parametrize("shape", [(150, 8), (60, 400)])
+@pytest.mark.parametrize("n_init", [1, 10])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_test_sets_are_the_published_ones(rng, shape, n_init, seed):
+    X = rng.normal(size=shape)  # no clear clusters: the labels hang on every draw
+    for ratio in (0.5, 0.7):
+        split = ClusterSplit(
+            train_size=ratio, share_of="clusters", n_init=n_init, random_state=seed
+        )
+        test = published_clusters(X, ratio, seed, n_init)
+        for form in (X, csr_matrix(X)):
+            np.testing.assert_array_equal(next(split.split(form))[1], test)
+
+
 def test_the_labels_are_those_of_k_means_on_the_rows_as_they_are(blobs):
     X, member = blobs
     X = X * np.linspace(1, 1.5, 120)[:, None]  # normalised rows would differ
@@ -90,10 +113,16 @@ def test_fewer_columns_keep_all_distances_and_cosines(wide, form):
         np.testing.assert_allclose(kept, exact, atol=1e-6)
 
 
-def test_incremental_clusters_are_those_of_k_means_where_they_are_clear(blobs):
+def test_incremental_clusters_are_those_of_k_means_where_they_are_clear(
+    blobs, tmp_path
+):
     X, member = blobs
     labels = cluster_labels(X, n_clusters=12, batch_size=64, random_state=0)
     assert adjusted_rand_score(labels, member) == 1
+    mapped = np.memmap(tmp_path / "rows", X.dtype, "w+", shape=X.shape)
+    mapped[:] = X
+    again = cluster_labels(mapped, n_clusters=12, batch_size=64, random_state=0)
+    np.testing.assert_array_equal(again, labels)
     sparse = cluster_labels(csr_matrix(X), n_clusters=12, batch_size=64, random_state=0)
     assert adjusted_rand_score(sparse, member) == 1
     split = ClusterSplit(n_clusters=12, batch_size=64, test_size=0.5, random_state=0)
@@ -145,8 +174,8 @@ def test_scikit_learn_can_use_it(blobs):
     split = ClusterSplit(4, n_clusters=12, test_size=0.25, random_state=0)
     assert split.get_n_splits() == 4
     assert repr(split) == (
-        "ClusterSplit(batch_size=None, n_clusters=12, n_splits=4, random_state=0,\n"
-        "       share_of='samples', test_size=0.25, train_size=None)"
+        "ClusterSplit(batch_size=None, n_clusters=12, n_init=10, n_splits=4,\n"
+        "       random_state=0, share_of='samples', test_size=0.25, train_size=None)"
     )
     assert clone(split, safe=False).n_clusters == 12
     assert split.get_metadata_routing().split.requests == {"groups": True}
@@ -169,6 +198,7 @@ def test_a_share_that_whole_clusters_miss_is_reported(rng):
         ({"n_clusters": 5, "train_size": 0.3, "test_size": 0.3}, "leave some over"),
         ({"n_clusters": 5, "share_of": "atoms"}, "`share_of` must be"),
         ({"n_clusters": 5, "test_size": 1.5}, "test_size=1.5"),
+        ({"n_clusters": 5, "n_init": 0}, "`n_init` must be a positive number, got 0"),
     ],
 )
 def test_what_cannot_be_done_is_refused(blobs, options, sentence):

@@ -31,6 +31,23 @@ def test_duplicates_are_named_and_only_those(vectors, form):
     assert "duplicates across the cut               2: g = a, i = c" in str(found)
 
 
+@pytest.mark.parametrize("form", [np.asarray, csr_matrix, np.float32])
+def test_a_duplicate_is_found_among_rows_of_the_same_direction(vectors, form):
+    one, *others = vectors
+    X = np.stack([1.5 * one, 0.5 * one, one, *others[:3], one, 2 * one])
+    found = leakage(form(X), range(6), [6, 7], ids=list("abcdefgh"))
+    assert found.duplicates == (("g", "c"),)
+
+
+def test_the_tolerance_is_a_share_of_the_length(vectors):
+    across = np.cross(vectors[0, :3], vectors[1, :3])
+    across *= np.linalg.norm(vectors[0, :3]) / np.linalg.norm(across)
+    X = np.stack([vectors[0, :3], vectors[1, :3], vectors[0, :3] + 0.01 * across])
+    for tolerance, n_found in ((0.0099, 0), (0.0101, 1)):
+        found = leakage(X, [0, 1], [2], tolerance=tolerance)
+        assert len(found.duplicates) == n_found
+
+
 def test_shared_groups_are_named(vectors):
     groups = np.array(["p", "p", "q", "q", "r", "s"])
     found = leakage(vectors, [0, 2, 4], [1, 3, 5], groups=groups)

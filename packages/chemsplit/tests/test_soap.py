@@ -105,6 +105,17 @@ def test_periodic_can_be_decided_for_all():
     np.testing.assert_array_equal(forced, mean_soap([oxide()], **SMALL).toarray())
 
 
+def test_a_molecule_alone_in_a_large_cell_is_the_open_one():
+    boxed = methanol_like()
+    boxed.set_cell([[12, 0, 0], [1, 12, 0], [0, -1, 12]])
+    boxed.pbc = True
+    crowded = boxed.copy()
+    crowded.set_cell([4.5, 4.5, 4.5])  # images within the cutoff
+    rows = mean_soap([methanol_like(), boxed, crowded], **SMALL).toarray()
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5, atol=1e-9)
+    assert np.abs(rows[2] - rows[0]).max() > 1e-2 * np.abs(rows[0]).max()
+
+
 def test_workers_change_nothing_and_keep_the_order(rng):
     structures = [
         Atoms("H2O" if i % 2 else "NaH2", rng.normal(size=(3, 3))) for i in range(34)

@@ -182,9 +182,14 @@ def test_the_order_of_a_file_is_irrelevant(make, X, ids, rng):
 
 
 @every
-def test_a_single_structure_cannot_be_split(make):
-    with pytest.raises(ValueError):
-        next(make(test_size=0.5).split(np.ones((1, 3))))
+def test_an_empty_set_or_a_single_structure_cannot_be_split(make):
+    for count, sentence in (
+        (0, "`X` is empty|0 sample"),
+        (1, "split|number of samples"),
+    ):
+        with pytest.raises(ValueError, match=sentence) as caught:
+            next(make(test_size=0.5).split(np.ones((count, 3))))
+        assert "\n" not in str(caught.value)
 
 
 @seeded

@@ -22,8 +22,8 @@ from lr_celli import (
     Ewald,
     ParticleMesh,
     conjugate_gradients,
-    coulomb_matrix,
     coulomb_operator,
+    coulomb_sums,
     equilibrate,
 )
 
@@ -55,9 +55,9 @@ def iterative(positions, widths, cell, chi, plan):
 @jax.jit
 def dense(positions, widths, cell, chi, split):
     def total(positions):
-        matrix = coulomb_matrix(positions, widths, cell, ewald=split)
-        q = equilibrate(chi, jnp.full_like(chi, 14.4), matrix, 0.0)
-        return q @ matrix @ q / 2, q
+        sums = coulomb_sums(positions, widths, cell, ewald=split)
+        q = equilibrate(chi, jnp.full_like(chi, 14.4), sums, 0.0)
+        return q @ sums(q) / 2, q
 
     return jax.value_and_grad(total, has_aux=True)(positions)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from jaxpme import Ewald as PointEwald
-from lr_celli import COULOMB_CONSTANT, Ewald, coulomb_matrix
+from lr_celli import COULOMB_CONSTANT, Ewald, coulomb_matrix, coulomb_sums
 
 WIDTHS = {"mixed": (0.3, 2.6), "narrow": (0.3, 0.6), "wide": (1.4, 2.6)}
 
@@ -27,13 +27,44 @@ def test_every_element_is_the_reciprocal_sum(
         assert error.max() < tolerance * COULOMB_CONSTANT
 
 
-@pytest.mark.parametrize("smear", [0.5, 0.8, 1.3, 2.0, 3.5])
-def test_the_split_changes_nothing(matrix, structure, triclinic, smear):
+@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize("atoms", [5, 6])
+def test_the_sums_times_charges_are_the_reciprocal_sum(
+    structure, reciprocal_sum, triclinic, widths, atoms
+):
+    r, sigma = structure(atoms, low=WIDTHS[widths][0], high=WIDTHS[widths][1])
+    q = jnp.asarray(np.random.default_rng(3).normal(size=atoms))
+    split = Ewald.for_cells(triclinic, tolerance=1e-9)
+    assert split.wide
+
+    def potential(r, sigma, cell):
+        return coulomb_sums(r, sigma, cell, ewald=split)(q)
+
+    expected = reciprocal_sum(r, sigma, triclinic) @ q
+    found = jax.jit(potential)(r, sigma, triclinic)
+    bound = 1e-9 * COULOMB_CONSTANT * np.abs(q).sum()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+
+
+def test_images_one_by_one_are_images_at_once(structure, triclinic, monkeypatch):
     r, sigma = structure()
-    split = Ewald.for_cells(triclinic, tolerance=1e-12, smear=smear)
+    split = Ewald.for_cells(triclinic, tolerance=1e-3, smear=1.5)
+    total = lambda r, w: jnp.sum(jnp.sin(coulomb_matrix(r, w, triclinic, ewald=split)))
+    at_once = jax.jit(jax.value_and_grad(total, (0, 1)))(r, sigma)
+    monkeypatch.setattr("lr_celli._sums._AT_ONCE", 0)
+    fresh = lambda r, w: total(r, w)
+    one_by_one = jax.jit(jax.value_and_grad(fresh, (0, 1)))(r, sigma)
+    for a, b in zip(*map(jax.tree.leaves, (at_once, one_by_one)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("smear", [0.6, 1.1, 2.5])
+def test_the_split_changes_nothing(matrix, structure, periodic, smear):
+    r, sigma = structure()
+    split = Ewald.for_cells(periodic, tolerance=1e-12, smear=smear)
     assert split.smear == smear
-    expected = matrix(r, sigma, triclinic, tolerance=1e-12)
-    found = matrix(r, sigma, triclinic, ewald=split)
+    expected = matrix(r, sigma, periodic, tolerance=1e-12)
+    found = matrix(r, sigma, periodic, ewald=split)
     # Both keep 1e-12 in units of 14.4 eV/e².
     np.testing.assert_allclose(found, expected, atol=3e-11)
 

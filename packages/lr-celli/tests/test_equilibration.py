@@ -1,12 +1,19 @@
 """Charges of least energy: against the bordered system, limits, derivatives."""
 
+import functools as ft
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_celli import COULOMB_CONSTANT, coulomb_matrix, equilibrate
+from lr_celli import (
+    COULOMB_CONSTANT,
+    Ewald,
+    coulomb_matrix,
+    coulomb_sums,
+    equilibrate,
+)
 
 TOTALS = [-2.0, -1.0, 0.0, 1.0, 2.0]
 
@@ -84,6 +91,39 @@ def test_derivatives_to_second_order(problem, check_derivatives):
         found = jax.jit(forward(inner(value)))(*arguments)
         expected = jax.jit(backward(backward(value)))(*arguments)
         np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_sums_and_the_assembled_matrix_are_one(structure, triclinic, problem):
+    """A sum of forces, and its slopes, by two routes."""
+    r, sigma = structure()
+    chi, hardness, _ = problem
+    split = Ewald.for_cells(triclinic, tolerance=1e-9, margin=0.1)
+    mask = jnp.arange(6) < 5
+
+    def energy(form, r, sigma, cell, chi, hardness, total):
+        coulomb = form(r, sigma, cell, ewald=split, mask=mask)
+        q = equilibrate(chi, hardness, coulomb, total, mask)
+        potential = coulomb @ q if form is coulomb_matrix else coulomb(q)
+        return jnp.sum(q**3) + q @ potential / 2
+
+    def pull(form, *arguments):
+        value, slope = jax.value_and_grad(energy, 1)(form, *arguments)
+        return value + jnp.sum(slope * jnp.arange(3.0))
+
+    slopes = jax.value_and_grad(pull, tuple(range(1, 7)))
+    found, expected = (
+        jax.jit(ft.partial(slopes, form))(r, sigma, triclinic, chi, hardness, 1.0)
+        for form in (coulomb_sums, coulomb_matrix)
+    )
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+    whole = coulomb_sums(r, sigma, triclinic, ewald=split)
+    charges = equilibrate(chi, hardness, whole, 1.0, mask)
+    dense = equilibrate(chi, hardness, whole.matrix(), 1.0, mask)
+    np.testing.assert_allclose(charges, dense, atol=1e-12)
+    wrong = coulomb_sums(r[:5], sigma[:5], triclinic, ewald=split)
+    with pytest.raises(ValueError, match=r"`coulomb.near` has shape \[6, 6\]"):
+        equilibrate(chi, hardness, wrong, 0.0)
 
 
 def test_padding_is_inert(problem):

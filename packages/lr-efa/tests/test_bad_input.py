@@ -60,6 +60,8 @@ def test_features(call, refused):
 
 def test_cells_and_grids_of_the_open_form(call, refused):
     assert call(grid=lebedev(10.0), method="quadrature").shape == (3, 4)
+    with refused("A `cell` is given to the open form.*use `attend_periodic`"):
+        call(cell=CELL)
     with refused("frequencies` up to 1 1/Å across a structure of .* beyond the grid's"):
         call(grid=lebedev(5.0), method="quadrature")
     with refused(r"`grid` is for harmonics up to degree 0, needed is 1"):
@@ -113,6 +115,8 @@ def test_lattices(call, refused):
         call(attend_periodic, cell=jnp.diag(jnp.array([5.0, 5.0, 0.0])))
     with refused("`width` is positive"):
         call(attend_periodic, width=0.0)
+    with refused("there is at least one frequency, got 0.3, 0.001 and \\[\\]"):
+        shell_grid(CELL, np.array([]), width=0.3)
     with refused("or `frequencies` are traced, so the reciprocal vectors"):
         jax.jit(lambda cell: call(attend_periodic, cell=cell))(jnp.asarray(CELL))
     narrow = shell_grid(CELL, OMEGAS, width=0.1)

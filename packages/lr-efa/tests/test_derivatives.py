@@ -81,9 +81,11 @@ def test_directions_of_coincident_atoms_have_derivatives(structure):
 
 
 def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
-    q, k, v, r = structure(4, qk=4, sph=1)
+    # One frequency and one band of vectors: what is compiled is large as it is.
+    omegas = OMEGAS[1:]
+    q, k, v, r = structure(4, qk=2, sph=1)
     r = r.at[1].set(r[0])
-    grid = shell_grid(triclinic, OMEGAS, width=0.1, margin=0.1)
+    grid = shell_grid(triclinic, omegas, width=0.1, margin=0.1)
 
     @jax.jit
     def value(q, v, r, strain):
@@ -94,7 +96,7 @@ def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
             v,
             r @ deform,
             triclinic @ deform,
-            OMEGAS,
+            omegas,
             degree=1,
             width=0.1,
             grid=grid,

@@ -128,8 +128,8 @@ def test_padding_is_inert(structure, triclinic, close):
             normalize=True,
         )
     )
-    mask = jnp.arange(9) < 6
-    pad = lambda x, junk: jnp.concatenate([x, jnp.full((3, x.shape[1]), junk)])
+    mask = jnp.arange(106) < 6
+    pad = lambda x, junk: jnp.concatenate([x, jnp.full((100, x.shape[1]), junk)])
     results = [call(mask, *(pad(x, j) for x in arrays)) for j in (0.0, 1e5, jnp.nan)]
     assert all(jnp.array_equal(x, results[0]) for x in results)
     assert jnp.all(results[0][6:] == 0)
@@ -289,6 +289,74 @@ def test_grids_cover_the_cells_they_promise(structure, triclinic, same):
     same(evaluate(*arrays, wide, grid), evaluate(*arrays, wide, own))
     lost = evaluate(*arrays, 1.12 * triclinic, grid)
     assert all(jnp.all(jnp.isnan(x)) for x in lost)
+
+
+def test_frequencies_in_any_order_and_a_grid_of_others(structure, triclinic, close):
+    q, k, v, r = structure(qk=10)
+    omegas = frequencies(5, 1.3)
+    expected = attend_periodic(q, k, v, r, triclinic, omegas, width=WIDTH)
+    others = shell_grid(triclinic, OMEGAS, width=WIDTH)
+    close(
+        attend_periodic(q, k, v, r, triclinic, omegas, width=WIDTH, grid=others),
+        expected,
+        1e-12,
+    )
+    order = np.array([3, 0, 4, 1, 2])
+    shuffle = lambda x: x.reshape(6, 5, 2)[:, order].reshape(6, 10)
+    found = attend_periodic(
+        shuffle(q), shuffle(k), v, r, triclinic, omegas[order], width=WIDTH
+    )
+    close(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+def test_chunks_of_vectors_change_nothing(
+    structure, triclinic, close, monkeypatch, degree
+):
+    q, k, v, r = structure(5, sph=(degree + 1) ** 2)
+    grid = shell_grid(triclinic, OMEGAS, width=WIDTH)
+
+    def results(limit):
+        monkeypatch.setattr("lr_efa._structure_factors._CHUNK", limit)
+
+        def seen(r):
+            return attend_directional_periodic(
+                q, k, v, r, triclinic, OMEGAS, degree=degree, width=WIDTH, grid=grid
+            )
+
+        force = jax.grad(lambda r: jnp.sum(seen(r) ** 2))
+        penalty = lambda r: jnp.sum(force(r) ** 2)
+        return jax.jit(lambda r: (seen(r), force(r), jax.grad(penalty)(r)))(r)
+
+    for left, right in zip(results(20_000), results(2**22), strict=True):
+        close(left, right, 1e-11)
+
+
+def test_no_vector_of_a_band_is_shorter_than_promised(triclinic):
+    grid = shell_grid(triclinic, frequencies(6, 1.3), width=WIDTH, margin=0.1)
+    assert len(grid.bands) == 4
+    first = 0
+    for size, start in grid.bands:
+        band = slice(first, first + size)
+        for cell in (triclinic, 1.09 * triclinic, 0.8 * triclinic):
+            waves = 2 * np.pi * grid.indices[band] @ np.linalg.inv(cell).T
+            shortest = np.linalg.norm(waves, axis=1)[grid.valid[band]].min()
+            assert start <= shortest
+        first += size
+    assert first == len(grid.indices)
+
+
+def test_grids_come_in_few_sizes_and_waste_little():
+    rng, found = np.random.default_rng(0), {}
+    for edge in rng.uniform(6, 14, 40):
+        cell = edge * (np.eye(3) + 0.2 * rng.uniform(-1, 1, (3, 3)))
+        grid = shell_grid(cell, frequencies(8, 2.0), width=0.15)
+        found.setdefault(grid.bands, []).append(int(grid.valid.sum()))
+    # Volumes differ by a factor of twenty, four doublings with eight sizes each.
+    assert len(found) <= 33
+    for bands, counts in found.items():
+        room = sum(size for size, _ in bands)
+        assert max(counts) <= room <= 1.3 * min(counts) + 30
 
 
 def test_empty_frequencies_are_counted():

@@ -1,13 +1,16 @@
 """Energy and forces of the reciprocal sum: lr-les against jax-pme and torch-pme.
 
 Both sides see the same random charges at 0.1 atoms per Å³, the same smearing (1 Å) and
-the same vectors (all with |k| < k_c, k_c for a tolerance of 1e-6); their energies are
-first shown equal to 1e-6 in float64 ("same vectors": without the smooth window), then
-both are timed in float32, in turns, and the medians are compared. Of each peer several
-forms are listed: Ewald sums over the box of vectors that it makes itself, Ewald sums
-over our list of vectors ("sphere"), and its P3M mesh. A batch of 16 unequal structures
-is a `vmap` over padded structures for lr-les and jax-pme, and a loop for torch-pme. The
-gradient of a force loss, what a training step needs, is timed for the JAX codes.
+the same vectors (all with |k| < k_c, k_c for a tolerance of 1e-6). First, in float64,
+energies are compared with jax-pme's sum over our list of vectors, from which "the same
+vectors" without our smooth window must not differ, and forces with our sum at 1e-12.
+Then all are timed in float32, in turns, and the medians are compared. Of each peer
+several forms are listed: Ewald sums over the box of vectors that it makes itself, Ewald
+sums over our list ("sphere"), and its P3M mesh with at most 0.6 Å ("coarse") and 0.3 Å
+("fine") between points, in numbers that it rounds up to powers of two; "mesh 1e-4" is
+ours at a tolerance more like theirs. A batch of 16 unequal structures is a `vmap` over
+padded structures for lr-les and jax-pme, and a loop for torch-pme. The gradient of a
+force loss, what a training step needs, is timed for the JAX codes.
 
     uv run python packages/lr-les/benchmarks/speed.py [--quick]
 
@@ -36,6 +39,7 @@ from lr_les import COULOMB_CONSTANT, energy, k_grid, mesh
 DENSITY, SIGMA = 0.1, 1.0
 # Arrays of all atoms and vectors that a peer holds at once, and the bytes it may take.
 COPIES, MEMORY = 6, 8e9
+SPACINGS = {"P3M coarse": 0.6, "P3M fine": 0.3}
 
 
 def structure(atoms, seed=0):
@@ -69,7 +73,7 @@ def ours(grid):
     return lambda q, r, cell: jnp.sum(energy(q, r, cell, grid=grid))
 
 
-def of_jax_pme(kind, cell, end, spacing=0.6):
+def of_jax_pme(kind, cell, end):
     """The reciprocal energy as jax-pme's solvers make it, k_e included."""
     periodic, kernel = np.array([True] * 3), potential()
     shape = box_of(cell, end)
@@ -88,7 +92,7 @@ def of_jax_pme(kind, cell, end, spacing=0.6):
             half = solver.kspace(width, q, k, r, volume, cell, periodic)
         else:
             points = [
-                2 ** math.ceil(math.log2(length / spacing))
+                2 ** math.ceil(math.log2(length / SPACINGS[kind]))
                 for length in np.linalg.norm(np.asarray(cell_shape), axis=1)
             ]
             k = generate_kvectors(reciprocal, tuple(points), False, r.dtype)
@@ -140,75 +144,79 @@ def in_turns(functions, arguments, repeats):
 
 
 def torch_pme(structures, end, repeats):
-    """Seconds and energies of torch-pme in its own environment, or why not."""
+    """Seconds, energies and gradients of torch-pme in its own environment, by form."""
     python = os.environ.get("TORCH_PME_PYTHON")
     if not python:
-        return "not run: TORCH_PME_PYTHON names no Python with torch-pme"
+        print("torch-pme not run: TORCH_PME_PYTHON names no Python with torch-pme")
+        return {}
     script = Path(__file__).with_name("torch_pme_side.py")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "structures.json"
         arrays = [[x.tolist() for x in parts] for parts in structures]
         settings = {"end": end, "sigma": SIGMA, "copies": COPIES, "memory": MEMORY}
+        settings |= {"spacings": SPACINGS}
         path.write_text(json.dumps({"structures": arrays} | settings))
         command = [python, str(script), str(path), str(repeats)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode:
-        return f"failed: {run.stderr.strip().splitlines()[-1]}"
-    return json.loads(run.stdout)
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {f"torch-pme {k}": x for k, x in json.loads(run.stdout).items()}
+
+
+def errors(values, exact, cell, end):
+    """The measure of errors, and what energies and forces of `values` have of them."""
+    reference = float(exactly(*exact, end))
+    sharp = slopes(ours(k_grid(cell, dl=2 * math.pi / end)))(*exact)[0]
+    forces = slopes(ours(k_grid(cell, tolerance=1e-12)))(*exact)[1]
+
+    def off(energy, gradient):
+        far = np.linalg.norm(np.asarray(gradient) - forces) / np.linalg.norm(forces)
+        return abs(float(energy) / reference - 1), float(far)
+
+    print(f"\n{len(forces)} atoms; energy of the same vectors off by", end=" ")
+    print(f"{abs(float(sharp) / reference - 1):.0e}")
+    return off, {name: off(*slopes(value)(*exact)) for name, value in values.items()}
 
 
 def compare_single(atoms, repeats):
     q, r, cell = structure(atoms)
+    end = k_grid(cell).end
+    names = {"sphere": "jax-pme sphere", "box": "jax-pme box"}
+    names |= {kind: f"jax-pme {kind}" for kind in SPACINGS}
+    if 8 * COPIES * atoms * math.prod(box_of(cell, end)) > MEMORY:
+        del names["box"]
+    values = {"direct": ours(k_grid(cell)), "mesh": ours(mesh(cell, tolerance=1e-6))}
+    values |= {"mesh 1e-4": ours(mesh(cell, tolerance=1e-4))}
     with jax.enable_x64(True):
         exact = [jnp.asarray(x) for x in (q, r, cell)]
-        end = k_grid(cell).end
-        energies = {
-            "same vectors": ours(k_grid(cell, dl=2 * math.pi / end))(*exact),
-            "direct": ours(k_grid(cell))(*exact),
-            "mesh": ours(mesh(cell, tolerance=1e-6))(*exact),
-            "jax-pme sphere": exactly(*exact, end),
-        }
+        theirs = {name: of_jax_pme(kind, cell, end) for kind, name in names.items()}
+        if 8 * COPIES * atoms * len(half_sphere(cell, end)) > MEMORY:
+            del theirs["jax-pme sphere"]
+        off, found = errors(values | theirs, exact, cell, end)
+    values |= {name: of_jax_pme(kind, cell, end) for kind, name in names.items()}
     small = [jnp.asarray(x, jnp.float32) for x in (q, r, cell)]
-    values = {
-        "direct": ours(k_grid(cell)),
-        "mesh": ours(mesh(cell, tolerance=1e-6)),
-        "jax-pme sphere": of_jax_pme("sphere", cell, end),
-        "jax-pme P3M": of_jax_pme("P3M", cell, end),
-    }
-    needed = 4 * COPIES * atoms * math.prod(box_of(cell, end))
-    if needed < MEMORY:
-        values["jax-pme box"] = of_jax_pme("box", cell, end)
-    else:
-        print(f"\njax-pme box at {atoms} atoms: not run, needs {needed / 1e9:.0f} GB")
     forward = in_turns({k: slopes(v) for k, v in values.items()}, small, repeats)
-    train = {}
+    torch = torch_pme([(q, r, cell)], end, repeats)
+    found |= {
+        name: off(x["energies"][0], x["gradients"][0])
+        for name, x in torch.items()
+        if "energies" in x
+    }
+    forward |= {name: x["seconds"] for name, x in torch.items() if "seconds" in x}
+    table(forward, "energy + forces", found)
     if atoms <= 1000:
         chosen = {k: force_loss(v) for k, v in values.items() if k != "jax-pme box"}
         train = in_turns(chosen, small, max(3, repeats // 2))
-    torch = torch_pme([(q, r, cell)], end, repeats)
-    if isinstance(torch, dict):
-        if torch["energies"]:
-            energies["torch-pme Ewald"] = torch["energies"][0]
-        forward |= {f"torch-pme {k}": s for k, s in torch["seconds"].items()}
-    reference = energies["jax-pme sphere"]
-    off = {k: abs(float(v / reference) - 1) for k, v in energies.items()}
-    print(f"\n{atoms} atoms; energies apart from jax-pme's: " + spelled(off))
-    if isinstance(torch, str):
-        print("torch-pme " + torch)
-    table(forward, "energy + forces", "direct", "mesh")
-    if train:
-        table(train, "gradient of a force loss", "direct", "mesh")
+        table(train, "gradient of a force loss", found)
 
 
-def spelled(numbers):
-    return ", ".join(f"{name} {value:.0e}" for name, value in numbers.items())
-
-
-def table(seconds, title, *own):
-    print(f"| {title} | ms | times direct | times mesh |\n|---|---:|---:|---:|")
+def table(seconds, title, off):
+    """Milliseconds, ratios to our two ways, errors of energy and (if any) forces."""
+    print(f"| {title} | ms | times direct | times mesh | error of energy, forces |")
+    print("|---|---:|---:|---:|---:|")
     for name, value in seconds.items():
-        ratios = " | ".join(f"{value / seconds[side]:.1f}" for side in own)
-        print(f"| {name} | {1e3 * value:.2f} | {ratios} |")
+        ratios = [value / seconds[side] for side in ("direct", "mesh")]
+        text = ", ".join(f"{x:.0e}" for x in off.get(name, ()))
+        numbers = f"{1e3 * value:.2f} | {ratios[0]:.1f} | {ratios[1]:.1f} | {text}"
+        print(f"| {name} | {numbers} |", flush=True)
 
 
 def compare_batch(repeats):
@@ -244,34 +252,33 @@ def compare_batch(repeats):
         one = lambda q, r, c, m, g: jnp.sum(energy(q, r, c, mask=m, grid=g))
         return lambda q, r, c: jax.vmap(one)(q, r, c, jnp.asarray(mask), plan)
 
-    on_mesh = lambda cells: mesh(cells, tolerance=1e-6)
-    with jax.enable_x64(True):
-        exact = [jnp.asarray(x) for x in (q, r, cells)]
-        reference = theirs(*exact)
-        sides = {"direct": with_plan(k_grid), "mesh": with_plan(on_mesh)}
-        off = {
-            k: float(jnp.max(jnp.abs(v(*exact) / reference - 1)))
-            for k, v in sides.items()
-        }
+    largest = cells[np.argmax(sizes)]  # the others are of the same form
     values = {
         "direct": with_plan(k_grid),
-        "mesh": with_plan(on_mesh),
+        "mesh": with_plan(lambda cells: mesh(cells, tolerance=1e-6)),
         "jax-pme sphere": theirs,
     }
+    values |= {
+        f"jax-pme {kind}": jax.vmap(of_jax_pme(kind, largest, end)) for kind in SPACINGS
+    }
+    with jax.enable_x64(True):
+        exact = [jnp.asarray(x) for x in (q, r, cells)]
+        energies = {name: jax.jit(value)(*exact) for name, value in values.items()}
+        reference = np.asarray(energies.pop("jax-pme sphere"))
     summed = {k: lambda *a, v=v: jnp.sum(v(*a)) for k, v in values.items()}
     small = [jnp.asarray(x, jnp.float32) for x in (q, r, cells)]
     forward = in_turns({k: slopes(v) for k, v in summed.items()}, small, repeats)
     train = in_turns({k: force_loss(v) for k, v in summed.items()}, small, repeats)
     torch = torch_pme(parts, end, repeats)
-    if isinstance(torch, dict):
-        off["torch-pme"] = float(np.max(np.abs(torch["energies"] / reference - 1)))
-        forward |= {f"torch-pme {k}": s for k, s in torch["seconds"].items()}
-    print(
-        f"\n16 structures of {sizes.min()} to {slots} atoms; energies apart from "
-        f"jax-pme's, worst: {spelled(off)}"
-    )
-    table(forward, "energy + forces", "direct", "mesh")
-    table(train, "gradient of a force loss", "direct", "mesh")
+    energies |= {name: x["energies"] for name, x in torch.items()}
+    forward |= {name: x["seconds"] for name, x in torch.items()}
+    off = {
+        name: [np.max(np.abs(np.asarray(each) / reference - 1))]
+        for name, each in energies.items()
+    }
+    print(f"\n16 structures of {sizes.min()} to {slots} atoms; of energies the worst")
+    table(forward, "energy + forces", off)
+    table(train, "gradient of a force loss", off)
 
 
 def crossover(repeats):

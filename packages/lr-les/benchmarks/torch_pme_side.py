@@ -1,8 +1,8 @@
 """The torch-pme side of `speed.py`, run in an environment of its own.
 
-Reads structures from a JSON file; prints, as JSON, energies in float64 and median
-seconds of energy and forces in float32 of its reciprocal parts, summed over structures.
-Ewald sums whose waves would not fit the given memory are left out.
+Reads structures from a JSON file; prints, as JSON, energies and gradients in float64
+and median seconds of both in float32 of its reciprocal parts, summed over structures.
+What would not fit the given memory is left out.
 """
 
 import json
@@ -28,52 +28,61 @@ def vectors(cell, end):
     return k[(squared > 0) & (squared < end**2)]
 
 
+def calculators(data, dtype):
+    """Every form by name, and whether it is given the vectors."""
+    single = torchpme.CoulombPotential(smearing=data["sigma"]).to(dtype)
+    box = torchpme.EwaldCalculator(single, lr_wavelength=np.pi / data["end"])
+    found = {"Ewald sphere": (box, True), "Ewald box": (box, False)}
+    for name, spacing in data["spacings"].items():
+        # It halves the spacing that it is given.
+        given = {"mesh_spacing": 2 * spacing, "interpolation_nodes": 5}
+        found[name] = (torchpme.P3MCalculator(single, **given), False)
+    return found
+
+
+def energy_and_gradient(form, charges, cell, places, waves):
+    calculator, given_vectors = form
+    given = {"kvectors": waves} if given_vectors else {}
+    places = places.detach().requires_grad_(True)
+    half = calculator._compute_kspace(charges[:, None], cell, places, **given)
+    energy = COULOMB_CONSTANT * (charges[:, None] * half).sum()
+    energy.backward()
+    return energy.item(), places.grad
+
+
+def seconds_of(form, inputs, repeats):
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        for parts in inputs:
+            energy_and_gradient(form, *parts)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
 def main():
     data = json.loads(Path(sys.argv[1]).read_text())
-    repeats, end, sigma = int(sys.argv[2]), data["end"], data["sigma"]
-    potential = torchpme.CoulombPotential(smearing=sigma)
-    single = torchpme.CoulombPotential(smearing=sigma).to(torch.float32)
-    calculators = {
-        "Ewald box": torchpme.EwaldCalculator(single, lr_wavelength=np.pi / end),
-        "Ewald sphere": torchpme.EwaldCalculator(single, lr_wavelength=1.0),
-        "P3M": torchpme.P3MCalculator(
-            single, mesh_spacing=2 * 0.6, interpolation_nodes=5
-        ),
-    }
-    exact = torchpme.EwaldCalculator(potential.to(torch.float64), lr_wavelength=1.0)
-    energies, inputs, largest = [], [], 0
-    for q, r, cell in data["structures"]:
-        q, r, cell = np.array(q), np.array(r), np.array(cell)
-        k = vectors(cell, end)
-        most = np.floor(np.linalg.norm(cell, axis=1) * end / (2 * np.pi))
-        largest = max(largest, len(q) * np.prod(2 * most + 1))
-        both = []
-        for dtype in (torch.float64, torch.float32):
-            both.append([torch.tensor(x, dtype=dtype) for x in (q, cell, r, k)])
-        inputs.append(both[1])
-        if 8 * data["copies"] * len(q) * len(k) < data["memory"]:
-            charges, lattice, places, waves = both[0]
-            half = exact._compute_kspace(
-                charges[:, None], lattice, places, kvectors=waves
-            )
-            energies.append(COULOMB_CONSTANT * float((charges[:, None] * half).sum()))
-    if 4 * data["copies"] * largest > data["memory"]:
-        del calculators["Ewald box"], calculators["Ewald sphere"]
-    seconds = {}
-    for name, calculator in calculators.items():
-        times = []
-        for _ in range(repeats + 1):
-            start = time.perf_counter()
-            for charges, lattice, places, waves in inputs:
-                places = places.detach().requires_grad_(True)
-                given = {"kvectors": waves} if name == "Ewald sphere" else {}
-                half = calculator._compute_kspace(
-                    charges[:, None], lattice, places, **given
-                )
-                (charges[:, None] * half).sum().backward()
-            times.append(time.perf_counter() - start)
-        seconds[name] = statistics.median(times[1:])
-    print(json.dumps({"energies": energies, "seconds": seconds}))
+    repeats, inputs, work = int(sys.argv[2]), {}, {"Ewald sphere": 0, "Ewald box": 0}
+    for dtype in (torch.float64, torch.float32):
+        inputs[dtype] = []
+        for q, r, cell in data["structures"]:
+            k = vectors(np.array(cell), data["end"])
+            most = np.linalg.norm(cell, axis=1) * data["end"] / (2 * np.pi)
+            counts = {"Ewald sphere": len(k), "Ewald box": np.prod(2 * most + 1)}
+            work |= {n: max(work[n], len(q) * count) for n, count in counts.items()}
+            parts = [torch.tensor(x, dtype=dtype) for x in (q, cell, r, k.tolist())]
+            inputs[dtype].append(parts)
+    found = {}
+    for name, form in calculators(data, torch.float64).items():
+        found[name] = {}
+        if 8 * data["copies"] * work.get(name, 0) < data["memory"]:
+            both = [energy_and_gradient(form, *x) for x in inputs[torch.float64]]
+            found[name]["energies"] = [energy for energy, _ in both]
+            found[name]["gradients"] = [gradient.tolist() for _, gradient in both]
+    for name, form in calculators(data, torch.float32).items():
+        if 4 * data["copies"] * work.get(name, 0) < data["memory"]:
+            found[name]["seconds"] = seconds_of(form, inputs[torch.float32], repeats)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import functools as ft
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from lr_les import energy, k_grid
@@ -27,6 +28,14 @@ def few_programs():
     """Hundreds of compiled programs in one process exhaust its memory maps."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def untyped():
+    """Annotations unchecked, as for users: the messages are for them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(params=list(CELLS))

@@ -1,23 +1,10 @@
 """Which vectors a grid holds, what it covers, and what it refuses."""
 
-import contextlib
-
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from lr_les import energy, k_grid
-
-
-@contextlib.contextmanager
-def untyped():
-    """Annotations unchecked, as for users: the messages are for them."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def held_vectors(grid):
@@ -120,15 +107,13 @@ def test_bad_numbers_are_refused(options, message):
         k_grid(8 * np.eye(3), **options)
 
 
+@pytest.mark.usefixtures("untyped")
 def test_slabs_and_misshapen_cells_are_refused(structure):
     slab = np.diag([8.0, 8.0, 0.0])
     for call in (k_grid, lambda cell: energy(*structure(), jnp.asarray(cell))):
         with pytest.raises(ValueError, match="singular: only open .* not slabs"):
             call(slab)
-    with (
-        untyped(),
-        pytest.raises(ValueError, match=r"A cell has shape \[3, 3\].*got \[2, 3\]"),
-    ):
+    with pytest.raises(ValueError, match=r"A cell has shape \[3, 3\].*got \[2, 3\]"):
         k_grid(np.ones((2, 3)))
 
 
@@ -161,11 +146,12 @@ def test_grids_that_do_not_fit_are_refused(structure, triclinic):
         ({"mask": (5,)}, r"`mask` has shape \[6\], got \[5\]"),
     ],
 )
+@pytest.mark.usefixtures("untyped")
 def test_wrong_shapes_are_refused(change, message):
     shapes = {"charges": (6,), "positions": (6, 3), "mask": (6,)} | change
     arrays = {name: jnp.ones(shape) for name, shape in shapes.items()}
     arrays["mask"] = arrays["mask"].astype(bool)
-    with untyped(), pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message):
         energy(**arrays)
 
 

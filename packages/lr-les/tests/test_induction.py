@@ -87,3 +87,12 @@ def test_derivatives_channels_and_padding(system, cell):
     check_grads(value, (both, r, kappa, alpha), 2, ["rev"], atol=1e-4, rtol=1e-4)
     slopes = jax.grad(value, (2, 3))(both, r, kappa, alpha)
     assert all(jnp.all(slope[:3] < 0) for slope in slopes)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_responses_of_other_shapes_are_refused(system):
+    q, r, _, kappa, alpha = system
+    for name, other in (("charge_response", kappa[:3]), ("polarizability", alpha[0])):
+        responses = {"charge_response": kappa, "polarizability": alpha, name: other}
+        with pytest.raises(ValueError, match=f"`{name}` is one number .*\\[5\\], got"):
+            induction(q, r, **responses)

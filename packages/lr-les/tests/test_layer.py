@@ -149,6 +149,10 @@ def test_bad_settings_are_refused():
         LatentEwald(0, key=jr.key(0))
     with pytest.raises(ValueError, match="`sigma` is a width and must be positive"):
         LatentEwald(2, sigma=-1.0, key=jr.key(0))
+    with pytest.raises(ValueError, match="`tolerance` is a relative error .* got 0.0"):
+        LatentEwald(2, tolerance=0.0, key=jr.key(0))
+    with pytest.raises(ValueError, match="`dl` is a wavelength .* got -2.0"):
+        LatentEwald(2, dl=-2.0, key=jr.key(0))
 
 
 def test_float32_stays_float32_and_is_accurate(evaluate):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from jaxpme.kspace import generate_kvectors, get_reciprocal
 from jaxpme.potentials import potential
 from jaxpme.solvers import ewald
@@ -68,14 +69,14 @@ def test_strain_derivative_of_another_implementation():
     np.testing.assert_allclose(derivative(jnp.zeros((3, 3))), expected, atol=1e-9)
 
 
-def brute_force(charges, positions, cell, sigma, reach):
-    """The sum as the formula reads, over all integers up to `reach`, in numpy."""
+def brute_force(charges, positions, cell, sigma, reach, end=math.inf):
+    """The sum as the formula reads, in numpy: integers to `reach`, |k| up to `end`."""
     volume = abs(np.linalg.det(cell))
     total = 0.0
     for n in np.ndindex(*(2 * reach + 1,) * 3):
         n = np.array(n) - reach
-        if n.any():
-            k = 2 * np.pi * np.linalg.solve(cell, n)
+        k = 2 * np.pi * np.linalg.solve(cell, n)
+        if 0 < k @ k <= end**2 * (1 + 1e-9):
             waves = np.exp(1j * positions @ k)
             for q in charges.T:
                 total += (
@@ -99,6 +100,17 @@ def test_smooth_window_keeps_its_tolerance(
     assert abs(found - expected) < tolerance * scale
 
 
+@pytest.mark.parametrize("dl", [2.0, 1.3])
+def test_published_cut_in_any_cell(evaluate, structure, periodic, dl):
+    """Vectors on the sphere count: the orthorhombic cell has some for both cuts."""
+    q, r = structure()
+    parts = *map(np.asarray, (q, r, periodic)), 1.0, 6
+    expected = brute_force(*parts, end=2 * math.pi / dl)
+    found = jnp.sum(evaluate(q, r, periodic, grid=k_grid(periodic, dl=dl)))
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert abs(brute_force(*parts) - expected) > 1e-6 * abs(expected)
+
+
 def test_jax_pme_with_its_background(evaluate, structure, triclinic):
     q, r = structure(channels=1)
     sigma, volume = 1.1, jnp.abs(jnp.linalg.det(triclinic))
@@ -112,23 +124,54 @@ def test_jax_pme_with_its_background(evaluate, structure, triclinic):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_madelung_constant_of_rock_salt(evaluate):
-    a, sigma = 3.0, 0.8
-    r = a / 2 * np.array(list(np.ndindex(2, 2, 2)), float)
-    q = np.array([(-1.0) ** sum(n) for n in np.ndindex(2, 2, 2)])
+FACES = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+# Lattice, where the anions of each point are, charge of the cation, nearest distance,
+# all in units of the cube; the constant by tables, for that distance and formula unit.
+CRYSTALS = {
+    "rock salt": (FACES, [0.5], 1, 0.5, 1.7475645946331822),
+    "caesium chloride": ([[0, 0, 0]], [0.5], 1, 0.75**0.5, 1.76267477307099),
+    "zinc blende": (FACES, [0.25], 1, 0.1875**0.5, 1.63805505338879),
+    "fluorite": (FACES, [0.25, 0.75], 2, 0.1875**0.5, 5.03878487985698),
+}
+
+
+@pytest.mark.parametrize("crystal", CRYSTALS)
+def test_madelung_constants(evaluate, crystal):
+    lattice, shifts, charge, nearest, constant = CRYSTALS[crystal]
+    a, sigma, units = 3.0, 0.8, len(lattice)
+    r = a * np.concatenate([np.array(lattice) + shift for shift in (0.0, *shifts)])
+    q = np.repeat([float(charge), *[-1.0] * len(shifts)], units)
     smeared = evaluate(
         *map(jnp.asarray, (q, r, a * np.eye(3))), sigma=sigma, tolerance=1e-13
     )
     # Point charges: add the energy that smearing takes from each pair at short range.
-    images = a * (np.array(list(np.ndindex(9, 9, 9))) - 4.0)
+    images = a * (np.array(list(np.ndindex(11, 11, 11))) - 5.0)
     apart = np.linalg.norm(r[:, None, None] - r[None, :, None] + images, axis=-1)
     apart = np.where(apart == 0, np.inf, apart)
     short = np.vectorize(math.erfc)(apart / (math.sqrt(2) * sigma)) / apart
     points = jnp.sum(smeared) + COULOMB_CONSTANT / 2 * np.einsum(
         "i,ijn,j->", q, short, q
     )
-    madelung = -points / 4 * (a / 2) / COULOMB_CONSTANT
-    assert abs(madelung - 1.7475645946331822) < 1e-12
+    madelung = -points / units * nearest * a / COULOMB_CONSTANT
+    assert abs(madelung - constant) < 2e-11
+
+
+def test_sum_over_images_within_a_large_sphere(evaluate, triclinic):
+    """Without charge and dipole the sum over whole cells converges, as R^-4 or so."""
+    rng = np.random.default_rng(6)
+    half, sigma = rng.uniform(-2, 2, (4, 3)), 1.2
+    q = np.tile(rng.normal(size=4), 2)
+    q, r = q - q.mean(), np.concatenate([half, -half])
+    images = (np.array(list(np.ndindex(55, 55, 55))) - 27.0) @ np.asarray(triclinic)
+    images = images[np.linalg.norm(images, axis=1) < 130]
+    expected = 0.0
+    for i, j in np.ndindex(8, 8):
+        apart = np.linalg.norm(r[i] - r[j] + images, axis=1)
+        apart = apart[apart > 0]
+        kernel = scipy.special.erf(apart / (math.sqrt(2) * sigma)) / apart
+        expected += COULOMB_CONSTANT / 2 * q[i] * q[j] * np.sum(kernel)
+    found = jnp.sum(evaluate(jnp.asarray(q), jnp.asarray(r), triclinic, sigma=sigma))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("neutral", "power"), [(True, 5), (False, 3)])

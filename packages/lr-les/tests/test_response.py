@@ -224,6 +224,23 @@ def test_bad_input_is_refused(molecule):
         born_charges(transferred(q), r, jnp.diag(jnp.array([8.0, 8.0, 0.0])))
 
 
+@pytest.mark.usefixtures("untyped")
+def test_several_channels_are_refused(molecule):
+    """One column would broadcast over the axes of the tensor."""
+    q, r = molecule
+    column = q[:, None]
+    message = r"`charges` are one per atom, shape \[7\], got \[7, 1\]"
+    for moment in (polarization, quadrupole, born_charges):
+        with pytest.raises(ValueError, match=message):
+            moment(column, r)
+    with pytest.raises(ValueError, match=message):
+        born_charges(lambda r, cell: column, r)
+    with pytest.raises(ValueError, match=r"`dipoles` .* \[7, 3\], got \[7\]"):
+        polarization(q, r, dipoles=q)
+    with pytest.raises(ValueError, match=r"`positions` .*got \[2, 7, 3\].*jax.vmap"):
+        born_charges(q, jnp.stack([r, r]))
+
+
 def labelled_structures():
     """Open structures with dipoles and Born charges, as read from the file."""
     folder = os.environ.get("LONG_RANGE_DATA")

@@ -24,11 +24,18 @@ Override = Annotated[
 ]
 
 
+Jobs = Annotated[
+    int, typer.Option(min=1, help="Runs at the same time, each in its own process.")
+]
+
+
 @app.callback(invoke_without_command=True)
-def quick(context: typer.Context, out: Out = None, override: Override = None) -> None:
+def quick(
+    context: typer.Context, out: Out = None, override: Override = None, jobs: Jobs = 1
+) -> None:
     """Runs the quick grid when no command is given."""
     if context.invoked_subcommand is None:
-        _run("quick", out, override)
+        _run("quick", out, override, jobs)
 
 
 @app.command()
@@ -38,9 +45,20 @@ def run(
     ],
     out: Out = None,
     override: Override = None,
+    jobs: Jobs = 1,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Make each run a job of a cluster.")
+    ] = False,
+    submit_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of submitit, such as timeout_min=60."),
+    ] = None,
 ) -> None:
     """Trains and tests every run of a grid; goes on where an earlier call stopped."""
-    _run(grid, out, override)
+    if submit:
+        _submit(grid, out, override, submit_option or [])
+    else:
+        _run(grid, out, override, jobs)
 
 
 @app.command()
@@ -84,11 +102,11 @@ def info(
     typer.echo(describe(open_data(dataset)))
 
 
-def _run(source: str, out: Path | None, override: list[str] | None) -> None:
+def _run(source: str, out: Path | None, override: list[str] | None, jobs: int) -> None:
     from ._config import load_grid
 
     grid = load_grid(source, override)
-    folder = out or Path("runs") / Path(source).stem
+    folder = _folder(source, out)
     _keep_compiled_programs()
     # Imported late: these load jax, which takes seconds.
     from ._experiment import output_folder, run_grid
@@ -98,7 +116,7 @@ def _run(source: str, out: Path | None, override: list[str] | None) -> None:
     try:
         with output_folder(folder, grid):
             with Progress(grid) as progress:
-                outcome = run_grid(grid, folder, progress.tell)
+                outcome = run_grid(grid, folder, progress.tell, jobs)
             page = write_report(folder) if outcome.results else None
     except KeyboardInterrupt:
         # Here, for the argument parser would end the process without a word.
@@ -115,6 +133,33 @@ def _run(source: str, out: Path | None, override: list[str] | None) -> None:
             f"{len(outcome.failures)} of {len(grid.runs())} runs failed: "
             f"{', '.join(outcome.failures)}. The first, {name}: {reason}"
         )
+
+
+def _submit(
+    source: str, out: Path | None, override: list[str] | None, texts: list[str]
+) -> None:
+    from ._cluster import options_of, submit_runs
+    from ._config import load_grid
+    from ._experiment import output_folder, unfinished
+
+    grid, folder, options = (
+        load_grid(source, override),
+        _folder(source, out),
+        options_of(texts),
+    )
+    with output_folder(folder, grid):
+        waiting = unfinished(grid, folder)
+        if not waiting:
+            raise BenchError(f"All runs in {folder} are finished: nothing to submit.")
+        jobs = submit_runs(grid, folder.resolve(), waiting, options)
+    typer.echo(
+        f"Submitted {len(jobs)} jobs, {jobs[0]} and on; once they are done, the same "
+        "command without --submit writes the report and tries again what failed."
+    )
+
+
+def _folder(source: str, out: Path | None) -> Path:
+    return out or Path("runs") / Path(source).stem
 
 
 def _keep_compiled_programs() -> None:

@@ -132,6 +132,43 @@ class Floors(NamedTuple):
     """The element's mean charge, e."""
 
 
+class Spread(NamedTuple):
+    """How labels are distributed; NaN where there are none."""
+
+    energy: tuple[float, float, float]
+    """Smallest, median and largest, eV an atom."""
+    force: float
+    """Root mean square of components, eV/Å."""
+    largest_force: float
+    """Norm, eV/Å."""
+
+
+def spread_of(columns: Columns) -> Spread:
+    """How energies and forces are distributed over all structures.
+
+    Args:
+        columns: of structures.
+    """
+    energies = np.asarray(columns.arrays["energy"]) / columns.sizes
+    energies = energies[np.isfinite(energies)]
+    low, middle, high = (
+        np.quantile(energies, (0, 0.5, 1)) if len(energies) else (np.nan,) * 3
+    )
+    return Spread((float(low), float(middle), float(high)), *_size_of_forces(columns))
+
+
+def _size_of_forces(columns: Columns) -> tuple[float, float]:
+    if "forces" not in columns.arrays:
+        return np.nan, np.nan
+    total, count, largest = 0.0, 0, 0.0
+    for _, atoms in blocks_of(columns):
+        squares = np.asarray(columns.arrays["forces"][atoms], float) ** 2
+        squares = squares[np.isfinite(squares).all(1)]
+        total, count = total + squares.sum(), count + squares.size
+        largest = max(largest, squares.sum(1).max(initial=0.0))
+    return float(np.sqrt(total / count)), float(np.sqrt(largest))
+
+
 def floors_of(columns: Columns, fit: Fit) -> Floors:
     """How far one gets with the composition alone, over all structures.
 

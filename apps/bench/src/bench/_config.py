@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -151,6 +152,11 @@ class TrainSettings(_Strict):
 
     epochs: int = pydantic.Field(default=20, ge=1)
     batch: int = pydantic.Field(default=4, ge=1)
+    """Structures a device takes at a time."""
+    accumulate: int = pydantic.Field(default=1, ge=1)
+    """Batches whose gradients each device sums before a step."""
+    devices: int | None = pydantic.Field(default=None, ge=1)
+    """How many share each step; all that JAX finds if absent."""
     learning_rate: float = pydantic.Field(default=0.01, gt=0)
     """Falls as the square of the remaining steps."""
     warmup: float = pydantic.Field(default=0.0, ge=0, lt=1)
@@ -193,8 +199,18 @@ class SplitSettings(_Strict):
     """How test and validation parts are drawn."""
 
     test_share: float = pydantic.Field(default=0.3, gt=0, lt=1)
+    """Of the structures."""
     validation_share: float = pydantic.Field(default=0.1, gt=0, lt=1)
+    """Of the training part."""
     clusters: int = pydantic.Field(default=20, ge=2)
+    share_of: Literal["samples", "clusters"] = "samples"
+    """What the cluster split counts; the published draw takes a number of clusters."""
+    max_train: int | None = pydantic.Field(default=None, ge=1)
+    """Atoms of the largest structure that the size split trains on; `test_share`
+    decides if absent."""
+    unseen: Literal["leave out", "refuse"] = "leave out"
+    """What to do with structures of elements that training never sees: they are named
+    and left out of the test, or the run fails."""
 
 
 class Grid(_Strict):
@@ -208,6 +224,23 @@ class Grid(_Strict):
     split: SplitSettings = SplitSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    train_of: dict[BackboneName, dict[str, Any]] = {}
+    """Settings of `train` that one backbone has for itself."""
+
+    @pydantic.model_validator(mode="after")
+    def _own_settings_fit(self) -> "Grid":
+        for backbone in self.train_of:
+            try:
+                self.training(backbone)
+            except pydantic.ValidationError as error:
+                place = f"train_of.{backbone}"
+                raise BenchError(_sentence(error, place, TrainSettings)) from error
+        return self
+
+    def training(self, backbone: BackboneName) -> TrainSettings:
+        """How the weights of a backbone are found."""
+        own = self.train_of.get(backbone, {})
+        return TrainSettings(**_merged(self.train.model_dump(), own))
 
     def runs(self) -> list["Run"]:
         """One run for each combination."""
@@ -217,13 +250,21 @@ class Grid(_Strict):
         return [Run(self.dataset, s, b, r, seed) for s, seed, b, r in every]
 
 
+def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with changes, key by key also further down."""
+    deeper = lambda old, new: (
+        _merged(old, new) if isinstance(old, dict) and isinstance(new, Mapping) else new
+    )
+    return values | {k: deeper(values.get(k), v) for k, v in changes.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One training and its evaluation."""
 
     dataset: str
-    split: str
-    backbone: str
+    split: Splitting
+    backbone: BackboneName
     long_range: str
     seed: int
 
@@ -301,12 +342,11 @@ def _override(values: dict[str, Any], text: str) -> None:
     values[last] = yaml.safe_load(value)
 
 
-def _sentence(error: pydantic.ValidationError, source: str) -> str:
+def _sentence(error: pydantic.ValidationError, source: str, model: Any = Grid) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
         return f"{source}: {where}: {first['msg']} (got {first['input']!r})."
-    model: Any = Grid
     for part in first["loc"][:-1]:
         # A number is a place in a list, whose annotation is tuple[item, ...].
         inner = isinstance(part, int)

@@ -9,15 +9,17 @@ from typing import Any, overload
 
 import ase
 import numpy as np
+from ase.data import atomic_numbers
 from backbones import Structure
 
 from ._columns import FLAGS, LAYOUT, Columns, join
 from ._errors import BenchError
 from ._merge import check_labels, digest_of
-from ._parts import Tally, read_unit, total, units_of
-from ._prepared import is_prepared, open_prepared
+from ._parts import read_unit, units_of
+from ._prepared import is_begun, is_prepared, open_prepared
 from ._recipes import Filters
 from ._sources import Reading, Source, open_source
+from ._tally import Tally, total
 from ._workers import FRAGILE, run
 
 BUNDLED = ("frameworks", "ions")
@@ -121,6 +123,14 @@ class DataSet:
         """Atoms of each sample."""
         return self.columns.sizes[self.order]
 
+    @property
+    def references(self) -> dict[int, float] | None:
+        """Atomic energies that came with the set, eV; None: they are to be fitted."""
+        noted = (self.header or {}).get("references")
+        if noted is None:
+            return None
+        return {atomic_numbers[k]: float(v) for k, v in noted["energies"].items()}
+
     @functools.cached_property
     def digest(self) -> str:
         """Hash of ids, structures and energies: which data a result belongs to."""
@@ -166,7 +176,7 @@ def open_data(source: str) -> DataSet:
     Raises:
         BenchError: no such data, or it cannot be read.
     """
-    if is_prepared(Path(source)):
+    if is_prepared(Path(source)) or is_begun(Path(source)):
         found = open_prepared(Path(source))
         return DataSet(found.folder.name, found.columns, found.order, found.header)
     if source not in BUNDLED:

@@ -1,20 +1,108 @@
-"""Neighbours of structures, found by other processes ahead of the one that trains."""
+"""Neighbours of structures: kept for small sets, found ahead by processes for large."""
 
 import collections
 import concurrent.futures
+import dataclasses
+import functools
 import itertools
 import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import NamedTuple
 
+import numpy as np
 from backbones import Neighbours, Structure, neighbours
+
+from ._errors import BenchError
+from ._workers import leave_interrupts_to_parent, local_workers
+
+LARGE = 1 << 20
+"""Atoms of a data set from which edges are found anew each time they are needed, by
+other processes; those of fewer atoms take about 1 GB at most within 4.5 Å."""
+
+BLOCK = 64
+"""Structures that are counted together."""
+
+
+class Counts(NamedTuple):
+    """How much room the edges of each structure need, `(structures,)`."""
+
+    edges: np.ndarray
+    triplets: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Edges:
+    """The edges of all structures of a data set.
+
+    Args:
+        structures: of the set, by index.
+        cutoff: Å.
+        counts: of edges, and of pairs of them that meet in an atom.
+        kept: the edges themselves, where the set is small enough.
+        pool: processes that find them otherwise; None finds them in this one.
+    """
+
+    structures: Callable[[int], Structure]
+    cutoff: float
+    counts: Counts
+    kept: Sequence[Neighbours] | None = None
+    pool: concurrent.futures.Executor | None = None
+
+    def of(self, batches: Iterable[np.ndarray]) -> Iterator[list[Neighbours]]:
+        """The edges of each batch in turn, while those of later ones are being found.
+
+        Args:
+            batches: indices of structures.
+        """
+        kept = self.kept
+        if kept is not None:
+            return ([kept[i] for i in batch] for batch in batches)
+        chosen = ([self.structures(int(i)) for i in batch] for batch in batches)
+        return edges_ahead(chosen, self.cutoff, pool=self.pool)
+
+
+def find_edges(
+    structures: Callable[[int], Structure], sizes: np.ndarray, cutoff: float
+) -> Edges:
+    """Counts the edges of all structures, and keeps them where they are few.
+
+    Args:
+        structures: of the set, by index.
+        sizes: atoms of each structure, `(structures,)`.
+        cutoff: Å.
+    """
+    blocks = [range(i, min(i + BLOCK, len(sizes))) for i in range(0, len(sizes), BLOCK)]
+    batches = ([structures(i) for i in block] for block in blocks)
+    if sizes.sum() <= LARGE:
+        kept = [p for found in edges_ahead(batches, cutoff) for p in found]
+        return Edges(structures, cutoff, _counts(map(_count, kept)), kept)
+    pool = edge_pool(local_workers())
+    found = _ahead(functools.partial(_counted, cutoff=cutoff), batches, pool, 32)
+    counts = _counts(itertools.chain.from_iterable(found))
+    return Edges(structures, cutoff, counts, pool=pool)
+
+
+def edge_pool(workers: int) -> concurrent.futures.Executor:
+    """Processes that find edges; they end with the pool.
+
+    Args:
+        workers: how many.
+    """
+    # Fresh processes, for a copy of one with threads may hang.
+    return concurrent.futures.ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("spawn"),
+        initializer=leave_interrupts_to_parent,
+    )
 
 
 def edges_ahead(
     batches: Iterable[Sequence[Structure]],
     cutoff: float,
     *,
-    workers: int = 0,
-    depth: int = 4,
+    pool: concurrent.futures.Executor | None = None,
+    depth: int = 8,
 ) -> Iterator[list[Neighbours]]:
     """The neighbours of each batch in turn, while later batches are being worked on.
 
@@ -24,31 +112,57 @@ def edges_ahead(
     Args:
         batches: structures that are asked for together.
         cutoff: Å.
-        workers: processes; 0 works in this one and ahead of nothing.
+        pool: processes; None works in this one and ahead of nothing.
         depth: batches in flight.
 
     Raises:
         ValueError: the cutoff is not positive.
+        BenchError: a process ended without a word.
     """
-    if workers == 0:
-        for batch in batches:
-            yield _edges(batch, cutoff)
+    return _ahead(functools.partial(_edges, cutoff=cutoff), batches, pool, depth)
+
+
+def _ahead[T](
+    work: Callable[[Sequence[Structure]], T],
+    batches: Iterable[Sequence[Structure]],
+    pool: concurrent.futures.Executor | None,
+    depth: int,
+) -> Iterator[T]:
+    if pool is None:
+        yield from map(work, batches)
         return
-    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+    waiting: collections.deque[concurrent.futures.Future[T]] = collections.deque()
     coming = iter(batches)
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn")
-    )
     try:
         while True:
             for batch in itertools.islice(coming, depth - len(waiting)):
-                waiting.append(pool.submit(_edges, batch, cutoff))
+                waiting.append(pool.submit(work, batch))
             if not waiting:
                 return
             yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise BenchError(
+            "A process that finds neighbours ended without a word, as too little "
+            "memory makes it: free some, and run the same command again."
+        ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in waiting:
+            future.cancel()
 
 
 def _edges(batch: Sequence[Structure], cutoff: float) -> list[Neighbours]:
     return [neighbours(structure, cutoff) for structure in batch]
+
+
+def _counted(batch: Sequence[Structure], cutoff: float) -> list[tuple[int, int]]:
+    return [_count(pairs) for pairs in _edges(batch, cutoff)]
+
+
+def _count(pairs: Neighbours) -> tuple[int, int]:
+    """Edges, and pairs of edges one of which ends where the other one starts."""
+    degrees = np.bincount(pairs.receivers, minlength=1).astype(np.int64)
+    return len(pairs), int(np.sum(degrees**2) - len(pairs))
+
+
+def _counts(found: Iterable[tuple[int, int]]) -> Counts:
+    return Counts(*np.array(list(found), np.int64).reshape(-1, 2).T)

@@ -1,15 +1,20 @@
-"""Batches of structures with their labels, in a few fixed shapes."""
+"""Batches of structures with their labels, in a few fixed shapes, made ahead."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import equinox as eqx
 import numpy as np
-from backbones import Backbone, Batch, Bucket, pack
+from backbones import Backbone, Batch, Bucket, Room, size_classes
+from jax.tree_util import tree_map
 from jaxtyping import Array, Float
 
 from ._config import Grid
-from ._dataset import DataSet
+from ._dataset import DataSet, Sample
+from ._edges import Counts, Edges, find_edges
+from ._prefetching import prefetched
 from ._references import composition_energy
 
 
@@ -29,97 +34,223 @@ class Targets(eqx.Module):
     stress_weight: Float[np.ndarray | Array, " graphs"]
     charge_weight: Float[np.ndarray | Array, "graphs slots"]
 
+    def silenced(self) -> "Targets":
+        """The same labels without any weight."""
+        return dataclasses.replace(
+            self,
+            **{
+                name: np.zeros_like(getattr(self, name))
+                for name in self.__dataclass_fields__
+                if name.endswith("_weight")
+            },
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Samples of similar size, and the one shape that all their batches have.
+
+    Args:
+        members: indices of the samples.
+        room: sizes of a batch; no choice of members ever overflows them.
+        has_triplets: whether batches come with them.
+        plan: the backbone's, for all members and, last, for a padding structure.
+    """
+
+    members: np.ndarray
+    room: Room
+    has_triplets: bool
+    plan: Any
+
 
 @dataclasses.dataclass(frozen=True)
 class Shelf:
-    """A data set packed for one kind of model."""
+    """A data set and the shapes in which one kind of model takes it.
+
+    Structures stay where the data set has them; a batch is built when its turn comes.
+
+    Args:
+        data: labelled structures.
+        shapes: with all samples between them.
+        edges: of all samples.
+    """
 
     data: DataSet
-    buckets: list[Bucket]
+    shapes: list[Shape]
+    edges: Edges
 
     @property
     def average_neighbours(self) -> dict[int, float]:
         """Mean number of neighbours an atom of each sample has."""
-        return {
-            int(m): len(p) / len(s)
-            for b in self.buckets
-            for m, s, p in zip(b.members, b.structures, b.pairs, strict=True)
-        }
+        return dict(enumerate((self.edges.counts.edges / self.data.sizes).tolist()))
 
     def batches(
         self,
         members: np.ndarray,
         references: dict[int, float],
         rng: np.random.Generator | None = None,
+        start: int = 0,
     ) -> Iterator[tuple[np.ndarray, Batch, Targets]]:
         """Indices, inputs and labels of all the members, batch by batch.
+
+        A thread builds the next batches while one is being used, other processes find
+        the edges of a large set; neither changes what comes or in which order.
 
         Args:
             members: indices of samples.
             references: eV by atomic number, taken off the energies in float64.
             rng: shuffles structures and batches; None keeps their order.
+            start: batches at the beginning that were used before and are left out: with
+                an equal `rng`, the rest is what it would have been.
         """
         chunks = self._chunks(members, rng)
         if rng is not None:
             rng.shuffle(chunks)
-        for b, rows in chunks:
-            bucket = self.buckets[b]
-            chosen = bucket.members[rows]
-            targets = self._targets(chosen, bucket, references)
-            yield chosen, bucket.batch(rows.tolist()), targets
+        return prefetched(self._built(chunks[start:], references))
 
-    def count(self, members: np.ndarray) -> int:
-        """How many batches all the members make."""
-        return len(self._chunks(members, None))
+    def steps(
+        self,
+        members: np.ndarray,
+        references: dict[int, float],
+        rng: np.random.Generator,
+        several: int,
+        start: int = 0,
+    ) -> Iterator[list[tuple[Batch, Targets]]]:
+        """Inputs and labels, at most `several` batches of one shape at a time.
+
+        Args:
+            members: indices of samples.
+            references: eV by atomic number, taken off the energies in float64.
+            rng: shuffles structures, batches and what comes together.
+            several: batches a step.
+            start: steps at the beginning that are left out, as in `batches`.
+        """
+        chunks = self._chunks(members, rng)
+        groups = _together(chunks, several)
+        rng.shuffle(groups)
+        groups = groups[start:]
+        every = [chunk for group in groups for chunk in group]
+        built = prefetched(self._built(every, references))
+        for group in groups:
+            yield [next(built)[1:] for _ in group]
+
+    def count(self, members: np.ndarray, several: int = 1) -> int:
+        """How many steps of at most `several` batches all the members make."""
+        return len(_together(self._chunks(members, None), several))
 
     def _chunks(self, members, rng) -> list[tuple[int, np.ndarray]]:
-        """Bucket and rows of every batch."""
+        """Shape of every batch, and its rows among the members of that shape."""
         chunks = []
-        for b, bucket in enumerate(self.buckets):
-            rows = np.flatnonzero(np.isin(bucket.members, members))
+        for s, shape in enumerate(self.shapes):
+            rows = np.flatnonzero(np.isin(shape.members, members))
             if rng is not None:
                 rng.shuffle(rows)
-            cuts = range(0, len(rows), bucket.graphs)
-            chunks += [(b, rows[i : i + bucket.graphs]) for i in cuts]
+            cuts = range(0, len(rows), shape.room.graphs)
+            chunks += [(s, rows[i : i + shape.room.graphs]) for i in cuts]
         return chunks
 
-    def _targets(self, chosen, bucket: Bucket, references) -> Targets:
-        graphs, atoms = (bucket.graphs,), (bucket.graphs, bucket.slots)
-        zeros = lambda *shape: np.zeros(shape, np.float32)
-        targets = Targets(
-            zeros(*graphs), zeros(*atoms, 3), zeros(*graphs, 6), zeros(*atoms),
-            zeros(*graphs), zeros(*atoms), zeros(*graphs), zeros(*atoms),
-        )  # fmt: skip
-        for g, index in enumerate(chosen):
-            sample = self.data.samples[index]
-            n = len(sample.structure)
-            targets.energy[g] = sample.energy - composition_energy(sample, references)
-            targets.energy_weight[g] = 1.0
-            if sample.forces is not None:
-                targets.forces[g, :n] = sample.forces
-                targets.force_weight[g, :n] = 1.0
-            if sample.stress is not None:
-                targets.stress[g], targets.stress_weight[g] = sample.stress, 1.0
-            if sample.charges is not None:
-                targets.charges[g, :n] = sample.charges
-                targets.charge_weight[g, :n] = 1.0
-        return targets
+    def _built(self, chunks, references):
+        indices = [self.shapes[s].members[rows] for s, rows in chunks]
+        for (s, rows), chosen, pairs in zip(
+            chunks, indices, self.edges.of(indices), strict=True
+        ):
+            samples = [self.data.samples[int(i)] for i in chosen]
+            batch = _batch(self.shapes[s], rows, samples, pairs)
+            yield chosen, batch, _targets(samples, self.shapes[s].room, references)
+
+
+def _together(chunks: list[tuple[int, np.ndarray]], several: int) -> list[list]:
+    """Groups of at most `several` neighbouring chunks of one shape."""
+    groups = []
+    for _, same in itertools.groupby(chunks, key=lambda chunk: chunk[0]):
+        groups += map(list, itertools.batched(same, several))
+    return groups
 
 
 def fill_shelf(data: DataSet, grid: Grid, backbone: Backbone) -> Shelf:
-    """Packs a whole data set, so that all splits share its few shapes.
+    """Finds shapes for a whole data set, so that all splits share a few of them.
+
+    Memory that grows with the data: a few numbers a structure, the backbone's plans,
+    and, of sets of up to a million atoms, the edges.
 
     Args:
-        data: labelled structures.
-        grid: cutoff, batch size and number of buckets.
+        data: labelled structures, all open or all periodic.
+        grid: cutoff, batch size and number of shapes.
         backbone: of the kind that will be trained; its weights do not matter.
     """
-    buckets = pack(
-        [s.structure for s in data.samples],
-        cutoff=grid.model.cutoff,
-        graphs=grid.train.batch,
-        buckets=grid.train.buckets,
-        plan_for=backbone.plan_for,
-        triplets=backbone.needs_triplets,
+    structures = lambda i: data.samples[i].structure
+    edges = find_edges(structures, data.sizes, grid.model.cutoff)
+    shapes = []
+    for members in size_classes(data.sizes, grid.train.buckets):
+        room = _room(data.sizes[members], edges.counts, members, grid.train.batch)
+        plan = _plan(backbone, [structures(int(i)) for i in members], room.slots)
+        shapes.append(Shape(members, room, backbone.needs_triplets, plan))
+    return Shelf(data, shapes, edges)
+
+
+def _room(sizes: np.ndarray, counts: Counts, members: np.ndarray, graphs: int) -> Room:
+    """Room for the densest structures meeting in one batch."""
+    graphs = min(graphs, len(members))
+    most = lambda each: int(np.sort(each[members])[-graphs:].sum())
+    rounded = lambda count: -(-max(count, 1) // 64) * 64
+    return Room(
+        graphs,
+        int(sizes.max()),
+        rounded(most(counts.edges)),
+        rounded(most(counts.triplets)),
     )
-    return Shelf(data, buckets)
+
+
+def _plan(backbone: Backbone, structures, slots: int) -> Any:
+    """The plan for all structures and one of padding."""
+    positions = np.zeros((len(structures) + 1, slots, 3))
+    mask = np.zeros(positions.shape[:2], bool)
+    cells = np.tile(np.eye(3), (len(positions), 1, 1))
+    for g, s in enumerate(structures):
+        positions[g, : len(s)], mask[g, : len(s)] = s.positions, True
+        if s.cell is not None:
+            cells[g] = s.cell
+    periodic = structures[0].cell is not None
+    plan = backbone.plan_for(cells if periodic else None, positions, mask)
+    # On the host, where batches are cut out of it.
+    return tree_map(np.asarray, plan)
+
+
+def _batch(shape: Shape, rows: np.ndarray, samples: list[Sample], pairs) -> Batch:
+    """Some members of a shape, whose plan is cut out of that of all."""
+    own = np.append(rows, len(shape.members))
+    room = shape.room
+    bucket = Bucket(
+        members=shape.members[rows],
+        graphs=room.graphs,
+        slots=room.slots,
+        edges=room.edges,
+        structures=tuple(s.structure for s in samples),
+        pairs=tuple(pairs),
+        dtype=np.dtype(np.float32),
+        plan=tree_map(lambda leaf: leaf[own], shape.plan),
+        triplets=room.triplets if shape.has_triplets else None,
+    )
+    return bucket.batch(range(len(rows)))
+
+
+def _targets(samples: list[Sample], room: Room, references) -> Targets:
+    graphs, atoms = (room.graphs,), (room.graphs, room.slots)
+    zeros = lambda *shape: np.zeros(shape, np.float32)
+    targets = Targets(
+        zeros(*graphs), zeros(*atoms, 3), zeros(*graphs, 6), zeros(*atoms),
+        zeros(*graphs), zeros(*atoms), zeros(*graphs), zeros(*atoms),
+    )  # fmt: skip
+    for g, sample in enumerate(samples):
+        n = len(sample.structure)
+        targets.energy[g] = sample.energy - composition_energy(sample, references)
+        targets.energy_weight[g] = 1.0
+        if sample.forces is not None:
+            targets.forces[g, :n] = sample.forces
+            targets.force_weight[g, :n] = 1.0
+        if sample.stress is not None:
+            targets.stress[g], targets.stress_weight[g] = sample.stress, 1.0
+        if sample.charges is not None:
+            targets.charges[g, :n] = sample.charges
+            targets.charge_weight[g, :n] = 1.0
+    return targets

@@ -3,18 +3,20 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase.data import chemical_symbols
 from scipy import sparse
 
+from ._atomic_energies import ATOMS, is_lone, left_by, of_isolated_atoms
 from ._columns import FLAGS, Columns
 from ._composition import Fit, count_elements, fit_composition
 from ._errors import BenchError
-from ._parts import EXAMPLES, Tally, load_part, load_tally, total
+from ._parts import load_part, load_tally
 from ._recipes import Filters, Overview
 from ._sources import LABELS
+from ._tally import EXAMPLES, Tally, total
 from ._writing import write_prepared
 
 
@@ -24,6 +26,7 @@ def merge(
     filters: Filters,
     strict: bool,
     facts: dict[str, Any],
+    references: dict[int, float] | Literal["atoms"] | None = None,
 ) -> dict[str, Any]:
     """Writes the structures that are chosen among all parts.
 
@@ -33,6 +36,9 @@ def merge(
         filters: what is kept.
         strict: whether an id that is used twice is an error.
         facts: further entries of the header.
+        references: atomic energies, eV; `"atoms"` takes them from the single atoms
+            among the structures, which are then no structures of the set; None leaves
+            them to be fitted to the training part.
 
     Returns:
         The header.
@@ -41,8 +47,14 @@ def merge(
         BenchError: nothing is left, or something cannot be read or written.
     """
     tally = total(load_tally(path) for path in paths)
-    everyone, digests, present = _overview(paths)
+    everyone, digests, present, charges = _overview(paths)
     single = _first_of_each_id(everyone, digests, tally, strict)
+    if references == ATOMS:
+        own = everyone.take(single)
+        references = of_isolated_atoms(own, charges[single])
+        lone = is_lone(own)
+        tally.left_out["isolated atoms, used as references"] += int(lone.sum())
+        single = single[~lone]
     chosen, left_out = filters.choose(everyone.take(single))
     tally.left_out.update(left_out)
     rows = single[chosen]
@@ -50,23 +62,31 @@ def merge(
         raise nothing_left(tally, facts["source"])
     kept = everyone.take(rows)
     fit = fit_composition(kept.counts, kept.energies)
-    order = np.argsort(kept.ids, kind="stable")
+    if references is not None:
+        facts = facts | {"references": left_by(references, kept, facts["source"])}
     header = {
         **facts,
         "structures": len(rows),
         "atoms": int(kept.counts.sum()),
         "digest": digest_of(digests[rows]),
+        **_read(tally),
+        "labels": {k: int((present[rows] & bit > 0).sum()) for k, bit in FLAGS.items()},
+        **_statistics(fit, kept),
+    }
+    order = np.argsort(kept.ids, kind="stable")
+    return write_prepared(out, lambda: _chosen(paths, rows), order, header)
+
+
+def _read(tally: Tally) -> dict[str, Any]:
+    return {
         "read": tally.read,
-        "left_out": dict(tally.left_out),
+        "left_out": {why: n for why, n in tally.left_out.items() if n},
         "rejected": tally.rejected,
         "rejected_examples": [list(e) for e in tally.examples],
-        "labels": {k: int((present[rows] & bit > 0).sum()) for k, bit in FLAGS.items()},
         "still": tally.still,
         "offered": sorted(tally.names),
         "origins": sorted(tally.origins),
-        **_statistics(fit, kept),
     }
-    return write_prepared(out, lambda: _chosen(paths, rows), order, header)
 
 
 def digest_of(digests: np.ndarray) -> str:
@@ -102,8 +122,17 @@ def check_labels(tally: Tally, named: dict[str, str], source: str) -> None:
     if not any(tally.labels[k] for k in ("energy", "forces", "charges")):
         raise BenchError(
             f"No structure of {source} has an energy, forces or charges; it has "
-            f"{offered}: say which is which, such as --energy-key E."
+            f"{offered}: say which is which, such as {_guess(tally.names)}."
         )
+
+
+def _guess(names: set[str]) -> str:
+    """Options that may be meant; whether they are, only the user knows."""
+    found = []
+    for label in ("energy", "forces", "charges"):
+        like = [n for n in sorted(names) if label.removesuffix("s") in n.lower()]
+        found += [f"--{label}-key {name}" for name in like[:1]]
+    return " ".join(found) or "--energy-key E"
 
 
 def nothing_left(tally: Tally, source: str) -> BenchError:
@@ -121,8 +150,10 @@ def nothing_left(tally: Tally, source: str) -> BenchError:
     )
 
 
-def _overview(paths: Sequence[Path]) -> tuple[Overview, np.ndarray, np.ndarray]:
-    """What choices are made from, with digests and flags; all that is held at once."""
+def _overview(
+    paths: Sequence[Path],
+) -> tuple[Overview, np.ndarray, np.ndarray, np.ndarray]:
+    """What choices are made from, with digests, flags and charges: all that is held."""
     pieces = []
     for path in paths:
         part = load_part(path)
@@ -134,9 +165,10 @@ def _overview(paths: Sequence[Path]) -> tuple[Overview, np.ndarray, np.ndarray]:
                 count_elements(part),
                 part.arrays["digest"],
                 part.arrays["present"],
+                part.arrays["total_charge"],
             )
         )
-    energies, groups, ids, counts, digests, present = zip(*pieces, strict=True)
+    energies, groups, ids, counts, *rest = zip(*pieces, strict=True)
     _, codes = np.unique(np.concatenate(groups), return_inverse=True)
     everyone = Overview(
         np.concatenate(energies),
@@ -144,7 +176,8 @@ def _overview(paths: Sequence[Path]) -> tuple[Overview, np.ndarray, np.ndarray]:
         np.concatenate(ids),
         sparse.csr_array(sparse.vstack(counts, format="csr")),
     )
-    return everyone, np.concatenate(digests), np.concatenate(present)
+    digests, present, charges = map(np.concatenate, rest)
+    return everyone, digests, present, charges
 
 
 def _first_of_each_id(

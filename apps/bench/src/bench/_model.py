@@ -51,10 +51,10 @@ def build_potential(
         average_neighbours: of an atom in the training data.
         scale: of the backbone's energies, eV.
     """
-    first, second = jax.random.split(jax.random.key(run.seed))
-    model, size_of = _BACKBONES[run.backbone]
-    size = size_of(**getattr(settings, run.backbone).model_dump())
-    layers, charges = _placed(settings, run, size.widths, second)
+    first, _ = jax.random.split(jax.random.key(run.seed))
+    model, _ = _BACKBONES[run.backbone]
+    layers, charges = layers_of(settings, run)
+    size = _size(settings, run)
     backbone: Backbone = model(
         tuple(references),
         size,
@@ -67,11 +67,21 @@ def build_potential(
     return Potential(backbone, references, scale=scale)
 
 
-def _placed(
-    settings: ModelSettings, run: Run, widths: Mapping[str, int], key: PRNGKeyArray
+def _size(settings: ModelSettings, run: Run) -> Any:
+    return _BACKBONES[run.backbone][1](**getattr(settings, run.backbone).model_dump())
+
+
+def layers_of(
+    settings: ModelSettings, run: Run
 ) -> tuple[Mapping[str, LongRange], str | None]:
-    """The layers of a run by hook, and the hook whose charges are the model's."""
-    makers = _makers(settings)
+    """The fresh layers of a run by hook, and the hook whose charges are the model's.
+
+    Args:
+        settings: shapes of backbones and layers.
+        run: names the backbone, the layers and the seed.
+    """
+    _, key = jax.random.split(jax.random.key(run.seed))
+    makers, widths = _makers(settings), _size(settings, run).widths
     keys = dict(zip(LAYERS, jax.random.split(key, len(LAYERS)), strict=True))
     found: dict[str, list[Any]] = {}
     charges = None

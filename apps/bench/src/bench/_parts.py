@@ -1,106 +1,20 @@
 """One unit of a source, read and kept aside until all of them are there."""
 
-import collections
-import dataclasses
 import io
+import itertools
 import json
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ._columns import Columns, pack
+from ._columns import Columns, join, pack
 from ._errors import BenchError, in_short
 from ._recipes import Filters
-from ._sources import LABELS, Rejected, Source, Unit
+from ._sources import BLOCK, LABELS, Rejected, Row, Source, Unit
+from ._tally import MANY, Tally, total
 from ._writing import write_bytes
-
-EXAMPLES = 5
-"""Rejected rows and left-out ids that are named; all are counted."""
-
-MANY = 500
-"""Names of values from which no further ones are collected."""
-
-
-@dataclasses.dataclass
-class Tally:
-    """What was read, kept and left out, and why.
-
-    Args:
-        read: rows of the source.
-        kept: rows that went on.
-        left_out: rows by the filter that left them out.
-        rejected: rows that cannot be used.
-        examples: where some of those are, and why.
-        labels: kept rows that have each label.
-        still: kept rows of several atoms whose forces are all exactly zero.
-        names: what the source offers for its rows.
-        origins: what labels are called there, as `label=name`.
-    """
-
-    read: int = 0
-    kept: int = 0
-    left_out: collections.Counter[str] = dataclasses.field(
-        default_factory=collections.Counter
-    )
-    rejected: int = 0
-    examples: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    labels: collections.Counter[str] = dataclasses.field(
-        default_factory=collections.Counter
-    )
-    still: int = 0
-    names: set[str] = dataclasses.field(default_factory=set)
-    origins: set[str] = dataclasses.field(default_factory=set)
-
-    def reject(self, where: str, why: str) -> None:
-        """Counts a row that cannot be used, and names it if few are named yet.
-
-        Args:
-            where: the row.
-            why: in a few words.
-        """
-        self.rejected += 1
-        self.examples = [*self.examples, (where, why)][:EXAMPLES]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            k: sorted(v) if isinstance(v, set) else v for k, v in vars(self).items()
-        }
-
-    @classmethod
-    def of_json(cls, values: dict[str, Any]) -> "Tally":
-        """Back from `to_json`.
-
-        Args:
-            values: of all fields.
-        """
-        counters = {k: collections.Counter(values[k]) for k in ("left_out", "labels")}
-        sets = {k: set(values[k]) for k in ("names", "origins")}
-        examples = [(where, why) for where, why in values["examples"]]
-        return cls(**{**values, **counters, **sets, "examples": examples})
-
-
-def total(tallies: Iterable[Tally]) -> Tally:
-    """All of several tallies.
-
-    Args:
-        tallies: in the order of the source.
-    """
-    found = Tally()
-    for t in tallies:
-        found.read += t.read
-        found.kept += t.kept
-        found.rejected += t.rejected
-        found.still += t.still
-        found.left_out.update(t.left_out)
-        found.labels.update(t.labels)
-        found.examples = (found.examples + t.examples)[:EXAMPLES]
-        found.names |= t.names
-        found.origins |= t.origins
-    return found
 
 
 def units_of(source: Source) -> list[Unit]:
@@ -138,36 +52,67 @@ def read_unit(
     Raises:
         BenchError: the file cannot be read, or, if strict, a row cannot be used.
     """
+    columns, tallies = zip(*read_blocks(source, unit, filters, strict), strict=True)
+    return join(columns), total(tallies)
+
+
+def read_blocks(
+    source: Source, unit: Unit, filters: Filters, strict: bool
+) -> Iterator[tuple[Columns, Tally]]:
+    """The same piece by piece, at least one: some units are larger than memory.
+
+    Args:
+        source: which reader.
+        unit: one of its units.
+        filters: conditions on one row.
+        strict: whether a row that cannot be used is an error.
+
+    Raises:
+        BenchError: as `read_unit`.
+    """
+    rows = source.rows(unit)
+    while True:
+        # One more than a unit that was cut to size has, so that it is one piece.
+        coming = itertools.islice(rows, BLOCK + 1)
+        with warnings.catch_warnings():
+            # Readers warn of what the checks of a row find anyway.
+            warnings.simplefilter("ignore")
+            try:
+                columns, tally = _filtered(coming, filters, strict)
+            except BenchError:
+                raise
+            except Exception as error:  # a damaged file runs its reader into anything
+                raise _unreadable(source, unit.path, error) from error
+        yield columns, tally
+        if tally.read <= BLOCK:
+            return
+
+
+def _filtered(
+    coming: Iterable[Row | Rejected], filters: Filters, strict: bool
+) -> tuple[Columns, Tally]:
     rows, tally = [], Tally()
-    with warnings.catch_warnings():
-        # Readers warn of what the checks of a row find anyway.
-        warnings.simplefilter("ignore")
-        try:
-            for row in source.rows(unit):
-                tally.read += 1
-                if isinstance(row, Rejected):
-                    if strict:
-                        raise BenchError(f"{row.where}: {row.why}; remove or mend it.")
-                    tally.reject(*row)
-                    continue
-                if len(tally.names) < MANY:
-                    tally.names.update(row.names)
-                    tally.origins.update(f"{k}={v}" for k, v in row.origins.items())
-                row = filters.trimmed(row)
-                why = filters.complaint(row)
-                if why is not None:
-                    tally.left_out[why] += 1
-                    continue
-                rows.append(row)
-                tally.kept += 1
-                tally.labels.update(k for k in LABELS if getattr(row, k) is not None)
-                still = row.forces is not None and len(row) > 1 and not row.forces.any()
-                tally.still += bool(still)
-        except BenchError:
-            raise
-        except Exception as error:  # a damaged file runs its reader into anything
-            raise _unreadable(source, unit.path, error) from error
-        return pack(rows), tally
+    for row in coming:
+        tally.read += 1
+        if isinstance(row, Rejected):
+            if strict:
+                raise BenchError(f"{row.where}: {row.why}; remove or mend it.")
+            tally.reject(*row)
+            continue
+        if len(tally.names) < MANY:
+            tally.names.update(row.names)
+            tally.origins.update(f"{k}={v}" for k, v in row.origins.items())
+        row = filters.trimmed(row)
+        why = filters.complaint(row)
+        if why is not None:
+            tally.left_out[why] += 1
+            continue
+        rows.append(row)
+        tally.kept += 1
+        tally.labels.update(k for k in LABELS if getattr(row, k) is not None)
+        still = row.forces is not None and len(row) > 1 and not row.forces.any()
+        tally.still += bool(still)
+    return pack(rows), tally
 
 
 def _unreadable(source: Source, path: str, error: Exception) -> BenchError:
@@ -189,6 +134,25 @@ def save_part(path: Path, columns: Columns, tally: Tally) -> None:
     content = io.BytesIO()
     np.savez(content, **columns.arrays, tally=np.frombuffer(letters, np.uint8))  # pyright: ignore[reportArgumentType]
     write_bytes(path, content.getvalue())
+
+
+def parts_of(path: Path) -> list[Path]:
+    """All parts of a unit, in order.
+
+    Args:
+        path: of the last one, which is written when the others are there.
+    """
+    return [*sorted(path.parent.glob(f"{path.stem}+*{path.suffix}")), path]
+
+
+def part_before(path: Path, number: int) -> Path:
+    """Where a part of a unit is kept that is not the last one.
+
+    Args:
+        path: of the last one.
+        number: of the part.
+    """
+    return path.with_name(f"{path.stem}+{number:06d}{path.suffix}")
 
 
 def load_part(path: Path) -> Columns:

@@ -9,7 +9,7 @@ import typer
 from ._errors import BenchError, Interrupted
 
 if TYPE_CHECKING:
-    from ._prepare import Order
+    from ._order import Order
 
 Key = Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel="Names")]
 
@@ -32,6 +32,14 @@ def prepare_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="A row that cannot be used is an error.")
     ] = False,
+    references: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Atomic energies in YAML, eV; `atoms` takes single atoms of the "
+            "source.  [fitted to training data]",
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -80,7 +88,8 @@ def prepare_command(
     ] = None,
 ) -> None:
     """Turns any supported source into a data set on disk; goes on where it stopped."""
-    from ._prepare import Order, Shard, prepare
+    from ._order import Order, Shard
+    from ._prepare import prepare
     from ._recipes import Filters
     from ._sources import Reading
     from ._where import where as origins
@@ -115,7 +124,7 @@ def prepare_command(
         without=tuple(without or ()),
     )
     reading = Reading(**keys, energy_unit=energy_unit, length_unit=length_unit)
-    order = Order(source, reading, filters, format, strict)
+    order = Order(source, reading, filters, format, strict, references)
     if submit is not None:
         _submit(order, out, submit, submit_option or [])
         return
@@ -142,15 +151,9 @@ def prepare_command(
 
 
 def _submit(order: "Order", out: Path, shards: int, texts: list[str]) -> None:
-    import yaml
+    from ._cluster import options_of, submit_shards
 
-    from ._cluster import submit
-
-    pairs = [text.partition("=") for text in texts]
-    if not all(key and found for key, found, _ in pairs):
-        raise BenchError(f"--submit-option reads KEY=VALUE, got {' '.join(texts)}.")
-    options = {key: yaml.safe_load(value) for key, _, value in pairs}
-    jobs = submit(order, out, shards, options)
+    jobs = submit_shards(order, out, shards, options_of(texts))
     typer.echo(
         f"Submitted {len(jobs)} jobs, {jobs[0]} and on; once they are done, the same "
         "command without --submit joins their parts."

@@ -10,58 +10,26 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from ._errors import BenchError
+from ._columns import Columns
+from ._errors import BenchError, in_short
 from ._merge import check_labels, merge
-from ._parts import load_tally, read_unit, save_part, total, units_of
-from ._prepared import HEADER, is_prepared
+from ._order import Order, Shard, atomic_energies
+from ._parts import (
+    load_tally,
+    part_before,
+    parts_of,
+    read_blocks,
+    save_part,
+    units_of,
+)
+from ._prepared import HEADER, PLAN, is_prepared
 from ._recipes import Filters
-from ._sources import BLOCK, Reading, Source, Unit, open_source
+from ._sources import BLOCK, Source, Unit, open_source
+from ._tally import Tally, total
 from ._workers import FRAGILE, run
 from ._writing import no_room, write_text
 
 PARTS = "parts"
-PLAN = "plan.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Order:
-    """What is to be prepared.
-
-    Args:
-        source: a file, a folder or a pattern.
-        reading: names and units of labels.
-        filters: what is kept.
-        format: where names of files do not tell it.
-        strict: whether a row that cannot be used is an error.
-    """
-
-    source: str
-    reading: Reading = Reading()
-    filters: Filters = Filters()
-    format: str | None = None
-    strict: bool = False
-
-
-class Shard(NamedTuple):
-    """One of several jobs that prepare one source together; counted from 1."""
-
-    number: int
-    of: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """From `3/8`.
-
-        Args:
-            text: number and count.
-
-        Raises:
-            BenchError: not two whole numbers, or the first is not among the second.
-        """
-        number, _, of = text.partition("/")
-        if number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of):
-            return cls(int(number), int(of))
-        raise BenchError(f"A shard is written 1/8, 2/8, ... 8/8; got {text!r}.")
 
 
 class _Job(NamedTuple):
@@ -73,11 +41,22 @@ class _Job(NamedTuple):
 
 
 def _work(job: _Job) -> None:
-    columns, tally = read_unit(job.source, job.unit, job.filters, job.strict)
+    waiting = None
+    for number, part in enumerate(
+        read_blocks(job.source, job.unit, job.filters, job.strict)
+    ):
+        if waiting is not None:
+            _save(part_before(job.path, number - 1), *waiting)
+        waiting = part
+    assert waiting is not None
+    _save(job.path, *waiting)
+
+
+def _save(path: Path, columns: Columns, tally: Tally) -> None:
     try:
-        save_part(job.path, columns, tally)
+        save_part(path, columns, tally)
     except OSError as error:
-        raise no_room(job.path.parent, error) from error
+        raise no_room(path.parent, error) from error
 
 
 def prepare(
@@ -107,7 +86,8 @@ def prepare(
         BenchError: something cannot be read, used or written.
     """
     source = open_source(order.source, order.reading, order.format)
-    plan = make_plan(order, source)
+    references = atomic_energies(order)
+    plan = make_plan(order, source) | _as_text(references)
     if is_prepared(out):
         return _finished(out, plan)
     fragile = source.format in FRAGILE and workers > 0
@@ -124,13 +104,20 @@ def prepare(
     _read(jobs if shard is None else jobs[shard.number - 1 :: shard.of], workers, tell)
     if shard is not None:
         return None
-    paths = [job.path for job in jobs]
+    paths = [part for job in jobs for part in parts_of(job.path)]
     with _alone(out):
         _check(paths, order, out)
         facts = _facts(order, source, plan)
-        header = merge(paths, out, order.filters, order.strict, facts)
+        header = merge(paths, out, order.filters, order.strict, facts, references)
         _discard_parts(out)
     return header
+
+
+def _as_text(references: Any) -> dict[str, Any]:
+    """The part of a plan that atomic energies are; nothing where there are none."""
+    if isinstance(references, dict):
+        references = {str(z): energy for z, energy in sorted(references.items())}
+    return {} if references is None else {"references": references}
 
 
 def _read(jobs: Sequence[_Job], workers: int, tell: Callable[[int, int], None]) -> None:
@@ -155,8 +142,8 @@ def _check(paths: list[Path], order: Order, out: Path) -> None:
 
 
 def _discard_parts(out: Path) -> None:
-    shutil.rmtree(out / PARTS)
-    (out / PLAN).unlink()
+    shutil.rmtree(out / PARTS, ignore_errors=True)
+    (out / PLAN).unlink(missing_ok=True)
 
 
 def make_plan(order: Order, source: Source) -> dict[str, Any]:
@@ -180,7 +167,7 @@ def make_plan(order: Order, source: Source) -> dict[str, Any]:
 def _keep_plan(path: Path, plan: dict[str, Any]) -> None:
     if not path.exists():
         write_text(path, json.dumps(plan))
-    elif json.loads(path.read_text()) != plan:
+    elif _said(path) != plan:
         raise BenchError(
             f"{path.parent} holds the beginning of another preparation: its files, "
             "names or filters differ; choose another folder with --out, or delete it."
@@ -188,13 +175,26 @@ def _keep_plan(path: Path, plan: dict[str, Any]) -> None:
 
 
 def _finished(out: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    header = json.loads((out / HEADER).read_text(encoding="utf-8"))
+    header = _said(out / HEADER)
     if header.get("plan") != _digest(plan):
         raise BenchError(
             f"{out} holds a finished data set made from other files or with other "
             "names or filters: choose another folder with --out, or delete it."
         )
+    # Left where the last call was stopped right after its end.
+    _discard_parts(out)
     return header
+
+
+def _said(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchError(
+            f"{path} is damaged ({in_short(error)}): delete {path.parent} and prepare "
+            "the data again."
+        ) from error
+    return found if isinstance(found, dict) else {}
 
 
 def _digest(plan: dict[str, Any]) -> str:

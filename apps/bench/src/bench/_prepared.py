@@ -16,6 +16,9 @@ VERSION = 1
 HEADER = "dataset.json"
 """Written last: a folder without it is unfinished."""
 
+PLAN = "plan.json"
+"""What is being prepared; gone once it is."""
+
 RAGGED = {"end_atom", "end_id", "end_group", "text_id", "text_group", "order"}
 """Columns besides those of `LAYOUT`."""
 
@@ -42,6 +45,15 @@ class Prepared:
 def is_prepared(folder: Path) -> bool:
     """Whether a folder holds a finished data set."""
     return (folder / HEADER).is_file()
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds the beginning of a data set.
+
+    Args:
+        folder: any.
+    """
+    return (folder / PLAN).is_file()
 
 
 def open_prepared(folder: Path) -> Prepared:

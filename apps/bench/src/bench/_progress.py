@@ -18,7 +18,8 @@ class Progress:
     def __init__(self, grid: Grid):
         self.console = Console()
         runs = grid.runs()
-        self._epochs = len(grid.train.schedule)
+        epochs = [len(grid.training(run.backbone).schedule) for run in runs]
+        self._epochs = {run.name: n for run, n in zip(runs, epochs, strict=True)}
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -27,8 +28,8 @@ class Progress:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=len(runs) * self._epochs)
-        self._place = {run.name: i for i, run in enumerate(runs)}
+        self._task = self._bar.add_task("starting", total=sum(epochs))
+        self._done = dict.fromkeys(self._epochs, 0)
         self._began = time.perf_counter()
 
     def __enter__(self):
@@ -40,14 +41,13 @@ class Progress:
 
     def tell(self, run: Run, row: dict[str, Any] | None) -> None:
         """One epoch of a run is over, or the run was finished before."""
-        done = self._place[run.name] * self._epochs
+        epochs = self._epochs[run.name]
+        self._done[run.name] = epochs if row is None else row["epoch"]
+        done = sum(self._done.values())
+        self._bar.update(self._task, completed=done, description=run.name)
         if row is None:
-            self._bar.update(self._task, completed=done + self._epochs)
             self.console.print(f"{run.name}: finished before, kept", highlight=False)
             return
-        self._bar.update(
-            self._task, completed=done + row["epoch"], description=run.name
-        )
         units = {
             "energy": "meV/atom",
             "force": "meV/Å",
@@ -60,12 +60,12 @@ class Progress:
             if row[f"validation_{kind}_mae"] is not None
         ]
         line = (
-            f"{run.name}  epoch {row['epoch']:3d}/{self._epochs}  "
+            f"{run.name}  epoch {row['epoch']:3d}/{epochs}  "
             f"validation {'  '.join(errors)}  {row['seconds']:.1f} s"
         )
         if not self.console.is_terminal:
             self.console.print(line, highlight=False, soft_wrap=True)
-        elif row["epoch"] == self._epochs:
+        elif row["epoch"] == epochs:
             self.console.print(line, highlight=False)
 
 

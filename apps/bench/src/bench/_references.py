@@ -4,14 +4,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._dataset import Sample
+from ._composition import ELEMENTS
+from ._dataset import DataSet, Sample
+
+ATOMS = "atoms"
+"""Instead of a file: the energies of isolated atoms that are in the source."""
 
 
 def compositions(samples: Sequence[Sample], elements: Sequence[int]) -> np.ndarray:
     """Number of atoms of each element, `(samples, elements)`."""
-    return np.array(
-        [[np.sum(s.structure.numbers == z) for z in elements] for s in samples], float
-    )
+    count = lambda s: np.bincount(s.structure.numbers, minlength=ELEMENTS)[elements]
+    return np.array([count(s) for s in samples], float)
+
+
+def references_for(data: DataSet, members: np.ndarray) -> dict[int, float]:
+    """Reference energies (eV): those the set was prepared with, or else fitted.
+
+    Args:
+        data: with energies.
+        members: indices of the training part, which alone is fitted.
+    """
+    samples = [data.samples[int(i)] for i in members]
+    given = data.references
+    if given is None:
+        return fit_references(samples)
+    return {z: given[z] for z in _elements(samples)}
 
 
 def fit_references(samples: Sequence[Sample]) -> dict[int, float]:
@@ -19,7 +36,7 @@ def fit_references(samples: Sequence[Sample]) -> dict[int, float]:
 
     The smallest solution where compositions do not determine it.
     """
-    elements = sorted({int(z) for s in samples for z in s.structure.numbers})
+    elements = _elements(samples)
     counts = compositions(samples, elements)
     energies = np.array([s.energy for s in samples])
     # Per atom, so that large structures do not rule the fit.
@@ -28,6 +45,10 @@ def fit_references(samples: Sequence[Sample]) -> dict[int, float]:
         counts / atoms[:, None], energies / atoms, rcond=1e-10
     )
     return dict(zip(elements, solution.tolist(), strict=True))
+
+
+def _elements(samples: Sequence[Sample]) -> list[int]:
+    return sorted({int(z) for s in samples for z in np.unique(s.structure.numbers)})
 
 
 def composition_energy(sample: Sample, references: dict[int, float]) -> float:

@@ -106,8 +106,14 @@ def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
     clusters = min(settings.clusters, groups)
     return {
         "random": lambda: GroupShuffleSplit(1, test_size=share),
-        "cluster": lambda: ClusterSplit(1, n_clusters=clusters, test_size=share),
-        "size": lambda: SizeSplit(test_size=share),
+        "cluster": lambda: ClusterSplit(
+            1, n_clusters=clusters, test_size=share, share_of=settings.share_of
+        ),
+        "size": lambda: (
+            SizeSplit(max_train=settings.max_train)
+            if settings.max_train
+            else SizeSplit(test_size=share)
+        ),
         "similarity": lambda: SeedSimilaritySplit(1, test_size=share),
         "farthest": lambda: MaxSeparationSplit(1, test_size=share),
         "separated": lambda: SeparatedSplit(1, test_size=share),

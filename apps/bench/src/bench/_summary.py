@@ -6,7 +6,15 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ._columns import Columns
-from ._composition import Fit, Floors, count_elements, fit_composition, floors_of
+from ._composition import (
+    Fit,
+    Floors,
+    Spread,
+    count_elements,
+    fit_composition,
+    floors_of,
+    spread_of,
+)
 from ._dataset import DataSet
 
 LABELS = ("energy", "forces", "stress", "charges", "tags")
@@ -31,8 +39,10 @@ def describe(data: DataSet) -> str:
         "charges": _share(columns, "total_charge", _charges),
         "spins": _share(columns, "spin", _spins),
         "labels": _labels(data),
+        "spread": _spread(spread_of(columns)),
         "floors": _floors(floors_of(columns, fit)),
         "energies": _energies(fit),
+        "references": _references(data),
         "far off": _outliers(columns, fit),
         **_preparation(data),
     }
@@ -87,6 +97,16 @@ def _labels(data: DataSet) -> str:
     return ", ".join(shown)
 
 
+def _spread(spread: Spread) -> str:
+    low, middle, high = spread.energy
+    shown = {
+        f"energy {low:.4g} to {high:.4g} eV/atom, median {middle:.4g}": middle,
+        f"forces {spread.force:.3g} eV/Å RMS": spread.force,
+        f"largest {spread.largest_force:.3g}": spread.largest_force,
+    }
+    return ", ".join(text for text, x in shown.items() if np.isfinite(x))
+
+
 def _floors(floors: Floors) -> str:
     shown = {
         "composition fit {:.1f} meV/atom MAE": 1000 * floors.energy,
@@ -104,7 +124,20 @@ def _energies(fit: Fit) -> str:
     shown = ", ".join(
         f"{chemical_symbols[z]} {fit.energies[z]:.3f}" for z in fit.elements
     )
-    return f"{shown} eV; residual {1000 * np.mean(known**2) ** 0.5:.1f} meV/atom RMS"
+    left = 1000 * np.mean(known**2) ** 0.5
+    few = len(known) <= len(fit.elements)
+    note = f" ({len(known)} energies fit so many elements by themselves)" if few else ""
+    return f"least squares: {shown} eV; residual {left:.1f} meV/atom RMS{note}"
+
+
+def _references(data: DataSet) -> str:
+    """Atomic energies that came with the set."""
+    noted = (data.header or {}).get("references")
+    if noted is None:
+        return ""
+    shown = ", ".join(f"{k} {v:.3f}" for k, v in noted["energies"].items())
+    left = "" if noted["rmse"] is None else f"; left {noted['rmse']:.4f} eV/atom RMS"
+    return f"{shown} eV{left}"
 
 
 def _outliers(columns: Columns, fit: Fit) -> str:

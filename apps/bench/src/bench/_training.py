@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from backbones import Batch, Potential, read_arrays, read_header, write_arrays
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from ._config import KINDS, LossSettings, Part, Phase, TrainSettings
 from ._errors import BenchError
 from ._evaluation import Errors, errors_of, predict
 from ._loading import Shelf, Targets
+from ._steps import count_steps, mesh_of, on_all, steps, summed_over_batches
 
 
 class State(NamedTuple):
@@ -43,28 +45,42 @@ class Parts(NamedTuple):
 
 
 def loss(
-    potential: Potential, batch: Batch, targets: Targets, settings: LossSettings
+    potential: Potential,
+    batch: Batch,
+    targets: Targets,
+    settings: LossSettings,
+    whole: Targets | None = None,
 ) -> Float[Array, ""]:
-    """Weighted mean squared error of energies an atom, forces, stress and charges."""
+    """Weighted mean squared error of energies an atom, forces, stress and charges.
+
+    Args:
+        potential: predicts.
+        batch: inputs.
+        targets: labels of the batch.
+        settings: weights.
+        whole: labels of all the batches of the step, whose losses sum to the mean over
+            all of them; this batch alone if absent.
+    """
     out = potential(batch)
+    whole = targets if whole is None else whole
     atoms = jnp.maximum(batch.mask.sum(1), 1)
     terms = [
-        (settings.energy, (out.energy - targets.energy) / atoms, targets.energy_weight),
-        (settings.force, out.forces - targets.forces, targets.force_weight),
-        (settings.charge, out.charges - targets.charges, targets.charge_weight),
+        ("energy", (out.energy - targets.energy) / atoms),
+        ("force", out.forces - targets.forces),
+        ("charge", out.charges - targets.charges),
     ]
     if out.stress is not None:
-        apart = out.stress - targets.stress
-        terms.append((settings.stress, apart, targets.stress_weight))
+        terms.append(("stress", out.stress - targets.stress))
     size = jnp.square if settings.huber is None else _huber(settings.huber)
-    parts = [w * _mean(size(x), exists) for w, x, exists in terms if w]
-    return sum(parts, start=jnp.zeros(()))
-
-
-def _mean(values, weight):
-    """Weighted mean over labels; all components of one label have its weight."""
-    values = values.reshape(*weight.shape, -1).mean(-1)
-    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+    total = jnp.zeros(())
+    for kind, apart in terms:
+        weight, of_all = (getattr(t, f"{kind}_weight") for t in (targets, whole))
+        # All components of one label have its weight.
+        squares = size(apart).reshape(*weight.shape, -1).mean(-1)
+        if strength := settings.weights[kind]:
+            mean = jnp.sum(squares * weight) / jnp.maximum(jnp.sum(of_all), 1.0)
+            total += strength * mean
+    return total
 
 
 def _huber(delta):
@@ -95,9 +111,21 @@ def _step(
     optimizer: optax.GradientTransformation,
     phase: Phase,
     ema: float,
+    mesh: Mesh,
 ):
-    value, slope = eqx.filter_value_and_grad(loss)(state.potential, *inputs, phase.loss)
-    weights = eqx.filter(state.potential, eqx.is_inexact_array)
+    weights, fixed = eqx.partition(state.potential, eqx.is_inexact_array)
+    arrays, static = eqx.partition(fixed, eqx.is_array)
+
+    def one(inputs, shared):
+        weights, arrays, whole = shared
+        batch, targets = inputs
+        of_weights = lambda w: loss(
+            eqx.combine(w, arrays, static), batch, targets, phase.loss, whole
+        )
+        return jax.value_and_grad(of_weights)(weights)
+
+    shared = weights, arrays, inputs[1]
+    value, slope = summed_over_batches(one, mesh)(inputs, shared)
     change, inner = optimizer.update(slope, state.optimizer, weights)
     potential = eqx.apply_updates(state.potential, _thawed(change, phase.frozen))
     # A young average would be the first weights for as long as its memory.
@@ -148,22 +176,24 @@ def train(
     """
     references = dict(potential.references)
     schedule = settings.schedule
-    optimizer = make_optimizer(settings, len(schedule) * shelf.count(parts.train))
+    mesh = mesh_of(settings)
+    number = len(schedule) * count_steps(shelf, parts.train, settings)
+    optimizer = make_optimizer(settings, number)
     weights = eqx.filter(potential, eqx.is_inexact_array)
     # Each step consumes its state; the caller's potential stays.
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
     fresh = optimizer.init(weights)
     state = State(copy(), copy(), fresh, jnp.array(jnp.inf), jnp.array(0))
     state, rows = _resumed(state, folder)
+    state = on_all(state, mesh)
     for epoch in range(len(rows), len(schedule)):
         if _patience_is_over(rows, settings.patience):
             break
         began, values = time.perf_counter(), []
         order = np.random.default_rng([seed, epoch])
-        for _, batch, targets in shelf.batches(parts.train, references, order):
-            inputs = (batch, targets)
+        for inputs in steps(shelf, parts.train, references, order, settings, mesh):
             state, value = _step(
-                inputs, state, optimizer, schedule[epoch], settings.ema
+                inputs, state, optimizer, schedule[epoch], settings.ema, mesh
             )
             values.append(value)
         train_loss = float(np.mean(values, dtype=np.float64))

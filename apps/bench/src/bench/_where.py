@@ -69,6 +69,23 @@ ORIGINS = {
 """By name. Sizes are those the hosts stated; nothing is downloaded by this program."""
 
 
+SOUNDS = {"QMOF": ("qmof",), "ODAC25": ("odac",), "OMol25": ("omol", "train_4m")}
+"""What paths of published sets contain, in lower case."""
+
+
+def pointer(source: str) -> str:
+    """Where the published set comes from that a missing path sounds like.
+
+    Args:
+        source: the path.
+    """
+    for name, sounds in SOUNDS.items():
+        if any(sound in source.lower() for sound in sounds):
+            page = ORIGINS[name].page.split(" ")[0]
+            return f"; {name} is at {page} ({ORIGINS[name].licence})"
+    return ""
+
+
 def where() -> str:
     """Pages, files, licences and citations, for people."""
     blocks = []

@@ -35,7 +35,7 @@ def run(
     pool = concurrent.futures.ProcessPoolExecutor(
         min(workers, len(tasks)),
         multiprocessing.get_context("spawn"),
-        initializer=_leave_interrupts_to_parent,
+        initializer=leave_interrupts_to_parent,
     )
     try:
         futures = {pool.submit(work, task): i for i, task in enumerate(tasks)}
@@ -58,5 +58,6 @@ def local_workers() -> int:
     return os.cpu_count() or 1
 
 
-def _leave_interrupts_to_parent() -> None:
+def leave_interrupts_to_parent() -> None:
+    """Lets Ctrl-C reach only the process that knows what to keep."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -18,7 +18,10 @@ class LongRange(Protocol):
     backbone. `plan` holds what the layer's `plan_for` made on the host.
     """
 
-    degree: int
+    @property
+    def degree(self) -> int:
+        """Highest degree of the features: 0 for scalars."""
+        ...
 
     def __call__(
         self,
@@ -105,15 +108,27 @@ class Sum(eqx.Module):
         """The common degree of the members."""
         return self.layers[0].degree
 
-    def __call__(self, features, positions, cell, mask, *, plan=None, **facts):
+    def __call__(
+        self,
+        features: Float[Array, "atoms *sph channels"],
+        positions: Float[Array, "atoms 3"],
+        cell: Float[Array, "3 3"] | None,
+        mask: Bool[Array, " atoms"],
+        *,
+        plan: Any = None,
+        **facts: Any,
+    ) -> tuple[
+        Float[Array, "atoms *sph channels"],
+        Float[Array, " atoms"],
+        Float[Array, " atoms"],
+    ]:
         """Returns the sums of the members' updates, energies and charges."""
         plans = (None,) * len(self.layers) if plan is None else plan
         results = [
             layer(features, positions, cell, mask, plan=own, **facts)
             for layer, own in zip(self.layers, plans, strict=True)
         ]
-        updates, energies, charges = zip(*results, strict=True)
-        return sum(updates), sum(energies), sum(charges)
+        return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *results)
 
     def plan_for(self, cells, positions, mask, **margin):
         """Returns a tuple with one plan a member."""

@@ -106,7 +106,9 @@ def describe(
 ) -> None:
     """Describe structures and write one ".npz" file."""
     from . import _commands
+    from ._description import place
 
+    place(out)
     data = _commands.described(
         files,
         _commands.descriptor(descriptor, r_cut=r_cut, compression=compression),
@@ -145,7 +147,9 @@ def split(
 ) -> None:
     """Split a data set and write the ids of the parts as JSON."""
     from . import _commands
+    from ._draft import require_folder
 
+    require_folder(out)
     found = _load(data, id_key, group_key)
     splitter = _commands.splitter(
         kind,
@@ -207,6 +211,7 @@ def draw(
     """Draw chemical space, coloured by split, cluster, element or a number."""
     from . import _commands
 
+    _commands.check_figure(out)
     found = _load(data, id_key, group_key)
     figure = _commands.figure(
         found,
@@ -247,9 +252,10 @@ def main() -> None:
         except (ValueError, TypeError, OSError) as error:
             typer.echo(f"chemsplit: {' '.join(str(error).split())}", err=True)
             sys.exit(1)
-        except KeyboardInterrupt:
-            typer.echo("chemsplit: stopped.", err=True)
-            sys.exit(130)
+        except SystemExit as end:
+            if end.code == 130:  # typer's answer to an interrupt
+                typer.echo("chemsplit: stopped.", err=True)
+            raise
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -19,15 +19,16 @@ def cluster_labels(
     groups: ArrayLike | None = None,
     *,
     n_clusters: int = 20,
+    n_init: int = 10,
     batch_size: int | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> np.ndarray:
     """Label each sample with its K-means cluster.
 
-    K-means acts on the rows as they are, without normalisation, the best of ten
-    starts. Wide matrices are first rewritten in the space their rows span, which
-    leaves all distances as they are. The labels depend on the order of the rows
-    through the random starts; `make_split` removes that by sorting by id.
+    K-means acts on the rows as they are, without normalisation. Wide matrices are first
+    rewritten in the space their rows span, which leaves all distances as they are. The
+    labels depend on the order of the rows through the random starts; `make_split`
+    removes that by sorting by id.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ def cluster_labels(
         that a group has one label.
     n_clusters : int, default=20
         Number of clusters.
+    n_init : int, default=10
+        Number of starts, of which the best counts.
     batch_size : int, default=None
         If given, K-means is incremental: it moves its centres with this many rows at a
         time, for sets that it could not go through a hundred times. `X` may then be a
@@ -58,7 +61,9 @@ def cluster_labels(
             f"`n_clusters` must lie between 2 and the number of {units}, "
             f"{X.shape[0]}, got {n_clusters}."
         )
-    starts: Any = 10  # the stubs read scikit-learn's default, "auto", as the type
+    if n_init < 1:
+        raise ValueError(f"`n_init` must be a positive number, got {n_init}.")
+    starts: Any = n_init  # the stubs read scikit-learn's default, "auto", as the type
     if batch_size is None:
         kmeans = KMeans(n_clusters, n_init=starts, random_state=random_state)
         return kmeans.fit_predict(row_coordinates(X))[members]
@@ -85,7 +90,11 @@ class ClusterSplit(BaseShuffleSplit):
         Number of clusters.
     share_of : {"samples", "clusters"}, default="samples"
         What the sizes count. "clusters" is the published draw: at ``test_size=0.5`` ten
-        of twenty clusters train and ten test, however many samples they hold.
+        of twenty clusters train and ten test, however many samples they hold. With an
+        integer seed the test part is that of the published code.
+    n_init : int, default=10
+        Number of starts of K-means. The published code leaves it to scikit-learn, which
+        takes ten before its version 1.4 and one since.
     batch_size : int, default=None
         Makes K-means incremental, as in `cluster_labels`.
     test_size, train_size : float or int, default=None
@@ -118,6 +127,7 @@ class ClusterSplit(BaseShuffleSplit):
         *,
         n_clusters: int = 20,
         share_of: Literal["samples", "clusters"] = "samples",
+        n_init: int = 10,
         batch_size: int | None = None,
         test_size: float | int | None = None,
         train_size: float | int | None = None,
@@ -131,6 +141,7 @@ class ClusterSplit(BaseShuffleSplit):
         )
         self.n_clusters = n_clusters
         self.share_of = share_of
+        self.n_init = n_init
         self.batch_size = batch_size
 
     def _iter_indices(
@@ -140,14 +151,16 @@ class ClusterSplit(BaseShuffleSplit):
             raise ValueError(
                 f'`share_of` must be "samples" or "clusters", got {self.share_of!r}.'
             )
-        rng = check_random_state(self.random_state)
+        # An integer seeds K-means and the draw alike, as in the published code.
         labels = cluster_labels(
             X,
             groups,
             n_clusters=self.n_clusters,
+            n_init=self.n_init,
             batch_size=self.batch_size,
-            random_state=rng,
+            random_state=self.random_state,
         )
+        rng = check_random_state(self.random_state)
         sizes = np.bincount(labels, minlength=self.n_clusters)
         sizes = sizes[sizes > 0]
         labels = np.unique(labels, return_inverse=True)[1]

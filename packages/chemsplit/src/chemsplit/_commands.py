@@ -13,6 +13,7 @@ from ._cluster import ClusterSplit, cluster_labels
 from ._composition import Composition
 from ._describe import Descriptor, describe
 from ._description import Description
+from ._draft import require_folder
 from ._leakage import Leakage, leakage
 from ._make_split import make_split
 from ._map import chemical_map
@@ -28,6 +29,17 @@ from ._split import Split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def check_figure(out: Path) -> None:
+    """Refuse a figure that could not be written, before any work."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    require_folder(out)
+    if out.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise ValueError(
+            f"A figure cannot be written to {out}; use .png, .pdf or .svg."
+        )
 
 
 def descriptor(

@@ -12,7 +12,18 @@ from zipfile import BadZipFile
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from ._draft import draft, require_folder
+
 _FORMAT = "chemsplit description 1"
+
+
+def place(path: str | os.PathLike[str]) -> Path:
+    """Check where a description is to be kept."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f'A description is kept in an ".npz" file, got {path}.')
+    require_folder(path)
+    return path
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,8 @@ class Description:
         path : path-like
             Where to, ending in ".npz"; a file there is replaced.
         """
-        path = Path(path)
-        if path.suffix != ".npz":
-            raise ValueError(f'A description is kept in an ".npz" file, got {path}.')
+        path = place(path)
         X = csr_matrix(self.X)
-        draft = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
         head = {"format": _FORMAT, "settings": dict(self.settings)}
         arrays = {
             "data": X.data,
@@ -70,11 +78,8 @@ class Description:
         }
         if self.groups is not None:
             arrays["groups"] = np.array(self.groups)
-        try:
-            np.savez(draft, allow_pickle=False, **arrays)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with draft(path) as written:
+            np.savez(written, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

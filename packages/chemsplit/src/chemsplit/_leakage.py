@@ -6,10 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 
 from ._chemistry import compositions, symbols
 from ._coordinates import as_rows
+from ._duplicates import duplicates
 from ._separation import Separation, nearest_training
 from ._split import some, unique_ids
 
@@ -149,7 +149,8 @@ class Leakage:
                 yield name, "not checked"
             else:
                 text = f"{len(shared.labels)}{_named(shared.labels)}"
-                yield name, f"{text}, of {self._share(shared.n_test)}"
+                where = f"; in {self._share(shared.n_test)}" if shared.labels else ""
+                yield name, text + where
         if self.new_elements is not None:
             new = [f"{e} (in {n})" for e, n in self.new_elements.items()]
             yield "elements only in the test part", ", ".join(new) or "none"
@@ -210,9 +211,8 @@ def leakage(
     names = np.arange(X.shape[0]) if ids is None else unique_ids(ids, "`ids`")
     names = np.asarray(names).astype(str)
     _check_length(names, X, "ids")
-    near = across > 1 - tolerance
-    near[near] = _difference(X, test[near], partners[near]) < tolerance
-    pairs = zip(names[test[near]].tolist(), names[partners[near]].tolist(), strict=True)
+    twins, others = duplicates(X, train, test, (across, partners), tolerance)
+    pairs = zip(names[twins].tolist(), names[others].tolist(), strict=True)
     found = Leakage(
         n_train=len(train),
         n_test=len(test),
@@ -232,17 +232,6 @@ def _check_length(given: Sequence[Any] | np.ndarray, X: Any, name: str) -> None:
             f"`{name}` must have one entry for each of the {X.shape[0]} rows of `X`, "
             f"got {len(given)}."
         )
-
-
-def _difference(X: Any, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Relative length of the difference of rows, pair by pair, in double precision."""
-    own = X[rows].astype(np.float64)
-    gap = own - X[others]
-    gaps, squares = (
-        np.ravel((a.multiply(a) if sparse.issparse(a) else a * a).sum(axis=1))
-        for a in (gap, own)
-    )
-    return np.sqrt(gaps / np.where(squares > 0, squares, 1))
 
 
 def _with_chemistry(

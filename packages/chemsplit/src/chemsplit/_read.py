@@ -84,13 +84,15 @@ def read_structures(
     if reasons:
         shown = some(reasons, quote=False)
         warnings.warn(f"Left out what cannot be read: {shown}.", stacklevel=2)
-    names = list(unique_ids(ids, "the files"))
+    names = list(unique_ids(ids, "the files; name them by `id_key`"))
     return Structures(names, atoms, groups or None, unreadable)
 
 
 def _frames(path: Path) -> "list[Atoms]":
     import ase.io
 
+    if path.is_dir() and path.suffix != ".bundle":  # a format of ASE that is a folder
+        raise IsADirectoryError("name the files in it")
     frames = ase.io.read(path, index=":")
     frames = frames if isinstance(frames, list) else [frames]
     if not frames:
@@ -99,8 +101,8 @@ def _frames(path: Path) -> "list[Atoms]":
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    return f"{kind}: {lines[0].rstrip('.')}" if lines else kind
 
 
 def _entry(frame: "Atoms", name: str, key: str) -> str:

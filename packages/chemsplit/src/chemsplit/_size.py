@@ -94,7 +94,9 @@ class SizeSplit(BaseCrossValidator):
     def _last_train(self, sizes: np.ndarray) -> float:
         """Find the largest size that trains."""
         found, counts = np.unique(sizes, return_counts=True)
-        if len(found) < 2:
+        if len(found) == 0:
+            raise ValueError("There is no structure to split: `X` is empty.")
+        if len(found) == 1:
             raise ValueError(
                 f"All structures or groups have {found[0]:g} atoms: nothing to split."
             )

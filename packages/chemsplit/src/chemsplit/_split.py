@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from ._draft import draft
+
 _FORMAT = "chemsplit split 1"
 _PARTS = ("train", "validation", "test", "unused")
 
@@ -91,12 +93,8 @@ class Split:
         """
         path = Path(path)
         content = {"format": _FORMAT, "digest": self.digest, **asdict(self)}
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with draft(path) as written:
+            written.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

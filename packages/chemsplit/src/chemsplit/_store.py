@@ -1,13 +1,13 @@
 """Finished rows on disk, so that an interrupted description can go on."""
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ._draft import draft
 from ._geometry import Geometry
 from ._rows import Rows
 
@@ -63,19 +63,14 @@ def _fingerprint(chunk: Sequence[Geometry], settings: str) -> str:
 
 
 def _write(path: Path, rows: Rows) -> None:
-    """Write a file that is either absent or whole."""
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
-    try:
+    with draft(path) as written:
         np.savez(
-            draft,
+            written,
             values=rows.values,
             lengths=rows.lengths,
             elements=np.concatenate([np.array(one) for one in rows.elements]),
             n_elements=np.array([len(one) for one in rows.elements]),
         )
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Rows:

@@ -2,6 +2,7 @@
 
 from ._conjugate_gradients import conjugate_gradients as conjugate_gradients
 from ._coulomb import coulomb_matrix as coulomb_matrix
+from ._coulomb import coulomb_sums as coulomb_sums
 from ._embedding import ChargeEmbedding as ChargeEmbedding
 from ._equilibration import equilibrate as equilibrate
 from ._ewald import Ewald as Ewald
@@ -11,3 +12,4 @@ from ._operator import CoulombOperator as CoulombOperator
 from ._operator import coulomb_operator as coulomb_operator
 from ._particle_mesh import ParticleMesh as ParticleMesh
 from ._radii import COVALENT_RADII as COVALENT_RADII
+from ._sums import CoulombSums as CoulombSums

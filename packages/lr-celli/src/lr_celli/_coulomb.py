@@ -1,16 +1,13 @@
 """The Coulomb matrix of Gaussian charges, open or periodic."""
 
-import math
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
-from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
-from ._lattice import checked_cells, dual_and_volume, fractional, strained_within
+from ._lattice import checked_cells, strained_within
+from ._sums import CoulombSums, open_sums, periodic_sums
 
 
 def coulomb_matrix(
@@ -55,6 +52,35 @@ def coulomb_matrix(
     References:
         Fuchs, Sanocki, Zavadlav, arXiv:2501.19179.
     """
+    return coulomb_sums(positions, widths, cell, ewald=ewald, mask=mask).matrix()
+
+
+def coulomb_sums(
+    positions: Float[Array, "atoms 3"],
+    widths: Float[Array, " atoms"],
+    cell: Float[Array | np.ndarray, "3 3"] | None = None,
+    *,
+    ewald: Ewald | None = None,
+    mask: Bool[Array, " atoms"] | None = None,
+) -> CoulombSums:
+    """The matrix of `coulomb_matrix`, not yet assembled from its sums.
+
+    `equilibrate` takes it instead of the matrix: the charges are the same, and
+    derivatives with respect to positions, widths and cell cost much less.
+
+    Args:
+        positions: Å, wrapped into the cell or not.
+        widths: standard deviations of the charge densities, Å.
+        cell: rows are lattice vectors, Å; None is open.
+        ewald: as for `coulomb_matrix`.
+        mask: false on padding.
+
+    Returns:
+        A function of charges; its `matrix()` is that of `coulomb_matrix`.
+
+    Raises:
+        ValueError: as `coulomb_matrix`.
+    """
     _check_shapes(positions, widths, mask)
     if mask is None:
         mask = jnp.ones(positions.shape[0], bool)
@@ -66,103 +92,10 @@ def coulomb_matrix(
     spare = 1.0 if ewald is None else float(np.clip(1.0, *ewald.width_bounds))
     widths = jnp.where(mask, widths, spare).astype(dtype)
     if cell is None or ewald is None:
-        separation = positions[:, None] - positions[None, :]
-        matrix = gaussian_interaction(
-            jnp.sum(separation**2, axis=-1), _pair_variance(widths)
-        )
-    else:
-        lattice = jnp.asarray(cell, dtype)
-        matrix = _periodic_matrix(positions, widths, lattice, ewald)
-        # Multiplied, not selected: the gradients of an uncovered cell are NaN too.
-        matrix = matrix * _nan_unless_covered(ewald, lattice, widths, mask)
-    live = mask[:, None] & mask[None, :]
-    return COULOMB_CONSTANT * jnp.where(live, matrix, 0.0)
-
-
-def waves(
-    coordinates: Float[Array, "atoms 3"],
-    indices: Float[Array, "vectors 3"],
-    dual: Float[Array, "3 3"],
-    valid: Bool[Array, " vectors"],
-) -> tuple[Float[Array, " vectors"], Float[Array, "atoms waves"]]:
-    """Squared wave vectors (1 on padding), and cosines beside sines at the atoms.
-
-    Whole lattice vectors do not change the phases; without them they are accurate.
-    """
-    k = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
-    squared = jnp.where(valid, jnp.sum(k * k, axis=1), 1.0)
-    phases = 2 * math.pi * jnp.matmul(coordinates, indices.T, precision="highest")
-    return squared, jnp.concatenate([jnp.cos(phases), jnp.sin(phases)], axis=1)
-
-
-def _periodic_matrix(
-    positions: Float[Array, "atoms 3"],
-    widths: Float[Array, " atoms"],
-    cell: Float[Array, "3 3"],
-    ewald: Ewald,
-) -> Float[Array, "atoms atoms"]:
-    """The periodic matrix in units of k_e, 1/Å."""
-    dual, volume = dual_and_volume(cell)
-    coordinates = fractional(positions, dual)
-    indices = ewald.indices.astype(cell.dtype)
-    squared, phases = waves(coordinates, indices, dual, ewald.valid)
-    # Both k and -k are counted.
-    amplitudes = jnp.sqrt(8 * math.pi / (volume * squared))
-    amplitudes = jnp.where(ewald.valid, amplitudes, 0.0)
-
-    def reciprocal(widths):
-        damped = amplitudes * jnp.exp(-0.5 * widths[:, None] ** 2 * squared)
-        features = phases * jnp.tile(damped, 2)
-        return jnp.matmul(features, features.T, precision="highest")
-
-    smear = ewald.smear.astype(cell.dtype)
-    smeared = jnp.maximum(widths, smear)
-    matrix = reciprocal(smeared)
-    if ewald.images.shape[0] > 0:
-        more = _images_of_narrow(coordinates, widths, smeared, cell, ewald)
-        # The k = 0 that the reciprocal sum leaves out and the images hold.
-        variance = _pair_variance(widths) - _pair_variance(smeared)
-        matrix = matrix + more + (2 * math.pi / volume) * variance
-    if ewald.wide:
-        narrow = widths < math.sqrt(2) * smear
-        both = narrow[:, None] & narrow[None, :]
-        matrix = jnp.where(both, matrix, reciprocal(widths))
-    return matrix
-
-
-def _images_of_narrow(
-    coordinates: Float[Array, "atoms 3"],
-    widths: Float[Array, " atoms"],
-    smeared: Float[Array, " atoms"],
-    cell: Float[Array, "3 3"],
-    ewald: Ewald,
-) -> Float[Array, "atoms atoms"]:
-    """What narrow Gaussians have more than smeared ones at short range, 1/Å."""
-    apart = coordinates[:, None] - coordinates[None, :]
-    window = ewald.window.astype(cell.dtype)
-    apart = apart - jax.lax.stop_gradient(jnp.floor(apart + window))
-    separation = jnp.matmul(apart, cell, precision="highest")
-    true, wide = _pair_variance(widths), _pair_variance(smeared)
-
-    @jax.checkpoint
-    def add(matrix, image):
-        translation, valid = image
-        squared = jnp.sum((separation + translation) ** 2, axis=-1)
-        term = gaussian_interaction(squared, true) - gaussian_interaction(squared, wide)
-        return matrix + jnp.where(valid, term, 0.0), None
-
-    translations = jnp.matmul(
-        ewald.images.astype(cell.dtype), cell, precision="highest"
-    )
-    matrix, _ = jax.lax.scan(
-        add, jnp.zeros_like(true), (translations, ewald.image_valid)
-    )
-    # Separations on the window's edge meet other images from i to j than back.
-    return (matrix + matrix.T) / 2
-
-
-def _pair_variance(widths: Float[Array, " atoms"]) -> Float[Array, "atoms atoms"]:
-    return widths[:, None] ** 2 + widths[None, :] ** 2
+        return open_sums(positions, widths, mask)
+    lattice = jnp.asarray(cell, dtype)
+    sound = _nan_unless_covered(ewald, lattice, widths, mask)
+    return periodic_sums(positions, widths, lattice, ewald, mask, sound)
 
 
 def _nan_unless_covered(

@@ -1,5 +1,7 @@
 """The charges that equalise the electronegativity of all atoms."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
@@ -10,12 +12,13 @@ from jaxtyping import Array, Bool, Float, Num
 from ._conjugate_gradients import conjugate_gradients
 from ._coulomb import check_positive
 from ._operator import CoulombOperator
+from ._sums import CoulombSums
 
 
 def equilibrate(
     electronegativity: Float[Array, " atoms"],
     hardness: Float[Array, " atoms"],
-    coulomb: Float[Array, "atoms atoms"] | CoulombOperator,
+    coulomb: Float[Array, "atoms atoms"] | CoulombSums | CoulombOperator,
     total_charge: Num[Array, ""] | float,
     mask: Bool[Array, " atoms"] | None = None,
     *,
@@ -29,14 +32,16 @@ def equilibrate(
     The matrix is positive definite, so one Cholesky factor serves both right-hand
     sides, $(A + J) x = \chi$ and $(A + J) y = 1$, and
     $q = -x + y\,(Q + \sum x)/\sum y$. Derivatives of every order, forward and reverse,
-    are further solves with the same factor. An operator is not factorised: conjugate
+    are further solves with the same factor and products with the matrix, which are
+    cheapest by the sums of `coulomb_sums`. An operator is not factorised: conjugate
     gradients run among the charges of the right sum, and so do the derivatives; if they
     do not converge the result is NaN.
 
     Args:
         electronegativity: $\chi$, eV/e; a constant added to it changes nothing.
         hardness: $J > 0$, eV/e².
-        coulomb: $A$, eV/e², from `coulomb_matrix` or `coulomb_operator`.
+        coulomb: $A$, eV/e², from `coulomb_matrix`, `coulomb_sums` or
+            `coulomb_operator`.
         total_charge: $Q$, e; not used if every atom is padding.
         mask: false on padding; of an operator its own if absent.
         tolerance: residual of the conjugate gradients relative to the right-hand side;
@@ -85,23 +90,45 @@ def _without_mean(
 def _dense(
     chi: Float[Array, " atoms"],
     hardness: Float[Array, " atoms"],
-    coulomb: Float[Array, "atoms atoms"],
+    coulomb: Float[Array, "atoms atoms"] | CoulombSums,
     total_charge: Num[Array, ""] | float,
     mask: Bool[Array, " atoms"],
 ) -> Float[Array, " atoms"]:
-    live = mask[:, None] & mask[None, :]
-    matrix = jnp.where(live, coulomb, 0.0) + jnp.diag(jnp.where(mask, hardness, 1.0))
-    # The factor only ever solves; derivatives go through the product with the matrix.
-    factor = jsl.cho_factor(jax.lax.stop_gradient(matrix), lower=True)
-    solution = jax.lax.custom_linear_solve(
-        lambda v: jnp.matmul(matrix, v, precision="highest"),
-        jnp.stack([chi, mask.astype(chi.dtype)], axis=1),
-        lambda _, v: jsl.cho_solve(factor, v),
-        symmetric=True,
-    )
-    free, uniform = jnp.where(mask[:, None], solution, 0.0).T
+    """The charges and their chemical potential solve the bordered system."""
+    hardness = jnp.where(mask, hardness, 1.0).astype(chi.dtype)
+    ones = mask.astype(chi.dtype)
+    potential, matrix = _inert_on_padding(coulomb, mask)
+    # The factor only ever solves; derivatives go through the products.
+    full = jax.lax.stop_gradient(matrix + jnp.diag(hardness))
+    factor = jsl.cho_factor(full, lower=True)
+    uniform = jnp.where(mask, jsl.cho_solve(factor, ones), 0.0)
     capacity = jnp.where(jnp.any(mask), jnp.sum(uniform), 1.0)
-    return uniform * ((total_charge + jnp.sum(free)) / capacity) - free
+
+    def bordered(unknown):
+        charges, level = unknown[:-1], unknown[-1]
+        image = potential(charges) + hardness * charges + ones * level
+        return jnp.append(image, ones @ charges)
+
+    def solve(_, sides):
+        free = jsl.cho_solve(factor, sides[:-1])
+        level = (jnp.vdot(ones, free) - sides[-1]) / capacity
+        return jnp.append(free - uniform * level, level)
+
+    sides = jnp.append(-chi, jnp.asarray(total_charge, chi.dtype))
+    solution = jax.lax.custom_linear_solve(bordered, sides, solve, symmetric=True)
+    return jnp.where(mask, solution[:-1], 0.0)
+
+
+def _inert_on_padding(
+    coulomb: Float[Array, "atoms atoms"] | CoulombSums, mask: Bool[Array, " atoms"]
+) -> tuple[Callable[[Array], Array], Float[Array, "atoms atoms"]]:
+    """The product with charges and the matrix, both zero where atoms are masked."""
+    live = mask[:, None] & mask[None, :]
+    if not isinstance(coulomb, CoulombSums):
+        matrix = jnp.where(live, coulomb, 0.0)
+        return lambda v: jnp.matmul(matrix, v, precision="highest"), matrix
+    product = lambda v: jnp.where(mask, coulomb(jnp.where(mask, v, 0.0)), 0.0)
+    return product, jnp.where(live, coulomb.matrix(), 0.0)
 
 
 def _iterative(
@@ -153,7 +180,7 @@ def _iterative(
 def _check(
     electronegativity: Float[Array, "..."],
     hardness: Float[Array, "..."],
-    coulomb: Float[Array, "..."] | CoulombOperator,
+    coulomb: Float[Array, "..."] | CoulombSums | CoulombOperator,
     total_charge: Num[Array, ""] | float,
     mask: Bool[Array, "..."],
 ) -> None:
@@ -165,6 +192,8 @@ def _check(
     }
     if isinstance(coulomb, CoulombOperator):
         expected["coulomb.mask"] = (coulomb.mask, (atoms,))
+    elif isinstance(coulomb, CoulombSums):
+        expected["coulomb.near"] = (coulomb.near, (atoms, atoms))
     else:
         expected["coulomb"] = (coulomb, (atoms, atoms))
     for name, (array, shape) in expected.items():

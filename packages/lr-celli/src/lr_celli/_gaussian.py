@@ -12,7 +12,11 @@ r"""$k_e = 1/(4\pi\epsilon_0)$, eV Å/e²."""
 
 # Below it the power series, above it the closed form: both exact to rounding there.
 _NEAR = 1.0
-_TERMS = 20
+# The error function is proportional to its argument long before this.
+_TINY = 1e-30
+_TERMS = {"float32": 11, "float64": 18}
+# Orders from the first to this one share a series, so that a compiler computes it once.
+_SHARED = 3
 
 
 def gaussian_interaction(
@@ -40,17 +44,22 @@ def boys(order: int, u: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
     Its derivative is $-F_{n+1}$, so every order of differentiation is again a smooth
     function, without the square root that the error function needs at zero.
     """
+    if order == 0:
+        root = jnp.sqrt(jnp.maximum(u, _TINY))
+        return math.sqrt(math.pi) / 2 * jax.scipy.special.erf(root) / root
     near = u < _NEAR
     small, large = jnp.where(near, u, 0.0), jnp.where(near, _NEAR, u)
+    top = max(order, _SHARED)
     series = jnp.zeros_like(u)
-    for k in reversed(range(_TERMS)):
-        series = series * small + (-1) ** k / (
-            math.factorial(k) * (2 * (order + k) + 1)
-        )
-    root = jnp.sqrt(large)
-    closed = math.sqrt(math.pi) / 2 * jax.scipy.special.erf(root) / root
+    for k in reversed(range(_TERMS[u.dtype.name])):
+        series = series * small + (-1) ** k / (math.factorial(k) * (2 * (top + k) + 1))
+    damped = jnp.exp(-u)
+    for n in range(top, order, -1):
+        series = (2 * small * series + damped) / (2 * n - 1)
+    root = jax.lax.rsqrt(large)
+    closed = math.sqrt(math.pi) / 2 * jax.scipy.special.erf(large * root) * root
     for n in range(order):
-        closed = ((2 * n + 1) * closed - jnp.exp(-large)) / (2 * large)
+        closed = ((2 * n + 1) * closed - damped) * (0.5 * root * root)
     return jnp.where(near, series, closed)
 
 

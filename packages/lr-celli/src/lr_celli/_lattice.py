@@ -1,5 +1,7 @@
 """Cells: inverses, volumes and how far one cell is strained from another."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,16 @@ def fractional(
     """Fractional coordinates in [-1/2, 1/2], one image of every atom."""
     coordinates = jnp.matmul(positions, dual.T, precision="highest")
     return coordinates - jax.lax.stop_gradient(jnp.round(coordinates))
+
+
+def squared_vectors(
+    indices: Float[Array, "vectors 3"],
+    dual: Float[Array, "3 3"],
+    valid: Bool[Array, " vectors"],
+) -> Float[Array, " vectors"]:
+    """Squares of the wave vectors of some integers, 1/Å²; 1 on padding."""
+    k = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
+    return jnp.where(valid, jnp.sum(k * k, axis=1), 1.0)
 
 
 def strained_within(

@@ -14,10 +14,9 @@ from ._embedding import ChargeEmbedding
 from ._equilibration import equilibrate
 from ._ewald import Ewald, check_bounds
 from ._gaussian import COULOMB_CONSTANT
-from ._operator import CoulombOperator
 from ._particle_mesh import ParticleMesh
 from ._perceptron import Perceptron
-from ._radii import COVALENT_RADII, ELEMENTS
+from ._radii import COVALENT_RADII, ELEMENTS, check_species
 from ._solver import SOLVERS, coulomb_form, lattice_plan
 
 # eV/e²; the floor keeps the matrix positive definite where Gaussians are wide.
@@ -168,12 +167,10 @@ class ChargeEquilibration(eqx.Module):
         coulomb = coulomb_form(positions, width, cell, plan, mask)
         charges = equilibrate(chi, hardness, coulomb, total_charge, mask)
         if self.energy == "coulomb":
+            # The same numbers with fewer derivatives: a compiler finds them once.
             width = jax.lax.stop_gradient(width)
             coulomb = coulomb_form(positions, width, cell, plan, mask)
-        if isinstance(coulomb, CoulombOperator):
-            potential = coulomb(charges) / 2
-        else:
-            potential = jnp.matmul(coulomb, charges, precision="highest") / 2
+        potential = coulomb(charges) / 2
         if self.energy == "total":
             potential = potential + chi + hardness * charges / 2
         update = self.embedding(features, charges, species)
@@ -214,7 +211,7 @@ class ChargeEquilibration(eqx.Module):
                 an error or, in a trace, a width of NaN.
         """
         if not isinstance(species, Tracer):
-            _check_species(np.asarray(species))
+            check_species(np.asarray(species))
         radii = jnp.asarray(COVALENT_RADII, self.raw_width.dtype)[species]
         width = radii * jax.nn.softplus(self.raw_width[species])
         return jnp.clip(width, *self.width_bounds)
@@ -278,14 +275,4 @@ class ChargeEquilibration(eqx.Module):
             width_bounds=self.width_bounds,
             tolerance=self.tolerance,
             margin=margin,
-        )
-
-
-def _check_species(species: np.ndarray) -> None:
-    unknown = species[(species < 0) | ~np.isfinite(COVALENT_RADII[species % ELEMENTS])]
-    if unknown.size or (species >= ELEMENTS).any():
-        worst = unknown[0] if unknown.size else species.max()
-        raise ValueError(
-            f"Element {worst} has no published covalent radius, so no width to start "
-            "from: atomic numbers are between 1 and 96, 0 on padding."
         )

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float, Int
 
-from ._coulomb import check_positive, waves
+from ._coulomb import check_positive
 from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
-from ._lattice import dual_and_volume, strained_within
+from ._lattice import dual_and_volume, squared_vectors, strained_within
 from ._particle_mesh import ParticleMesh
+from ._phases import waves
 from ._spline import influence, mesh_potential, spline
 
 
@@ -157,7 +158,7 @@ def coulomb_operator(
     smeared = 1 / (plan.smear * math.sqrt(math.pi))
     indices = plan.indices.astype(dtype)
     wrapped = coordinates - jax.lax.stop_gradient(jnp.round(coordinates))
-    squared, phases = waves(wrapped, indices, dual, plan.valid)
+    squared = squared_vectors(indices, dual, plan.valid)
     points, weights, kernel = None, None, _direct_kernel(squared, volume, plan)
     if plan.mesh is not None:
         points, weights = spline(coordinates, plan.mesh)
@@ -173,7 +174,7 @@ def coulomb_operator(
         points=points,
         weights=weights,
         kernel=kernel,
-        phases=phases,
+        phases=waves(wrapped, indices),
         low=squared[: plan.low],
         low_valid=plan.valid[: plan.low],
         mask=mask,

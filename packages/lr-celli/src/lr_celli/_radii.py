@@ -31,3 +31,14 @@ doi:10.1039/b801115j.
 COVALENT_RADII[0] = 1.0
 COVALENT_RADII[1 : len(_MEASURED) + 1] = _MEASURED
 COVALENT_RADII.flags.writeable = False
+
+
+def check_species(species: np.ndarray) -> None:
+    """Refuses atomic numbers without a covalent radius."""
+    unknown = species[(species < 0) | ~np.isfinite(COVALENT_RADII[species % ELEMENTS])]
+    if unknown.size or (species >= ELEMENTS).any():
+        worst = unknown[0] if unknown.size else species.max()
+        raise ValueError(
+            f"Element {worst} has no published covalent radius, so no width to start "
+            "from: atomic numbers are between 1 and 96, 0 on padding."
+        )

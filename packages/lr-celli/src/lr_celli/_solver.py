@@ -3,10 +3,11 @@
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._coulomb import coulomb_matrix
+from ._coulomb import coulomb_sums
 from ._ewald import Ewald
 from ._operator import CoulombOperator, coulomb_operator
 from ._particle_mesh import ParticleMesh
+from ._sums import CoulombSums
 
 SOLVERS = ("dense", "iterative", "auto")
 # Atoms from which "auto" is iterative if no width exceeds the mesh's own, and how that
@@ -57,9 +58,9 @@ def coulomb_form(
     cell: Float[Array, "3 3"] | None,
     plan: Ewald | ParticleMesh | None,
     mask: Bool[Array, " atoms"],
-) -> Float[Array, "atoms atoms"] | CoulombOperator:
-    """The Coulomb matrix (eV/e²), or the operator where the plan is one for it."""
+) -> CoulombSums | CoulombOperator:
+    """The sums of the Coulomb matrix, or the operator where the plan is one for it."""
     if isinstance(plan, ParticleMesh) and cell is not None:
         return coulomb_operator(positions, widths, cell, plan, mask)
     ewald = plan if isinstance(plan, Ewald) else None
-    return coulomb_matrix(positions, widths, cell, ewald=ewald, mask=mask)
+    return coulomb_sums(positions, widths, cell, ewald=ewald, mask=mask)

@@ -30,7 +30,7 @@ def attend(
     method: Method = "auto",
     grid: SphereGrid | None = None,
     normalize: bool = False,
-    cell: None = None,
+    cell: Float[Array | np.ndarray, "3 3"] | None = None,
 ) -> Float[Array, "atoms v"]:
     r"""The values of all atoms, weighted by features and distances, for every atom.
 
@@ -101,7 +101,7 @@ def attend_directional(
     method: Method = "auto",
     grid: SphereGrid | None = None,
     normalize: bool = False,
-    cell: None = None,
+    cell: Float[Array | np.ndarray, "3 3"] | None = None,
 ) -> Float[Array, "atoms output v"]:
     r"""Features up to a degree that know in which directions the other atoms lie.
 

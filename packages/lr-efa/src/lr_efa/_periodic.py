@@ -8,15 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ._arguments import check_arguments, is_traced, without_padding
-from ._coupling import (
-    coupling_tensor,
-    degree_of_axis,
-    solid_harmonics,
-    through_harmonics,
-)
+from ._coupling import coupling_tensor, degree_of_axis
 from ._lattice import checked_cells, reciprocal, within_stretch
-from ._shell import ShellGrid, shell_end, shell_grid, shell_norm
-from ._waves import Rotor, Waves, attend_to_waves
+from ._shell import ShellGrid, shell_ends, shell_grid
+from ._spectrum import bands_of
+from ._structure_factors import attend_to_lattice
 
 
 def attend_periodic(
@@ -43,7 +39,7 @@ def attend_periodic(
     $\sin(\omega_k r)/(\omega_k r)$ at short and zero beyond distances of about 2.5/s.
     Translations, wrapping, another cell of the same lattice and supercells change
     nothing; results are smooth when the cell breathes, because the shells are and a
-    window ends them over the last s before $\omega_{max} + 6 s$. A cell that the grid
+    window ends each over the last s before $\omega_k + 6 s$. A cell that the grid
     does not cover gives NaN. Cost grows as atoms times vectors.
 
     Args:
@@ -144,13 +140,12 @@ def attend_directional_periodic(
     query, key, value, positions = without_padding(mask, query, key, value, positions)
     lattice = jnp.asarray(cell, value.dtype)
     dual, volume = reciprocal(lattice)
-    omegas = np.asarray(frequencies, float)
-    waves = _waves_of(grid, dual, omegas, width, jnp.asarray(coupled, value.dtype))
+    omegas, tensor = np.asarray(frequencies, float), jnp.asarray(coupled, value.dtype)
+    bands = bands_of(grid, dual, omegas, width, tensor)
     # Whole lattice vectors do not change the phases; without them they are accurate.
     fractional = jnp.matmul(positions, dual.T, precision="highest")
     fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
-    rotor = Rotor(2 * math.pi * fractional[:, None], None)
-    result = attend_to_waves(query, key, value, rotor, waves)
+    result = attend_to_lattice(query, key, value, fractional, bands)
     factor = (2 * math.pi) ** 3 / (volume * query.shape[-1] ** 0.5)
     if normalize:
         density = jnp.sum(mask).astype(volume.dtype) / volume
@@ -159,39 +154,6 @@ def attend_directional_periodic(
     covered = within_stretch(lattice, grid.cell.astype(lattice.dtype), grid.stretch)
     factor = factor * jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan)
     return jnp.where(mask[:, None, None], result * factor, 0.0)
-
-
-def _waves_of(
-    grid: ShellGrid,
-    dual: Float[Array, "3 3"],
-    frequencies: Float[np.ndarray, " pairs"],
-    width: float,
-    coupling: Float[Array, "output harmonic components"],
-) -> Waves:
-    """The vectors of the grid, weighted by the shells of all frequencies."""
-    indices = grid.indices.astype(dual.dtype)
-    vectors = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
-    moving = jnp.any(grid.indices != 0, axis=1)
-    # The direction of K = 0 is none: its harmonics vanish but for l = 0.
-    squared = jnp.where(moving, jnp.sum(vectors**2, axis=1), 1.0)
-    length = jnp.where(moving, jnp.sqrt(squared), 0.0)
-    directions = vectors / jnp.sqrt(squared)[:, None]
-    harmonics = solid_harmonics(directions, math.isqrt(coupling.shape[1]) - 1)
-    even, odd = through_harmonics(harmonics, coupling)
-    norm = jnp.asarray(shell_norm(frequencies, width), dual.dtype)
-    away = (length[:, None] - jnp.asarray(frequencies, dual.dtype)) / width
-    ending = _window(length, shell_end(frequencies, width), width)
-    both = jnp.where(moving, 2.0, 1.0) * jnp.where(grid.valid, ending, 0.0)
-    weights = both[:, None] * norm * jnp.exp(-0.5 * away**2)
-    return Waves(indices, weights, even, odd)
-
-
-def _window(
-    length: Float[Array, " vectors"], end: float, width: float
-) -> Float[Array, " vectors"]:
-    """One until a width before the end, then falling to zero, smooth to order two."""
-    x = jnp.clip(1 - (end - length) / width, 0.0, 1.0)
-    return 1.0 - x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
 
 
 def _checked_grid(
@@ -217,7 +179,7 @@ def _checked_grid(
             "The periodic form takes one structure, its cell [3, 3] and a grid without "
             "graph axis: use `jax.vmap` over structures, cells and grid together."
         )
-    end = shell_end(np.asarray(frequencies, float), width)
+    end = float(shell_ends(np.asarray(frequencies, float), width).max())
     if end > grid.end * (1 + 1e-6):
         raise ValueError(
             f"`grid` ends at {grid.end:.4g} 1/Å, these frequencies and width need "

@@ -18,6 +18,9 @@ _REACH = 6.0
 _ROUNDING = 1.0 + 1e-4
 # A frequency is empty where its shell holds less than this part of the integral.
 _EMPTY = 0.01
+# Long vectors are in the shells of high frequencies only; so many groups of frequencies
+# are told apart.
+_BANDS = 4
 
 
 class ShellGrid(eqx.Module):
@@ -36,6 +39,9 @@ class ShellGrid(eqx.Module):
             attention does not see positions.
         end: no longer vector contributes, 1/Å.
         stretch: the largest relative stretch of the cell that is covered.
+        bands: vectors follow one another in bands of growing length: of each the
+            number of vectors, and the length below which it has none in any covered
+            cell, 1/Å.
     """
 
     indices: Int[Array, "*graphs vectors 3"]
@@ -44,6 +50,7 @@ class ShellGrid(eqx.Module):
     empty: Int[Array, "*graphs"]
     end: float = eqx.field(static=True)
     stretch: float = eqx.field(static=True)
+    bands: tuple[tuple[int, float], ...] = eqx.field(static=True)
 
     def covers(
         self, cells: Float[Array | np.ndarray, "*graphs 3 3"]
@@ -106,16 +113,22 @@ def shell_grid(
             "are unknown: make a grid on the host with `shell_grid` or "
             "`layer.plan_for` and pass it as `grid`, to a layer as `plan`."
         )
-    if not (width > 0 and margin >= 0):
-        raise ValueError(
-            f"`width` is positive and `margin` not negative, got {width} and {margin}."
-        )
     cells, omegas = checked_cells(np.asarray(cells)), np.asarray(frequencies, float)
-    end, stretch = shell_end(omegas, width), (1.0 + margin) * _ROUNDING
+    if not (width > 0 and margin >= 0 and omegas.size):
+        raise ValueError(
+            "`width` is positive, `margin` not negative and there is at least one "
+            f"frequency, got {width}, {margin} and {omegas.tolist()}."
+        )
+    end, stretch = float(shell_ends(omegas, width).max()), (1.0 + margin) * _ROUNDING
     each = cells.reshape(-1, 3, 3)
     parts = [_half_ball(cell, end * stretch, max_vectors) for cell in each]
     empty = [_empty(*pair, omegas, width) for pair in zip(each, parts, strict=True)]
-    indices, valid = _padded(parts)
+    starts = _band_starts(omegas, width)
+    parts = [
+        _in_bands(*pair, starts * stretch) for pair in zip(each, parts, strict=True)
+    ]
+    sizes = _band_sizes(parts, np.diff([*starts, end] ** np.array(3)) / end**3)
+    indices, valid = _padded(parts, sizes)
     graphs = cells.shape[:-2]
     return ShellGrid(
         indices=jnp.asarray(indices.reshape(*graphs, -1, 3)),
@@ -124,12 +137,15 @@ def shell_grid(
         empty=jnp.asarray(np.reshape(empty, graphs), jnp.int32),
         end=end,
         stretch=stretch,
+        bands=tuple(zip(sizes, starts.tolist(), strict=True)),
     )
 
 
-def shell_end(frequencies: Float[np.ndarray, " pairs"], width: float) -> float:
-    """Where the last shell's window reaches zero, 1/Å."""
-    return float(np.max(frequencies, initial=0.0)) + _REACH * width
+def shell_ends(
+    frequencies: Float[np.ndarray, " pairs"], width: float
+) -> Float[np.ndarray, " pairs"]:
+    """Where the window of each shell reaches zero, 1/Å."""
+    return frequencies + _REACH * width
 
 
 def shell_norm(
@@ -171,20 +187,48 @@ def _half_ball(cell: np.ndarray, radius: float, max_vectors: int) -> np.ndarray:
     return box[np.sum((box @ dual) ** 2, axis=1) < radius**2]
 
 
-def _padded(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The graphs' vectors in one array of a rounded size, and which are theirs."""
-    size = _rounded_up(max((len(part) for part in parts), default=0))
-    indices = np.zeros((len(parts), size, 3), np.int32)
-    valid = np.zeros((len(parts), size), bool)
-    for i, part in enumerate(parts):
-        indices[i, : len(part)] = part
-        valid[i, : len(part)] = True
+def _band_starts(
+    frequencies: Float[np.ndarray, " pairs"], width: float
+) -> Float[np.ndarray, " bands"]:
+    """Zero, and where the shells of further frequencies have ended, 1/Å."""
+    ends = np.unique(frequencies) + _REACH * width
+    groups = np.array_split(ends, min(_BANDS, len(ends)))
+    return np.array([0.0, *(group[-1] for group in groups[:-1])])
+
+
+def _in_bands(
+    cell: np.ndarray, indices: np.ndarray, starts: np.ndarray
+) -> list[np.ndarray]:
+    """The vectors between each start and the next."""
+    lengths = np.linalg.norm(2 * np.pi * indices @ np.linalg.inv(cell).T, axis=1)
+    band = np.searchsorted(starts, lengths, side="right") - 1
+    return [indices[band == i] for i in range(len(starts))]
+
+
+def _band_sizes(parts: list[list[np.ndarray]], shares: np.ndarray) -> tuple[int, ...]:
+    """Room for the vectors of every graph in every band, `shares` of one rounded total.
+
+    Totals are 16, 18, ..., 32, 36, ..., 64, 72, ...: few sizes and few programs.
+    """
+    counts = [[len(band) for band in bands] for bands in parts]
+    most, total = np.max(counts, axis=0, initial=0), 16
+    while True:
+        expected = total * shares
+        sizes = 4 * np.ceil((expected + np.sqrt(expected)) / 4).astype(int)
+        if np.all(sizes >= most):
+            return tuple(sizes.tolist())
+        total += 1 << (total.bit_length() - 4)
+
+
+def _padded(
+    parts: list[list[np.ndarray]], sizes: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The graphs' vectors, band after band, and which places are filled."""
+    indices = np.zeros((len(parts), sum(sizes), 3), np.int32)
+    valid = np.zeros((len(parts), sum(sizes)), bool)
+    starts = np.cumsum([0, *sizes[:-1]])
+    for graph, bands in enumerate(parts):
+        for start, band in zip(starts, bands, strict=True):
+            indices[graph, start : start + len(band)] = band
+            valid[graph, start : start + len(band)] = True
     return indices, valid
-
-
-def _rounded_up(count: int) -> int:
-    """The next of 16, 18, ..., 32, 36, ..., 64, 72, ...: at most an eighth too many."""
-    step = 2
-    while 16 * step < count:
-        step *= 2
-    return max(16, -(-count // step) * step)

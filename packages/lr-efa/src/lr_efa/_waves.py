@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._chunks import in_chunks
 from ._phases import turns
 
 # Numbers in the largest intermediate array of one chunk of waves.
@@ -86,17 +87,11 @@ def attend_to_waves(
     if count <= size:
         return jnp.transpose(part(waves), (2, 0, 1))
     chunks = -(-count // size)
-    parts = jax.tree.map(lambda x: _in_chunks(x, chunks), waves)
     nothing = jnp.zeros((outputs, value.shape[1], atoms), value.dtype)
     add = lambda total, waves: (total + jax.checkpoint(part)(waves), None)
-    return jnp.transpose(jax.lax.scan(add, nothing, parts)[0], (2, 0, 1))
-
-
-def _in_chunks(leaf: Float[Array, "..."], chunks: int) -> Float[Array, "..."]:
-    """Equal chunks, filled up with waves of zero weight."""
-    size = -(-len(leaf) // chunks)
-    padding = [(0, chunks * size - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)
-    return jnp.pad(leaf, padding).reshape(chunks, size, *leaf.shape[1:])
+    return jnp.transpose(
+        jax.lax.scan(add, nothing, in_chunks(waves, chunks))[0], (2, 0, 1)
+    )
 
 
 def _attend_to_chunk(

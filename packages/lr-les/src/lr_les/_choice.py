@@ -10,9 +10,9 @@ from ._grid import KGrid, k_grid
 from ._mesh import Mesh, mesh
 from ._window import smooth_cutoff
 
-# Atoms times vectors above which the mesh is clearly faster, forward and in training;
-# measured, see the benchmark `speed.py`. Tolerances below the finest mesh take vectors.
-_CROSSOVER = 1e6
+# Atoms times vectors above which the mesh is faster, forward and in training; measured,
+# last table of the benchmark `speed.py`. Tolerances below the finest mesh take vectors.
+_CROSSOVER = 2e5
 _FINEST = 1e-8
 
 

@@ -107,7 +107,7 @@ def k_grid(
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
     """
     cells = concrete_cells(cells)
-    _check_numbers(sigma, tolerance, dl, margin)
+    check_numbers(sigma, tolerance, dl, margin)
     end = smooth_cutoff(tolerance, power) / sigma if dl is None else 2 * math.pi / dl
     stretch = (1.0 + margin) * ROUNDING
     flat = cells.reshape(-1, 3, 3)
@@ -134,9 +134,10 @@ def k_grid(
     )
 
 
-def _check_numbers(
+def check_numbers(
     sigma: float, tolerance: float, dl: float | None, margin: float
 ) -> None:
+    """Refuses what no grid can be made for."""
     positive("sigma", "width", sigma)
     if not 1e-15 <= tolerance <= 0.1:
         raise ValueError(

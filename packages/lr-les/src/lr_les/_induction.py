@@ -56,11 +56,18 @@ def induction(
         on padding.
 
     Raises:
-        ValueError: as `energy` does.
+        ValueError: as `energy` does, or a response is not one number per atom.
 
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
     """
+    responses = {"charge_response": charge_response, "polarizability": polarizability}
+    for name, response in responses.items():
+        if response.shape != (positions.shape[0],):
+            raise ValueError(
+                f"`{name}` is one number per atom, shape [{positions.shape[0]}], got "
+                f"{list(response.shape)}."
+            )
     system = prepared(
         charges,
         positions,

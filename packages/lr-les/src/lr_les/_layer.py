@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ._choice import lattice_plan
-from ._coverage import positive
 from ._energy import energy
-from ._grid import KGrid, k_grid
+from ._grid import KGrid, check_numbers, k_grid
 from ._kernels import AbstractKernel, Coulomb
 from ._mesh import Mesh, mesh
 from ._multipoles import Multipoles, masked
@@ -98,7 +97,8 @@ class LatentEwald(eqx.Module):
 
         Raises:
             ValueError: a count, `multipoles` or `method` is not one of those there
-                are, `sigma` is not positive, or `dl` is asked of a mesh.
+                are, `sigma`, `tolerance` or `dl` is out of its range, or `dl` is asked
+                of a mesh.
         """
         if channels < 1 or charge_channels < 1:
             raise ValueError(
@@ -110,12 +110,14 @@ class LatentEwald(eqx.Module):
                 "`multipoles` is 0 (charges), 1 (with dipoles) or 2 (with "
                 f"quadrupoles), got {multipoles}."
             )
-        if method not in ("auto", "direct", "mesh") or (method == "mesh" and dl):
+        if method not in ("auto", "direct", "mesh") or (
+            method == "mesh" and dl is not None
+        ):
             raise ValueError(
                 "`method` is 'auto', 'direct' or 'mesh', the last without `dl`, got "
                 f"{method!r} and dl={dl}."
             )
-        positive("sigma", "width", sigma)
+        check_numbers(sigma, tolerance, dl, margin=0.0)
         scale = _INITIAL_MOMENT / math.sqrt(channels)
         keys = [key, *(jr.fold_in(key, n) for n in range(1, multipoles + 1))]
         draw = lambda key: scale * jr.normal(key, (channels, charge_channels))

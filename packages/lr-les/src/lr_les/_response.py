@@ -45,11 +45,12 @@ def polarization(
         e Å; real in open boundaries, complex in a cell.
 
     Raises:
-        ValueError: the cell is singular.
+        ValueError: shapes do not fit, or the cell is singular.
 
     References:
         Zhong et al., arXiv:2504.05169.
     """
+    _check_shapes(positions, charges, dipoles)
     live = jnp.ones(len(positions), bool) if mask is None else mask
     charges = jnp.where(live, charges, 0.0)
     positions = jnp.where(live[:, None], positions, 0.0)
@@ -103,7 +104,8 @@ def born_charges(
         label files often hold the transpose. Zero on padding.
 
     Raises:
-        ValueError: the cell is singular, or `eps_inf` is not positive.
+        ValueError: shapes do not fit, the cell is singular, or `eps_inf` is not
+            positive.
 
     References:
         Zhong et al., arXiv:2504.05169.
@@ -112,10 +114,17 @@ def born_charges(
         raise ValueError(f"`eps_inf` must be positive, got {eps_inf}.")
     live = jnp.ones(len(positions), bool) if mask is None else mask
     if callable(charges):
-        follow = lambda places: _moments(charges(places, cell), live)
+
+        def follow(places):
+            found = charges(places, cell)
+            found, dipoles = found if isinstance(found, tuple) else (found, None)
+            _check_shapes(places, found, dipoles)
+            return _masked(found, dipoles, live)
+
         (fixed, dipoles), pull = jax.vjp(follow, positions)
         response = _response(pull, positions, cell, dipoles is not None)
     else:
+        _check_shapes(positions, charges, None)
         fixed, response = charges, 0.0
     total = fixed[:, None, None] * jnp.eye(3, dtype=positions.dtype) + response
     return jnp.where(live[:, None, None], jnp.sqrt(eps_inf) * total, 0.0)
@@ -142,7 +151,11 @@ def quadrupole(
 
     Returns:
         e Å², symmetric; tables often list 3/2 of it.
+
+    Raises:
+        ValueError: shapes do not fit.
     """
+    _check_shapes(positions, charges, dipoles)
     live = jnp.ones(len(positions), bool) if mask is None else mask
     charges = jnp.where(live, charges, 0.0)
     positions = jnp.where(live[:, None], positions, 0.0)
@@ -172,10 +185,34 @@ def _turns(
     return lattice, 2 * math.pi * fractional
 
 
-def _moments(
-    found: Moments, live: Bool[Array, " atoms"]
+def _check_shapes(
+    positions: Float[Array, "..."],
+    charges: Float[Array, "..."],
+    dipoles: Float[Array, "..."] | None,
+) -> None:
+    atoms = positions.shape[0]
+    if positions.shape != (atoms, 3):
+        raise ValueError(
+            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
+            "batch of structures use `jax.vmap`."
+        )
+    if charges.shape != (atoms,):
+        raise ValueError(
+            f"`charges` are one per atom, shape [{atoms}], got {list(charges.shape)}: "
+            "add up charge channels first."
+        )
+    if dipoles is not None and dipoles.shape != (atoms, 3):
+        raise ValueError(
+            f"`dipoles` are one per atom, shape [{atoms}, 3], got "
+            f"{list(dipoles.shape)}: add up charge channels first."
+        )
+
+
+def _masked(
+    charges: Float[Array, " atoms"],
+    dipoles: Float[Array, "atoms 3"] | None,
+    live: Bool[Array, " atoms"],
 ) -> tuple[Float[Array, " atoms"], Float[Array, "atoms 3"] | None]:
-    charges, dipoles = found if isinstance(found, tuple) else (found, None)
     if dipoles is not None:
         dipoles = jnp.where(live[:, None], dipoles, 0.0)
     return jnp.where(live, charges, 0.0), dipoles

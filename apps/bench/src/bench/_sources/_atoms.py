@@ -13,10 +13,20 @@ from ._row import Rejected, Row
 from ._source import Unit, attempt
 
 FORMATS: dict[str, tuple[str, ...]] = {
+    "abinit-out": (),
     "aims-output": (),
+    "castep-castep": ("*.castep",),
+    "castep-md": (),
     "espresso-out": ("*.pwo",),
+    "gaussian-out": (),
+    "gpaw-out": (),
+    "lammps-dump-text": (),
+    "nwchem-out": (),
+    "onetep-out": (),
     "orca-output": (),
+    "qbox": (),
     "traj": ("*.traj",),
+    "turbomole-gradient": (),
     "vasp-out": ("*OUTCAR*",),
     "vasp-xml": ("*vasprun*.xml*",),
 }

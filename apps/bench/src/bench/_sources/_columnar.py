@@ -1,6 +1,6 @@
 """Structures stored as a few large arrays: npz files and groups of HDF5."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,9 @@ from ._table import GEOMETRY, Table, no_structures, rows_of
 
 SHARES = 8
 """Stretches of an npz file at most."""
+
+WORTHWHILE = 8000
+"""Structures of a stretch from which unpacking the file once more pays."""
 
 
 class Npz(NamedTuple):
@@ -32,7 +35,9 @@ class Npz(NamedTuple):
         """
         found = []
         for path in self.files:
-            found += blocks(str(path), len(_npz(str(path))), shares=SHARES)
+            rows = len(_npz(str(path)))
+            shares = max(1, min(SHARES, -(-rows // WORTHWHILE)))
+            found += blocks(str(path), rows, shares=shares)
         return found
 
     def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
@@ -60,7 +65,7 @@ class Hdf5(NamedTuple):
             before = len(found)
             with _hdf5(path) as file:
                 for name, group in _groups(file):
-                    rows = len(_pick(group, "positions"))
+                    rows = len(_pick(_datasets(group), "positions"))
                     found += blocks(str(path), rows, name)
             if len(found) == before:
                 raise no_structures(path, "no group of it has positions")
@@ -71,8 +76,8 @@ class Hdf5(NamedTuple):
         with _hdf5(Path(unit.path)) as file:
             group = file[unit.at]
             assert isinstance(group, h5py.Group)
-            sets = {k: v for k, v in group.items() if isinstance(v, h5py.Dataset)}
-            rows = len(_pick(group, "positions"))
+            sets = _datasets(group)
+            rows = len(_pick(sets, "positions"))
             part = slice(unit.start, unit.stop)
             try:
                 arrays = {
@@ -99,17 +104,32 @@ def _npz(path: str) -> Table:
     return Table(arrays, path)
 
 
-def _pick(group: h5py.Group, what: str) -> Any:
-    return next((group[n] for n in GEOMETRY[what] if n in group), None)
+def _datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """Arrays of a group that lie in the file itself: a file names no other files."""
+    found = {}
+    for name in group:
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            item = group[name]
+            if isinstance(item, h5py.Dataset) and not (
+                item.external or item.is_virtual
+            ):
+                found[name] = item
+    return found
+
+
+def _pick(sets: Mapping[str, h5py.Dataset], what: str) -> Any:
+    return next((sets[n] for n in GEOMETRY[what] if n in sets), None)
 
 
 def _groups(file: h5py.File) -> list[tuple[str, h5py.Group]]:
     found: list[tuple[str, h5py.Group]] = []
-    if _pick(file, "positions") is not None:
+    if _pick(_datasets(file), "positions") is not None:
         found.append(("/", file))
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Group) and _pick(item, "positions") is not None:
+        if not isinstance(item, h5py.Group):
+            return
+        if _pick(_datasets(item), "positions") is not None:
             found.append((f"/{name}", item))
 
     file.visititems(visit)

@@ -20,6 +20,8 @@ from ._source import BLOCK, Unit, attempt
 
 COMPRESSED = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 LONGEST_LINE = 1 << 22
+MOST_ATOMS = 10_000_000
+"""Of a frame; a larger number is a damaged one: the file would be read at once."""
 
 
 class ExtendedXYZ(NamedTuple):
@@ -114,7 +116,9 @@ def _atoms(line: bytes) -> int | None:
     """The number of atoms on a line; -1 on a blank one, None on any other."""
     if line and not line.strip():
         return -1
-    return int(line) if line.strip().isdigit() and len(line) < 20 else None
+    if not line.strip().isdigit() or len(line) > 20 or int(line) > MOST_ATOMS:
+        return None
+    return int(line)
 
 
 def _frames(file: IO[bytes], path: Path, number: int) -> Iterator[list[bytes]]:

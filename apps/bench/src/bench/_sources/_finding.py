@@ -6,6 +6,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from .._errors import BenchError
+from .._where import pointer
+from ._asedb import AseDb
 from ._aselmdb import AseLmdb
 from ._atoms import FORMATS, AseFiles
 from ._cif import Cifs
@@ -23,6 +25,7 @@ SUFFIXES = {
         for kind in ("extxyz", "xyz")
         for packed in ("", ".gz", ".xz", ".bz2")
     ),
+    "db": ("*.db",),
     "npz": ("*.npz",),
     "hdf5": ("*.h5", "*.hdf5"),
     "cif": ("*.cif", "*.zip"),
@@ -32,6 +35,7 @@ SUFFIXES = {
 
 READERS: dict[str, Callable[[tuple[Path, ...], Reading], Source]] = {
     "aselmdb": AseLmdb,
+    "db": AseDb,
     "extxyz": ExtendedXYZ,
     "npz": Npz,
     "hdf5": Hdf5,
@@ -60,7 +64,8 @@ def open_source(source: str, reading: Reading, format: str | None = None) -> Sou
     if not files:
         raise BenchError(
             f"There is no data set {source!r}: give a file, a folder or a pattern in "
-            "quotes; `bench prepare --where` says where published sets are."
+            f"quotes{pointer(source)}; `bench prepare --where` says files, sizes, "
+            "licences and citations of published sets."
         )
     if len(files) == 1 and files[0].name == "qmof_structure_data.json":
         return _folder(files[0].parent, reading, format)

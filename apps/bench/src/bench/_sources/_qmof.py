@@ -9,6 +9,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from .._errors import BenchError, in_short
+from .._where import pointer
 from ._cif import NAMES, Cifs, read_energies, reduced_formula
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
@@ -68,7 +69,8 @@ def open_qmof(folder: Path, reading: Reading) -> Source:
         return Cifs(tuple(cifs), reading, tuple(energies.items()))
     raise BenchError(
         f"{folder} has {table.name} but neither {STRUCTURES} nor {CIFS}/*.cif: unpack "
-        "all of qmof_database.zip there; `bench prepare --where` says where to get it."
+        f"all of qmof_database.zip there{pointer('qmof')}; `bench prepare --where` "
+        "says more."
     )
 
 

@@ -1,0 +1,1 @@
+"""Molecular dynamics with a potential: how long it holds, and how it fails."""

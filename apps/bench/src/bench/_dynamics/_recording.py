@@ -1,0 +1,151 @@
+"""What a phase leaves on disk: frames, a table of looks, a checkpoint."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+from ase import units
+
+from ._block import Sample
+
+COLUMNS: tuple[str, ...] = (
+    "replica",
+    "time_ps",
+    "potential_eV",
+    "kinetic_eV",
+    "temperature_K",
+    "target_K",
+    "conserved_eV",
+    "volume_A3",
+    "pressure_GPa",
+)
+"""Of `thermo.csv`; potential energies do not hold the elements' references."""
+
+
+_VELOCITIES = "velocities.f4"
+
+
+class Recording:
+    """Files of one phase that a stopped run can go on with.
+
+    Args:
+        folder: of the phase; made if it is not there.
+        atoms: elements of the frames.
+    """
+
+    def __init__(self, folder: Path, atoms: ase.Atoms):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = folder / "checkpoint.npz"
+        self.result = folder / "result.json"
+        self.thermo = folder / "thermo.csv"
+        self._atoms = atoms
+        self._folder = folder
+        self._rows: list[dict[str, float]] = []
+
+    def begin(self) -> None:
+        """Empty files."""
+        for path in self._files():
+            path.write_text("")
+        self.thermo.write_text(",".join(COLUMNS) + "\n")
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes written so far, to be kept in the checkpoint."""
+        self.flush()
+        return {path.name: path.stat().st_size for path in self._files()}
+
+    def cut(self, sizes: dict[str, int]) -> None:
+        """Takes away what was written after a checkpoint."""
+        for path in self._files():
+            os.truncate(path, sizes[path.name])
+
+    def row(self, values: dict[str, float]) -> None:
+        """One look, written with the next frame."""
+        self._rows.append(values)
+
+    def frame(self, replica: int, time: float, sample: Sample, temperature: float):
+        """One frame of one replica.
+
+        Args:
+            replica: its number.
+            time: ps.
+            sample: of all replicas.
+            temperature: K.
+        """
+        frame = self._atoms.copy()
+        frame.positions = np.asarray(sample.positions[replica], np.float64)
+        frame.set_momenta(np.asarray(sample.momenta[replica], np.float64))
+        if sample.box is not None:
+            frame.cell = np.asarray(sample.box[replica], np.float64)
+        frame.info = {
+            "replica": replica,
+            "time_ps": round(time, 6),
+            "temperature_K": round(temperature, 2),
+            "potential_eV": float(sample.potential[replica]),
+        }
+        ase.io.write(self._frames(), frame, format="extxyz", append=True)
+
+    def velocities(self, momenta: np.ndarray) -> None:
+        """The velocities of one replica at one look, for its vibrations.
+
+        Args:
+            momenta: of its atoms, sqrt(eV amu).
+        """
+        moving = np.asarray(momenta) / self._atoms.get_masses()[:, None]
+        with (self._folder / _VELOCITIES).open("ab") as file:
+            file.write(moving.astype("<f4").tobytes())
+
+    def flush(self) -> None:
+        """Writes the looks that are not on disk yet."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        table.writerows(self._rows)
+        with self.thermo.open("a") as file:
+            file.write(text.getvalue())
+        self._rows = []
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Writes the phase's result, whole or not at all."""
+        self.flush()
+        write_json(self.result, result)
+
+    def _frames(self) -> Path:
+        return self._folder / "trajectory.extxyz"
+
+    def _files(self) -> tuple[Path, Path, Path]:
+        return self._frames(), self.thermo, self._folder / _VELOCITIES
+
+
+def read_thermo(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a `thermo.csv`; none if no look was taken.
+
+    Args:
+        path: of the file.
+    """
+    lines = path.read_text().splitlines()[1:]
+    if not lines:
+        return {}
+    values = np.loadtxt(lines, delimiter=",", ndmin=2)
+    return {name: values[:, i] for i, name in enumerate(COLUMNS)}
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(values, indent=1))
+    temporary.replace(path)
+
+
+def kelvin(kinetic: float, freedom: int) -> float:
+    """The temperature of a kinetic energy.
+
+    Args:
+        kinetic: eV.
+        freedom: degrees of freedom.
+    """
+    return 2 * kinetic / (freedom * units.kB)

@@ -1,0 +1,37 @@
+"""The trained potential of a run."""
+
+import json
+import os
+from pathlib import Path
+
+from backbones import Potential
+from backbones import load as load_model
+
+from ._config import ModelSettings, Run
+from ._errors import BenchError
+from ._model import layers_of
+
+
+def load_potential(folder: str | os.PathLike) -> Potential:
+    """The potential that a run of `bench` trained, as it was tested.
+
+    Args:
+        folder: of the run, with `result.json` and `model.npz`.
+
+    Raises:
+        BenchError: there is no finished run, or its model cannot be read.
+    """
+    place = Path(folder)
+    try:
+        found = json.loads((place / "result.json").read_text())
+        run, settings = Run(**found["run"]), ModelSettings(**found["settings"])
+        layers, _ = layers_of(settings, run)
+        return load_model(place / "model.npz", long_range=layers)
+    except FileNotFoundError as error:
+        raise BenchError(
+            f"{place} holds no finished run ({Path(error.filename).name} is missing): "
+            "name a folder that `bench` wrote, such as "
+            "runs/quick/random-mace+les-seed0."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"The model in {place} cannot be read: {error}") from error

@@ -1,0 +1,52 @@
+"""ASE's SQLite databases (`.db`)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ase.db
+
+from ._atoms import values_of
+from ._reading import Geometry, Reading, read_row
+from ._row import Rejected, Row
+from ._source import Unit, attempt, blocks
+
+
+class AseDb(NamedTuple):
+    """Databases of single rows; one without a group stands alone."""
+
+    files: tuple[Path, ...]
+    reading: Reading
+    format: str = "db"
+
+    def units(self) -> list[Unit]:
+        """Stretches of rows, in the order of their numbers."""
+        found = []
+        for path in self.files:
+            with _opened(path) as database:
+                found += blocks(str(path), database.count())
+        return found
+
+    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
+        """The rows of a stretch."""
+        path = Path(unit.path)
+        with _opened(path) as database:
+            size = unit.stop - unit.start
+            for row in database.select(sort="id", offset=unit.start, limit=size):
+                where = f"Row {row.id} of {path}"
+                yield attempt(where, self._row, row, f"{path.stem}/{row.id:07d}")
+
+    def _row(self, row: Any, id: str) -> Row:
+        atoms = row.toatoms()
+        return read_row(
+            Geometry(
+                atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc.tolist()
+            ),
+            {**row.data, **row.key_value_pairs, **values_of(atoms)},
+            self.reading,
+            id=id,
+        )
+
+
+def _opened(path: Path) -> Any:
+    return ase.db.connect(path, type="db", use_lock_file=False)

@@ -1,0 +1,50 @@
+"""Waves at the atoms: cosines and sines of many phases, in a few products each."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Of the power series at half the angle, at most pi/2.
+_TERMS = {"float32": 8, "float64": 12}
+
+
+@jax.custom_jvp
+def cosine_and_sine(
+    turns: Float[Array, " *phases"],
+) -> tuple[Float[Array, " *phases"], Float[Array, " *phases"]]:
+    r"""$\cos 2\pi t$ and $\sin 2\pi t$, exact to rounding of $t$.
+
+    Whole turns are taken off first, so that a short series does; it is what a processor
+    does to many numbers at once, unlike a library's cosine.
+    """
+    half = math.pi * (turns - jnp.round(turns))
+    squared = half * half
+    cosine, sine = jnp.zeros_like(half), jnp.zeros_like(half)
+    for n in reversed(range(_TERMS[turns.dtype.name])):
+        cosine = cosine * squared + (-1) ** n / math.factorial(2 * n)
+        sine = sine * squared + (-1) ** n / math.factorial(2 * n + 1)
+    sine = sine * half
+    return 1 - 2 * sine * sine, 2 * sine * cosine
+
+
+@cosine_and_sine.defjvp
+def _cosine_and_sine_jvp(primals, tangents):
+    cosine, sine = cosine_and_sine(*primals)
+    rate = 2 * math.pi * tangents[0]
+    return (cosine, sine), (-sine * rate, cosine * rate)
+
+
+def waves(
+    coordinates: Float[Array, "atoms 3"],
+    indices: Float[Array, "vectors 3"],
+) -> Float[Array, "atoms waves"]:
+    """Cosines beside sines of the wave vectors at the atoms.
+
+    Args:
+        coordinates: fractional; near zero the phases are accurate.
+        indices: integers of the wave vectors.
+    """
+    turns = jnp.matmul(coordinates, indices.T, precision="highest")
+    return jnp.concatenate(cosine_and_sine(turns), axis=1)

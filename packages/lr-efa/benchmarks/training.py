@@ -1,0 +1,125 @@
+"""What the periodic form costs in training: products of matrices or vector by vector.
+
+Compared, on the same crystals in float32, are (a) the periodic form as it is, where
+waves are shared by all channels and each frequency has its own vectors, and (b) the
+form before that: queries and keys turned by every wave, all frequencies on all vectors,
+in chunks that each derivative recomputes. Timed are one evaluation and one training
+step: the gradient, for the weights of queries, keys, values and output, of a loss of
+forces, with features that depend on positions. Frequencies up to 2 per Å, shells of
+0.15 per Å, D_qk = D_v = 16, vmap over the structures of a batch. Memory is the
+compiler's count of temporary storage.
+
+    python training.py
+"""
+
+import argparse
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from lr_efa import attend_periodic, frequencies, shell_grid
+from lr_efa._lattice import reciprocal
+from lr_efa._spectrum import waves_of
+from lr_efa._waves import Rotor, attend_to_waves
+
+OMEGAS, WIDTH, CHANNELS, QK, V = frequencies(8, 2.0), 0.15, 32, 16, 16
+
+
+def as_it_is(query, key, value, positions, cell, grid):
+    return attend_periodic(
+        query, key, value, positions, cell, OMEGAS, width=WIDTH, grid=grid
+    )
+
+
+def vector_by_vector(query, key, value, positions, cell, grid):
+    dual, volume = reciprocal(cell)
+    waves = waves_of(grid, dual, OMEGAS, WIDTH, jnp.ones((1, 1, 1)))
+    turns = 2 * np.pi * jnp.matmul(positions, dual.T, precision="highest")
+    arrays = (x[:, None] for x in (query, key, value))
+    seen = attend_to_waves(*arrays, Rotor(turns[:, None], None), waves)
+    return seen[:, 0] * (2 * np.pi) ** 3 / (volume * QK**0.5)
+
+
+FORMS = {"vector by vector": vector_by_vector, "as it is": as_it_is}
+
+
+def energy(form, weights, positions, cell, grid):
+    start, query, key, value, output = weights
+    features = jnp.sin(positions @ start)
+    q, k = jax.nn.gelu(features @ query), jax.nn.gelu(features @ key)
+    seen = form(q, k, features @ value, positions, cell, grid)
+    return jnp.sum((features + 1e-3 * seen @ output) ** 2)
+
+
+def programs(form, arguments):
+    """One evaluation and one training step, compiled."""
+
+    def energies(weights, *structures):
+        return jax.vmap(lambda *s: energy(form, weights, *s))(*structures)
+
+    def loss(weights, *structures):
+        slope = jax.grad(lambda *s: energy(form, weights, *s))
+        return jnp.mean(jax.vmap(slope)(*structures) ** 2)
+
+    compiled = lambda f: jax.jit(f).lower(*arguments).compile()
+    return compiled(energies), compiled(jax.value_and_grad(loss))
+
+
+def crystals(graphs, atoms, edge):
+    rng = np.random.default_rng(0)
+    cells = edge * np.eye(3) + rng.uniform(-1, 1, (graphs, 3, 3))
+    grid = shell_grid(cells, OMEGAS, width=WIDTH)
+    positions = rng.uniform(0, 1, (graphs, atoms, 3)) @ cells
+    shapes = (3, CHANNELS), *[(CHANNELS, n) for n in (QK, QK, V)], (V, CHANNELS)
+    keys = jr.split(jr.key(0), len(shapes))
+    weights = [jr.normal(k, s) / s[0] ** 0.5 for k, s in zip(keys, shapes, strict=True)]
+    return weights, jnp.asarray(positions, float), jnp.asarray(cells, float), grid
+
+
+def milliseconds(runs, arguments, repeats):
+    """Medians of processor time, all programs in turns."""
+    times = {name: [] for name in runs}
+    for _ in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.process_time()
+            jax.block_until_ready(run(*arguments))
+            times[name].append(1e3 * (time.process_time() - start))
+    return {name: statistics.median(x[1:]) for name, x in times.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one batch, once")
+    quick = parser.parse_args().quick
+    head = f"{'graphs':>6} {'atoms':>5} {'vectors':>7} {'form':<17}"
+    print(head, "evaluation  training step (processor ms per atom)  step MB")
+    cases = ((8, 30, 11.0), (8, 60, 13.0), (4, 110, 16.0))
+    for graphs, atoms, edge in cases[:1] if quick else cases:
+        arguments = crystals(graphs, atoms, edge)
+        vectors = arguments[3].indices.shape[1]
+        both = {name: programs(form, arguments) for name, form in FORMS.items()}
+        found = [
+            milliseconds(
+                {n: p[i] for n, p in both.items()}, arguments, 1 if quick else 5
+            )
+            for i in range(2)
+        ]
+        left, right = (run[1](*arguments)[1] for run in both.values())
+        scale = max(float(jnp.max(jnp.abs(x))) for x in left)
+        pairs = zip(left, right, strict=True)
+        error = max(float(jnp.max(jnp.abs(a - b))) for a, b in pairs) / scale
+        for name, (_, step) in both.items():
+            memory = step.memory_analysis().temp_size_in_bytes / 1e6
+            row = f"{graphs:6} {atoms:5} {vectors:7} {name:<17}"
+            each = [x[name] / (graphs * atoms) for x in found]
+            print(row, f"{each[0]:10.3f} {each[1]:13.3f} {memory:36.0f}", flush=True)
+        ratio = [x["vector by vector"] / x["as it is"] for x in found]
+        row = f"{'':20} {'ratio':<17} {ratio[0]:10.1f} {ratio[1]:13.1f}"
+        print(row, f"   gradients differ by {error:.0e}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
