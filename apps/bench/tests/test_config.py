@@ -8,6 +8,7 @@ def test_every_preset_is_a_grid():
         "charges",
         "full",
         "ions",
+        "layers",
         "odac25",
         "omol25",
         "qmof",
@@ -74,7 +75,9 @@ def test_mistakes_are_named(override, message):
 
 
 def test_unknown_and_broken_grids_are_refused(tmp_path):
-    with pytest.raises(BenchError, match="no grid 'fast'.* charges, full, ions, o"):
+    with pytest.raises(
+        BenchError, match="no grid 'fast'.* charges, full, ions, layers, o"
+    ):
         load_grid("fast")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1")

@@ -41,7 +41,11 @@ def quick(
 @app.command()
 def run(
     grid: Annotated[
-        str, typer.Argument(help="quick, ions, charges, full, or a YAML file.")
+        str,
+        typer.Argument(
+            help="quick, layers, ions, charges, full, one of the published qmof, "
+            "odac25 and omol25, or a YAML file."
+        ),
     ],
     out: Out = None,
     override: Override = None,
