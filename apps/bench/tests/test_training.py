@@ -218,6 +218,7 @@ def test_a_grid_is_run_once_and_the_same_seed_repeats_it(small_grid, tmp_path):
         assert sum(parts.values()) == 24
     place = tmp_path / "a" / "random-mace+les-seed0"
     assert {p.name for p in place.iterdir()} == {
+        ".lock",
         "best.npz",
         "cost.json",
         "environment.json",
