@@ -2,6 +2,7 @@
 
 import multiprocessing
 import multiprocessing.connection
+import os
 import queue
 import signal
 from collections.abc import Callable, Sequence
@@ -35,11 +36,14 @@ def side_by_side(
     context = multiprocessing.get_context("spawn")
     rows = context.Queue()
     waiting, working, found = list(runs), dict[str, tuple[Run, BaseProcess]](), {}
+    shares = _shares(jobs)
+    share_of: dict[str, set[int]] = {}
     try:
         while waiting or working:
             while waiting and len(working) < jobs:
                 run = waiting.pop(0)
-                task = (place.grid, place.folder, run, rows)
+                share_of[run.name] = shares.pop()
+                task = (place.grid, place.folder, run, rows, share_of[run.name])
                 process = context.Process(target=_attempt_and_tell, args=task)
                 process.start()
                 working[run.name] = run, process
@@ -49,6 +53,7 @@ def side_by_side(
             for name, (run, process) in list(working.items()):
                 if not process.is_alive():
                     found[name] = _outcome(place, run, process)
+                    shares.append(share_of[name])
                     del working[name]
     finally:
         for _, process in working.values():
@@ -66,7 +71,23 @@ def attempt_alone(grid: Grid, folder: Path, run: Run, report=None) -> str | None
     return outcome.reason if isinstance(outcome, Failure) else None
 
 
-def _attempt_and_tell(grid: Grid, folder: Path, run: Run, rows: Any) -> None:
+def _shares(jobs: int) -> list[set[int]]:
+    """Processor cores for each job; without a share, jobs would halt one another.
+
+    Empty where the system cannot bind processes, or there are fewer cores than jobs.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return [set() for _ in range(jobs)]
+    cores = sorted(os.sched_getaffinity(0))
+    return [set(cores[i::jobs]) for i in range(jobs)]
+
+
+def _attempt_and_tell(
+    grid: Grid, folder: Path, run: Run, rows: Any, cores: set[int]
+) -> None:
+    # Before the first computation, which starts a thread a core.
+    if cores:
+        os.sched_setaffinity(0, cores)
     # Ctrl-C is the parent's to answer, which ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     attempt_alone(grid, folder, run, lambda row: rows.put((run, row)))
