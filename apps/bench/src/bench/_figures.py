@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 from scipy.stats import gaussian_kde
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
@@ -169,7 +169,11 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axes.scatter(
                 cost, error, color=COLOURS[m % len(COLOURS)], label=model, s=28
             )
-        axes.set_xscale("log")
+        here = [r["cost"] for r in rows if r["split"] == split]
+        axes.set(xscale="log", xlim=(min(here) / 2, 2 * max(here)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{split} split", fontsize=9)
         axes.set_xlabel("energy and forces (µs/atom)", fontsize=8)
         axes.set_ylabel("energy MAE (meV/atom)", fontsize=8)

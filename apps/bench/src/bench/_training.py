@@ -209,7 +209,9 @@ def train(
             )
         header = {"epoch": epoch + 1}
         if validation < state.best:
-            state = state._replace(best=jnp.asarray(validation, state.best.dtype))
+            # On the mesh like the rest, or the next step would be compiled again.
+            best = on_all(jnp.asarray(validation, state.best.dtype), mesh)
+            state = state._replace(best=best)
             write_arrays(folder / "best.npz", state.average, header)
         known = errors.known()
         rows.append(
