@@ -183,7 +183,9 @@ def train(
     # Each step consumes its state; the caller's potential stays.
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
     fresh = optimizer.init(weights)
-    state = State(copy(), copy(), fresh, jnp.array(jnp.inf), jnp.array(0))
+    # Of definite types, or the second epoch would be compiled again.
+    best, made = jnp.array(jnp.inf, jnp.result_type(float)), jnp.array(0, jnp.int32)
+    state = State(copy(), copy(), fresh, best, made)
     state, rows = _resumed(state, folder)
     state = on_all(state, mesh)
     for epoch in range(len(rows), len(schedule)):
@@ -209,7 +211,6 @@ def train(
             )
         header = {"epoch": epoch + 1}
         if validation < state.best:
-            # On the mesh like the rest, or the next step would be compiled again.
             best = on_all(jnp.asarray(validation, state.best.dtype), mesh)
             state = state._replace(best=best)
             write_arrays(folder / "best.npz", state.average, header)
@@ -226,7 +227,7 @@ def train(
         write_arrays(folder / "last.npz", state, header | {"rows": rows})
         _write_rows(rows, folder)
         report(rows[-1])
-    return read_arrays(folder / "best.npz", state.average)
+    return on_all(read_arrays(folder / "best.npz", state.average), mesh)
 
 
 def _patience_is_over(rows: list[dict[str, Any]], patience: int | None) -> bool:
