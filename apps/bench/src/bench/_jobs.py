@@ -72,7 +72,7 @@ def attempt_alone(grid: Grid, folder: Path, run: Run, report=None) -> str | None
 
 
 def _shares(jobs: int) -> list[set[int]]:
-    """Processor cores for each job; without a share, jobs would halt one another.
+    """Processor cores for each job, so that no threads of two jobs want the same one.
 
     Empty where the system cannot bind processes, or there are fewer cores than jobs.
     """
