@@ -167,13 +167,12 @@ def _folder(source: str, out: Path | None) -> Path:
 
 
 def _keep_compiled_programs() -> None:
-    """Lets a second start find the programs that the first one compiled."""
-    import jax
-
+    """Lets a second start, and runs side by side, find programs compiled before."""
+    # In the environment, which processes of single runs inherit.
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "long-range-bench"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(home / "long-range-bench")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
-from backbones import Neighbours, Structure, neighbours
+from backbones import Neighbours, Structure, count_triplets, neighbours
 
 from ._errors import BenchError
 from ._workers import leave_interrupts_to_parent, local_workers
@@ -159,9 +159,7 @@ def _counted(batch: Sequence[Structure], cutoff: float) -> list[tuple[int, int]]
 
 
 def _count(pairs: Neighbours) -> tuple[int, int]:
-    """Edges, and pairs of edges one of which ends where the other one starts."""
-    degrees = np.bincount(pairs.receivers, minlength=1).astype(np.int64)
-    return len(pairs), int(np.sum(degrees**2) - len(pairs))
+    return len(pairs), count_triplets(pairs)
 
 
 def _counts(found: Iterable[tuple[int, int]]) -> Counts:

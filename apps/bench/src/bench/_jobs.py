@@ -4,7 +4,6 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import queue
-import signal
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from ._config import Grid, Run
 from ._one_run import Failure, Workplace
+from ._workers import leave_interrupts_to_parent
 
 _LOOK_AROUND = 0.2
 """Seconds between two looks at the processes."""
@@ -35,28 +35,26 @@ def side_by_side(
     """
     context = multiprocessing.get_context("spawn")
     rows = context.Queue()
-    waiting, working, found = list(runs), dict[str, tuple[Run, BaseProcess]](), {}
-    shares = _shares(jobs)
-    share_of: dict[str, set[int]] = {}
+    waiting, shares, found = list(runs), _shares(jobs), {}
+    working: list[tuple[Run, BaseProcess, set[int]]] = []
     try:
         while waiting or working:
             while waiting and len(working) < jobs:
-                run = waiting.pop(0)
-                share_of[run.name] = shares.pop()
-                task = (place.grid, place.folder, run, rows, share_of[run.name])
+                run, cores = waiting.pop(0), shares.pop()
+                task = (place.grid, place.folder, run, rows, cores)
                 process = context.Process(target=_attempt_and_tell, args=task)
                 process.start()
-                working[run.name] = run, process
-            sentinels = [process.sentinel for _, process in working.values()]
+                working.append((run, process, cores))
+            sentinels = [process.sentinel for _, process, _ in working]
             multiprocessing.connection.wait(sentinels, timeout=_LOOK_AROUND)
             _pass_on(rows, tell)
-            for name, (run, process) in list(working.items()):
-                if not process.is_alive():
-                    found[name] = _outcome(place, run, process)
-                    shares.append(share_of[name])
-                    del working[name]
+            for one in [one for one in working if not one[1].is_alive()]:
+                run, process, cores = one
+                found[run.name] = _outcome(place, run, process)
+                shares.append(cores)
+                working.remove(one)
     finally:
-        for _, process in working.values():
+        for _, process, _ in working:
             process.terminate()
             process.join()
     return found
@@ -88,8 +86,7 @@ def _attempt_and_tell(
     # Before the first computation, which starts a thread a core.
     if cores:
         os.sched_setaffinity(0, cores)
-    # Ctrl-C is the parent's to answer, which ends this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_interrupts_to_parent()
     attempt_alone(grid, folder, run, lambda row: rows.put((run, row)))
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from backbones import Backbone, Batch, Bucket, Room, size_classes
+from backbones import Backbone, Batch, Bucket, Room, plan_all, room_for, size_classes
 from jax.tree_util import tree_map
 from jaxtyping import Array, Float
 
 from ._config import Grid
 from ._dataset import DataSet, Sample
-from ._edges import Counts, Edges, find_edges
+from ._edges import Edges, find_edges
 from ._prefetching import prefetched
 from ._references import composition_energy
 
@@ -182,38 +182,13 @@ def fill_shelf(data: DataSet, grid: Grid, backbone: Backbone) -> Shelf:
     edges = find_edges(structures, data.sizes, grid.model.cutoff)
     shapes = []
     for members in size_classes(data.sizes, grid.train.buckets):
-        room = _room(data.sizes[members], edges.counts, members, grid.train.batch)
-        plan = _plan(backbone, [structures(int(i)) for i in members], room.slots)
+        counts = (each[members] for each in (data.sizes, *edges.counts))
+        room = room_for(*counts, graphs=grid.train.batch)
+        chosen = [structures(int(i)) for i in members]
+        # On the host, where batches are cut out of it.
+        plan = tree_map(np.asarray, plan_all(backbone.plan_for, chosen, room.slots))
         shapes.append(Shape(members, room, backbone.needs_triplets, plan))
     return Shelf(data, shapes, edges)
-
-
-def _room(sizes: np.ndarray, counts: Counts, members: np.ndarray, graphs: int) -> Room:
-    """Room for the densest structures meeting in one batch."""
-    graphs = min(graphs, len(members))
-    most = lambda each: int(np.sort(each[members])[-graphs:].sum())
-    rounded = lambda count: -(-max(count, 1) // 64) * 64
-    return Room(
-        graphs,
-        int(sizes.max()),
-        rounded(most(counts.edges)),
-        rounded(most(counts.triplets)),
-    )
-
-
-def _plan(backbone: Backbone, structures, slots: int) -> Any:
-    """The plan for all structures and one of padding."""
-    positions = np.zeros((len(structures) + 1, slots, 3))
-    mask = np.zeros(positions.shape[:2], bool)
-    cells = np.tile(np.eye(3), (len(positions), 1, 1))
-    for g, s in enumerate(structures):
-        positions[g, : len(s)], mask[g, : len(s)] = s.positions, True
-        if s.cell is not None:
-            cells[g] = s.cell
-    periodic = structures[0].cell is not None
-    plan = backbone.plan_for(cells if periodic else None, positions, mask)
-    # On the host, where batches are cut out of it.
-    return tree_map(np.asarray, plan)
 
 
 def _batch(shape: Shape, rows: np.ndarray, samples: list[Sample], pairs) -> Batch:

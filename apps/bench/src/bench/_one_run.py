@@ -85,9 +85,9 @@ class Workplace:
         place = self.folder / run.name
         place.mkdir(exist_ok=True)
         failed = place / "failed.json"
-        failed.unlink(missing_ok=True)
         try:
             with filelock.FileLock(place / ".lock", timeout=0):
+                failed.unlink(missing_ok=True)
                 result = self._made(run, place, report)
         except filelock.Timeout:
             return Failure(f"another process is working in {place}")

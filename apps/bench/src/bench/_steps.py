@@ -79,10 +79,7 @@ def _batches_a_step(settings: TrainSettings, mesh: Mesh) -> int:
 
 
 def _stacked(leaves, accumulate: int, place: NamedSharding) -> jax.Array:
-    if len(leaves) == 1:
-        one = jnp.asarray(leaves[0])
-        return jax.device_put(one.reshape(1, 1, *one.shape), place)
-    every = np.stack([np.asarray(x) for x in leaves])
+    every = jnp.stack(leaves)
     return jax.device_put(every.reshape(accumulate, -1, *every.shape[1:]), place)
 
 

@@ -26,6 +26,8 @@ from ._neighbours import Neighbours as Neighbours
 from ._neighbours import neighbours as neighbours
 from ._packing import Room as Room
 from ._packing import pack as pack
+from ._packing import plan_all as plan_all
+from ._packing import room_for as room_for
 from ._packing import size_classes as size_classes
 from ._potential import Potential as Potential
 from ._potential import Prediction as Prediction
@@ -34,3 +36,4 @@ from ._repulsion import screened_repulsion as screened_repulsion
 from ._structure import Structure as Structure
 from ._total_charge import TotalCharge as TotalCharge
 from ._triplets import Triplets as Triplets
+from ._triplets import count_triplets as count_triplets

@@ -54,13 +54,18 @@ def pack(
             "Open and periodic structures cannot share a batch: pack them separately."
         )
     sizes = np.array([len(s) for s in structures])
-    room = Room() if room is None else room
     found = []
     for members in size_classes(sizes, buckets):
         chosen = tuple(structures[m] for m in members)
         pairs = tuple(neighbours(s, cutoff) for s in chosen)
-        shape = _shape(chosen, pairs, graphs, room)
-        plan = None if plan_for is None else _planned(plan_for, chosen, shape.slots)
+        shape = room_for(
+            sizes[members],
+            np.array([len(p) for p in pairs]),
+            np.array([count_triplets(p) for p in pairs]),
+            graphs=graphs,
+            least=room,
+        )
+        plan = None if plan_for is None else plan_all(plan_for, chosen, shape.slots)
         found.append(
             Bucket(
                 members,
@@ -105,21 +110,47 @@ def size_classes(sizes: np.ndarray, count: int) -> list[np.ndarray]:
     return classes[::-1]
 
 
-def _shape(structures, pairs, graphs: int, room: Room) -> Room:
-    """Room for the densest structures meeting in one batch: nothing ever overflows."""
-    graphs = min(graphs, len(structures))
+def room_for(
+    sizes: np.ndarray,
+    edges: np.ndarray,
+    triplets: np.ndarray,
+    *,
+    graphs: int,
+    least: Room | None = None,
+) -> Room:
+    """Room for the densest structures meeting in one batch: nothing ever overflows.
+
+    Args:
+        sizes: atoms of each structure, `(structures,)`.
+        edges: of each structure.
+        triplets: of each structure, see `count_triplets`.
+        graphs: structures a batch, if there are so many.
+        least: sizes that the batch has at least.
+    """
+    least = Room() if least is None else least
+    graphs = min(graphs, len(sizes))
     most = lambda counts: int(np.sort(counts)[-graphs:].sum())
     rounded = lambda count: -(-count // 64) * 64
     return Room(
-        graphs=max(graphs, room.graphs),
-        slots=max(room.slots, *map(len, structures)),
-        edges=rounded(max(room.edges, most([len(p) for p in pairs]))),
-        triplets=rounded(max(room.triplets, most([count_triplets(p) for p in pairs]))),
+        graphs=max(graphs, least.graphs),
+        slots=max(least.slots, int(np.max(sizes))),
+        edges=rounded(max(least.edges, most(edges))),
+        triplets=rounded(max(least.triplets, most(triplets))),
     )
 
 
-def _planned(plan_for, structures, slots: int):
-    """The plan for all structures and one of padding."""
+def plan_all(
+    plan_for: Callable[[Any, Any, Any], Any],
+    structures: Sequence[Structure],
+    slots: int,
+) -> Any:
+    """The plan for all structures and, last, one of padding.
+
+    Args:
+        plan_for: the backbone's.
+        structures: all open or all periodic.
+        slots: atoms of the largest, at least.
+    """
     everyone = dense_arrays(
         structures, len(structures) + 1, slots, np.dtype(np.float64)
     )
