@@ -11,5 +11,9 @@ from ._layer import ChargeEquilibration as ChargeEquilibration
 from ._operator import CoulombOperator as CoulombOperator
 from ._operator import coulomb_operator as coulomb_operator
 from ._particle_mesh import ParticleMesh as ParticleMesh
+from ._polarizable import (
+    PolarizableChargeEquilibration as PolarizableChargeEquilibration,
+)
+from ._polarization import polarize as polarize
 from ._radii import COVALENT_RADII as COVALENT_RADII
 from ._sums import CoulombSums as CoulombSums

@@ -6,6 +6,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
+from ._expansion import Charges, ChargesAndDipoles
 from ._lattice import checked_cells, strained_within
 from ._sums import CoulombSums, open_sums, periodic_sums
 
@@ -62,6 +63,7 @@ def coulomb_sums(
     *,
     ewald: Ewald | None = None,
     mask: Bool[Array, " atoms"] | None = None,
+    degree: int = 0,
 ) -> CoulombSums:
     """The matrix of `coulomb_matrix`, not yet assembled from its sums.
 
@@ -74,13 +76,19 @@ def coulomb_sums(
         cell: rows are lattice vectors, Å; None is open.
         ewald: as for `coulomb_matrix`.
         mask: false on padding.
+        degree: 0 for charges, 1 for charges and dipoles of the same widths: vectors
+            are then the charges (e), followed by all dipoles' x, y and z (e Å), and
+            potentials are followed by their slopes (eV/e/Å).
 
     Returns:
         A function of charges; its `matrix()` is that of `coulomb_matrix`.
 
     Raises:
-        ValueError: as `coulomb_matrix`.
+        ValueError: as `coulomb_matrix`, or another degree.
     """
+    if degree not in (0, 1):
+        raise ValueError(f"`degree` is 0 (charges) or 1 (and dipoles), got {degree}.")
+    expansion = ChargesAndDipoles() if degree else Charges()
     _check_shapes(positions, widths, mask)
     if mask is None:
         mask = jnp.ones(positions.shape[0], bool)
@@ -92,10 +100,10 @@ def coulomb_sums(
     spare = 1.0 if ewald is None else float(np.clip(1.0, *ewald.width_bounds))
     widths = jnp.where(mask, widths, spare).astype(dtype)
     if cell is None or ewald is None:
-        return open_sums(positions, widths, mask)
+        return open_sums(positions, widths, mask, expansion)
     lattice = jnp.asarray(cell, dtype)
     sound = _nan_unless_covered(ewald, lattice, widths, mask)
-    return periodic_sums(positions, widths, lattice, ewald, mask, sound)
+    return periodic_sums(positions, widths, lattice, ewald, mask, sound, expansion)
 
 
 def _nan_unless_covered(

@@ -63,12 +63,12 @@ def equilibrate(
     if mask is None:
         mask = jnp.ones(electronegativity.shape[0], bool)
     _check(electronegativity, hardness, coulomb, total_charge, mask)
-    chi = _without_mean(electronegativity, mask)
+    chi = without_mean(electronegativity, mask)
     if isinstance(coulomb, CoulombOperator):
         charges = _iterative(chi, hardness, coulomb, total_charge, mask, tolerance)
         cause = "did not converge, or the operator's plan does not cover the structure"
     else:
-        charges = _dense(chi, hardness, coulomb, total_charge, mask)
+        charges = constrained(chi, hardness, coulomb, total_charge, mask, mask)
         cause = "met a matrix that is not positive definite with this hardness"
     if not isinstance(charges, Tracer) and not np.isfinite(np.asarray(charges)).all():
         raise ValueError(
@@ -78,7 +78,7 @@ def equilibrate(
     return charges
 
 
-def _without_mean(
+def without_mean(
     electronegativity: Float[Array, " atoms"], mask: Bool[Array, " atoms"]
 ) -> Float[Array, " atoms"]:
     """A constant moves no charge; without it nothing large cancels."""
@@ -87,22 +87,32 @@ def _without_mean(
     return jnp.where(mask, chi - jnp.sum(chi) / count, 0.0)
 
 
-def _dense(
-    chi: Float[Array, " atoms"],
-    hardness: Float[Array, " atoms"],
-    coulomb: Float[Array, "atoms atoms"] | CoulombSums,
+def constrained(
+    chi: Float[Array, " charges"],
+    hardness: Float[Array, " charges"],
+    coulomb: Float[Array, "charges charges"] | CoulombSums,
     total_charge: Num[Array, ""] | float,
-    mask: Bool[Array, " atoms"],
-) -> Float[Array, " atoms"]:
-    """The charges and their chemical potential solve the bordered system."""
+    counted: Bool[Array, " charges"],
+    mask: Bool[Array, " charges"],
+) -> Float[Array, " charges"]:
+    """The charges and their chemical potential solve the bordered system.
+
+    Args:
+        chi: the linear term.
+        hardness: the diagonal term.
+        coulomb: the quadratic term.
+        total_charge: e.
+        counted: which sum to the total charge.
+        mask: false on padding.
+    """
     hardness = jnp.where(mask, hardness, 1.0).astype(chi.dtype)
-    ones = mask.astype(chi.dtype)
+    ones = (counted & mask).astype(chi.dtype)
     potential, matrix = _inert_on_padding(coulomb, mask)
     # The factor only ever solves; derivatives go through the products.
     full = jax.lax.stop_gradient(matrix + jnp.diag(hardness))
     factor = jsl.cho_factor(full, lower=True)
     uniform = jnp.where(mask, jsl.cho_solve(factor, ones), 0.0)
-    capacity = jnp.where(jnp.any(mask), jnp.sum(uniform), 1.0)
+    capacity = jnp.where(jnp.any(mask), jnp.vdot(ones, uniform), 1.0)
 
     def bordered(unknown):
         charges, level = unknown[:-1], unknown[-1]
@@ -120,8 +130,9 @@ def _dense(
 
 
 def _inert_on_padding(
-    coulomb: Float[Array, "atoms atoms"] | CoulombSums, mask: Bool[Array, " atoms"]
-) -> tuple[Callable[[Array], Array], Float[Array, "atoms atoms"]]:
+    coulomb: Float[Array, "charges charges"] | CoulombSums,
+    mask: Bool[Array, " charges"],
+) -> tuple[Callable[[Array], Array], Float[Array, "charges charges"]]:
     """The product with charges and the matrix, both zero where atoms are masked."""
     live = mask[:, None] & mask[None, :]
     if not isinstance(coulomb, CoulombSums):
@@ -147,8 +158,8 @@ def _iterative(
     ones = mask.astype(chi.dtype)
 
     def product(v):
-        inside = _without_mean(v, mask)
-        image = _without_mean(operator(inside) + hardness * inside, mask)
+        inside = without_mean(v, mask)
+        image = without_mean(operator(inside) + hardness * inside, mask)
         # The identity on what is left makes it invertible.
         return image + (v - inside)
 
@@ -162,19 +173,19 @@ def _iterative(
         return free - uniform * (jnp.sum(free) / capacity)
 
     start = ones * (total_charge / count)
-    side = -_without_mean(chi + operator(start) + hardness * start, mask)
+    side = -without_mean(chi + operator(start) + hardness * start, mask)
     solution = jax.lax.custom_linear_solve(
         product,
         side,
         lambda product, v: (
             conjugate_gradients(
-                product, _without_mean(v, mask), precondition, tolerance=tolerance
+                product, without_mean(v, mask), precondition, tolerance=tolerance
             )[0]
-            + (v - _without_mean(v, mask))
+            + (v - without_mean(v, mask))
         ),
         symmetric=True,
     )
-    return start + _without_mean(solution, mask)
+    return start + without_mean(solution, mask)
 
 
 def _check(

@@ -154,7 +154,7 @@ def coulomb_operator(
     whole = jax.lax.stop_gradient(jnp.round(coordinates - found))
     coordinates = coordinates - whole
     covered = _covered(coordinates - found, widths, cell, plan)
-    itself = gaussian_interaction(jnp.zeros_like(widths), 2 * widths**2)
+    itself = gaussian_interaction(2 * widths**2)(jnp.zeros_like(widths))
     smeared = 1 / (plan.smear * math.sqrt(math.pi))
     indices = plan.indices.astype(dtype)
     wrapped = coordinates - jax.lax.stop_gradient(jnp.round(coordinates))
@@ -204,8 +204,8 @@ def _pair_terms(
     squared = jnp.sum(separation**2, axis=-1)
     variance = widths[:, None] ** 2 + widths[plan.neighbours] ** 2
     smeared = jnp.full((), 2 * plan.smear**2, squared.dtype)
-    term = gaussian_interaction(squared, variance)
-    term = term - gaussian_interaction(squared, smeared)
+    term = gaussian_interaction(variance)(squared)
+    term = term - gaussian_interaction(smeared)(squared)
     itself = jnp.arange(len(widths))[:, None] == plan.neighbours
     return jnp.where(itself & ~jnp.any(plan.shifts, axis=-1), 0.0, term)
 

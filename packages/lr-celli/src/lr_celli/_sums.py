@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
-from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
+from ._expansion import Expansion, circulant
+from ._gaussian import COULOMB_CONSTANT
 from ._lattice import dual_and_volume, fractional, squared_vectors
 from ._phases import waves
 
-# Beyond so many pairs times images they are summed one by one, to save memory.
-_AT_ONCE = 2**21
+# Beyond so many pairs times images they are summed one by one, to stay in the caches.
+_AT_ONCE = 2**19
 
 
 class CoulombSums(eqx.Module):
@@ -21,6 +22,9 @@ class CoulombSums(eqx.Module):
 
     Derivatives through its product with charges cost atoms times waves and pairs times
     images; through the assembled matrix they would cost pairs times waves.
+
+    The charges are one an atom, or, of degree 1, all charges followed by the x, the y
+    and the z of all dipoles.
 
     Attributes:
         near: what is summed over images, or all of the matrix of an open structure,
@@ -30,16 +34,16 @@ class CoulombSums(eqx.Module):
         narrow: which atoms are not wide.
     """
 
-    near: Float[Array, "atoms atoms"]
-    smooth: Float[Array, "atoms waves"] | None = None
-    wide: Float[Array, "atoms waves"] | None = None
-    narrow: Bool[Array, " atoms"] | None = None
+    near: Float[Array, "charges charges"]
+    smooth: Float[Array, "charges waves"] | None = None
+    wide: Float[Array, "charges waves"] | None = None
+    narrow: Bool[Array, " charges"] | None = None
 
-    def __call__(self, charges: Float[Array, " atoms"]) -> Float[Array, " atoms"]:
-        """The potential at the atoms, eV/e; zero on padding.
+    def __call__(self, charges: Float[Array, " charges"]) -> Float[Array, " charges"]:
+        """The potential at the atoms, eV/e, and its slopes; zero on padding.
 
         Args:
-            charges: e.
+            charges: e; of dipoles e Å.
         """
         potential = _product(self.near, charges)
         if self.smooth is not None:
@@ -52,7 +56,7 @@ class CoulombSums(eqx.Module):
             potential += jnp.where(self.narrow, 0.0, _product(self.wide, rest))
         return COULOMB_CONSTANT * potential
 
-    def matrix(self) -> Float[Array, "atoms atoms"]:
+    def matrix(self) -> Float[Array, "charges charges"]:
         """The matrix, eV/e²; rows and columns of padding are zero."""
         matrix = self.near
         if self.smooth is not None:
@@ -67,11 +71,13 @@ def open_sums(
     positions: Float[Array, "atoms 3"],
     widths: Float[Array, " atoms"],
     mask: Bool[Array, " atoms"],
+    expansion: Expansion,
 ) -> CoulombSums:
     """The matrix of an open structure: every pair once."""
-    apart = _circulant(positions) - positions[:, None]
-    pairs = gaussian_interaction(jnp.sum(apart**2, axis=-1), _pair_variance(widths))
-    return CoulombSums(_where_both(mask, _symmetric(pairs)))
+    apart = circulant(positions) - positions[:, None]
+    interaction = expansion.interaction(_pair_variance(widths))
+    matrix = expansion.matrix(interaction(jnp.moveaxis(apart, -1, 0)))
+    return CoulombSums(_where_both(jnp.tile(mask, expansion.kinds), matrix))
 
 
 def periodic_sums(
@@ -81,6 +87,7 @@ def periodic_sums(
     ewald: Ewald,
     mask: Bool[Array, " atoms"],
     sound: Float[Array, ""],
+    expansion: Expansion,
 ) -> CoulombSums:
     """The sums of a periodic structure.
 
@@ -92,34 +99,38 @@ def periodic_sums(
         mask: false on padding.
         sound: 1, or NaN where the split does not cover the structure. Multiplied, not
             selected: the gradients of an uncovered structure are NaN too.
+        expansion: what an atom carries.
     """
     dual, volume = dual_and_volume(cell)
     coordinates = fractional(positions, dual)
     indices = ewald.indices.astype(cell.dtype)
     squared = squared_vectors(indices, dual, ewald.valid)
-    phases = waves(coordinates, indices)
+    vectors = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
+    phases = expansion.waves(waves(coordinates, indices), vectors)
     # Both k and -k are counted.
     amplitudes = sound * jnp.sqrt(8 * math.pi / (volume * squared))
     amplitudes = jnp.where(ewald.valid, amplitudes, 0.0)
+    every = lambda values: jnp.tile(values, expansion.kinds)
 
     def of_width(widths, live):
         damped = amplitudes * jnp.exp(-0.5 * widths[:, None] ** 2 * squared)
-        return jnp.where(live[:, None], phases * jnp.tile(damped, 2), 0.0)
+        damped = jnp.where(live[:, None], damped, 0.0)
+        return phases * jnp.tile(damped, (expansion.kinds, 2))
 
     smear = ewald.smear.astype(cell.dtype)
     smeared = jnp.maximum(widths, smear)
     narrow = mask & (widths < math.sqrt(2) * smear) if ewald.wide else mask
-    near = jnp.zeros((len(widths), len(widths)), cell.dtype)
+    smooth = of_width(smeared, narrow)
+    near = jnp.zeros((len(smooth), len(smooth)), cell.dtype)
     if ewald.images.shape[0] > 0:
-        pairs = _images_of_narrow(coordinates, widths, smeared, cell, ewald)
+        pairs = _images_of_narrow(coordinates, widths, smeared, cell, ewald, expansion)
         # The k = 0 that the reciprocal sum leaves out and the images hold.
         variance = _pair_variance(widths) - _pair_variance(smeared)
-        pairs = sound * (pairs + (2 * math.pi / volume) * variance)
-        near = _where_both(narrow, _symmetric(pairs))
-    smooth = of_width(smeared, narrow)
+        pairs = sound * pairs.at[0].add((2 * math.pi / volume) * variance)
+        near = _where_both(every(narrow), expansion.matrix(pairs))
     if not ewald.wide:
         return CoulombSums(near, smooth)
-    return CoulombSums(near, smooth, of_width(widths, mask), narrow | ~mask)
+    return CoulombSums(near, smooth, of_width(widths, mask), every(narrow | ~mask))
 
 
 def _images_of_narrow(
@@ -128,55 +139,34 @@ def _images_of_narrow(
     smeared: Float[Array, " atoms"],
     cell: Float[Array, "3 3"],
     ewald: Ewald,
-) -> Float[Array, "atoms half"]:
+    expansion: Expansion,
+) -> Float[Array, "terms atoms half"]:
     """What narrow Gaussians have more than smeared ones at short range, 1/Å."""
-    apart = _circulant(coordinates) - coordinates[:, None]
+    apart = circulant(coordinates) - coordinates[:, None]
     window = ewald.window.astype(cell.dtype)
     apart = apart - jax.lax.stop_gradient(jnp.floor(apart + window))
-    separation = jnp.matmul(apart, cell, precision="highest")
-    true, wide = _pair_variance(widths), _pair_variance(smeared)
+    # Axis by axis: sums over three neighbouring numbers are slow.
+    separation = jnp.moveaxis(jnp.matmul(apart, cell, precision="highest"), -1, 0)
+    true = expansion.interaction(_pair_variance(widths))
+    wide = expansion.interaction(_pair_variance(smeared))
 
     def term(translation, valid):
-        squared = jnp.sum((separation + translation) ** 2, axis=-1)
-        term = gaussian_interaction(squared, true) - gaussian_interaction(squared, wide)
-        return jnp.where(valid, term, 0.0)
+        moved = separation + translation[:, None, None]
+        return jnp.where(valid, true(moved) - wide(moved), 0.0)
 
     translations = jnp.matmul(
         ewald.images.astype(cell.dtype), cell, precision="highest"
     )
     images = translations, ewald.image_valid
-    if len(translations) * true.size <= _AT_ONCE:
+    if len(translations) * separation[0].size <= _AT_ONCE:
         return jnp.sum(jax.vmap(term)(*images), axis=0)
+    nothing = jnp.zeros_like(term(*(values[0] for values in images)))
     add = jax.checkpoint(lambda total, image: (total + term(*image), None))
-    return jax.lax.scan(add, jnp.zeros_like(true), images)[0]
-
-
-def _circulant(
-    values: Float[Array, " atoms *rest"],
-) -> Float[Array, "atoms half *rest"]:
-    """The values at `i + d`, cyclically, for `d` up to half the atoms: every pair once.
-
-    A tiling read with rows longer by one, so that derivatives gather nothing.
-    """
-    atoms, rest = values.shape[0], values.shape[1:]
-    tiled = jnp.tile(values, (atoms + 1, *(1 for _ in rest)))
-    return tiled.reshape(atoms, atoms + 1, *rest)[:, : atoms // 2 + 1]
-
-
-def _symmetric(pairs: Float[Array, "atoms half"]) -> Float[Array, "atoms atoms"]:
-    """The symmetric matrix of the pairs that `_circulant` lists."""
-    atoms, half = pairs.shape
-    weights = jnp.ones(half).at[0].set(0.5)
-    if atoms % 2 == 0:
-        weights = weights.at[-1].set(0.5)
-    rows = jnp.pad(pairs * weights.astype(pairs.dtype), ((0, 0), (0, atoms - half)))
-    flat = jnp.tile(rows, 2).reshape(-1)[atoms:]
-    matrix = flat.reshape(atoms, 2 * atoms - 1)[:, :atoms]
-    return matrix + matrix.T
+    return jax.lax.scan(add, nothing, images)[0]
 
 
 def _pair_variance(widths: Float[Array, " atoms"]) -> Float[Array, "atoms half"]:
-    return widths[:, None] ** 2 + _circulant(widths) ** 2
+    return widths[:, None] ** 2 + circulant(widths) ** 2
 
 
 def _where_both(
