@@ -5,9 +5,12 @@ import ase.build
 import numpy as np
 import pytest
 from ase import units
+from ase.calculators.calculator import Calculator
 from bench._dynamics._causes import CAUSES, Look, Watch
 from bench._dynamics._drift import drift
 from bench._dynamics._observables import (
+    charges_along,
+    infrared,
     overlap_error,
     radial_distribution,
     vibrations,
@@ -122,3 +125,38 @@ def test_a_vibration_is_found_at_its_wave_number():
     at, density = vibrations(velocities, np.array([1.0, 16.0]), interval)
     assert abs(at[np.argmax(density)] - waves) < at[1]
     np.testing.assert_allclose(density.sum() * at[1], 1.0)
+
+
+def test_a_dipole_absorbs_where_it_oscillates_by_the_square_of_its_rate():
+    """Two modes of equal dipole: intensities go as the squares of their frequencies."""
+    interval, times = 2.0, 2.0 * np.arange(2000)
+    waves = np.array([1000.0, 3000.0])
+    phases = 2 * np.pi * waves[:, None] * times / 33356.409519815204
+    dipoles = np.stack([np.cos(phases[0]), np.cos(phases[1]), 0 * times + 5.0], 1)
+    found, intensity = infrared(dipoles, interval)
+    low, high = found < 2000, found > 2000
+    peaks = [found[low][intensity[low].argmax()], found[high][intensity[high].argmax()]]
+    np.testing.assert_allclose(peaks, waves, atol=10)
+    assert abs(intensity[high].sum() / intensity[low].sum() - 9) < 0.1
+    np.testing.assert_allclose(intensity.sum() * found[1], 1)
+
+
+class Rising(Calculator):
+    """Charges that grow with the first atom's place; their sum does, too."""
+
+    implemented_properties = ["charges"]
+
+    def calculate(self, atoms, properties, changes):
+        super().calculate(atoms, properties, changes)
+        self.results = {"charges": np.array([-0.8, 0.4, 0.4]) + atoms.positions[0, 0]}
+
+
+def test_charges_are_followed(water):
+    frames = [water.copy() for _ in range(4)]
+    for i, atoms in enumerate(frames):
+        atoms.positions[0, 0] = 0.01 * i
+    told = charges_along(frames, Rising(), 0.0)
+    np.testing.assert_allclose(told["largest_total_error"], 0.09)
+    np.testing.assert_allclose(told["total_drift"], 0.09)
+    np.testing.assert_allclose(told["mean_change"], 0.02)
+    np.testing.assert_allclose((told["least"], told["most"]), (-0.8, 0.43))

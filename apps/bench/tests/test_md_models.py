@@ -1,5 +1,6 @@
-"""Models: the engine against the calculator."""
+"""Models: the engine against the calculator, and the checks before a simulation."""
 
+import ase
 import ase.build
 import backbones as bb
 import jax
@@ -10,19 +11,22 @@ from bench._config import Run
 from bench._dynamics._engine import Engine
 from bench._dynamics._ensembles import NVE, Moving, Targets
 from bench._dynamics._interaction import interaction
+from bench._dynamics._prechecks import dimer_checks, force_checks, scan_dimers
 from bench._model import build_potential
 
 ELEMENTS = {1: -13.0, 6: -40.0, 8: -70.0}
 
 
-def potential_of(settings, backbone, long_range):
+def potential_of(settings, backbone="mace", long_range="none"):
     run = Run("none", "random", backbone, long_range, 0)
     return build_potential(settings, run, ELEMENTS, average_neighbours=6.0, scale=0.3)
 
 
 @pytest.fixture
 def settings(small_grid):
-    return small_grid.model
+    small = {"channels": 6, "blocks": 2, "down": 4, "output": 6}
+    dimenet = type(small_grid.model.dimenet)(**small)
+    return small_grid.model.model_copy(update={"dimenet": dimenet})
 
 
 def crystal(seed=0):
@@ -34,8 +38,13 @@ def crystal(seed=0):
     return atoms
 
 
+def molecule():
+    return ase.build.molecule("CH3OH")
+
+
 CASES = {
     "mace, all layers, crystal": ("mace", "celli+les", crystal),
+    "dimenet, ion": ("dimenet", "charge", molecule),
 }
 
 
@@ -74,3 +83,48 @@ def test_the_engine_moves_atoms_as_the_calculator_would(case, settings):
         np.testing.assert_allclose(sample.positions[0], atoms.positions, atol=1e-8)
         np.testing.assert_allclose(sample.potential[0], expected, atol=1e-8)
         assert engine.compilations == 1
+
+
+def test_prechecks_know_right_from_wrong():
+    """Springs pass; a force that is no slope, and one that pushes the whole, do not."""
+    atoms = molecule()
+
+    def springs(atoms, wrong=0.0, push=0.0):
+        apart = atoms.positions[:, None] - atoms.positions
+        energy = 0.25 * np.sum(apart**2)
+        forces = -apart.sum(1) * (1 + wrong) + push
+        return energy, forces
+
+    good = force_checks(springs, atoms)
+    assert all(check.passed for check in good) and good[0].value < 1e-6
+    steep = force_checks(lambda a: springs(a, wrong=0.1), atoms)
+    assert not steep[0].passed and steep[1].passed
+    pushed = force_checks(lambda a: springs(a, push=0.2), atoms)
+    assert not pushed[1].passed
+
+
+def test_dimers_are_those_of_the_calculator(settings):
+    potential = potential_of(settings)
+    found = scan_dimers(potential, np.array([6, 6, 1, 1, 1]))
+    assert found.pairs == [(1, 1), (1, 6), (6, 6)]
+    calculator = bb.Calculator(potential, total_charge=0.0)
+    for pair, point in ((0, 0), (1, 5), (2, -1)):
+        r = found.distances[pair, point]
+        atoms = ase.Atoms(
+            found.pairs[pair], [[0, 0, 0], [r, 0, 0]], calculator=calculator
+        )
+        energy = atoms.get_potential_energy() - potential.reference_energy(
+            atoms.numbers
+        )
+        np.testing.assert_allclose(found.energies[pair, point], energy, atol=1e-5)
+        force = atoms.get_forces()[1, 0]
+        np.testing.assert_allclose(found.forces[pair, point], force, atol=1e-5)
+    cutoff, _ = dimer_checks(found)
+    assert cutoff.passed
+    jump = found.forces.copy()
+    jump[1, -2:] += 0.01
+    assert not dimer_checks(found._replace(forces=jump))[0].passed
+    inner = found.forces.copy()
+    inner[:, 0] = [1.0, 1.0, -1.0]
+    attracting = dimer_checks(found._replace(forces=inner))[1]
+    assert not attracting.passed and "C-C" in attracting.detail

@@ -196,11 +196,11 @@ def test_kinetic_energies_are_canonical(thermostat, tmp_path):
     rng = np.random.default_rng(1)
     atoms = ase.Atoms("C6", 0.8 * rng.normal(size=(6, 3)))
     phase = Phase("nvt", thermostat, 20.0, 300.0, 300.0, "")
-    settings = Settings(timestep=1.0, looks=20, frames=10_000)
+    settings = Settings(timestep=1.0, looks=40, frames=10_000)
     body = subject(atoms, {}, stiff=0.1, length=1.5, soft=1.0)
     found = run_phase(loose(body), phase, settings, tmp_path, TELL, start=[True])
     assert found["passed"], found
-    kinetic = read_thermo(tmp_path / "nvt" / "thermo.csv")["kinetic_eV"][100:]
+    kinetic = read_thermo(tmp_path / "nvt" / "thermo.csv")["kinetic_eV"][50:]
     freedom = 18 if thermostat == "langevin" else 15
     mean, error = correlated_mean(kinetic)
     expected = 0.5 * freedom * units.kB * 300
@@ -208,3 +208,21 @@ def test_kinetic_energies_are_canonical(thermostat, tmp_path):
     assert abs(mean - expected) < 4 * error
     spread, uncertain = correlated_mean((kinetic - expected) ** 2)
     assert abs(spread - expected**2 * 2 / freedom) < 4 * uncertain
+
+
+def test_a_barostat_holds_its_pressure(tmp_path):
+    atoms = ase.build.bulk("Cu", "fcc", a=3.6, cubic=True)
+    phase = Phase("npt", "npt", 10.0, 300.0, 300.0, "")
+    settings = Settings(timestep=1.0, looks=20, frames=10_000, pressure=5.0)
+    body = subject(atoms, {}, stiff=0.0, soft=0.08)
+    found = run_phase(loose(body), phase, settings, tmp_path, TELL, start=[True])
+    assert found["passed"], found
+    columns = read_thermo(tmp_path / "npt" / "thermo.csv")
+    mean, error = correlated_mean(columns["pressure_GPa"][100:])
+    assert error < 0.5
+    assert abs(mean - 5.0) < 4 * error
+    assert np.ptp(columns["volume_A3"]) > 0
+    kelvin, uncertain = correlated_mean(columns["temperature_K"][100:])
+    assert abs(kelvin - 300) < 4 * uncertain
+    conserved = columns["conserved_eV"]
+    assert np.ptp(conserved) < 0.05 * np.ptp(columns["potential_eV"])

@@ -1,13 +1,20 @@
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from bench._config import LAYERS, Grid, ModelSettings, Run
+from bench._config import LAYERS, Grid, Run
 from bench._dataset import load
-from bench._model import build_potential
+from bench._model import build_potential, layers_of, widths_of
 from bench._one_run import _shelf
 from bench._references import fit_references
-from lr_celli import ChargeEquilibration
+from bench._shapes import CelliSettings, MACESettings, ModelSettings
+from bench._training import _thawed
+from lr_celli import (
+    COVALENT_RADII,
+    ChargeEquilibration,
+    PolarizableChargeEquilibration,
+)
 from lr_efa import EuclideanFastAttention
 from lr_les import LatentEwald
 
@@ -115,3 +122,58 @@ def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_fil
         ):
             assert np.isfinite(leaf).all(), place
             assert np.any(leaf != 0), place
+
+
+def run_of(backbone, long_range):
+    return Run("own", "random", backbone, long_range, 0)
+
+
+def test_published_widths_are_wider_than_any_bond():
+    atoms = np.array([1, 6, 30])
+    width = {}
+    for kind in ("covalent", "published"):
+        settings = ModelSettings(celli=CelliSettings(widths=kind))
+        found, _ = layers_of(settings, run_of("mace", "celli"))
+        width[kind] = np.asarray(found["block 1"].width(jnp.asarray(atoms)))
+    np.testing.assert_allclose(width["published"], 7.0, rtol=1e-5)
+    np.testing.assert_allclose(width["covalent"], COVALENT_RADII[atoms], rtol=1e-5)
+
+
+def test_dipoles_join_the_charges_if_asked_for():
+    settings = ModelSettings(celli=CelliSettings(polarizable=True, widths="published"))
+    found, charges = layers_of(settings, run_of("mace", "celli+les"))
+    layer = found[charges]
+    assert isinstance(layer, PolarizableChargeEquilibration)
+    width = layer.equilibration.width(jnp.array([1, 6]))
+    np.testing.assert_allclose(width, 7.0, rtol=1e-5)
+
+
+def test_more_message_passing_is_the_same_mace_with_four_interactions():
+    settings = ModelSettings()
+    blocks = lambda backbone: [
+        hook
+        for hook in widths_of(settings, run_of(backbone, "none"))
+        if hook.startswith("block")
+    ]
+    assert blocks("mace") == ["block 1"]
+    assert blocks("mp4") == ["block 1", "block 2", "block 3"]
+    found, _ = layers_of(settings, run_of("mp4", "efa"))
+    assert list(found) == blocks("mp4")
+
+
+def test_layers_are_frozen_by_name():
+    """Of a change of ones, what is left is the trained part."""
+    settings = ModelSettings(mace=MACESettings(channels=4, l_max=1, radial=(8,)))
+    potential = build_potential(
+        settings,
+        run_of("mace", "celli+les"),
+        {1: 0.0, 8: 0.0},
+        average_neighbours=4.0,
+        scale=1.0,
+    )
+    ones = jax.tree.map(jnp.ones_like, eqx.filter(potential, eqx.is_inexact_array))
+    left = _thawed(ones, ("les",)).backbone
+    of = lambda tree: {float(x.max()) for x in jax.tree.leaves(tree)}
+    assert of(left.hooks.layers["final"]) == {0.0}
+    assert of(left.hooks.layers["block 1"]) == of(left.interactions) == {1.0}
+    assert of(_thawed(ones, ("long_range",)).backbone.hooks) == {0.0}

@@ -69,7 +69,15 @@ def test_rows_of_odac25_have_their_mof_and_tags(folder, tmp_path):
     assert header["read"] == 40 and len(data) == 40
     assert len(set(data.groups)) == 4 and max(map(data.groups.count, data.groups)) == 10
     assert header["labels"] == dict(
-        energy=40, forces=40, stress=0, charges=0, total_charge=0, spin=0, tags=40
+        energy=40,
+        forces=40,
+        stress=0,
+        charges=0,
+        total_charge=0,
+        spin=0,
+        tags=40,
+        dipole=0,
+        born_charges=0,
     )
     tags = {t for s in data.samples for t in s.tags.tolist()}
     assert tags <= {0, 1, 2, 3, 4} and 0 in tags

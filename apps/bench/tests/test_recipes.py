@@ -163,3 +163,19 @@ def test_limits_are_those_of_the_paper():
         "odac25": 616,
         "omol25": 350,
     }
+
+
+def test_a_sample_depends_on_ids_alone():
+    rows = [row(i, energy=float(i)) for i in range(20)]
+    filters = Filters(sample=6)
+
+    def drawn(rows):
+        chosen, left_out = filters.choose(overview(rows))
+        assert left_out == {"not drawn": 14}
+        return sorted(rows[i].id for i in chosen)
+
+    assert drawn(rows) == drawn(rows[::-1])
+    assert len(set(drawn(rows))) == 6
+    assert drawn(rows) != [f"r{i:02d}" for i in range(6)]
+    everyone, left_out = Filters(sample=50).choose(overview(rows))
+    assert len(everyone) == 20 and not left_out

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from bench._errors import BenchError
 from bench._jobs import attempt_alone
+from bench._loss import loss
 from bench._one_run import Workplace, _shelf
 from bench._references import fit_references
 from bench._steps import mesh_of, steps, summed_over_batches
-from bench._training import loss
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ._dynamics_command import md_command
 from ._errors import BenchError, Interrupted
+from ._model_commands import eval_command, split_command, train_command
 from ._preparation_command import prepare_command
 
 app = typer.Typer(
@@ -43,8 +46,8 @@ def run(
     grid: Annotated[
         str,
         typer.Argument(
-            help="quick, layers, ions, charges, full, one of the published qmof, "
-            "odac25 and omol25, or a YAML file."
+            help="A grid of bench, such as quick, layers, charges, full or one of the "
+            "published qmof, odac25 and omol25; or a YAML file."
         ),
     ],
     out: Out = None,
@@ -57,12 +60,16 @@ def run(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Of submitit, such as timeout_min=60."),
     ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(help="Where epochs are logged besides files: tensorboard, wandb."),
+    ] = None,
 ) -> None:
     """Trains and tests every run of a grid; goes on where an earlier call stopped."""
     if submit:
         _submit(grid, out, override, submit_option or [])
     else:
-        _run(grid, out, override, jobs)
+        _run(grid, out, override, jobs, log or [])
 
 
 @app.command()
@@ -84,6 +91,10 @@ def report(folder: Annotated[Path, typer.Argument(help="Of a finished grid.")]) 
 
 
 app.command("prepare")(prepare_command)
+app.command("split")(split_command)
+app.command("train")(train_command)
+app.command("eval")(eval_command)
+app.command("md")(md_command)
 
 
 @app.command()
@@ -106,21 +117,31 @@ def info(
     typer.echo(describe(open_data(dataset)))
 
 
-def _run(source: str, out: Path | None, override: list[str] | None, jobs: int) -> None:
+def _run(
+    source: str,
+    out: Path | None,
+    override: list[str] | None,
+    jobs: int,
+    log: Sequence[str] = (),
+) -> None:
     from ._config import load_grid
 
     grid = load_grid(source, override)
     folder = _folder(source, out)
     _keep_compiled_programs()
     # Imported late: these load jax, which takes seconds.
+    from ._boards import told_to
     from ._experiment import output_folder, run_grid
     from ._progress import Progress, results_table
     from ._report import write_report
 
     try:
         with output_folder(folder, grid):
-            with Progress(grid) as progress:
-                outcome = run_grid(grid, folder, progress.tell, jobs)
+            with (
+                Progress(grid) as progress,
+                told_to(log, folder, progress.tell) as tell,
+            ):
+                outcome = run_grid(grid, folder, tell, jobs)
             page = write_report(folder) if outcome.results else None
     except KeyboardInterrupt:
         # Here, for the argument parser would end the process without a word.

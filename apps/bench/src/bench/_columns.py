@@ -35,13 +35,17 @@ LAYOUT = {
     "spin": Column("<i4"),
     "cell": Column("<f8", (3, 3)),
     "periodic": Column("|b1"),
-    "present": Column("|u1"),
+    "present": Column("<u2"),
     "digest": Column("|u1", (16,)),
     "stress": Column("<f8", (6,), absent=np.nan, label="stress"),
+    "dipole": Column("<f8", (3,), absent=np.nan, label="dipole"),
     "numbers": Column("<i4", atoms=True),
     "positions": Column("<f8", (3,), atoms=True),
     "forces": Column("<f4", (3,), atoms=True, absent=np.nan, label="forces"),
     "charges": Column("<f4", atoms=True, absent=np.nan, label="charges"),
+    "born_charges": Column(
+        "<f4", (3, 3), atoms=True, absent=np.nan, label="born_charges"
+    ),
     "tags": Column("|i1", atoms=True, absent=-128, label="tags"),
 }
 """Å, eV, e; geometry and energies in double precision, labels of atoms in single."""

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -12,14 +12,28 @@ import pydantic
 import yaml
 
 from ._errors import BenchError
+from ._shapes import ModelSettings, Strict
 
 Splitting = Literal[
-    "random", "cluster", "size", "similarity", "farthest", "separated", "charge"
+    "random",
+    "cluster",
+    "size",
+    "similarity",
+    "farthest",
+    "separated",
+    "charge",
+    "named",
 ]
-BackboneName = Literal["mace", "allegro", "dimenet"]
+BackboneName = Literal["mace", "mp4", "allegro", "dimenet"]
 
-KINDS = ("energy", "force", "stress", "charge")
-"""What is labelled, learned and compared."""
+LEARNED = ("energy", "force", "stress", "charge", "dipole")
+"""What a loss may weigh."""
+
+KINDS = (*LEARNED, "born")
+"""What is labelled and compared."""
+
+FIELDS = {"force": "forces", "charge": "charges", "born": "born_charges"}
+"""The name of a kind's labels where it differs from the kind."""
 
 LAYERS = ("charge", "celli", "efa", "les")
 """Long-range layers by name; `+` composes them."""
@@ -38,108 +52,48 @@ def _composed(name: str) -> str:
 LongRangeName = Annotated[str, pydantic.AfterValidator(_composed)]
 
 
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class MACESettings(_Strict):
-    """Shapes of MACE, see `backbones.MACESize`."""
-
-    channels: int = pydantic.Field(default=16, ge=1)
-    hidden_degree: int = pydantic.Field(default=1, ge=0, le=3)
-    l_max: int = pydantic.Field(default=2, ge=1, le=3)
-    correlation: int = pydantic.Field(default=2, ge=1, le=3)
-    interactions: int = pydantic.Field(default=2, ge=2)
-    radial: tuple[int, ...] = (32, 32)
-
-
-class AllegroSettings(_Strict):
-    """Shapes of Allegro, see `backbones.AllegroSize`."""
-
-    channels: int = pydantic.Field(default=16, ge=1)
-    features: tuple[str, ...] = ("1o", "1e")
-    l_max: int = pydantic.Field(default=2, ge=1, le=3)
-    layers: int = pydantic.Field(default=2, ge=2)
-    hidden: int = pydantic.Field(default=32, ge=1)
-    embedding: int = pydantic.Field(default=16, ge=1)
-
-
-class DimeNetSettings(_Strict):
-    """Shapes of DimeNet++, see `backbones.DimeNetSize`."""
-
-    channels: int = pydantic.Field(default=32, ge=1)
-    blocks: int = pydantic.Field(default=2, ge=2)
-    down: int = pydantic.Field(default=16, ge=1)
-    output: int = pydantic.Field(default=32, ge=1)
-
-
-class CelliSettings(_Strict):
-    """Charge equilibration, see `lr_celli.ChargeEquilibration`."""
-
-    hidden: tuple[int, ...] = (32, 32)
-    energy: Literal["coulomb", "total"] = "coulomb"
-
-
-class EFASettings(_Strict):
-    """Euclidean fast attention, see `lr_efa.EuclideanFastAttention`."""
-
-    omega_max: float = pydantic.Field(default=2.0, gt=0)
-    """Highest frequency, 1/Å. Crystals: near 2; molecules: pi over the largest's
-    extent, as published."""
-    qk: int = pydantic.Field(default=16, ge=2)
-    v: int = pydantic.Field(default=16, ge=1)
-    boundary: Literal["cell", "ignore"] = "cell"
-    """`ignore` takes a crystal for a molecule, as the published benchmark did."""
-
-
-class LESSettings(_Strict):
-    """Latent Ewald summation, see `lr_les.LatentEwald`."""
-
-    charge_channels: int = pydantic.Field(default=1, ge=1)
-    sigma: float = pydantic.Field(default=1.0, gt=0)
-    """Å."""
-
-
-class ModelSettings(_Strict):
-    """Shapes of the backbones and of the long-range layers."""
-
-    cutoff: float = pydantic.Field(default=4.5, gt=0)
-    """Å."""
-    mace: MACESettings = MACESettings()
-    allegro: AllegroSettings = AllegroSettings()
-    dimenet: DimeNetSettings = DimeNetSettings()
-    celli: CelliSettings = CelliSettings()
-    efa: EFASettings = EFASettings()
-    les: LESSettings = LESSettings()
-
-
-class LossSettings(_Strict):
+class LossSettings(Strict):
     """Weights of the mean squared errors that training makes small.
 
     Labels that a structure lacks count nowhere.
     """
 
+    form: Literal["atoms", "published"] = "atoms"
+    """`atoms` takes energies an atom and means over all atoms. `published` takes total
+    energies, a structure's in proportion to its atoms over their mean, and means over
+    each structure's atoms, then over structures."""
     energy: float = pydantic.Field(default=10.0, ge=0)
-    """Of energies in eV an atom."""
+    """Of energies in eV an atom; of total energies in eV in the published form."""
     force: float = pydantic.Field(default=1.0, ge=0)
     """Of force components in eV/Å."""
     stress: float = pydantic.Field(default=0.0, ge=0)
     """Of stress components in eV/Å^3."""
     charge: float = pydantic.Field(default=10.0, ge=0)
     """Of charges in e, where the model's charges are physical (CELLI)."""
+    dipole: float = pydantic.Field(default=0.0, ge=0)
+    """Of components of the total dipole in e Å, where the model has charges."""
     huber: float | None = pydantic.Field(default=None, gt=0)
     """Errors beyond this many of their units count linearly; none: all are squared."""
 
     @property
     def weights(self) -> dict[str, float]:
         """The weights by kind of label."""
-        return {kind: getattr(self, kind) for kind in KINDS}
+        return {kind: getattr(self, kind) for kind in LEARNED}
+
+    def only(self, kind: str) -> bool:
+        """Whether nothing but one kind of label is learned from."""
+        return not any(w for k, w in self.weights.items() if k != kind)
+
+    def without(self, kinds: Collection[str]) -> "LossSettings":
+        """The same, with no weight on some kinds of label."""
+        return self.model_copy(update=dict.fromkeys(kinds, 0.0))
 
 
-Part = Literal["backbone", "long_range"]
+Part = Literal["backbone", "long_range", "charge", "celli", "efa", "les"]
+"""The backbone, all long-range layers, or those of one name."""
 
 
-class Phase(_Strict):
+class Phase(Strict):
     """Some epochs with a loss and frozen parts of their own."""
 
     epochs: int = pydantic.Field(ge=1)
@@ -147,7 +101,7 @@ class Phase(_Strict):
     frozen: tuple[Part, ...] = ()
 
 
-class TrainSettings(_Strict):
+class TrainSettings(Strict):
     """How weights are found."""
 
     epochs: int = pydantic.Field(default=20, ge=1)
@@ -182,20 +136,22 @@ class TrainSettings(_Strict):
         last = Phase(epochs=self.epochs, loss=self.loss, frozen=self.frozen)
         return tuple(p for p in (*self.pretrain, last) for _ in range(p.epochs))
 
-    def without_charges(self) -> "TrainSettings":
-        """For models whose charges are latent: nothing compares them with labels."""
-        drop = lambda loss: loss.model_copy(update={"charge": 0.0})
+    def without(self, kinds: Collection[str]) -> "TrainSettings":
+        """The same, learning nothing from some kinds of label.
+
+        Args:
+            kinds: of `LEARNED`; phases that learn from nothing else are left out.
+        """
         phases = [
-            p.model_copy(update={"loss": drop(p.loss)})
+            p.model_copy(update={"loss": p.loss.without(kinds)})
             for p in self.pretrain
-            if any(drop(p.loss).weights.values())
+            if any(p.loss.without(kinds).weights.values())
         ]
-        return self.model_copy(
-            update={"loss": drop(self.loss), "pretrain": tuple(phases)}
-        )
+        loss = self.loss.without(kinds)
+        return self.model_copy(update={"loss": loss, "pretrain": tuple(phases)})
 
 
-class SplitSettings(_Strict):
+class SplitSettings(Strict):
     """How test and validation parts are drawn."""
 
     test_share: float = pydantic.Field(default=0.3, gt=0, lt=1)
@@ -208,12 +164,14 @@ class SplitSettings(_Strict):
     max_train: int | None = pydantic.Field(default=None, ge=1)
     """Atoms of the largest structure that the size split trains on; `test_share`
     decides if absent."""
+    test_ids: str | None = None
+    """Pattern of the ids that the named split tests on, such as `*_val/*`."""
     unseen: Literal["leave out", "refuse"] = "leave out"
     """What to do with structures of elements that training never sees: they are named
     and left out of the test, or the run fails."""
 
 
-class Grid(_Strict):
+class Grid(Strict):
     """All combinations of its lists are trained and compared."""
 
     dataset: str
@@ -239,8 +197,10 @@ class Grid(_Strict):
 
     def training(self, backbone: BackboneName) -> TrainSettings:
         """How the weights of a backbone are found."""
-        own = self.train_of.get(backbone, {})
-        return TrainSettings(**_merged(self.train.model_dump(), own))
+        # More message passing is trained like the backbone it extends.
+        other = "mace" if backbone == "mp4" else backbone
+        own = self.train_of.get(backbone, self.train_of.get(other, {}))
+        return TrainSettings(**_merged(self.train.model_dump(exclude_unset=True), own))
 
     def runs(self) -> list["Run"]:
         """One run for each combination."""
@@ -279,6 +239,17 @@ class Run:
     def has_charges(self) -> bool:
         """Whether the model's charges are physical, to be compared with labels."""
         return "celli" in self.long_range.split("+")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What is compared with labels.
+
+        Latent charges are no labelled charges, but their dipole and its derivatives
+        are the model's, up to a sign that energies do not decide.
+        """
+        responds = self.has_charges or "les" in self.long_range.split("+")
+        beyond = {"charge": self.has_charges, "dipole": responds, "born": responds}
+        return tuple(kind for kind in KINDS if beyond.get(kind, True))
 
     @property
     def name(self) -> str:

@@ -37,6 +37,8 @@ class Sample:
         forces: eV/Å, `(atoms, 3)`.
         stress: eV/Å^3, ASE's sign and Voigt order.
         charges: e, `(atoms,)`.
+        dipole: e Å about the centre of mass, `(3,)`.
+        born_charges: e, [atom, direction of polarisation, of displacement].
         tags: small integers that mark atoms, `(atoms,)`.
     """
 
@@ -48,6 +50,8 @@ class Sample:
     stress: np.ndarray | None
     charges: np.ndarray | None
     tags: np.ndarray | None = None
+    dipole: np.ndarray | None = None
+    born_charges: np.ndarray | None = None
 
     def to_ase(self) -> ase.Atoms:
         """The bare structure as an ASE object."""
@@ -160,6 +164,22 @@ def load(source: str) -> DataSet:
             f"{(~has_energy).sum()} of {len(data)} structures; name it with `bench "
             "prepare --energy-key`, or leave them out with `--require energy`."
         )
+    return _of_one_kind(data, source)
+
+
+def load_unlabelled(source: str) -> DataSet:
+    """A data set to predict for: any labels, the same kind of boundaries.
+
+    Args:
+        source: as for `load`.
+
+    Raises:
+        BenchError: no such data, or some of it cannot be used.
+    """
+    return _of_one_kind(open_data(source), source)
+
+
+def _of_one_kind(data: DataSet, source: str) -> DataSet:
     if len(set(data.columns.arrays["periodic"].tolist())) > 1:
         raise BenchError(
             f"{source} mixes open and periodic structures: put them into two files."
@@ -183,12 +203,12 @@ def open_data(source: str) -> DataSet:
         return _read(source, Path(source).name.split(".")[0])
     bundled = resources.files("bench") / "data" / f"{source}.extxyz.xz"
     with resources.as_file(bundled) as path:
-        return _read(str(path), source)
+        return _read(str(path), source, Reading(dipole_origin="coordinates"))
 
 
-def _read(source: str, name: str) -> DataSet:
+def _read(source: str, name: str, reading: Reading | None = None) -> DataSet:
     """All of a source, in memory; whatever cannot be used is an error."""
-    reader = open_source(source, Reading())
+    reader = open_source(source, reading or Reading())
     ((_, read),) = run(_read_strictly, [reader], int(reader.format in FRAGILE))
     columns = join(part for part, _ in read)
     check_labels(total(tally for _, tally in read), {}, source)
@@ -228,7 +248,7 @@ def _sample(columns: Columns, i: int) -> Sample:
 def _labels(columns: Columns, i: int, bits: int) -> dict[str, np.ndarray | None]:
     """Labels in double precision; None where the structure has none."""
     found: dict[str, np.ndarray | None] = dict.fromkeys(
-        ("forces", "stress", "charges", "tags")
+        ("forces", "stress", "charges", "dipole", "born_charges", "tags")
     )
     for label in found:
         if bits & FLAGS[label]:

@@ -14,7 +14,7 @@ import numpy as np
 from backbones import Neighbours, Structure, count_triplets, neighbours
 
 from ._errors import BenchError
-from ._workers import leave_interrupts_to_parent, local_workers
+from ._workers import local_workers, serve_parent
 
 LARGE = 1 << 20
 """Atoms of a data set from which edges are found anew each time they are needed, by
@@ -93,7 +93,7 @@ def edge_pool(workers: int) -> concurrent.futures.Executor:
     return concurrent.futures.ProcessPoolExecutor(
         workers,
         multiprocessing.get_context("spawn"),
-        initializer=leave_interrupts_to_parent,
+        initializer=serve_parent,
     )
 
 

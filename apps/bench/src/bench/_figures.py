@@ -11,46 +11,58 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 from scipy.stats import gaussian_kde
 
+from ._statistics import compared
+
 # Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def parity(frames: Sequence[Any], title: str, charges: bool) -> Figure:
-    """Predicted against labelled energies, forces and charges of the test part.
+PANELS = {
+    "force": ("force components", "eV/Å"),
+    "charge": ("charges", "e"),
+    "dipole": ("dipole components", "e Å"),
+    "born": ("Born charges, all components", "e"),
+}
+"""Title and unit of each kind in a parity plot."""
+
+
+def parity(frames: Sequence[Any], title: str, kinds: Sequence[str]) -> Figure:
+    """Predicted against labelled values of the test part.
 
     Args:
         frames: of the test part, from `predictions.extxyz`.
         title: of the figure.
-        charges: whether the model's charges are physical.
+        kinds: what may be compared; panels without labels are left out.
     """
+    pairs = {k: _all_compared(frames, k) for k in PANELS if k in kinds}
+    shown = {k: pair for k, pair in pairs.items() if pair is not None}
     labels = np.array([f.info["label_energy"] / len(f) for f in frames])
     errors = np.array([f.get_potential_energy() / len(f) for f in frames]) - labels
-    panels = 2 + charges
-    figure = Figure(figsize=(3.3 * panels, 3.1), layout="constrained")
-    left, right, *rest = figure.subplots(1, panels)
+    columns = min(1 + len(shown), 3)
+    rows = -(-(1 + len(shown)) // columns)
+    figure = Figure(figsize=(3.3 * columns, 3.0 * rows), layout="constrained")
+    left, *rest = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in rest[len(shown) :]:
+        axes.set_axis_off()
     above = labels - np.array([f.info["floor_energy"] / len(f) for f in frames])
     _scatter(left, 1000 * above, 1000 * (above + errors))
     left.set_xlabel("label (meV/atom)")
     left.set_ylabel("prediction (meV/atom)")
     left.set_title("energy above the composition fit", fontsize=9)
-    if all("label_forces" in f.arrays for f in frames):
-        truth = np.concatenate([f.arrays["label_forces"].ravel() for f in frames])
-        guess = np.concatenate([f.get_forces().ravel() for f in frames])
-        _scatter(right, truth, guess)
-    right.set_xlabel("label (eV/Å)")
-    right.set_ylabel("prediction (eV/Å)")
-    right.set_title("force components", fontsize=9)
-    for axes in rest:
-        labelled = [f for f in frames if "label_charges" in f.arrays]
-        truth = [f.arrays["label_charges"] for f in labelled]
-        guess = [f.arrays["model_charges"] for f in labelled]
-        if labelled:
-            _scatter(axes, np.concatenate(truth), np.concatenate(guess))
-        axes.set_xlabel("label (e)")
-        axes.set_ylabel("prediction (e)")
-        axes.set_title("charges", fontsize=9)
+    for axes, (kind, (guess, truth)) in zip(rest, shown.items(), strict=False):
+        what, unit = PANELS[kind]
+        _scatter(axes, truth, guess)
+        axes.set_xlabel(f"label ({unit})")
+        axes.set_ylabel(f"prediction ({unit})")
+        axes.set_title(what, fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _all_compared(frames: Sequence[Any], kind: str):
+    """Predictions and labels of all frames; None without any."""
+    found = [pair for f in frames if (pair := compared(f, kind)) is not None]
+    return tuple(map(np.concatenate, zip(*found, strict=True))) if found else None
 
 
 def _scatter(axes, x, y) -> None:
@@ -65,32 +77,40 @@ def _scatter(axes, x, y) -> None:
     axes.yaxis.label.set_size(8)
 
 
+_ERRORS = {
+    "energy": "energy MAE (meV/atom)",
+    "force": "force MAE (meV/Å)",
+    "charge": "charge MAE (me)",
+}
+"""Panels of the figures of all runs, where anything is labelled."""
+
+
 def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     """Validation errors of every run over its epochs.
 
     Args:
         histories: rows of `metrics.jsonl` by run.
     """
-    figure = Figure(figsize=(6.6, 3.0), layout="constrained")
-    panels = figure.subplots(1, 2)
-    keys = (
-        ("validation_energy_mae", "energy MAE (meV/atom)"),
-        ("validation_force_mae", "force MAE (meV/Å)"),
-    )
-    for axes, (key, label) in zip(panels, keys, strict=True):
+    every = [row for rows in histories.values() for row in rows]
+    known = lambda kind: any(row.get(f"validation_{kind}_mae") for row in every)
+    shown = [kind for kind in _ERRORS if known(kind)]
+    figure = Figure(figsize=(3.3 * len(shown), 3.0), layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False).ravel()
+    for axes, kind in zip(panels, shown, strict=True):
+        key, label = f"validation_{kind}_mae", _ERRORS[kind]
         for i, (name, rows) in enumerate(histories.items()):
             epochs = [r["epoch"] for r in rows]
             axes.plot(
                 epochs,
-                np.array([r[key] for r in rows], float),
+                np.array([r.get(key) for r in rows], float),
                 color=COLOURS[i % len(COLOURS)],
                 linestyle=("-", "--", ":")[i // len(COLOURS) % 3],
                 label=name,
                 linewidth=1.3,
             )
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:.0f}")
-        axes.yaxis.set_minor_formatter("{x:.0f}")
+        axes.yaxis.set_major_formatter("{x:.3g}")
+        axes.yaxis.set_minor_formatter("{x:.3g}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch", fontsize=8)
         axes.set_ylabel(label, fontsize=8)
@@ -111,13 +131,15 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         rows: of the report's table.
     """
-    figure = Figure(figsize=(6.6, 3.0), layout="constrained")
-    panels = figure.subplots(1, 2)
+    known = lambda kind: any(np.isfinite(row[f"test_{kind}"]) for row in rows)
+    shown = [kind for kind in _ERRORS if known(kind)]
+    figure = Figure(figsize=(3.3 * len(shown), 3.0), layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False).ravel()
     models = list(dict.fromkeys(r["model"] for r in rows))
     splits = list(dict.fromkeys(r["split"] for r in rows))
-    keys = (("energy", "energy MAE (meV/atom)"), ("force", "force MAE (meV/Å)"))
     width = 0.8 / len(models)
-    for axes, (key, label) in zip(panels, keys, strict=True):
+    for axes, key in zip(panels, shown, strict=True):
+        label = _ERRORS[key]
         for m, model in enumerate(models):
             for place, fade in (("validation", 0.45), ("test", 1.0)):
                 values = [_mean_of(rows, s, model, f"{place}_{key}") for s in splits]
@@ -190,6 +212,13 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+_PANEL_ERRORS = {
+    "element": "force MAE (meV/Å)",
+    "element of a charge": "charge MAE (me)",
+}
+"""What panels of `breakdown` show where it is not the energy."""
+
+
 def breakdown(
     panels: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]], title: str
 ) -> Figure:
@@ -206,6 +235,8 @@ def breakdown(
         if any(len(points) > 1 for points in series.values())
     }
     rows = -(-len(shown) // 2) or 1
+    # A model has the same colour in panels that not all models are in.
+    models = list(dict.fromkeys(m for series in shown.values() for m in series))
     figure = Figure(figsize=(6.6, 2.6 * rows), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for ax, (name, series) in zip(axes, shown.items(), strict=False):
@@ -213,12 +244,18 @@ def breakdown(
         for m, (model, points) in enumerate(series.items()):
             at = np.arange(len(points)) + (m - (len(series) - 1) / 2) * width
             values = [value for _, value in points]
-            ax.bar(at, values, width, color=COLOURS[m % len(COLOURS)], label=model)
+            colour = COLOURS[models.index(model) % len(COLOURS)]
+            ax.bar(at, values, width, color=colour, label=model)
         labels = [label for label, _ in next(iter(series.values()))]
-        ax.set_xticks(range(len(labels)), labels, fontsize=7)
+        many = len(labels) > 12
+        ax.set_xticks(
+            range(len(labels)),
+            labels,
+            fontsize=5 if many else 7,
+            rotation=90 if many else 0,
+        )
         ax.set_xlabel(name, fontsize=8)
-        unit = "force MAE (meV/Å)" if name == "element" else "energy MAE (meV/atom)"
-        ax.set_ylabel(unit, fontsize=8)
+        ax.set_ylabel(_PANEL_ERRORS.get(name, "energy MAE (meV/atom)"), fontsize=8)
         ax.tick_params(axis="y", labelsize=7)
     for ax in axes[len(shown) :]:
         ax.set_axis_off()

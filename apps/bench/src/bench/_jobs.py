@@ -11,7 +11,7 @@ from typing import Any
 
 from ._config import Grid, Run
 from ._one_run import Failure, Workplace
-from ._workers import leave_interrupts_to_parent
+from ._workers import serve_parent
 
 _LOOK_AROUND = 0.2
 """Seconds between two looks at the processes."""
@@ -86,7 +86,7 @@ def _attempt_and_tell(
     # Before the first computation, which starts a thread a core.
     if cores:
         os.sched_setaffinity(0, cores)
-    leave_interrupts_to_parent()
+    serve_parent()
     attempt_alone(grid, folder, run, lambda row: rows.put((run, row)))
 
 

@@ -29,10 +29,15 @@ class Targets(eqx.Module):
     """eV/Å^3."""
     charges: Float[np.ndarray | Array, "graphs slots"]
     """e."""
+    dipoles: Float[np.ndarray | Array, "graphs 3"]
+    """e Å about the centre of mass."""
     energy_weight: Float[np.ndarray | Array, " graphs"]
     force_weight: Float[np.ndarray | Array, "graphs slots"]
     stress_weight: Float[np.ndarray | Array, " graphs"]
     charge_weight: Float[np.ndarray | Array, "graphs slots"]
+    dipole_weight: Float[np.ndarray | Array, " graphs"]
+    atoms: Float[np.ndarray | Array, " graphs"]
+    """How many each structure has."""
 
     def silenced(self) -> "Targets":
         """The same labels without any weight."""
@@ -214,17 +219,21 @@ def _targets(samples: list[Sample], room: Room, references) -> Targets:
     zeros = lambda *shape: np.zeros(shape, np.float32)
     targets = Targets(
         zeros(*graphs), zeros(*atoms, 3), zeros(*graphs, 6), zeros(*atoms),
-        zeros(*graphs), zeros(*atoms), zeros(*graphs), zeros(*atoms),
+        zeros(*graphs, 3),
+        zeros(*graphs), zeros(*atoms), zeros(*graphs), zeros(*atoms), zeros(*graphs),
+        zeros(*graphs),
     )  # fmt: skip
     for g, sample in enumerate(samples):
         n = len(sample.structure)
         targets.energy[g] = sample.energy - composition_energy(sample, references)
-        targets.energy_weight[g] = 1.0
+        targets.energy_weight[g], targets.atoms[g] = 1.0, n
         if sample.forces is not None:
             targets.forces[g, :n] = sample.forces
             targets.force_weight[g, :n] = 1.0
         if sample.stress is not None:
             targets.stress[g], targets.stress_weight[g] = sample.stress, 1.0
+        if sample.dipole is not None:
+            targets.dipoles[g], targets.dipole_weight[g] = sample.dipole, 1.0
         if sample.charges is not None:
             targets.charges[g, :n] = sample.charges
             targets.charge_weight[g, :n] = 1.0

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 from backbones import (
     MACE,
     Allegro,
@@ -18,17 +21,35 @@ from backbones import (
     TotalCharge,
 )
 from jaxtyping import PRNGKeyArray
-from lr_celli import ChargeEquilibration
+from lr_celli import (
+    COVALENT_RADII,
+    ChargeEquilibration,
+    PolarizableChargeEquilibration,
+)
 from lr_efa import EuclideanFastAttention
 from lr_les import LatentEwald
 
-from ._config import LAYERS, ModelSettings, Run
+from ._config import LAYERS, Run
+from ._shapes import ModelSettings
 
 _BACKBONES = {
     "mace": (MACE, MACESize),
+    "mp4": (MACE, MACESize),
     "allegro": (Allegro, AllegroSize),
     "dimenet": (DimeNet, DimeNetSize),
 }
+
+
+CLASSES = {
+    "charge": TotalCharge,
+    "celli": (ChargeEquilibration, PolarizableChargeEquilibration),
+    "efa": EuclideanFastAttention,
+    "les": LatentEwald,
+}
+"""Classes of the long-range layers by name."""
+
+_PUBLISHED_WIDTH = 7.0
+"""Å, of the published code's Gaussians."""
 
 
 def build_potential(
@@ -67,8 +88,19 @@ def build_potential(
     return Potential(backbone, references, scale=scale)
 
 
+def widths_of(settings: ModelSettings, run: Run) -> dict[str, int]:
+    """Channels of the features at every hook of a run's backbone.
+
+    Args:
+        settings: shapes of the backbones.
+        run: names the backbone.
+    """
+    return dict(_size(settings, run).widths)
+
+
 def _size(settings: ModelSettings, run: Run) -> Any:
-    return _BACKBONES[run.backbone][1](**getattr(settings, run.backbone).model_dump())
+    shape = settings.shape_of(run.backbone).model_dump()
+    return _BACKBONES[run.backbone][1](**shape)
 
 
 def layers_of(
@@ -81,7 +113,7 @@ def layers_of(
         run: names the backbone, the layers and the seed.
     """
     _, key = jax.random.split(jax.random.key(run.seed))
-    makers, widths = _makers(settings), _size(settings, run).widths
+    makers, widths = _makers(settings), widths_of(settings, run)
     keys = dict(zip(LAYERS, jax.random.split(key, len(LAYERS)), strict=True))
     found: dict[str, list[Any]] = {}
     charges = None
@@ -108,14 +140,36 @@ def _makers(
     options = lambda name: getattr(settings, name).model_dump()
     return {
         "charge": lambda width, key: TotalCharge(width, key=key),
-        "celli": lambda width, key: ChargeEquilibration(
-            width, **options("celli"), key=key
-        ),
+        "celli": lambda width, key: _equilibration(width, options("celli"), key),
         "efa": lambda width, key: EuclideanFastAttention(
             width, **options("efa"), key=key
         ),
         "les": lambda width, key: LatentEwald(width, **options("les"), key=key),
     }
+
+
+def _equilibration(
+    width: int, options: dict[str, Any], key: PRNGKeyArray
+) -> ChargeEquilibration | PolarizableChargeEquilibration:
+    """A fresh layer, with dipoles, or its widths where published, if asked for.
+
+    There a width was softplus(R + r) with r near `_PUBLISHED_WIDTH`, whatever the
+    element: wider than most neighbours are apart, so that electrostatics vanish.
+    """
+    published = options.pop("widths") == "published"
+    polarizable = options.pop("polarizable")
+    if polarizable:
+        options["solver"] = "dense"
+    if published:
+        options["width_bounds"] = (0.1, 1.5 * _PUBLISHED_WIDTH)
+    layer = ChargeEquilibration(width, **options, key=key)
+    if published:
+        radii = np.where(np.isfinite(COVALENT_RADII), COVALENT_RADII, 1.0)
+        ratio = _PUBLISHED_WIDTH / np.maximum(radii, 0.1)
+        # The inverse of softplus, written so that it does not overflow.
+        raw = jnp.asarray(ratio + np.log(-np.expm1(-ratio)), layer.raw_width.dtype)
+        layer = eqx.tree_at(lambda one: one.raw_width, layer, raw)
+    return PolarizableChargeEquilibration(layer) if polarizable else layer
 
 
 def _hooks(layer: str, backbone: str, offered: list[str]) -> list[str]:
@@ -131,6 +185,6 @@ def _hooks(layer: str, backbone: str, offered: list[str]) -> list[str]:
         return ["embedding"]
     if layer == "les":
         return ["final"]
-    if backbone == "mace":
+    if backbone in ("mace", "mp4"):
         return blocks if layer == "efa" else blocks[:1]
     return ["embedding"] if layer == "efa" else blocks[-1:]

@@ -1,5 +1,6 @@
 """One run of a grid: its split, training and test, in a folder of its own."""
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -12,19 +13,22 @@ from typing import Any, NamedTuple
 
 import filelock
 import numpy as np
-from ase.data import chemical_symbols
 from backbones import parameter_count, save
 from chemsplit import Split
 
 from ._config import Grid, Run
 from ._dataset import DataSet, Sample, load
 from ._errors import BenchError, in_short
-from ._evaluation import errors_of, floor_of, predict, write_predictions
+from ._evaluation import errors_of, floor_of, predict, sign_of
+from ._hosts import leads, wait_for_all
 from ._loading import Shelf, fill_shelf
+from ._memory import peak_memory, watch_memory
 from ._model import build_potential
+from ._predictions import write_predictions
 from ._references import mean_charges, references_for
 from ._splits import split_data, stored_descriptors
-from ._training import Parts, train
+from ._training import train
+from ._usable import learnable, usable_parts
 from ._writing import write_text
 
 Report = Callable[[dict[str, Any]], None]
@@ -85,9 +89,11 @@ class Workplace:
         place = self.folder / run.name
         place.mkdir(exist_ok=True)
         failed = place / "failed.json"
+        lock = filelock.FileLock(place / ".lock", timeout=0)
         try:
-            with filelock.FileLock(place / ".lock", timeout=0):
-                failed.unlink(missing_ok=True)
+            with lock if leads() else contextlib.nullcontext():
+                if leads():
+                    failed.unlink(missing_ok=True)
                 result = self._made(run, place, report)
         except filelock.Timeout:
             return Failure(f"another process is working in {place}")
@@ -97,7 +103,8 @@ class Workplace:
                 str(error) if known else f"{type(error).__name__}: " + in_short(error)
             )
             story = {} if known else {"traceback": traceback.format_exc()}
-            write_text(failed, json.dumps({"reason": reason} | story, indent=1))
+            if leads():
+                write_text(failed, json.dumps({"reason": reason} | story, indent=1))
             return Failure(reason)
         return result
 
@@ -112,12 +119,13 @@ class Workplace:
         """The split of a run, made at its first start."""
         path = self.folder / run.name / "split.json"
         try:
-            if not path.exists():
+            if leads() and not path.exists():
                 # Descriptors take minutes: of several processes one makes them.
                 with filelock.FileLock(self.folder / ".descriptors.lock"):
                     vectors = stored_descriptors(self.data, self.folder)
                 settings = self.grid.split
                 split_data(self.data, vectors, run.split, settings, run.seed).save(path)
+            wait_for_all("the split")
             return Split.load(path)
         except ValueError as error:
             raise BenchError(str(error)) from error
@@ -127,8 +135,9 @@ def _one(
     grid: Grid, run: Run, shelf: Shelf, split: Split, place: Path, report: Report
 ) -> dict[str, Any]:
     """Trains one run, tests the best weights, writes all of it."""
+    watch_memory()
     samples = shelf.data.samples
-    parts, excluded = _usable_parts(shelf.data, split, grid.split.unseen)
+    parts, excluded = usable_parts(shelf.data, split, grid.split.unseen)
     train_samples = [samples[i] for i in parts.train]
     references = references_for(shelf.data, parts.train)
     charges = mean_charges(train_samples)
@@ -140,9 +149,10 @@ def _one(
         average_neighbours=float(np.mean([neighbours[i] for i in parts.train])),
         scale=_scale(train_samples),
     )
-    write_text(place / "environment.json", json.dumps(environment(), indent=1))
+    write = write_text if leads() else lambda *_: None
+    write(place / "environment.json", json.dumps(environment(), indent=1))
     training = grid.training(run.backbone)
-    settings = training if run.has_charges else training.without_charges()
+    settings = learnable(training, run, train_samples)
     best = train(potential, shelf, parts, settings, place, run.seed, report)
     members = {"validation": parts.validation, "test": parts.test}
     predictions, seconds = {}, 0.0
@@ -152,11 +162,21 @@ def _one(
         seconds = time.perf_counter() - began
     # Compiled by then, so this is the cost of the test part alone.
     atoms = sum(len(samples[i].structure) for i in parts.test)
-    cost = {"microseconds_per_atom": 1e6 * seconds / atoms}
-    write_text(place / "cost.json", json.dumps(cost))
-    path = place / "predictions.extxyz"
-    write_predictions(path, shelf.data, members, predictions, references)
+    cost = {"microseconds_per_atom": 1e6 * seconds / atoms, "mebibytes": peak_memory()}
+    write(place / "cost.json", json.dumps(cost))
     chosen = {p: [samples[i] for i in m] for p, m in members.items()}
+    sign = 1
+    if "born" in run.kinds:
+        predictions = _with_response(best, shelf, members, predictions)
+    if "born" in run.kinds and not run.has_charges:
+        sign = sign_of(predictions["validation"], chosen["validation"])
+        predictions = {
+            part: [p.turned(sign) for p in several]
+            for part, several in predictions.items()
+        }
+    path = place / "predictions.extxyz"
+    if leads():
+        write_predictions(path, shelf.data, members, predictions, references)
     result = {
         "run": dataclasses.asdict(run),
         "model": run.model,
@@ -166,15 +186,31 @@ def _one(
         "sizes": {p: len(getattr(parts, p)) for p in parts._fields},
         "excluded": excluded,
         "errors": {
-            p: errors_of(predictions[p], chosen[p], charges=run.has_charges).known()
-            for p in chosen
+            p: errors_of(predictions[p], chosen[p], run.kinds).known() for p in chosen
         },
         "floors": {p: floor_of(chosen[p], references, charges).known() for p in chosen},
+        "charge_sign": sign,
         "settings": grid.model.model_dump(mode="json"),
     }
-    save(place / "model.npz", best)
-    write_text(place / "result.json", json.dumps(result, indent=1))
+    if leads():
+        save(place / "model.npz", best)
+    write(place / "result.json", json.dumps(result, indent=1))
     return result
+
+
+def _with_response(potential, shelf: Shelf, members, predictions):
+    """Predictions with Born charges where they are labelled."""
+    samples = shelf.data.samples
+    found = {}
+    for part, indices in members.items():
+        labelled = [i for i in indices if samples[i].born_charges is not None]
+        chosen = np.array(labelled, int)
+        born = predict(potential, shelf, chosen, born=True) if labelled else []
+        own = dict(zip(labelled, born, strict=True))
+        found[part] = [
+            own.get(i, p) for i, p in zip(indices, predictions[part], strict=True)
+        ]
+    return found
 
 
 def _shelf(grid: Grid, run: Run, data: DataSet) -> Shelf:
@@ -185,42 +221,6 @@ def _shelf(grid: Grid, run: Run, data: DataSet) -> Shelf:
     )
     own = grid.model_copy(update={"train": grid.training(run.backbone)})
     return fill_shelf(data, own, model.backbone)
-
-
-def _usable_parts(
-    data: DataSet, split: Split, unseen_are: str
-) -> tuple[Parts, dict[str, Any]]:
-    """Indices of each part, without structures of elements that training never saw."""
-    train_part, *others = split.indices(data.ids)
-    known = {int(z) for i in train_part for z in data.samples[i].structure.numbers}
-    unseen: dict[str, int] = {}
-    kept = []
-    for part in others:
-        good = []
-        for i in part:
-            new = {int(z) for z in data.samples[i].structure.numbers} - known
-            for z in new:
-                symbol = chemical_symbols[z]
-                unseen[symbol] = unseen.get(symbol, 0) + 1
-            if not new:
-                good.append(i)
-        if not good:
-            raise BenchError(
-                "No structure of the test or validation part is made of elements of "
-                "the training part: choose another split or seed."
-            )
-        kept.append(np.array(good))
-    dropped = sum(map(len, others)) - sum(map(len, kept))
-    if dropped and unseen_are == "refuse":
-        raise BenchError(
-            f"{dropped} structures of the test and validation parts have elements that "
-            f"training never sees ({', '.join(sorted(unseen))}): choose another split "
-            "or seed, or leave them out with split.unseen='leave out'."
-        )
-    return Parts(np.asarray(train_part), *kept), {
-        "structures": dropped,
-        "unseen": unseen,
-    }
 
 
 def _scale(samples: list[Sample]) -> float:

@@ -64,10 +64,27 @@ def prepare_command(
     total_charge_key: Key = None,
     spin_key: Key = None,
     tags_key: Key = None,
+    dipole_key: Key = None,
+    born_charges_key: Key = None,
     id_key: Key = None,
     group_key: Key = None,
     energy_unit: Annotated[str, typer.Option(rich_help_panel="Names")] = "eV",
     length_unit: Annotated[str, typer.Option(rich_help_panel="Names")] = "angstrom",
+    dipole_origin: Annotated[
+        str | None,
+        typer.Option(
+            help="Of charged structures' dipoles: mass or coordinates.",
+            rich_help_panel="Names",
+        ),
+    ] = None,
+    born_transposed: Annotated[
+        bool,
+        typer.Option(
+            "--born-transposed",
+            help="Born charges come as [displacement, polarisation].",
+            rich_help_panel="Names",
+        ),
+    ] = False,
     total_charge: Annotated[
         list[float] | None, typer.Option(help="e.", rich_help_panel="Filters")
     ] = None,
@@ -85,6 +102,14 @@ def prepare_command(
     without: Annotated[
         list[str] | None,
         typer.Option(help="A label to leave out.", rich_help_panel="Filters"),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Draw so many of what is left at random.",
+            rich_help_panel="Filters",
+        ),
     ] = None,
 ) -> None:
     """Turns any supported source into a data set on disk; goes on where it stopped."""
@@ -111,6 +136,8 @@ def prepare_command(
         total_charge=total_charge_key,
         spin=spin_key,
         tags=tags_key,
+        dipole=dipole_key,
+        born_charges=born_charges_key,
         id=id_key,
         group=group_key,
     )
@@ -122,8 +149,15 @@ def prepare_command(
         max_atoms=max_atoms,
         require=tuple(require or ()),
         without=tuple(without or ()),
+        sample=sample,
     )
-    reading = Reading(**keys, energy_unit=energy_unit, length_unit=length_unit)
+    reading = Reading(
+        **keys,
+        energy_unit=energy_unit,
+        length_unit=length_unit,
+        dipole_origin=dipole_origin,
+        born_transposed=born_transposed,
+    )
     order = Order(source, reading, filters, format, strict, references)
     if submit is not None:
         _submit(order, out, submit, submit_option or [])

@@ -12,7 +12,7 @@ from ._columns import LAYOUT, Columns
 from ._errors import BenchError, in_short
 
 FORMAT = "bench-prepared"
-VERSION = 1
+VERSION = 2
 HEADER = "dataset.json"
 """Written last: a folder without it is unfinished."""
 

@@ -53,6 +53,7 @@ class Progress:
             "force": "meV/Å",
             "stress": "meV/Å³",
             "charge": "me",
+            "dipole": "me Å",
         }
         errors = [
             f"{row[f'validation_{kind}_mae']:.1f} {unit}"

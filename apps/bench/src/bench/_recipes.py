@@ -164,6 +164,8 @@ class Filters:
         max_atoms: of a structure.
         require: labels that a structure must have.
         without: labels that are left out of what is kept.
+        sample: structures drawn at random of what all the rest keeps; the draw
+            depends on their ids alone.
     """
 
     recipe: str | None = None
@@ -173,6 +175,7 @@ class Filters:
     max_atoms: int | None = None
     require: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    sample: int | None = None
 
     def __post_init__(self):
         if self.recipe is not None and self.recipe not in RECIPES:
@@ -227,6 +230,11 @@ class Filters:
             chosen = kept[keep(everyone.take(kept))]
             left_out[why] = len(kept) - len(chosen)
             kept = chosen
+        if self.sample is not None and self.sample < len(kept):
+            by_id = kept[np.argsort(everyone.ids[kept], kind="stable")]
+            drawn = np.random.default_rng(0).permutation(len(kept))[: self.sample]
+            left_out["not drawn"] = len(kept) - self.sample
+            kept = np.sort(by_id[drawn])
         return kept, {why: n for why, n in left_out.items() if n}
 
 

@@ -58,9 +58,7 @@ def write_report(folder: Path) -> Path:
     costs = {
         r.name: json.loads((folder / r.name / "cost.json").read_text()) for r in runs
     }
-    rows = error_rows(
-        results, frames, {n: c["microseconds_per_atom"] for n, c in costs.items()}
-    )
+    rows = error_rows(results, frames, costs)
     data = load(grid.dataset)
     vectors = stored_descriptors(data, folder)
     splits = {
@@ -183,6 +181,11 @@ def _breakdowns(splits, runs: list[Run], frames, data: DataSet, vectors) -> Made
             },
             "total charge (e)": {r.model: by_charge(frames[r.name]) for r in chosen},
             "element": {r.model: by_element(frames[r.name], "force") for r in chosen},
+            "element of a charge": {
+                r.model: by_element(frames[r.name], "charge")
+                for r in chosen
+                if r.has_charges
+            },
         }
         title = f"{name} split, seed {seed}"
         caption = f"Test errors by kind of structure, {title}"
@@ -196,7 +199,7 @@ def _parities(runs: list[Run], frames) -> Made:
         title = f"{run.model}, {run.split} split, seed {run.seed}"
         made[f"parity-{run.name}"] = (
             f"Test part, {title}",
-            parity(frames[run.name], title, run.has_charges),
+            parity(frames[run.name], title, run.kinds),
         )
         if run.has_charges and any(
             "label_charges" in f.arrays for f in frames[run.name]

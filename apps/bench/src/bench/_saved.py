@@ -7,9 +7,10 @@ from pathlib import Path
 from backbones import Potential
 from backbones import load as load_model
 
-from ._config import ModelSettings, Run
+from ._config import Run
 from ._errors import BenchError
 from ._model import layers_of
+from ._shapes import ModelSettings
 
 
 def load_potential(folder: str | os.PathLike) -> Potential:

@@ -1,5 +1,6 @@
 """Which structures a run learns from and which it is tested on."""
 
+import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,33 @@ class ChargeSplit:
         yield np.flatnonzero(~charged), np.flatnonzero(charged)
 
 
+class NamedSplit:
+    """Tests on the structures that are named; their groups stay whole.
+
+    Its descriptors say which are named, one column.
+    """
+
+    def __repr__(self):
+        return "NamedSplit()"
+
+    def split(self, X, y=None, groups=None):
+        """Yields the one such split.
+
+        Raises:
+            BenchError: all structures, or none, are named.
+        """
+        del y
+        named = np.ravel(X) != 0
+        if groups is not None:
+            named = np.isin(groups, np.asarray(groups)[named])
+        if named.all() or not named.any():
+            raise BenchError(
+                "The named split tests on ids that split.test_ids matches, and it "
+                f"matches {'all' if named.any() else 'none'}: give another pattern."
+            )
+        yield np.flatnonzero(~named), np.flatnonzero(named)
+
+
 def split_data(
     data: DataSet, vectors: csr_matrix, kind: str, settings: SplitSettings, seed: int
 ) -> Split:
@@ -80,6 +108,9 @@ def split_data(
     splitter = _splitter(kind, settings, len(set(data.groups)))
     if kind == "size":
         known = np.array([[len(s.structure)] for s in data.samples], float)
+    elif kind == "named":
+        pattern = settings.test_ids or ""
+        known = np.array([[fnmatch.fnmatchcase(id, pattern)] for id in data.ids], float)
     elif kind == "charge":
         known = np.array([[s.structure.total_charge] for s in data.samples])
     else:
@@ -100,7 +131,7 @@ def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
     """The splitter of a kind, with its test part drawn or chosen.
 
     Random; K-means clusters; the largest; the least similar to one structure, as
-    published; mutually far ones; least similar across the cut; the charged.
+    published; mutually far ones; least similar across the cut; the charged; the named.
     """
     share = settings.test_share
     clusters = min(settings.clusters, groups)
@@ -118,4 +149,5 @@ def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
         "farthest": lambda: MaxSeparationSplit(1, test_size=share),
         "separated": lambda: SeparatedSplit(1, test_size=share),
         "charge": ChargeSplit,
+        "named": NamedSplit,
     }[kind]()

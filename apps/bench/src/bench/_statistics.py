@@ -20,7 +20,7 @@ class Totals(NamedTuple):
     names: np.ndarray
     """Group of each entry."""
     sums: np.ndarray
-    """Of absolute errors: energies in meV an atom, forces in meV/Å, charges in me."""
+    """Of absolute errors, in the units of `Errors`."""
     counts: np.ndarray
     """How many errors were summed."""
 
@@ -48,21 +48,33 @@ def absolute_errors(frame: Any, kind: str) -> np.ndarray | None:
 
     Args:
         frame: as written by `write_predictions`.
-        kind: `"energy"`, `"force"`, `"stress"` or `"charge"`.
+        kind: one of `KINDS`.
+    """
+    both = compared(frame, kind)
+    return None if both is None else 1000 * np.abs(both[0] - both[1])
+
+
+def compared(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Predictions and labels of one frame, flat; None where one does not exist.
+
+    Args:
+        frame: as written by `write_predictions`.
+        kind: one of `KINDS`; energies are an atom.
     """
     if kind == "energy":
-        apart = frame.get_potential_energy() - frame.info["label_energy"]
-        return 1000 * np.abs(np.array([apart / len(frame)]))
-    if kind == "stress":
-        label, found = frame.info.get("label_stress"), frame.calc.results.get("stress")
-    elif kind == "force":
-        label, found = frame.arrays.get("label_forces"), frame.get_forces()
-    else:
-        label = frame.arrays.get("label_charges")
-        found = frame.arrays["model_charges"]
+        found, label = frame.get_potential_energy(), frame.info["label_energy"]
+        return np.array([found / len(frame)]), np.array([label / len(frame)])
+    told, info, arrays = frame.calc.results, frame.info, frame.arrays
+    found, label = {
+        "stress": lambda: (told.get("stress"), info.get("label_stress")),
+        "force": lambda: (told.get("forces"), arrays.get("label_forces")),
+        "charge": lambda: (arrays["model_charges"], arrays.get("label_charges")),
+        "dipole": lambda: (info.get("model_dipole"), info.get("label_dipole")),
+        "born": lambda: (arrays.get("model_born"), arrays.get("label_born")),
+    }[kind]()
     if label is None or found is None:
         return None
-    return 1000 * np.abs(found - label).ravel()
+    return np.ravel(found), np.ravel(label)
 
 
 def totals(frames: Sequence[Any], kind: str) -> Totals | None:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ._config import TrainSettings
 from ._errors import BenchError
+from ._hosts import spread
 from ._loading import Shelf, Targets
 
 _AXIS = "device"
@@ -35,7 +36,7 @@ def mesh_of(settings: TrainSettings) -> Mesh:
 def on_all(tree: Any, mesh: Mesh) -> Any:
     """The arrays of a tree on every device, whole."""
     place = NamedSharding(mesh, PartitionSpec())
-    move = lambda x: jax.device_put(x, place) if isinstance(x, jax.Array) else x
+    move = lambda x: spread(x, place) if isinstance(x, jax.Array) else x
     return jax.tree.map(move, tree)
 
 
@@ -80,7 +81,7 @@ def _batches_a_step(settings: TrainSettings, mesh: Mesh) -> int:
 
 def _stacked(leaves, accumulate: int, place: NamedSharding) -> jax.Array:
     every = jnp.stack(leaves)
-    return jax.device_put(every.reshape(accumulate, -1, *every.shape[1:]), place)
+    return spread(every.reshape(accumulate, -1, *every.shape[1:]), place)
 
 
 def summed_over_batches(work, mesh: Mesh):

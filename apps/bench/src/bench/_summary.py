@@ -17,7 +17,7 @@ from ._composition import (
 )
 from ._dataset import DataSet
 
-LABELS = ("energy", "forces", "stress", "charges", "tags")
+LABELS = ("energy", "forces", "stress", "charges", "dipole", "born_charges", "tags")
 
 
 def describe(data: DataSet) -> str:
@@ -153,6 +153,13 @@ def _outliers(columns: Columns, fit: Fit) -> str:
     )
 
 
+def _adrift(columns: Columns) -> int:
+    """Charged structures without a dipole in a set where others have one."""
+    has = columns.has("dipole")
+    charged = np.asarray(columns.arrays["total_charge"]) != 0
+    return int((charged & ~has).sum()) if has.any() else 0
+
+
 def _preparation(data: DataSet) -> dict[str, str]:
     """What `bench prepare` read and left out."""
     header = data.header
@@ -173,6 +180,12 @@ def _preparation(data: DataSet) -> dict[str, str]:
             f"{where}: {why}" for where, why in header["rejected_examples"]
         )
         lines["unusable"] = f"{header['rejected']}, such as {examples}"
+    adrift = _adrift(data.columns)
+    if adrift:
+        lines["dipoles"] = (
+            f"of {adrift} charged structures are not used: say from which origin they "
+            "are, --dipole-origin mass or coordinates"
+        )
     if header["still"]:
         lines["suspicious"] = (
             f"forces of {header['still']} structures are zero throughout: if they "

@@ -5,11 +5,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._breakdown import by_element
 from ._config import Run
 from ._statistics import Interval, difference, mean_error, totals
 
-UNITS = {"energy": "meV/atom", "force": "meV/Å", "stress": "meV/Å³", "charge": "me"}
-SYMBOLS = {"energy": "E", "force": "F", "stress": "S", "charge": "Q"}
+UNITS = {
+    "energy": "meV/atom",
+    "force": "meV/Å",
+    "stress": "meV/Å³",
+    "charge": "me",
+    "dipole": "me Å",
+    "born": "me",
+}
+SYMBOLS = {"energy": "E", "force": "F"}
 
 Frames = Mapping[str, Sequence[Any]]
 """Test frames by name of the run."""
@@ -23,14 +31,16 @@ class Table(NamedTuple):
 
 
 def error_rows(
-    results: Sequence[dict[str, Any]], frames: Frames, costs: Mapping[str, float]
+    results: Sequence[dict[str, Any]],
+    frames: Frames,
+    costs: Mapping[str, Mapping[str, float | None]],
 ) -> list[dict]:
     """One row a run: mean absolute errors, their intervals, floors and gaps.
 
     Args:
         results: as in `result.json`.
         frames: of the test part.
-        costs: of energies and forces, microseconds an atom, by name of the run.
+        costs: as in `cost.json`, by name of the run.
     """
     rows = []
     for result in results:
@@ -40,7 +50,8 @@ def error_rows(
             "model": run.model,
             "seed": run.seed,
             "parameters": result["parameters"],
-            "cost": costs[run.name],
+            "cost": costs[run.name]["microseconds_per_atom"],
+            "memory": costs[run.name].get("mebibytes"),
         }
         for kind in UNITS:
             for column, errors in (
@@ -50,10 +61,16 @@ def error_rows(
             ):
                 value = errors[f"{kind}_mae"]
                 row[f"{column}_{kind}"] = np.nan if value is None else value
+            for column in ("rmse", "r2"):
+                value = result["errors"]["test"].get(f"{kind}_{column}")
+                row[f"{column}_{kind}"] = np.nan if value is None else value
             row[f"gap_{kind}"] = row[f"test_{kind}"] / row[f"validation_{kind}"]
-            physical = kind != "charge" or run.has_charges
-            found = totals(frames[run.name], kind) if physical else None
+            found = totals(frames[run.name], kind) if kind in run.kinds else None
             row[f"interval_{kind}"] = None if found is None else mean_error(found)
+        # The error of zero force is the mean size of a component.
+        row["relative_force"] = row["test_force"] / row["floor_force"]
+        told = by_element(frames[run.name], "charge") if run.has_charges else []
+        row["elements_charge"] = np.mean([error for _, error in told] or [np.nan])
         rows.append(row)
     return rows
 
@@ -72,10 +89,19 @@ def error_tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
             (f"interval_{kind}", "95 %", form),
             (f"gap_{kind}", "test / validation", "{:.2f}"),
             (f"floor_{kind}", f"floor ({unit})", form),
+            (f"rmse_{kind}", f"test RMSE ({unit})", form),
         ]
+        if kind == "force":
+            columns.append(("relative_force", "test / mean force", "{:.3f}"))
+        if kind == "charge":
+            heading = f"mean over elements ({unit})"
+            columns.append(("elements_charge", heading, form))
+        if kind in ("dipole", "born"):
+            columns.append((f"r2_{kind}", "test R²", "{:.3f}"))
         if kind == "energy":
             columns.append(("parameters", "parameters", "{:,}"))
             columns.append(("cost", "cost (µs/atom)", "{:.0f}"))
+            columns.append(("memory", "peak memory (MiB)", "{:.0f}"))
         told = [row for row in rows if np.isfinite(row[f"test_{kind}"])]
         cells = [[_cell(row[key], form) for key, _, form in columns] for row in told]
         tables[kind] = Table([heading for _, heading, _ in columns], cells)
@@ -103,10 +129,12 @@ def comparison_table(runs: Sequence[Run], frames: Frames) -> Table:
         plain = {
             (r.split, r.backbone, r.seed): r for r in runs if r.long_range == "none"
         }
-        pairs = [(r, plain.get((r.split, r.backbone, r.seed))) for r in chosen]
-        if chosen[0].long_range == "none" or any(base is None for _, base in pairs):
+        # More message passing is what long-range layers are compared with as well.
+        other = "mace" if model == "mp4" else chosen[0].backbone
+        pairs = [(r, plain.get((r.split, other, r.seed))) for r in chosen]
+        if model == other or any(base is None for _, base in pairs):
             continue
-        cells = [split, model, chosen[0].backbone]
+        cells = [split, model, other]
         for kind in kinds:
             cells += _compared(
                 [(frames[a.name], frames[b.name]) for a, b in pairs if b], kind

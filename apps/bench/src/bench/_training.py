@@ -3,7 +3,7 @@
 import csv
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,18 @@ from backbones import Batch, Potential, read_arrays, read_header, write_arrays
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from ._config import KINDS, LossSettings, Part, Phase, TrainSettings
+from ._config import (
+    LEARNED,
+    Part,
+    Phase,
+    TrainSettings,
+)
 from ._errors import BenchError
 from ._evaluation import Errors, errors_of, predict
+from ._hosts import leads, of_this_process, wait_for_all
 from ._loading import Shelf, Targets
+from ._loss import loss
+from ._model import CLASSES
 from ._steps import count_steps, mesh_of, on_all, steps, summed_over_batches
 
 
@@ -42,50 +50,6 @@ class Parts(NamedTuple):
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
-
-
-def loss(
-    potential: Potential,
-    batch: Batch,
-    targets: Targets,
-    settings: LossSettings,
-    whole: Targets | None = None,
-) -> Float[Array, ""]:
-    """Weighted mean squared error of energies an atom, forces, stress and charges.
-
-    Args:
-        potential: predicts.
-        batch: inputs.
-        targets: labels of the batch.
-        settings: weights.
-        whole: labels of all the batches of the step, whose losses sum to the mean over
-            all of them; this batch alone if absent.
-    """
-    out = potential(batch)
-    whole = targets if whole is None else whole
-    atoms = jnp.maximum(batch.mask.sum(1), 1)
-    terms = [
-        ("energy", (out.energy - targets.energy) / atoms),
-        ("force", out.forces - targets.forces),
-        ("charge", out.charges - targets.charges),
-    ]
-    if out.stress is not None:
-        terms.append(("stress", out.stress - targets.stress))
-    size = jnp.square if settings.huber is None else _huber(settings.huber)
-    total = jnp.zeros(())
-    for kind, apart in terms:
-        weight, of_all = (getattr(t, f"{kind}_weight") for t in (targets, whole))
-        # All components of one label have its weight.
-        squares = size(apart).reshape(*weight.shape, -1).mean(-1)
-        if strength := settings.weights[kind]:
-            mean = jnp.sum(squares * weight) / jnp.maximum(jnp.sum(of_all), 1.0)
-            total += strength * mean
-    return total
-
-
-def _huber(delta):
-    """Squared below `delta`, beyond it linear with the slope reached there."""
-    return lambda x: 2 * optax.losses.huber_loss(x, delta=delta)
 
 
 def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransformation:
@@ -140,13 +104,17 @@ def _step(
 
 def _thawed(change: Any, frozen: tuple[Part, ...]) -> Any:
     """The change of all weights, zero on frozen parts."""
+    still = tuple(CLASSES[part] for part in frozen if part in CLASSES)
 
-    def keep(path, leaf):
+    def keep(path, part):
         inside = any(getattr(key, "name", None) == "hooks" for key in path)
-        part: Part = "long_range" if inside else "backbone"
-        return jnp.zeros_like(leaf) if part in frozen else leaf
+        where: Part = "long_range" if inside else "backbone"
+        if where in frozen or isinstance(part, still):
+            return jax.tree.map(jnp.zeros_like, part)
+        return part
 
-    return jax.tree_util.tree_map_with_path(keep, change)
+    is_part = lambda x: isinstance(x, still)
+    return jax.tree_util.tree_map_with_path(keep, change, is_leaf=is_part)
 
 
 def train(
@@ -177,12 +145,14 @@ def train(
     references = dict(potential.references)
     schedule = settings.schedule
     mesh = mesh_of(settings)
+    weights = settings.loss.weights
+    kinds = [k for k in LEARNED if weights[k] or k not in ("charge", "dipole")]
     number = len(schedule) * count_steps(shelf, parts.train, settings)
     optimizer = make_optimizer(settings, number)
-    weights = eqx.filter(potential, eqx.is_inexact_array)
+    trained = eqx.filter(potential, eqx.is_inexact_array)
     # Each step consumes its state; the caller's potential stays.
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
-    fresh = optimizer.init(weights)
+    fresh = optimizer.init(trained)
     # Of definite types, or the second epoch would be compiled again.
     best, made = jnp.array(jnp.inf, jnp.result_type(float)), jnp.array(0, jnp.int32)
     state = State(copy(), copy(), fresh, best, made)
@@ -199,9 +169,8 @@ def train(
             )
             values.append(value)
         train_loss = float(np.mean(values, dtype=np.float64))
-        errors = validate(
-            state.average, shelf, parts.validation, charges=settings.loss.charge > 0
-        )
+        average = of_this_process(state.average)
+        errors = validate(average, shelf, parts.validation, kinds)
         # The last phase's loss decides which epoch is best, in all phases.
         validation = errors.loss(settings.loss)
         if not np.isfinite([train_loss, validation]).all():
@@ -213,21 +182,25 @@ def train(
         if validation < state.best:
             best = on_all(jnp.asarray(validation, state.best.dtype), mesh)
             state = state._replace(best=best)
-            write_arrays(folder / "best.npz", state.average, header)
+            if leads():
+                write_arrays(folder / "best.npz", state.average, header)
         known = errors.known()
         rows.append(
             {
                 "epoch": epoch + 1,
                 "train_loss": train_loss,
                 "validation_loss": validation,
-                **{f"validation_{k}_mae": known[f"{k}_mae"] for k in KINDS},
+                **{f"validation_{k}_mae": known[f"{k}_mae"] for k in LEARNED},
                 "seconds": time.perf_counter() - began,
             }
         )
-        write_arrays(folder / "last.npz", state, header | {"rows": rows})
-        _write_rows(rows, folder)
-        report(rows[-1])
-    return on_all(read_arrays(folder / "best.npz", state.average), mesh)
+        if leads():
+            write_arrays(folder / "last.npz", state, header | {"rows": rows})
+            _write_rows(rows, folder)
+            report(rows[-1])
+    wait_for_all("the end of training")
+    best = read_arrays(folder / "best.npz", of_this_process(state.average))
+    return best if jax.process_count() > 1 else on_all(best, mesh)
 
 
 def _patience_is_over(rows: list[dict[str, Any]], patience: int | None) -> bool:
@@ -239,12 +212,20 @@ def _patience_is_over(rows: list[dict[str, Any]], patience: int | None) -> bool:
 
 
 def validate(
-    potential: Potential, shelf: Shelf, members: np.ndarray, *, charges: bool
+    potential: Potential, shelf: Shelf, members: np.ndarray, kinds: Sequence[str]
 ) -> Errors:
-    """Errors of a potential on some samples, of charges where they are physical."""
-    predictions = predict(potential, shelf, members)
+    """Errors of a potential on some samples.
+
+    Args:
+        potential: predicts.
+        shelf: packed data.
+        members: indices of samples.
+        kinds: of labels to compare with.
+    """
     samples = [shelf.data.samples[i] for i in members]
-    return errors_of(predictions, samples, charges=charges)
+    slopes = any(s.forces is not None or s.stress is not None for s in samples)
+    predictions = predict(potential, shelf, members, slopes=slopes)
+    return errors_of(predictions, samples, kinds)
 
 
 def _resumed(state: State, folder: Path) -> tuple[State, list[dict[str, Any]]]:

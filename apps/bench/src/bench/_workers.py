@@ -2,10 +2,13 @@
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ._errors import BenchError
@@ -35,7 +38,7 @@ def run(
     pool = concurrent.futures.ProcessPoolExecutor(
         min(workers, len(tasks)),
         multiprocessing.get_context("spawn"),
-        initializer=leave_interrupts_to_parent,
+        initializer=serve_parent,
     )
     try:
         futures = {pool.submit(work, task): i for i, task in enumerate(tasks)}
@@ -58,6 +61,18 @@ def local_workers() -> int:
     return os.cpu_count() or 1
 
 
-def leave_interrupts_to_parent() -> None:
-    """Lets Ctrl-C reach only the process that knows what to keep."""
+def serve_parent() -> None:
+    """Leaves Ctrl-C to the process that knows what to keep, and ends when it does.
+
+    A parent that is killed cannot end its children; no file suffers, since all are
+    written beside their names first.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)

@@ -73,6 +73,15 @@ class Look(NamedTuple):
     """Whether atoms moved so fast that no list of pairs could follow."""
 
 
+def fragments(atoms: ase.Atoms) -> int:
+    """How many pieces a structure is in, bonds being generous.
+
+    Args:
+        atoms: periodic in all directions or in none.
+    """
+    return Watch(atoms, 1).pieces
+
+
 class Watch:
     """Compares a replica with the structure it began with.
 
@@ -95,6 +104,11 @@ class Watch:
         once = pairs.first <= pairs.second
         self._bonds = _Pairs(*(column[once] for column in pairs))
         self._pieces = self._fragments(reference.positions, box)
+
+    @property
+    def pieces(self) -> int:
+        """How many fragments the reference has."""
+        return self._pieces
 
     @property
     def bonds(self) -> int:

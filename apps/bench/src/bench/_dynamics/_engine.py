@@ -100,15 +100,21 @@ class Engine:
             within one step; they stay where they were.
         """
         left = np.where(going & ~self.stuck, steps, 0)
+        stride, tried = steps, set[int]()
         while True:
             start, boxes = self.states, self._boxes()
-            result = self._run(left, targets)
+            result = self._run(np.minimum(left, stride), targets)
             if not np.all(np.asarray(result.fits)[left > 0]):
                 self._grow(result)
                 continue
             self.states = result.state
             if self._uncovered() and self._replan(start, boxes):
                 continue
+            shorter = self._beyond_plan(start, boxes, stride, tried)
+            if shorter:
+                stride = shorter
+                continue
+            tried.clear()
             done = np.asarray(result.done)
             self.stuck |= (left > 0) & (done == 0) & self._fresh
             self._fresh &= done == 0
@@ -263,6 +269,27 @@ class Engine:
             if np.isfinite(place[0]).all()
         )
 
+    def _beyond_plan(self, start, boxes, stride: int, tried: set[int]) -> int:
+        """How many steps to make from the start again, 0 where that helps nothing.
+
+        Lattice sums give NaN beyond what their plan covers. So a replica that broke
+        gets a plan for where it started, then shorter strides.
+        """
+        moved = self.states
+        sound = np.isfinite(np.asarray(moved.position)).all((1, 2))
+        sound &= np.isfinite(np.asarray(moved.force)).all((1, 2))
+        if sound.all() or not jax.tree.leaves(self._planned.plan):
+            return 0
+        first = int(np.argmin(sound))
+        if first in tried and stride == 1:
+            return 0
+        shorter = -(-stride // 2) if first in tried else stride
+        tried.add(first)
+        self.states = start
+        place = np.asarray(start.position[first])
+        self._planned = planned(self.interaction, place, boxes[first])
+        return shorter
+
     def _replan(self, start, boxes) -> bool:
         """A plan for where the block ended; whether the block must be made again.
 
@@ -288,4 +315,4 @@ def _chosen(mask: np.ndarray, states: Any, others: Any) -> Any:
 
 def _roomy(count: int, factor: float = 1.08) -> int:
     """Somewhat more than a count, one of few sizes."""
-    return -(-int(factor * count + 16) // 32) * 32
+    return -(-int(factor * count + 48) // 32) * 32

@@ -6,6 +6,7 @@ sqrt(amu Å^2 / eV), 10.18 fs, in which eV, Å and amu are consistent.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -184,7 +185,10 @@ class NPT:
             barostat_kwargs={"tau": self.barostat_time},
             thermostat_kwargs={"tau": self.time},
         )
-        return apply(state)
+        with warnings.catch_warnings():
+            # jax-md asks for one sum in double precision, and takes single.
+            warnings.filterwarnings("ignore", "Explicitly requested dtype float64")
+            return apply(state)
 
     def box(self, state, box):
         """The cell of a state."""

@@ -1,13 +1,17 @@
 """What a trajectory says that can be compared with another one."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ase
 import numpy as np
+from ase.calculators.calculator import Calculator
 from jaxtyping import Float
 
 from ._pairs import list_pairs
+
+_WAVE_NUMBER = 33356.409519815204
+"""1 / (c fs) in 1/cm."""
 
 
 class Radial(NamedTuple):
@@ -85,6 +89,66 @@ def vibrations(
     window = np.hanning(len(velocities))[:, None, None]
     spectrum = np.abs(np.fft.rfft(velocities * window, axis=0)) ** 2
     density = np.einsum("tia,i->t", spectrum, masses)
-    # 1 / (c fs) in 1/cm.
-    waves = np.fft.rfftfreq(len(velocities), interval) * 33356.409519815204
+    waves = np.fft.rfftfreq(len(velocities), interval) * _WAVE_NUMBER
     return waves, density / (density.sum() * waves[1])
+
+
+def infrared(
+    dipoles: Float[np.ndarray, "times 3"], interval: float
+) -> tuple[Float[np.ndarray, " waves"], Float[np.ndarray, " waves"]]:
+    r"""The infrared spectrum of a classical trajectory, with unit area.
+
+    $$ I(\nu) \propto \Big| \sum_t w(t) \dot\mu(t) e^{-2 \pi i \nu t} \Big|^2 $$
+
+    with a Hann window $w$ and differences for the rate of the dipole, whose response
+    $\sin(\pi\nu\Delta)/(\pi\nu\Delta)$ is divided out.
+
+    Args:
+        dipoles: at equal intervals, any unit.
+        interval: between two times, fs.
+
+    Returns:
+        Wave numbers, 1/cm, and the intensity, cm.
+    """
+    rates = np.diff(dipoles, axis=0)
+    window = np.hanning(len(rates))[:, None]
+    spectrum = np.sum(np.abs(np.fft.rfft(rates * window, axis=0)) ** 2, axis=1)
+    frequencies = np.fft.rfftfreq(len(rates), interval)
+    spectrum = spectrum / np.sinc(frequencies * interval) ** 2
+    waves = frequencies * _WAVE_NUMBER
+    return waves, spectrum / (spectrum.sum() * waves[1])
+
+
+def charges_along(
+    frames: Sequence[ase.Atoms], calculator: Calculator, total_charge: float
+) -> dict[str, Any]:
+    """How charges behave along a trajectory.
+
+    Args:
+        frames: first to last, at least one.
+        calculator: has charges.
+        total_charge: e.
+
+    Returns:
+        The largest error of the total charge and its drift from first to last; the
+        mean change of an atom's charge between halves, its spread in time, the
+        extremes; all in e.
+    """
+    charges = np.stack([_charges(frame, calculator) for frame in frames])
+    totals = charges.sum(1)
+    half = max(len(charges) // 2, 1)
+    change = charges[-half:].mean(0) - charges[:half].mean(0)
+    return {
+        "total_charge": total_charge,
+        "largest_total_error": float(np.abs(totals - total_charge).max()),
+        "total_drift": float(totals[-1] - totals[0]),
+        "mean_change": float(np.abs(change).mean()),
+        "mean_spread": float(charges.std(0).mean()),
+        "least": float(charges.min()),
+        "most": float(charges.max()),
+    }
+
+
+def _charges(frame: ase.Atoms, calculator: Calculator) -> np.ndarray:
+    bare = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+    return np.asarray(calculator.get_property("charges", bare))

@@ -7,6 +7,7 @@ import ase
 from ase import units
 
 Mode = Literal["dev", "fast", "standard"]
+MODES: tuple[Mode, ...] = ("dev", "fast", "standard")
 
 # Bonds of hydrogen vibrate with 9 to 11 fs; ten steps a period are the least.
 _HYDROGEN_LIMIT = 1.0

@@ -28,7 +28,7 @@ COLUMNS: tuple[str, ...] = (
 """Of `thermo.csv`; potential energies do not hold the elements' references."""
 
 
-_VELOCITIES = "velocities.f4"
+_POSITIONS, _VELOCITIES = "positions.f4", "velocities.f4"
 
 
 class Recording:
@@ -90,15 +90,17 @@ class Recording:
         }
         ase.io.write(self._frames(), frame, format="extxyz", append=True)
 
-    def velocities(self, momenta: np.ndarray) -> None:
-        """The velocities of one replica at one look, for its vibrations.
+    def motion(self, positions: np.ndarray, momenta: np.ndarray) -> None:
+        """Where the atoms of one replica are at one look, and how they move.
 
         Args:
-            momenta: of its atoms, sqrt(eV amu).
+            positions: Å.
+            momenta: sqrt(eV amu).
         """
         moving = np.asarray(momenta) / self._atoms.get_masses()[:, None]
-        with (self._folder / _VELOCITIES).open("ab") as file:
-            file.write(moving.astype("<f4").tobytes())
+        for name, values in ((_POSITIONS, positions), (_VELOCITIES, moving)):
+            with (self._folder / name).open("ab") as file:
+                file.write(np.asarray(values).astype("<f4").tobytes())
 
     def flush(self) -> None:
         """Writes the looks that are not on disk yet."""
@@ -117,8 +119,9 @@ class Recording:
     def _frames(self) -> Path:
         return self._folder / "trajectory.extxyz"
 
-    def _files(self) -> tuple[Path, Path, Path]:
-        return self._frames(), self.thermo, self._folder / _VELOCITIES
+    def _files(self) -> tuple[Path, ...]:
+        motion = (self._folder / name for name in (_POSITIONS, _VELOCITIES))
+        return self._frames(), self.thermo, *motion
 
 
 def read_thermo(path: Path) -> dict[str, np.ndarray]:
@@ -132,6 +135,20 @@ def read_thermo(path: Path) -> dict[str, np.ndarray]:
         return {}
     values = np.loadtxt(lines, delimiter=",", ndmin=2)
     return {name: values[:, i] for i, name in enumerate(COLUMNS)}
+
+
+def read_motion(folder: Path, atoms: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `Recording.motion` wrote, `(looks, atoms, 3)` each; empty if nothing.
+
+    Args:
+        folder: of the phase.
+        atoms: how many.
+    """
+    places = [folder / name for name in (_POSITIONS, _VELOCITIES)]
+    if not all(place.exists() for place in places):
+        return np.zeros((0, atoms, 3), np.float32), np.zeros((0, atoms, 3), np.float32)
+    positions, velocities = (np.fromfile(place, "<f4") for place in places)
+    return positions.reshape(-1, atoms, 3), velocities.reshape(-1, atoms, 3)
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -196,7 +196,8 @@ class _Simulation:
             look = self._seen(sample, i, target, engine.stuck[i])
             self.recording.row(self._row(sample, i, look, time_ps))
             if i == 0 and self.phase.ensemble == "nve":
-                self.recording.velocities(np.asarray(sample.momenta[0]))
+                where, how = sample.positions[0], sample.momenta[0]
+                self.recording.motion(np.asarray(where), np.asarray(how))
             failure = self.watch.failure(look, self.before[i])
             self.failures[i], self.before[i] = failure, look.potential
             if failure is None:

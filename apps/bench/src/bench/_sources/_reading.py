@@ -5,11 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_masses
 
+from .._errors import BenchError
 from .._units import ENERGY, LENGTH, factor
 from ._row import Row, RowError
 
-LABELS = ("energy", "forces", "stress", "charges", "total_charge", "spin", "tags")
+LABELS = (
+    *("energy", "forces", "stress", "charges", "total_charge", "spin", "tags"),
+    *("dipole", "born_charges"),
+)
 """What a row may hold besides its geometry, id and group."""
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -30,7 +35,11 @@ class Reading:
     Args:
         energy: name of the total energy; and so on for all labels, id and group.
         energy_unit: a key of `ENERGY`; forces and stress follow from both units.
-        length_unit: a key of `LENGTH`.
+        length_unit: a key of `LENGTH`; dipoles are in e times it.
+        dipole_origin: `"mass"`, the centre of mass, or `"coordinates"`, where
+            positions are zero. The dipole of a charged structure depends on it and is
+            not used unless it is given.
+        born_transposed: whether Born charges come as [displacement, polarisation].
     """
 
     energy: str | None = None
@@ -40,14 +49,23 @@ class Reading:
     total_charge: str | None = None
     spin: str | None = None
     tags: str | None = None
+    dipole: str | None = None
+    born_charges: str | None = None
     id: str | None = None
     group: str | None = None
     energy_unit: str = "eV"
     length_unit: str = "angstrom"
+    dipole_origin: str | None = None
+    born_transposed: bool = False
 
     def __post_init__(self):
         factor(self.energy_unit, ENERGY)
         factor(self.length_unit, LENGTH)
+        if self.dipole_origin not in (None, "mass", "coordinates"):
+            raise BenchError(
+                "The origin of dipoles is `mass` or `coordinates`, got "
+                f"{self.dipole_origin!r}."
+            )
 
     @property
     def named(self) -> dict[str, str]:
@@ -103,10 +121,11 @@ def read_row(
         ("energy", energy),
         ("forces", energy / length),
         ("stress", energy / length**3),
+        ("dipole", length),
     ):
         found[label] = _scaled(label, found[label], scale)
     cell = geometry.cell if _periodic(geometry) else None
-    return Row(
+    row = Row(
         id=name,
         group=_first(found["group"], group, name),
         numbers=geometry.numbers,
@@ -119,6 +138,20 @@ def read_row(
         origins=origins,
         **{label: found[label] for label in LABELS},
     )
+    return _as_declared(row, reading)
+
+
+def _as_declared(row: Row, reading: Reading) -> Row:
+    """A row with its response labels in the one form that is stored."""
+    if reading.born_transposed and row.born_charges is not None:
+        row = dataclasses.replace(row, born_charges=row.born_charges.swapaxes(1, 2))
+    if row.dipole is None or not row.total_charge or reading.dipole_origin == "mass":
+        return row
+    if reading.dipole_origin is None:
+        return dataclasses.replace(row, dipole=None)
+    masses = atomic_masses[row.numbers]
+    centre = masses @ row.positions / masses.sum()
+    return dataclasses.replace(row, dipole=row.dipole - row.total_charge * centre)
 
 
 def _assign(

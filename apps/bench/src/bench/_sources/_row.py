@@ -38,6 +38,8 @@ class Row:
         forces: eV/Å, `(atoms, 3)`.
         stress: eV/Å^3, ASE's sign and Voigt order, `(6,)`.
         charges: e, `(atoms,)`.
+        dipole: e Å about the centre of mass, `(3,)`; open boundaries only.
+        born_charges: e, [atom, direction of polarisation, of displacement].
         tags: small integers that mark atoms, `(atoms,)`.
         facts: single numbers and words of the source, for recipes; not stored.
         names: all that the source offers for this structure.
@@ -55,6 +57,8 @@ class Row:
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
     charges: np.ndarray | None = None
+    dipole: np.ndarray | None = None
+    born_charges: np.ndarray | None = None
     tags: np.ndarray | None = None
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     names: tuple[str, ...] = ()
@@ -80,6 +84,10 @@ class Row:
                 put(name, _finite(name, getattr(self, name), shape))
         if self.stress is not None:
             put("stress", None if self.cell is None else _voigt(self.stress))
+        if self.dipole is not None:
+            put("dipole", None if self.cell is not None else _vector(self.dipole))
+        if self.born_charges is not None:
+            put("born_charges", _tensors(self.born_charges, atoms))
         if self.tags is not None:
             put("tags", _tags(self.tags, atoms))
 
@@ -165,6 +173,18 @@ def _voigt(value: Any) -> np.ndarray:
             raise RowError("stress is not symmetric")
         given = full_3x3_to_voigt_6_stress(full)
     return _finite("stress", given, (6,))
+
+
+def _vector(value: Any) -> np.ndarray:
+    given = np.asarray(value, np.float64)
+    return _finite("dipole", given.reshape(3) if given.size == 3 else given, (3,))
+
+
+def _tensors(value: Any, atoms: int) -> np.ndarray:
+    given = np.asarray(value, np.float64)
+    if given.shape == (atoms, 9):
+        given = given.reshape(atoms, 3, 3)
+    return _finite("born_charges", given, (atoms, 3, 3))
 
 
 def _tags(value: Any, atoms: int) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""Our side of `training_speed.py`: the training loop of `bench run`."""
+
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from answering import answer, settings
+from backbones import parameter_count
+from bench._config import Grid
+from bench._dataset import load
+from bench._loading import fill_shelf
+from bench._model import build_potential
+from bench._references import fit_references
+from bench._steps import mesh_of, on_all, steps
+from bench._training import State, _step, make_optimizer
+
+
+def main():
+    given = settings()
+    size = {k: v for k, v in given["size"].items() if k not in ("bessel", "envelope")}
+    size.pop("readout")  # 16, as everywhere
+    values = {
+        "dataset": str(Path(given["folder"]) / "structures.extxyz"),
+        "long_range": ["none"],
+        "model": {"cutoff": given["cutoff"], "mace": size},
+        "train": {"batch": given["batch"], "learning_rate": given["rate"]},
+    }
+    values["train"] |= {"devices": 1, "loss": {"charge": 0.0}}
+    grid = Grid(**values)
+    data, run = load(grid.dataset), grid.runs()[0]
+    references = fit_references(data.samples)
+    potential = build_potential(
+        grid.model,
+        run,
+        references,
+        average_neighbours=given["neighbours"],
+        scale=1.0,
+    )
+    shelf = fill_shelf(data, grid, potential.backbone)
+    mesh, optimizer = mesh_of(grid.train), make_optimizer(grid.train, 10**6)
+    copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
+    fresh = optimizer.init(eqx.filter(potential, eqx.is_inexact_array))
+    best = jnp.array(jnp.inf, jnp.result_type(float))
+    state = State(copy(), copy(), fresh, best, jnp.array(0, jnp.int32))
+    kept = {"state": on_all(state, mesh), "pass": 0}
+    phase, everyone = grid.train.schedule[0], np.arange(len(data))
+
+    def train():
+        rng, state = np.random.default_rng(kept["pass"]), kept["state"]
+        for inputs in steps(shelf, everyone, references, rng, grid.train, mesh):
+            state, value = _step(inputs, state, optimizer, phase, grid.train.ema, mesh)
+        jax.block_until_ready((state, value))
+        kept["state"], kept["pass"] = state, kept["pass"] + 1
+
+    answer({"train": train}, {"parameters": parameter_count(potential)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""One structure in one model: checks before, phases, what the frames say."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+from backbones import Calculator, Structure
+
+from .._errors import BenchError
+from ._cases import Case
+from ._interaction import interaction
+from ._models import Model
+from ._observables import (
+    Radial,
+    charges_along,
+    infrared,
+    overlap_error,
+    radial_distribution,
+    vibrations,
+)
+from ._prechecks import dimer_checks, force_checks, scan_dimers
+from ._protocol import Settings, timestep_warning
+from ._recording import read_motion, write_json
+from ._simulation import Subject, Tell, run_phase
+
+_FEWEST = 10
+"""Looks that make a spectrum."""
+
+
+def simulated(
+    model: Model,
+    case: Case,
+    settings: Settings,
+    place: Path,
+    tell: Tell,
+    target: Radial | None = None,
+) -> dict[str, Any]:
+    """Simulates one structure in one model, or goes on with it.
+
+    Args:
+        model: a potential.
+        case: a structure of elements it knows.
+        settings: chosen.
+        place: folder of the pair.
+        tell: of progress.
+        target: distribution of distances to compare with.
+
+    Returns:
+        As written to `result.json`.
+
+    Raises:
+        BenchError: the folder belongs to another model or structure.
+    """
+    began = time.perf_counter()
+    place.mkdir(parents=True, exist_ok=True)
+    _claim(place, model, case.structure)
+    atoms, structure = case.atoms, case.structure
+    calculator = Calculator(
+        model.potential, total_charge=structure.total_charge, spin=structure.spin
+    )
+    evaluate = _evaluation(calculator)
+    checks = [
+        *force_checks(evaluate, atoms),
+        *dimer_checks(scan_dimers(model.potential, structure.numbers)),
+    ]
+    needed = [check for check in checks if check.name != "dimers"]
+    subject = Subject(
+        atoms,
+        interaction(model.potential, structure),
+        evaluate(atoms)[1],
+        dtype=np.dtype(model.potential.scale.dtype),
+    )
+    phases = _phases(subject, settings, place, tell)
+    found = {
+        "model": model.name,
+        "structure": case.name,
+        "formula": atoms.get_chemical_formula(),
+        "atoms": len(atoms),
+        "periodic": structure.cell is not None,
+        "total_charge": structure.total_charge,
+        "warning": timestep_warning(atoms, settings.timestep),
+        "prechecks": [check._asdict() for check in checks],
+        "phases": phases,
+        "passed": all(p["passed"] for p in phases) and all(c.passed for c in needed),
+        "charges": None,
+    }
+    frames = _frames(place, "nvt")
+    if model.potential.backbone.has_charges and frames:
+        told = charges_along(frames, calculator, structure.total_charge)
+        # Attention has the place for charges, and leaves it empty.
+        found["charges"] = told if told["least"] < told["most"] else None
+    found["radial"] = _distances(frames, target)
+    found |= _spectra(
+        place, case, settings, None if found["charges"] is None else calculator
+    )
+    found["seconds"] = time.perf_counter() - began
+    write_json(place / "result.json", found)
+    return found
+
+
+def _claim(place: Path, model: Model, structure: Structure) -> None:
+    """A folder holds one model and one structure, whatever their names."""
+    parts = structure.numbers, structure.positions, structure.cell
+    told = b"".join(np.asarray(p).tobytes() for p in parts if p is not None)
+    told += repr((structure.total_charge, structure.spin)).encode()
+    values = {"model": model.digest, "structure": hashlib.sha256(told).hexdigest()[:16]}
+    path = place / "pair.json"
+    if path.exists() and json.loads(path.read_text()) != values:
+        raise BenchError(
+            f"{place} holds a simulation of another model or structure of that name: "
+            "choose another folder with --out, or delete that one."
+        )
+    write_json(path, values)
+
+
+def _evaluation(
+    calculator: Calculator,
+) -> Callable[[ase.Atoms], tuple[float, np.ndarray]]:
+    def evaluate(atoms: ase.Atoms) -> tuple[float, np.ndarray]:
+        found: Any = calculator
+        energy = float(found.get_property("energy", atoms))
+        return energy, np.asarray(found.get_property("forces", atoms))
+
+    return evaluate
+
+
+def _phases(subject: Subject, settings: Settings, place: Path, tell: Tell):
+    """Results of the phases; one whose forerunner failed everywhere is not started."""
+    results: dict[str, dict[str, Any]] = {}
+    for phase in settings.phases(subject.cell is not None):
+        intact = [True] * settings.replicas
+        if phase.after:
+            before = results[phase.after]["replicas"]
+            intact = [replica["cause"] is None for replica in before]
+        path = place / phase.name / "result.json"
+        if path.exists():
+            results[phase.name] = json.loads(path.read_text())
+        else:
+            results[phase.name] = run_phase(
+                subject, phase, settings, place, tell, start=intact
+            )
+    return list(results.values())
+
+
+def _distances(frames: list[ase.Atoms], target: Radial | None):
+    """The radial distribution at constant temperature, and how far it is off."""
+    if not frames:
+        return None
+    found = radial_distribution(frames)
+    told: dict[str, Any] = {
+        "r": found.centres.tolist(),
+        "g": found.values.tolist(),
+        "error": None,
+    }
+    if target is not None:
+        told |= {"reference": target.values.tolist()}
+        told["error"] = overlap_error(found, target)
+    return told
+
+
+def _spectra(place: Path, case: Case, settings: Settings, charged: Calculator | None):
+    """Vibrational density at constant energy; infrared where there is a dipole."""
+    positions, velocities = read_motion(place / "nve", len(case.structure))
+    told: dict[str, Any] = {"vibrations": None, "infrared": None}
+    if len(velocities) < _FEWEST or not np.isfinite(velocities).all():
+        return told
+    interval = settings.looks * settings.timestep
+    waves, density = vibrations(velocities, case.atoms.get_masses(), interval)
+    told["vibrations"] = {"waves": waves.tolist(), "density": density.tolist()}
+    if charged is not None and case.structure.cell is None:
+        dipoles = np.stack([_dipole(case.atoms, p, charged) for p in positions])
+        waves, intensity = infrared(dipoles, interval)
+        told["infrared"] = {"waves": waves.tolist(), "intensity": intensity.tolist()}
+    return told
+
+
+def _dipole(atoms: ase.Atoms, positions: np.ndarray, calculator: Calculator):
+    """About the centre of mass, for the dipole of an ion depends on the origin."""
+    atoms.positions = (
+        positions - atoms.get_masses() @ positions / atoms.get_masses().sum()
+    )
+    found: Any = calculator
+    return np.asarray(found.get_property("dipole", atoms))
+
+
+def _frames(place: Path, phase: str) -> list[ase.Atoms]:
+    path = place / phase / "trajectory.extxyz"
+    if not path.exists() or not path.stat().st_size:
+        return []
+    frames: Any = ase.io.read(path, ":", format="extxyz")
+    return frames

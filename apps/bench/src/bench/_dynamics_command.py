@@ -1,0 +1,186 @@
+"""The command `bench md`."""
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._errors import BenchError, Interrupted
+
+if TYPE_CHECKING:
+    from ._dynamics._cases import Pair
+    from ._dynamics._models import Model
+
+_MODES = ("dev", "fast", "standard")
+_THERMOSTATS = ("langevin", "nose-hoover")
+
+
+def md_command(
+    models: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL...", help="Folders of `bench run`, or of a run."),
+    ],
+    structure: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="To simulate.  [two of the test part]"),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(help="How long: dev (CI), fast (minutes) or standard.")
+    ] = "fast",
+    out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("runs/md"),
+    temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
+    hottest: Annotated[float, typer.Option(help="End of the heating, K.")] = 1000.0,
+    timestep: Annotated[float, typer.Option(help="fs.")] = 0.5,
+    thermostat: Annotated[
+        str, typer.Option(help="langevin, nose-hoover.")
+    ] = "langevin",
+    pressure: Annotated[float, typer.Option(help="GPa.")] = 0.0,
+    replicas: Annotated[int, typer.Option(min=1, help="Of each, at once.")] = 1,
+    total_charge: Annotated[
+        float | None, typer.Option(help="e.  [the file's, or 0]")
+    ] = None,
+    spin: Annotated[int, typer.Option(min=0, help="Multiplicity, 0: unknown.")] = 0,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Trajectory to compare distances with."),
+    ] = None,
+    charges: Annotated[
+        bool, typer.Option("--charges", help="Refuse models without charges.")
+    ] = False,
+    double: Annotated[
+        bool, typer.Option("--double", help="Double precision, half as fast.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of velocities and noise.")] = 0,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Simulations at the same time, each a process.")
+    ] = 1,
+) -> None:
+    """Simulates structures in trained models and says which hold, and why not."""
+    _check("--mode", mode, _MODES)
+    _check("--thermostat", thermostat, _THERMOSTATS)
+    for name, value in (("temperature", temperature), ("timestep", timestep)):
+        if not value > 0:
+            raise BenchError(f"--{name} is positive, got {value:g}.")
+    if not hottest >= temperature:
+        raise BenchError(
+            f"--hottest is at least --temperature, {temperature:g} K; got {hottest:g}."
+        )
+    settings = dict(
+        mode=mode,
+        temperature=temperature,
+        hottest=hottest,
+        timestep=timestep,
+        thermostat=thermostat,
+        pressure=pressure,
+        replicas=replicas,
+        seed=seed,
+    )
+    for path in (*models, *(structure or ()), *([reference] if reference else ())):
+        if not path.exists():
+            raise BenchError(f"There is no {path}.")
+    # Imported late: it loads jax, which takes seconds.
+    import jax
+
+    try:
+        with jax.enable_x64(double):
+            pairs = _pairs(_open(models, charges), structure, total_charge, spin)
+            _simulate(pairs, settings, out, reference, jobs)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; what was simulated is kept and the same command goes on from "
+            "there."
+        ) from None
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise BenchError(f"{name} is one of {', '.join(known)}; got {value!r}.")
+
+
+def _open(paths: list[Path], charges: bool) -> "list[Model]":
+    from ._dynamics._models import open_models
+
+    models = open_models(paths)
+    without = [m.name for m in models if not m.potential.backbone.has_charges]
+    if charges and without:
+        raise BenchError(
+            f"{without[0]} has no charges, for it has no long-range layer with them: "
+            "leave it out, or --charges."
+        )
+    return models
+
+
+def _pairs(
+    models: "list[Model]",
+    files: list[Path] | None,
+    total_charge: float | None,
+    spin: int,
+) -> "list[Pair]":
+    from ._dynamics._cases import paired, read_cases
+
+    return paired(models, read_cases(files or (), total_charge, spin))
+
+
+def _simulate(
+    pairs: "list[Pair]",
+    settings: dict[str, Any],
+    out: Path,
+    reference: Path | None,
+    jobs: int,
+) -> None:
+    from rich.console import Console
+
+    from ._cli import _keep_compiled_programs
+    from ._dynamics._cases import read_frames
+
+    console = Console()
+    frames = read_frames(reference) if reference else ()
+    _keep_compiled_programs()
+    if importlib.util.find_spec("jax_md") is None:
+        raise BenchError("`bench md` needs jax-md: install the extra, bench[md].")
+    # It takes seconds more to load; mistakes above are told before.
+    from ._dynamics._page import write_page
+    from ._dynamics._protocol import Settings, timestep_warning
+    from ._dynamics._study import study
+    from ._dynamics._table import line
+
+    chosen = Settings(**settings)
+    for case in dict.fromkeys(case for _, case in pairs):
+        warning = timestep_warning(case.atoms, chosen.timestep)
+        if warning:
+            console.print(f"Warning: {warning}", highlight=False, soft_wrap=True)
+    results, failures = study(
+        pairs, chosen, out, _tell(console), reference=frames, jobs=jobs
+    )
+    if results:
+        for result in results:
+            typer.echo(line(result))
+        typer.echo(f"Page: {write_page(results, out)}")
+    if failures:
+        name, reason = next(iter(failures.items()))
+        raise BenchError(
+            f"{len(failures)} of {len(pairs)} could not be simulated. The first, "
+            f"{name}: {reason}"
+        )
+
+
+def _tell(console):
+    """A line that is written over on a terminal; elsewhere a line a quarter."""
+    told: set[tuple[str, str, str, int]] = set()
+
+    def tell(model, structure, phase, share, rate, kelvin) -> None:
+        key = model, structure, phase, int(4 * share)
+        if not console.is_terminal and key in told:
+            return
+        told.add(key)
+        end = "\r" if console.is_terminal and share < 1 else "\n"
+        text = f"{model}  {structure}  {phase} {100 * share:3.0f} %"
+        console.print(
+            f"{text}  {rate:.0f} steps/s  {kelvin:.0f} K",
+            end=end,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    return tell

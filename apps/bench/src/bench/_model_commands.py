@@ -1,0 +1,124 @@
+"""The commands `bench train`, `bench split` and `bench eval`: parts of a grid alone."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._errors import BenchError
+
+GridName = Annotated[str, typer.Argument(help="A grid of bench, or a YAML file.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--override", help="A setting, such as -o train.epochs=5."),
+]
+
+
+def train_command(
+    grid: GridName,
+    run: Annotated[
+        str, typer.Argument(help="One of its runs, such as random-mace+les-seed0.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder of the grid.")] = None,
+    override: Override = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="With other processes, on this machine or others, that run the same "
+            "command; SLURM and Open MPI say which.",
+        ),
+    ] = False,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:PORT", help="Of the first one, elsewhere."),
+    ] = None,
+    hosts: Annotated[int | None, typer.Option(min=1, help="How many.")] = None,
+    host: Annotated[int | None, typer.Option(min=0, help="This one, from 0.")] = None,
+) -> None:
+    """Trains and tests one run of a grid; `bench run` skips it and reports it later."""
+    from ._config import load_grid
+    from ._experiment import output_folder
+    from ._hosts import join_hosts, leads, wait_for_all
+    from ._one_run import Failure, Workplace
+    from ._progress import Progress
+
+    settings = load_grid(grid, override)
+    chosen = {one.name: one for one in settings.runs()}
+    if run not in chosen:
+        raise BenchError(f"{grid} has no run {run!r}; it has {', '.join(chosen)}.")
+    own = chosen[run]
+    folder = out or Path("runs") / Path(grid).stem
+    if together or coordinator is not None:
+        join_hosts(coordinator, hosts, host)
+    with output_folder(folder, settings) if leads() else contextlib.nullcontext():
+        wait_for_all("the folder")
+    place = Workplace(settings, folder)
+    if place.finished(own) is None:
+        with Progress(settings) as progress:
+            made = place.attempt(own, lambda row: progress.tell(own, row))
+        if isinstance(made, Failure):
+            raise BenchError(f"{run} failed: {made.reason}")
+    typer.echo(f"Result: {folder / run / 'result.json'}")
+
+
+def split_command(
+    grid: GridName,
+    out: Annotated[Path, typer.Option(help="Folder of the splits.")],
+    override: Override = None,
+) -> None:
+    """Writes the splits of a grid, and says how far apart their parts are."""
+    from chemsplit import separation
+
+    from ._config import load_grid
+    from ._dataset import load
+    from ._splits import split_data, stored_descriptors
+
+    settings = load_grid(grid, override)
+    data = load(settings.dataset)
+    out.mkdir(parents=True, exist_ok=True)
+    vectors = stored_descriptors(data, out)
+    for kind in settings.splits:
+        for seed in settings.seeds:
+            path = out / f"{kind}-seed{seed}.json"
+            split = split_data(data, vectors, kind, settings.split, seed)
+            split.save(path)
+            train, validation, test = split.indices(data.ids)
+            sizes = f"{len(train)} + {len(validation)} + {len(test)} structures"
+            found = separation(vectors, train, test, groups=data.groups)
+            typer.echo(f"{path}: {sizes}; {found}")
+
+
+def eval_command(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    data: Annotated[
+        str | None, typer.Argument(help="Data set or file.  [the run's own]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of results.  [RUN/DATA]")
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Also write mean node features by id, for chemsplit (.npz)."),
+    ] = None,
+) -> None:
+    """Tests a trained model on data again."""
+    from ._retest import load_trained, own_data, retest, write_embeddings
+
+    trained = load_trained(run)
+    source = data or own_data(run)
+    place = out or run / Path(source).name.split(".")[0]
+    found = retest(trained, source, place)
+    told = {k: v for k, v in found.errors.items() if v is not None}
+    for name, value in told.items():
+        floor = found.floors.get(name)
+        beside = "" if floor is None else f" (floor {floor:.2f})"
+        typer.echo(f"{name:12s} {value:.3f}{beside}")
+    if found.left_out:
+        named = ", ".join(f"{z} ({n})" for z, n in found.left_out.items())
+        typer.echo(f"left out for elements the model does not know: {named}")
+    typer.echo(f"{found.structures} structures: {place / 'evaluation.json'}")
+    if embeddings is not None:
+        count = write_embeddings(trained, source, embeddings)
+        typer.echo(f"Mean node features of {count} structures: {embeddings}")

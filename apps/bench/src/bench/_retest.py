@@ -1,0 +1,169 @@
+"""A trained model on data again: other ones, or those it was tested on."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from ase.data import chemical_symbols
+from backbones import Potential
+from chemsplit import Description
+from scipy.sparse import csr_matrix
+
+from ._config import KINDS, Grid, Run, TrainSettings
+from ._dataset import DataSet, load_unlabelled
+from ._errors import BenchError
+from ._evaluation import errors_of, floor_of, predict
+from ._features import mean_features, weighed
+from ._loading import Shelf, fill_shelf
+from ._model import widths_of
+from ._predictions import write_predictions
+from ._saved import load_potential
+from ._shapes import ModelSettings
+from ._writing import write_text
+
+
+class Trained(NamedTuple):
+    """A run's model and what is known of it."""
+
+    potential: Potential
+    run: Run
+    settings: ModelSettings
+    charge_sign: int
+
+
+class Retest(NamedTuple):
+    """What came of testing a model again."""
+
+    errors: dict[str, float | None]
+    floors: dict[str, float | None]
+    structures: int
+    left_out: dict[str, int]
+    """Structures by element the model does not know."""
+
+
+def load_trained(folder: Path) -> Trained:
+    """The model of a finished run.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        BenchError: there is none.
+    """
+    potential = load_potential(folder)
+    found = json.loads((folder / "result.json").read_text())
+    run, settings = Run(**found["run"]), ModelSettings(**found["settings"])
+    return Trained(potential, run, settings, found.get("charge_sign", 1))
+
+
+def own_data(folder: Path) -> str:
+    """The data set of the grid that a run belongs to.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        BenchError: the grid's `config.yaml` is not beside it.
+    """
+    config = folder.resolve().parent / "config.yaml"
+    if not config.exists():
+        raise BenchError(f"{config} is missing: say which data to test {folder} on.")
+    return yaml.safe_load(config.read_text())["dataset"]
+
+
+def retest(trained: Trained, source: str, out: Path) -> Retest:
+    """Writes predictions and errors of a model on a data set.
+
+    Args:
+        trained: the model.
+        source: as for `load`, but labels may be missing.
+        out: folder that gets `predictions.extxyz` and `evaluation.json`.
+
+    Raises:
+        BenchError: the data cannot be used.
+    """
+    potential, run = trained.potential, trained.run
+    data, members, left_out = _known(trained, source)
+    shelf = _shelf(trained, data, potential)
+    samples = [data.samples[int(i)] for i in members]
+    born = "born" in run.kinds and any(s.born_charges is not None for s in samples)
+    predictions = predict(potential, shelf, members, born=born)
+    if not run.has_charges:
+        predictions = [p.turned(trained.charge_sign) for p in predictions]
+    references = dict(potential.references)
+    compared = [k for k in KINDS if k in run.kinds]
+    found = Retest(
+        errors_of(predictions, samples, compared).known(),
+        floor_of(samples, references, {}).known(),
+        len(members),
+        left_out,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "predictions.extxyz"
+    parts = {"test": members}, {"test": predictions}
+    write_predictions(path, data, *parts, references)
+    facts: dict[str, Any] = {"model": run.name, "data": data.digest, "source": source}
+    write_text(out / "evaluation.json", json.dumps(facts | found._asdict(), indent=1))
+    return found
+
+
+def write_embeddings(trained: Trained, source: str, path: Path) -> int:
+    """Writes mean node features by id, a description that `chemsplit` reads.
+
+    Args:
+        trained: the model.
+        source: as for `retest`.
+        path: ending in `.npz`.
+
+    Returns:
+        How many structures it holds.
+
+    Raises:
+        BenchError: the data or the path cannot be used.
+    """
+    width = widths_of(trained.settings, trained.run)["final"]
+    data, members, _ = _known(trained, source)
+    potential = weighed(trained.potential, width)
+    rows = mean_features(potential, _shelf(trained, data, potential), members)
+    samples = [data.samples[int(i)] for i in members]
+    facts = {"descriptor": "mean node features", "model": trained.run.name}
+    description = Description(
+        csr_matrix(rows),
+        tuple(s.id for s in samples),
+        tuple(s.structure.numbers for s in samples),
+        tuple(s.group for s in samples),
+        facts,
+    )
+    try:
+        description.save(path)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+    return len(members)
+
+
+def _known(trained: Trained, source: str) -> tuple[DataSet, np.ndarray, dict[str, int]]:
+    """Data, the structures made of elements that the model knows, and the others."""
+    data = load_unlabelled(source)
+    known = {z for z, _ in trained.potential.references}
+    kept, left_out = [], {}
+    for i, sample in enumerate(data.samples):
+        new = {int(z) for z in sample.structure.numbers} - known
+        for z in new:
+            symbol = chemical_symbols[z]
+            left_out[symbol] = left_out.get(symbol, 0) + 1
+        if not new:
+            kept.append(i)
+    if not kept:
+        raise BenchError(
+            f"No structure of {source} is made of elements that {trained.run.name} "
+            f"knows ({', '.join(chemical_symbols[z] for z in sorted(known))})."
+        )
+    return data, np.array(kept), left_out
+
+
+def _shelf(trained: Trained, data: DataSet, potential: Potential) -> Shelf:
+    train = TrainSettings(batch=8, buckets=min(4, len(data)))
+    grid = Grid(dataset=data.name, model=trained.settings, train=train)
+    return fill_shelf(data, grid, potential.backbone)

@@ -1,0 +1,209 @@
+"""`bench md` as a whole, and what it says to mistakes."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import ase
+import ase.build
+import ase.io
+import backbones as bb
+import numpy as np
+import pytest
+from bench._cli import app
+from bench._config import Run
+from bench._dynamics._cases import choose_cases, paired, read_cases
+from bench._dynamics._models import open_models
+from bench._dynamics._table import HEADINGS, line, rows
+from bench._errors import BenchError
+from bench._model import build_potential
+from typer.testing import CliRunner
+
+ELEMENTS = {1: -13.0, 6: -40.0, 8: -70.0}
+
+
+def potential_of(settings, long_range="none", seed=0):
+    run = Run("own", "random", "mace", long_range, seed)
+    return build_potential(settings, run, ELEMENTS, average_neighbours=6.0, scale=0.3)
+
+
+@pytest.fixture
+def trained(small_grid, tmp_path, springs):
+    return lambda name, **more: finished_run(
+        small_grid.model, tmp_path / name, springs, **more
+    )
+
+
+def finished_run(settings, grid, springs, *, layer="none", seed=0, charged=()):
+    """The folder of a grid as `bench run` leaves it, with one finished run."""
+    run = Run("own", "random", "mace", layer, seed)
+    place = grid / run.name
+    place.mkdir(parents=True)
+    bb.save(place / "model.npz", potential_of(settings, layer, seed))
+    values = {
+        "run": dataclasses.asdict(run),
+        "settings": settings.model_dump(mode="json"),
+        "data": grid.name,
+    }
+    (place / "result.json").write_text(json.dumps(values))
+    (grid / "config.yaml").write_text("dataset: own\n")
+    frames = [springs(i, True) for i in range(6)]
+    for i, atoms in enumerate(frames):
+        atoms.info |= {"part": "test" if i else "validation"}
+        atoms.info |= {"total_charge": float(i in charged)}
+    ase.io.write(place / "predictions.extxyz", frames, format="extxyz")
+    names = [atoms.info["id"] for atoms in frames[1:]]
+    (place / "split.json").write_text(json.dumps({"test": names}))
+    return place
+
+
+@pytest.fixture(autouse=True)
+def compiled_programs_stay_where_they_are(monkeypatch):
+    monkeypatch.setattr("bench._cli._keep_compiled_programs", lambda: None)
+
+
+def called(*arguments):
+    return CliRunner().invoke(app, ["md", *map(str, arguments)])
+
+
+def test_a_study_from_start_to_page(trained, tmp_path, springs):
+    place, out, own = (
+        trained("grid", layer="les"),
+        tmp_path / "md",
+        tmp_path / "own.xyz",
+    )
+    ase.io.write(own, springs(1, True), format="extxyz")
+    call = [place.parent, "--mode", "dev", "--out", out, "--structure", own]
+    call += ["--reference", place / "predictions.extxyz"]
+    done = called(*call, "--timestep", 1.5)
+    assert done.exit_code == 0, done.output
+    assert "above the 1 fs" in done.output and "md.html" in done.output
+    (found,) = out.glob("*/*/result.json")
+    assert found.parent.relative_to(out).parts == ("mace+les", "own")
+    result = json.loads(found.read_text())
+    names = [phase["name"] for phase in result["phases"]]
+    assert names == ["nvt", "nve", "ramp", "npt"]
+    for phase in result["phases"]:
+        thermo = found.parent / phase["name"] / "thermo.csv"
+        assert len(thermo.read_text().splitlines()) > 1
+    assert result["charges"]["largest_total_error"] >= 0
+    assert len(result["radial"]["g"]) == 120 and 0 < result["radial"]["error"] < 1
+    assert line(result) in done.output and line(result).startswith("mace+les, own: ")
+    (cells,) = rows([result])
+    assert len(cells) == len(HEADINGS) and cells[0] == "mace+les"
+    page = (out / "md.html").read_text()
+    assert page.count("data:image/png") == 5 and "mace+les" in page
+    # Finished work is kept: the second call reads it.
+    stamp = found.stat().st_mtime_ns
+    assert called(*call, "--timestep", 1.5).exit_code == 0
+    assert found.stat().st_mtime_ns == stamp
+    other = called(*call, "--timestep", 0.5).exception
+    assert isinstance(other, BenchError)
+    assert "holds simulations with other settings" in str(other)
+    # Another model of the same name is not taken for this one.
+    found.unlink()
+    twin = trained("twin", layer="les", seed=1)
+    other = called(twin, *call[1:], "--timestep", 1.5).exception
+    assert "holds a simulation of another model or structure" in str(other)
+
+
+def test_structures_are_chosen_of_what_all_were_tested_on(trained):
+    grid = trained("grid", charged=(4,)).parent
+    (model,) = open_models([grid])
+    assert (model.name, model.data) == ("mace", "grid")
+    # Charged first, then neutral; s004 and s005 are one group, s001 stands alone.
+    assert [case.name for case in choose_cases([model], 2)] == ["s004", "s001"]
+    assert [case.name for case in choose_cases([model], 3)] == ["s004", "s001", "s002"]
+    assert choose_cases([model], 2)[0].structure.total_charge == 1.0
+    split = model.path / "split.json"
+    split.write_text(json.dumps({"test": ["s002", "s003"]}))
+    assert [case.name for case in choose_cases([model], 2)] == ["s002"]
+    split.write_text(json.dumps({"test": []}))
+    with pytest.raises(BenchError, match="No structure is in the test part"):
+        choose_cases([model], 2)
+
+
+def test_models_of_one_name_are_told_apart(trained, tmp_path):
+    places = [trained("one"), trained("one", seed=1), trained("two")]
+    models = open_models(places)
+    assert [model.name for model in models] == ["mace"] * 3
+    # Two data sets: one structure of each, in models of that set.
+    names = [(model.name, case.name) for model, case in paired(models, [])]
+    assert names == [
+        ("random-mace-seed0", "s001"),
+        ("random-mace-seed1", "s001"),
+        ("mace", "s001"),
+    ]
+    water = tmp_path / "water.xyz"
+    ase.io.write(water, ase.build.molecule("H2O"))
+    names = [model.name for model, _ in paired(models, read_cases([water], None, 0))]
+    assert names[::2] == ["one-random-mace-seed0", "two-random-mace-seed0"]
+    with pytest.raises(BenchError, match="Two models are called"):
+        paired(open_models([places[0], places[0]]), [])
+
+
+def test_structures_of_files(tmp_path):
+    path = tmp_path / "ion.extxyz"
+    ion = ase.build.molecule("CH3OH")
+    ion.info["total_charge"] = 1
+    ase.io.write(path, ion)
+    (case, twin) = read_cases([path, path], None, 0)
+    assert case.structure.total_charge == 1.0 and case.structure.cell is None
+    assert (case.name, twin.name) == ("ion-0", "ion-1")
+    assert read_cases([path], -1.0, 2)[0].structure.total_charge == -1.0
+
+
+def test_mistakes_are_told_in_one_sentence(trained, tmp_path):
+    place = trained("grid")
+    gold, slab, text, flat = (
+        tmp_path / n for n in ("gold.xyz", "slab.extxyz", "text.xyz", "flat.extxyz")
+    )
+    ase.io.write(gold, ase.Atoms("Au"))
+    ase.io.write(slab, ase.Atoms("C", cell=np.eye(3) * 9, pbc=[True, True, False]))
+    ase.io.write(flat, ase.Atoms("C", cell=np.diag([9.0, 9.0, 0.1]), pbc=True))
+    text.write_text("nothing\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.yaml").write_text("dataset: own\n")
+    cases = {
+        ("nowhere",): "There is no nowhere",
+        (tmp_path,): "holds no finished run",
+        (tmp_path / "empty",): "No run in",
+        (gold,): "is no model",
+        (place, "--structure", gold): "was never trained on Au, which gold holds",
+        (place, "--structure", slab): "mix open and periodic",
+        (place, "--structure", flat): "one height of the cell is 0.1 Å",
+        (place, "--structure", text): "cannot be read",
+        (place, "--mode", "long"): "--mode is one of dev, fast, standard",
+        (place, "--thermostat", "ice"): "--thermostat is one of",
+        (place, "--timestep", 0): "--timestep is positive",
+        (place, "--hottest", 10): "--hottest is at least",
+        (place, "--charges"): "mace has no charges",
+    }
+    for arguments, message in cases.items():
+        error = called(*arguments).exception
+        assert isinstance(error, BenchError), (arguments, error)
+        assert message in str(error) and "\n" not in str(error)
+
+
+def test_files_of_models(small_grid, tmp_path):
+    path, water = tmp_path / "short.npz", tmp_path / "water.xyz"
+    bb.save(path, potential_of(small_grid.model))
+    ase.io.write(water, ase.build.molecule("H2O"))
+    ((model, _),) = paired(open_models([path]), read_cases([water], None, 0))
+    assert model.name == "short"
+    assert "file without data" in str(called(path).exception)
+    layered = tmp_path / "layered.npz"
+    bb.save(layered, potential_of(small_grid.model, "les"))
+    error = called(layered, "--structure", water).exception
+    assert "opened by the folder of its run" in str(error)
+
+
+def test_the_command_is_listed_without_loading_jax():
+    program = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom bench._cli import app\n"
+        "out = CliRunner().invoke(app, ['md', '--help'])\n"
+        "assert out.exit_code == 0 and '--replicas' in out.output, out.output\n"
+        "assert not {'jax', 'jax_md', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
