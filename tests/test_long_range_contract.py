@@ -15,7 +15,11 @@ import pytest
 from jax.test_util import check_grads
 from scipy.spatial.transform import Rotation
 
+told = lambda width, key: bb.TotalCharge(width, key=key)
 celli = lambda width, key: lr_celli.ChargeEquilibration(width, hidden=(4,), key=key)
+polarizable = lambda width, key: lr_celli.PolarizableChargeEquilibration(
+    lr_celli.ChargeEquilibration(width, hidden=(4,), solver="dense", key=key)
+)
 les = lambda width, key: lr_les.LatentEwald(width, key=key)
 efa = lambda width, key: lr_efa.EuclideanFastAttention(
     width, omega_max=1.5, width=0.3, qk=4, v=4, key=key
@@ -23,18 +27,26 @@ efa = lambda width, key: lr_efa.EuclideanFastAttention(
 efa_vectors = lambda width, key: lr_efa.EuclideanFastAttention(
     width, omega_max=1.5, width=0.3, qk=4, v=4, degree=1, key=key
 )
+efa_wide = lambda width, key: lr_efa.EuclideanFastAttention(
+    width, omega_max=2.0, key=key
+)
 both = lambda *makers: (
     lambda width, key: bb.Sum(
         tuple(m(width, jr.fold_in(key, i)) for i, m in enumerate(makers))
     )
 )
+# With MACE's own below every backbone has every layer.
+EVERY = {"embedding": both(told, efa), "block 1": celli, "final": les}
 MODELS = {
     "mace": ("mace", {}),
     "mace, les twice": ("mace", {"final": both(les, les)}),
     "mace, celli": ("mace", {"block 1": celli}),
-    "mace, degree 1 efa": ("mace", {"block 1": efa_vectors}),
-    "allegro, celli and les": ("allegro", {"block 1": celli, "final": les}),
-    "dimenet, efa and celli": ("dimenet", {"embedding": efa, "block 1": celli}),
+    "mace, degree 1 efa and dipoles": (
+        "mace",
+        {"embedding": told, "block 1": efa_vectors, "final": polarizable},
+    ),
+    "allegro, all": ("allegro", EVERY),
+    "dimenet, all": ("dimenet", EVERY),
 }
 BACKBONES = {
     "mace": (
@@ -43,12 +55,21 @@ BACKBONES = {
     ),
     "allegro": (
         bb.Allegro,
-        bb.AllegroSize(channels=2, l_max=1, hidden=8, two_body=(8,), embedding=4),
+        bb.AllegroSize(
+            channels=2, l_max=1, hidden=8, two_body=(8,), embedding=4, adapter=4
+        ),
     ),
     "dimenet": (
         bb.DimeNet,
         bb.DimeNetSize(
-            channels=8, blocks=2, down=4, basis=4, output=8, spherical=3, radial=4
+            channels=8,
+            blocks=2,
+            down=4,
+            basis=4,
+            output=8,
+            spherical=3,
+            radial=4,
+            adapter=4,
         ),
     ),
 }
@@ -60,24 +81,29 @@ def double_precision():
         yield
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def potential(request):
-    name, layers = MODELS[request.param]
-    kind, size = BACKBONES[name]
+def built(name):
+    """A potential off the start, where some maps are zero."""
+    kind, layers = MODELS[name]
+    make, size = BACKBONES[kind]
     with jax.enable_x64(True):
-        backbone = kind(
+        backbone = make(
             (1, 6, 8),
             size,
             cutoff=4.0,
             average_neighbours=10.0,
             long_range={
-                hook: make(size.widths[hook], jr.fold_in(jr.key(3), i))
-                for i, (hook, make) in enumerate(layers.items())
+                hook: layer(size.widths[hook], jr.fold_in(jr.key(3), i))
+                for i, (hook, layer) in enumerate(layers.items())
             },
             charges="block 1" if "block 1" in layers else None,
             key=jr.key(0),
         )
         return perturbed(bb.Potential(backbone, {1: 0.0, 6: 0.0, 8: 0.0}))
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def potential(request):
+    return built(request.param)
 
 
 def perturbed(potential):
@@ -188,6 +214,65 @@ def test_every_leaf_learns_from_forces(potential):
     for path, leaf in jax.tree.leaves_with_path(slope(potential, bucket.batch([0, 1]))):
         assert np.all(np.isfinite(leaf)), path
         assert leaf.ndim == 0 or np.any(leaf != 0), path
+
+
+@pytest.mark.parametrize(
+    ("name", "degenerate"), [("mace, les twice", True), ("mace, celli", False)]
+)
+def test_ions_are_degenerate_until_charges_are_equilibrated(name, degenerate):
+    """Latent charges know nothing of the total charge, equilibrated ones sum to it."""
+    model, s = built(name), structure(False)
+    ions = [dataclasses.replace(s, total_charge=q) for q in (-1.0, 0.0, 1.0)]
+    outs = [predict(model, ion) for ion in ions]
+    gaps = np.abs(np.diff([float(out.energy[0]) for out in outs]))
+    if degenerate:
+        assert np.all(gaps == 0)
+    else:
+        assert np.all(gaps > 1e-3)
+        close([out.charges.sum() for out in outs], [-1.0, 0.0, 1.0])
+
+
+# Where an adapter's network stands before the layer, its own readout is linear.
+PUBLISHED = {
+    "none": {},
+    "total charge": {"embedding": told},
+    "CELLI": {
+        "block 1": lambda width, key: lr_celli.ChargeEquilibration(
+            width, hidden=() if width < 64 else (64, 64), key=key
+        )
+    },
+    "LES": {"final": les},
+}
+EFA = {"mace": {"block 1": efa_wide}, "else": {"embedding": efa_wide}}
+COUNTS = {
+    "mace": (bb.MACESize(), (250712, 255640, 271382, 250840, 254808)),
+    "allegro": (bb.AllegroSize(), (73738, 81739, 80309, 77399, 80907)),
+    "dimenet": (bb.DimeNetSize(), (1476102, 1494150, 1498276, 1504806, 1484294)),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_layers_add_few_parameters(name):
+    """The counts at the published sizes, of four elements: at most 11 % more."""
+    size, expected = COUNTS[name]
+    variants = PUBLISHED | {"EFA": EFA.get(name, EFA["else"])}
+
+    def count(key, layers):
+        backbone = BACKBONES[name][0](
+            (1, 6, 8, 30),
+            size,
+            average_neighbours=34.0,
+            long_range={h: make(size.widths[h], key) for h, make in layers.items()},
+            key=key,
+        )
+        return bb.parameter_count(backbone)
+
+    # Traced, so that nothing is drawn to be counted.
+    counts = [
+        int(eqx.filter_jit(count)(jr.key(0), layers)) for layers in variants.values()
+    ]
+    assert tuple(counts) == expected
+    assert max(counts) < 1.11 * counts[0]
 
 
 def test_far_apart_the_long_range_layer_still_sees_charges():

@@ -148,6 +148,18 @@ def test_dipoles_join_the_charges_if_asked_for():
     np.testing.assert_allclose(width, 7.0, rtol=1e-5)
 
 
+def test_nuclei_repel_if_asked_to():
+    for zbl in (False, True):
+        potential = build_potential(
+            ModelSettings(zbl=zbl),
+            run_of("mace", "none"),
+            {1: 0.0, 8: 0.0},
+            average_neighbours=10.0,
+            scale=1.0,
+        )
+        assert potential.zbl == zbl
+
+
 def test_more_message_passing_is_the_same_mace_with_four_interactions():
     settings = ModelSettings()
     blocks = lambda backbone: [

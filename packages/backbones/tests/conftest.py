@@ -68,7 +68,7 @@ SIZES = {
         channels=4, l_max=1, correlation=2, radial=(8,), readout=4, bessel=4
     ),
     bb.Allegro: bb.AllegroSize(
-        channels=3, hidden=6, embedding=4, two_body=(5,), bessel=4
+        channels=3, hidden=6, embedding=4, two_body=(5,), bessel=4, adapter=5
     ),
     bb.DimeNet: bb.DimeNetSize(
         channels=6,
@@ -79,6 +79,7 @@ SIZES = {
         basis=3,
         output=5,
         readout=1,
+        adapter=4,
     ),
 }
 

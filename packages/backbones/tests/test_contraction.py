@@ -36,6 +36,36 @@ def test_basis_has_as_many_maps_as_e3nn_counts(degree, out, order):
         assert len(symmetric_basis(degree, out, order).table) == expected
 
 
+@pytest.mark.parametrize(("degree", "out"), [(1, 0), (2, 1)])
+def test_contraction_is_a_sum_of_e3nns_symmetric_products(degree, out):
+    """For each element and channel: one set of weights serves all messages."""
+    layer = SymmetricContraction(
+        degree, out, 3, elements=2, channels=3, key=jr.key(out)
+    )
+    irreps, keep = e3nn.Irreps(NATURAL[degree]), [e3nn.Irrep(NATURAL[out][-2:])]
+    x = jr.normal(jr.key(1), (40, irreps.dim, 3))
+    terms = []
+    for order in (1, 2, 3):
+        basis = e3nn.reduced_symmetric_tensor_product_basis(
+            irreps, order, keep_ir=keep
+        ).filter(keep=keep)
+        tensor, axes = basis.array, "abc"[:order]
+        factors = [x] * order
+        spelled = ",".join(f"n{axis}k" for axis in axes)
+        product = jnp.einsum(f"{axes}p,{spelled}->nkp", tensor, *factors)
+        terms.append(product.reshape(40, 3, -1, 2 * out + 1))
+    theirs = np.concatenate(terms, axis=2)
+    for element in range(2):
+        one_hot = jnp.tile(jnp.eye(2)[element], (40, 1))
+        ours = np.asarray(layer(x, one_hot))[:, out**2 :]
+        for channel in range(3):
+            rows = np.moveaxis(theirs[:, channel], 1, 2).reshape(40 * (2 * out + 1), -1)
+            target = ours[:, :, channel].reshape(-1)
+            weights, *_ = np.linalg.lstsq(rows, target)
+            assert len(weights) == layer.weights[out].shape[1]
+            np.testing.assert_allclose(rows @ weights, target, atol=1e-11)
+
+
 def test_sizes_known_from_the_published_model():
     counts = [
         [len(symmetric_basis(3, out, n).table) for n in (1, 2, 3)] for out in (0, 1)

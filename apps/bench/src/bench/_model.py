@@ -85,7 +85,7 @@ def build_potential(
         charges=charges,
         key=first,
     )
-    return Potential(backbone, references, scale=scale)
+    return Potential(backbone, references, scale=scale, zbl=settings.zbl)
 
 
 def widths_of(settings: ModelSettings, run: Run) -> dict[str, int]:

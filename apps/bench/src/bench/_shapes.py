@@ -80,6 +80,9 @@ class ModelSettings(Strict):
 
     cutoff: float = pydantic.Field(default=4.5, gt=0)
     """Å."""
+    zbl: bool = False
+    """Nuclei repel each other at less than bond lengths, whatever was learned there:
+    for models that are to be simulated."""
     mace: MACESettings = MACESettings()
     allegro: AllegroSettings = AllegroSettings()
     dimenet: DimeNetSettings = DimeNetSettings()

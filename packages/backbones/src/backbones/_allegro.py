@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ._allegro_size import AllegroSize
 from ._backbone import NodeOutput, checked_neighbours, element_index, element_table
 from ._batch import Batch
-from ._contract import LongRange, NoLongRange
+from ._contract import LongRange
 from ._convolution import block
 from ._edges import EdgeHooks, sum_to_centre
 from ._hooks import Hooks
@@ -30,9 +30,10 @@ class Allegro(eqx.Module):
     $E_i = N^{-1/2} \sum_j W x_{ij}$. Everything an edge carries vanishes at the cutoff.
 
     Hooks: `"embedding"` gets the species embedding, and its update enters the first
-    equivariant features alone; `"block 1"` ... before each later tensor layer;
-    `"final"` hears the latents of all layers side by side. Layers on edges act through
-    `EdgeAdapter`. `size.widths` has the channels at each hook.
+    equivariant features alone, through a network of both species; `"block 1"` ...
+    before each later tensor layer; `"final"` hears the latents of all layers side by
+    side. Layers on edges act through `EdgeAdapter`. `size.widths` has the channels at
+    each hook.
 
     Args:
         elements: atomic numbers the model knows, in any order.
@@ -50,7 +51,8 @@ class Allegro(eqx.Module):
     embedding: Float[Array, "elements embedding"]
     radial: Bessel
     two_body: Perceptron
-    start: Linear | Perceptron
+    start: Linear
+    informed_start: Perceptron | None
     layers: tuple[TensorLayer, ...]
     mixing: Float[Array, " layers"]
     readout: Linear
@@ -86,15 +88,15 @@ class Allegro(eqx.Module):
             long_range or {}, offered=dict.fromkeys(size.widths, 0), charges=charges
         )
         weights = len(size.start) * size.channels
-        self.start = (
-            Perceptron(
-                (size.hidden + 2 * size.embedding, size.hidden, weights),
+        self.start = Linear(size.hidden, weights, key=keys[2])
+        self.informed_start = None
+        if hooks.acts("embedding"):
+            inputs = size.hidden + 2 * size.embedding
+            self.informed_start = Perceptron(
+                (inputs, size.adapter, weights),
                 activation="mish",
-                key=keys[2],
+                key=jr.fold_in(keys[2], 1),
             )
-            if not isinstance(hooks.layers.get("embedding", NoLongRange()), NoLongRange)
-            else Linear(size.hidden, weights, key=keys[2])
-        )
         self.layers = tuple(
             TensorLayer(size, i, key=keys[5 + i]) for i in range(size.layers)
         )
@@ -105,7 +107,7 @@ class Allegro(eqx.Module):
             hooks, said, size.hidden, size.widths, activation="mish", key=keys[4]
         )
         self.mixing = jnp.full(size.layers, 0.5)
-        self.edge_mixing = {h: jnp.full(1, 0.5) for h in self.edge_hooks.adapters}
+        self.edge_mixing = {h: jnp.full(1, 0.5) for h in size.widths if hooks.acts(h)}
 
     @property
     def cutoff(self) -> float:
@@ -173,12 +175,12 @@ class Allegro(eqx.Module):
 
     def _start(self, latents, species, around, batch):
         """The first equivariant features by irrep: weighted harmonics."""
-        if isinstance(self.start, Linear):
-            weights = self.start(latents)
-        else:
+        weights = self.start(latents)
+        if self.informed_start is not None:
             ends = [species[batch.receivers], species[batch.senders]]
-            weights = self.start(jnp.concatenate([latents, *ends], axis=-1))
-            weights = around.weight[:, None] * weights
+            heard = self.informed_start(jnp.concatenate([latents, *ends], axis=-1))
+            heard = around.weight[:, None] * heard
+            weights = _mixed(weights, heard, self.edge_mixing["embedding"])
         parts = jnp.split(weights, len(self.size.start), axis=-1)
         degrees = map(degree_of, self.size.start)
         return {

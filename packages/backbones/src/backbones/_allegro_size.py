@@ -22,6 +22,8 @@ class AllegroSize:
         embedding: width of the species embedding.
         bessel: number of radial functions.
         envelope: power p of the cutoff polynomial.
+        adapter: channels of long-range layers on edges, and width of the networks
+            that bring them there and back.
     """
 
     channels: int = 64
@@ -34,10 +36,11 @@ class AllegroSize:
     embedding: int = 64
     bessel: int = 8
     envelope: int = 6
+    adapter: int = 12
 
     def __post_init__(self):
         counts = ("channels", "l_max", "layers", "hidden", "depth", "embedding")
-        for field in (*counts, "bessel"):
+        for field in (*counts, "bessel", "adapter"):
             if getattr(self, field) < 1:
                 raise ValueError(
                     f"`{field}` must be at least 1, got {getattr(self, field)}."
@@ -88,5 +91,5 @@ class AllegroSize:
         """Channels of the features at every hook: what a layer there is built for."""
         blocks = [f"block {i}" for i in range(1, self.layers)]
         return {"embedding": self.embedding} | dict.fromkeys(
-            [*blocks, "final"], self.hidden
+            [*blocks, "final"], self.adapter
         )

@@ -3,9 +3,11 @@
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -13,6 +15,9 @@ from e3nn_jax import clebsch_gordan
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._convolution import block
+
+# Nodes times channels whose monomials are formed at once on a processor.
+_AT_A_TIME = 1024
 
 
 class Polynomials(NamedTuple):
@@ -145,14 +150,11 @@ class SymmetricContraction(eqx.Module):
     ) -> Float[Array, "nodes outputs channels"]:
         """Returns the products, of degree 0 to `out_degree`."""
         nodes, _, channels = messages.shape
-        # Components lead, so that picking factors copies whole rows.
-        rows = jnp.moveaxis(messages, 1, 0).reshape(-1, nodes * channels)
-        factors, table = _joint(self.degree, len(self.weights), self.correlation)
-        powers = [rows]
-        for parents, added in factors:
-            powers.append(powers[-1][parents] * rows[added])
-        monomials = jnp.concatenate(powers[: self.correlation], axis=0)
-        polynomials = jnp.asarray(table, rows.dtype) @ monomials
+        joint = _joint(self.degree, len(self.weights), self.correlation)
+        form = functools.partial(_polynomials, *joint)
+        polynomials = jax.lax.platform_dependent(
+            messages, cpu=functools.partial(_few_at_a_time, form), default=form
+        )
         start, blocks = 0, []
         for out, weight in enumerate(self.weights):
             count, width = weight.shape[1], 2 * out + 1
@@ -162,6 +164,38 @@ class SymmetricContraction(eqx.Module):
             blocks.append(jnp.einsum("pnc,pmnc->nmc", own, part))
             start += count * width
         return jnp.concatenate(blocks, axis=1)
+
+
+def _polynomials(
+    factors: list[tuple[np.ndarray, np.ndarray]],
+    table: np.ndarray,
+    messages: Float[Array, "nodes sph channels"],
+) -> Float[Array, "polynomials nodes channels"]:
+    nodes, size, channels = messages.shape
+    # Components lead, so that picking factors copies whole rows.
+    rows = jnp.moveaxis(messages, 1, 0).reshape(size, -1)
+    powers = [rows]
+    for parents, added in factors:
+        powers.append(powers[-1][parents] * rows[added])
+    polynomials = jnp.asarray(table, rows.dtype) @ jnp.concatenate(powers, axis=0)
+    return polynomials.reshape(-1, nodes, channels)
+
+
+def _few_at_a_time(
+    form: Callable[[Array], Array], messages: Float[Array, "nodes sph channels"]
+) -> Float[Array, "polynomials nodes channels"]:
+    """The same for few nodes after few, whose monomials stay in a processor's caches.
+
+    They are many times as large as the messages: slopes form them again.
+    """
+    nodes, size, channels = messages.shape
+    few = max(1, _AT_A_TIME // channels)
+    turns = -(-nodes // few)
+    padded = jnp.pad(messages, ((0, turns * few - nodes), (0, 0), (0, 0)))
+    tiles = padded.reshape(turns, few, size, channels)
+    polynomials = jax.lax.map(jax.checkpoint(form), tiles)
+    joined = jnp.moveaxis(polynomials, 0, 1)
+    return joined.reshape(-1, turns * few, channels)[:, :nodes]
 
 
 @functools.lru_cache

@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from e3nn_jax import clebsch_gordan
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -67,33 +68,43 @@ class Convolution(eqx.Module):
         harmonics: Float[Array, "edges harmonics"],
         basis: Float[Array, "edges radial"],
         senders: Int[Array, " edges"],
-        receivers: Int[Array, " edges"],
+        receivers: Int[Array, " rows"],
     ) -> Float[Array, "nodes messages channels"]:
         """Returns the summed and mixed messages, of degree 0 to `degree`.
+
+        Edges stand in rows of equal length, see `in_rows`.
 
         Args:
             features: up to `input_degree`, in e3nn order.
             harmonics: component-normalised, up to `degree`.
             basis: radial features that vanish at the cutoff and on padding.
             senders: node of each edge's neighbour.
-            receivers: node of each edge's centre, ascending.
+            receivers: node of the centre of each row, ascending.
         """
         nodes, _, channels = features.shape
+        rows = len(receivers)
         couplings = paths(self.input_degree, self.degree)
-        weights = self.radial(basis).reshape(len(basis), len(couplings), channels)
-        incoming = features[senders]
-        messages = [
-            _couple(incoming[:, block(a)], harmonics[:, block(b)], (a, b, c))
-            * weights[:, p, None, :]
-            for p, (a, b, c) in enumerate(couplings)
-        ]
+        split = lambda x: x.reshape(rows, -1, *x.shape[1:])
+        # Taken apart by `split`, whose derivative is one concatenation.
+        weights = jnp.split(split(self.radial(basis)), len(couplings), axis=-1)
+        incoming = split(features[senders])
+        sizes = [(2 * a + 1) * (2 * c + 1) for a, _, c in couplings]
+        matrices = jnp.split(
+            split(_matrices(harmonics, couplings)), np.cumsum(sizes)[:-1], axis=-1
+        )
+        messages = []
+        for p, (a, _, c) in enumerate(couplings):
+            weighed = incoming[:, :, block(a)] * weights[p][:, :, None]
+            matrix = matrices[p].reshape(rows, -1, 2 * c + 1)
+            weighed = weighed.reshape(rows, -1, channels)
+            messages.append(jnp.einsum("rem,rec->rmc", matrix, weighed))
         summed = jax.ops.segment_sum(
             jnp.concatenate(messages, axis=1),
             receivers,
             num_segments=nodes,
             indices_are_sorted=True,
         )
-        ends = list(_running(2 * c + 1 for *_, c in couplings))
+        ends = np.cumsum([2 * c + 1 for *_, c in couplings])
         parts = jnp.split(summed, ends[:-1], axis=1)
         by_degree = [
             jnp.concatenate(
@@ -105,24 +116,17 @@ class Convolution(eqx.Module):
         return self.mix(by_degree)
 
 
-def _couple(
-    x: Float[Array, "edges inputs channels"],
-    harmonic: Float[Array, "edges harmonics"],
-    path: tuple[int, int, int],
-) -> Float[Array, "edges outputs channels"]:
-    """The Clebsch-Gordan product, scaled to keep unit variance of components."""
-    if path[0] == 0:
-        return harmonic[:, :, None] * x
-    table = jnp.asarray(
-        clebsch_gordan(*path) * (2 * path[2] + 1) ** 0.5, harmonic.dtype
-    )
-    # Harmonics first: the [inputs, outputs] matrix of an edge serves all channels.
-    matrix = jnp.einsum("eb,abm->eam", harmonic, table)
-    return jnp.einsum("eam,eac->emc", matrix, x)
+def _matrices(
+    harmonics: Float[Array, "edges harmonics"], couplings: list[tuple[int, int, int]]
+) -> Float[Array, "edges coefficients"]:
+    """For each edge and coupling the matrix from features to messages, side by side.
 
-
-def _running(lengths):
-    total = 0
-    for length in lengths:
-        total += length
-        yield total
+    Scaled to keep unit variance of components; one matrix serves all channels.
+    """
+    columns = []
+    for a, b, c in couplings:
+        table = np.zeros((2 * a + 1, harmonics.shape[1], 2 * c + 1))
+        table[:, block(b)] = clebsch_gordan(a, b, c) * (2 * c + 1) ** 0.5
+        columns.append(np.moveaxis(table, 1, 0).reshape(harmonics.shape[1], -1))
+    table = jnp.asarray(np.concatenate(columns, axis=1), harmonics.dtype)
+    return jnp.matmul(harmonics, table, precision=jax.lax.Precision.HIGHEST)

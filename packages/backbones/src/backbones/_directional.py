@@ -29,6 +29,8 @@ class DimeNetSize:
         before, after: residual layers before and after the skip connection.
         readout: hidden layers of each readout.
         envelope: power p of the cutoff polynomial.
+        adapter: channels of long-range layers on edges, and width of the networks
+            that bring them there and back.
     """
 
     channels: int = 128
@@ -42,6 +44,7 @@ class DimeNetSize:
     after: int = 2
     readout: int = 3
     envelope: int = 6
+    adapter: int = 32
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -55,7 +58,9 @@ class DimeNetSize:
     def widths(self) -> dict[str, int]:
         """Channels of the features at every hook: what a layer there is built for."""
         blocks = [f"block {i}" for i in range(1, self.blocks)]
-        return dict.fromkeys(["embedding", *blocks, "final"], self.channels)
+        return {"embedding": self.channels} | dict.fromkeys(
+            [*blocks, "final"], self.adapter
+        )
 
 
 class FirstMessages(eqx.Module):

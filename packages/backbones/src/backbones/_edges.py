@@ -7,7 +7,6 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ._batch import Batch
-from ._contract import NoLongRange
 from ._hooks import Hooks, Told
 from ._maps import Perceptron
 
@@ -31,13 +30,13 @@ class EdgeAdapter(eqx.Module):
        y_{ij} = u(r_{ij})\, M_2([x_{ij}, \Delta h_i]) $$
 
     with the layer's update $\Delta h_i$, the envelope $u$, the average number of
-    neighbours $N$ and two networks $M$ of two hidden layers without biases. The
-    nonlinearity stands before the sum, so every edge speaks for itself.
+    neighbours $N$ and two networks $M$ of two hidden layers without biases, as wide as
+    the layer. The nonlinearity stands before the sum, so every edge speaks for itself.
 
     Args:
         inputs: width of what the edges say.
         state: width of the edges' features that $y$ is added to.
-        width: channels of the layer.
+        width: channels of the layer and of the hidden layers.
         activation: of both networks.
         key: seed of the weights.
     """
@@ -59,7 +58,7 @@ class EdgeAdapter(eqx.Module):
             (inputs, width, width, width), activation=activation, key=first
         )
         self.merge = Perceptron(
-            (state + width, state, state, state), activation=activation, key=second
+            (state + width, width, width, state), activation=activation, key=second
         )
 
     def atoms(
@@ -127,7 +126,7 @@ class EdgeHooks(eqx.Module):
                 width, state, widths[hook], activation=activation, key=keys[hook]
             )
             for hook, width in inputs.items()
-            if hook in hooks.layers and not isinstance(hooks.layers[hook], NoLongRange)
+            if hooks.acts(hook)
         }
 
     def __call__(

@@ -110,12 +110,14 @@ class Hooks(eqx.Module):
         update = update.reshape(len(features), components, features.shape[-1])
         return update, Told(energies.reshape(-1), charges.reshape(-1))
 
+    def acts(self, hook: str) -> bool:
+        """Whether a layer stands there that is not the identity."""
+        return not isinstance(self.layers.get(hook, NoLongRange()), NoLongRange)
+
     @property
     def has_charges(self) -> bool:
         """Whether a layer says what the charges are."""
-        if self.charges is None:
-            return False
-        return not isinstance(self.layers[self.charges], NoLongRange)
+        return self.charges is not None and self.acts(self.charges)
 
     def output(
         self, short: Float[Array, "nodes _"], heard: Mapping[str, Told], batch: Batch

@@ -18,6 +18,7 @@ from ._convolution import Convolution, block
 from ._hooks import Hooks
 from ._maps import DegreewiseLinear, ElementLinear, Linear, Perceptron
 from ._radial import Bessel
+from ._rows import WIDTH, in_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Interaction(eqx.Module):
 
         Args:
             features: `[nodes, sph, channels]`.
-            edges: (harmonics, radial basis, senders, receivers).
+            edges: (harmonics, radial basis, senders, receivers of rows).
             one_hot: element of each node.
             neighbours: average number of neighbours, the messages' scale.
         """
@@ -218,7 +219,8 @@ class MACE(eqx.Module):
         dtype = batch.positions.dtype
         index = element_index(batch.species, self.elements)
         one_hot = jax.nn.one_hot(index, len(self.elements), dtype=dtype)
-        vectors = batch.edge_vectors(beyond=self.cutoff)
+        rows = in_rows(batch)
+        vectors = rows.edge_vectors(beyond=self.cutoff)
         distance = jnp.linalg.norm(vectors, axis=-1)
         harmonics = spherical_harmonics(
             list(range(self.size.l_max + 1)),
@@ -226,7 +228,8 @@ class MACE(eqx.Module):
             normalize=True,
             normalization="component",
         ).array
-        edges = (harmonics, self.radial(distance), batch.senders, batch.receivers)
+        centres = rows.receivers[::WIDTH]
+        edges = (harmonics, self.radial(distance), rows.senders, centres)
         neighbours = jax.lax.stop_gradient(self.average_neighbours)
 
         features = (one_hot @ self.embedding)[:, None, :]
