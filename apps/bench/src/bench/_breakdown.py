@@ -1,5 +1,6 @@
 """Where a model errs: by size, charge, element and distance to its training part."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,9 @@ def by_similarity(frames: Sequence[Any], similarity: Mapping[int, float]) -> Ser
         similarity: `nearest_similarity` by index in the data set.
     """
     near = np.array([similarity[int(f.info["index"])] for f in frames])
-    return _binned(near, _energies(frames), "{:.3f}–{:.3f}")
+    # As many digits as tell alike structures apart.
+    digits = 2 + math.ceil(-math.log10(np.clip(1 - near.min(), 1e-9, 0.1)))
+    return _binned(near, _energies(frames), f"{{:.{digits}f}}–{{:.{digits}f}}")
 
 
 def _energies(frames: Sequence[Any]) -> np.ndarray:
