@@ -13,7 +13,8 @@ from ._ewald import Ewald
 from ._gaussian import COULOMB_CONSTANT
 from ._layer import ChargeEquilibration
 from ._polarization import polarize
-from ._radii import COVALENT_RADII
+from ._radii import COVALENT_RADII, ELEMENTS
+from ._sums import CoulombSums
 
 # A fresh atom's polarisability in cubes of its covalent radius; with what its Gaussian
 # takes off, 6 sqrt(pi) widths cubed in series, it is near three of them.
@@ -66,7 +67,7 @@ class PolarizableChargeEquilibration(eqx.Module):
             )
         self.equilibration = equilibration
         raw = math.log(math.expm1(_FIRST_POLARIZABILITY))
-        self.raw_polarizability = jnp.full(len(COVALENT_RADII), raw)
+        self.raw_polarizability = jnp.full(ELEMENTS, raw)
         self.degree = 0
 
     def __call__(
@@ -99,15 +100,18 @@ class PolarizableChargeEquilibration(eqx.Module):
         """
         base = self.equilibration
         features = jnp.where(mask[:, None], features, 0.0)
-        facts = {"species": species, "total_charge": total_charge, "plan": plan}
-        charges, dipoles = self.charges_and_dipoles(
-            features, positions, cell, mask, **facts
+        width = base.width(species)
+        coulomb = coulomb_sums(positions, width, cell, ewald=plan, mask=mask, degree=1)
+        charges, dipoles = self._polarized(
+            features, species, coulomb, total_charge, mask
         )
         unknowns = jnp.concatenate([charges, dipoles.T.ravel()])
-        width = base.width(species)
         if base.energy == "coulomb":
+            # The same numbers with fewer derivatives: a compiler finds them once.
             width = jax.lax.stop_gradient(width)
-        coulomb = coulomb_sums(positions, width, cell, ewald=plan, mask=mask, degree=1)
+            coulomb = coulomb_sums(
+                positions, width, cell, ewald=plan, mask=mask, degree=1
+            )
         energy = unknowns * coulomb(unknowns) / 2
         energy = jnp.sum(energy.reshape(4, -1), axis=0)
         if base.energy == "total":
@@ -144,17 +148,25 @@ class PolarizableChargeEquilibration(eqx.Module):
         Returns:
             e and e Å; exactly zero on padding.
         """
+        width = self.equilibration.width(species)
+        coulomb = coulomb_sums(positions, width, cell, ewald=plan, mask=mask, degree=1)
+        return self._polarized(features, species, coulomb, total_charge, mask)
+
+    def _polarized(
+        self,
+        features: Float[Array, "atoms channels"],
+        species: Int[Array, " atoms"],
+        coulomb: CoulombSums,
+        total_charge: Num[Array, ""],
+        mask: Bool[Array, " atoms"],
+    ) -> tuple[Float[Array, " atoms"], Float[Array, "atoms 3"]]:
         base = self.equilibration
-        coulomb = coulomb_sums(
-            positions, base.width(species), cell, ewald=plan, mask=mask, degree=1
-        )
-        return polarize(
+        chi, hardness = (
             base.electronegativity(features),
             base.hardness(species, features),
-            self.stiffness(species),
-            coulomb,
-            total_charge,
-            mask,
+        )
+        return polarize(
+            chi, hardness, self.stiffness(species), coulomb, total_charge, mask
         )
 
     def polarizability(self, species: Int[Array, " atoms"]) -> Float[Array, " atoms"]:
