@@ -84,6 +84,9 @@ def test_a_study_from_start_to_page(trained, tmp_path, springs):
     result = json.loads(found.read_text())
     names = [phase["name"] for phase in result["phases"]]
     assert names == ["nvt", "nve", "ramp", "npt"]
+    rest = ase.io.read(found.parent / "relaxed.extxyz")
+    first = ase.io.read(found.parent / "nvt" / "trajectory.extxyz", 0)
+    assert result["relaxation"]["steps"] <= 20 and len(rest) == len(first)
     for phase in result["phases"]:
         thermo = found.parent / phase["name"] / "thermo.csv"
         assert len(thermo.read_text().splitlines()) > 1
@@ -101,6 +104,8 @@ def test_a_study_from_start_to_page(trained, tmp_path, springs):
     other = called(*call, "--timestep", 0.5).exception
     assert isinstance(other, BenchError)
     assert "holds simulations with other settings" in str(other)
+    unmoved = called(*call, "--timestep", 1.5, "--no-relax").exception
+    assert "holds simulations with other settings" in str(unmoved)
     # Another model of the same name is not taken for this one.
     found.unlink()
     twin = trained("twin", layer="les", seed=1)

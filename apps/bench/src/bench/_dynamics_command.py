@@ -37,6 +37,9 @@ def md_command(
     ] = "langevin",
     pressure: Annotated[float, typer.Option(help="GPa.")] = 0.0,
     replicas: Annotated[int, typer.Option(min=1, help="Of each, at once.")] = 1,
+    relax: Annotated[
+        bool, typer.Option(help="Come to rest in the model first, cell fixed.")
+    ] = True,
     total_charge: Annotated[
         float | None, typer.Option(help="e.  [the file's, or 0]")
     ] = None,
@@ -75,6 +78,7 @@ def md_command(
         pressure=pressure,
         replicas=replicas,
         seed=seed,
+        relax=relax,
     )
     for path in (*models, *(structure or ()), *([reference] if reference else ())):
         if not path.exists():

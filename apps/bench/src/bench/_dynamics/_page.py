@@ -246,6 +246,7 @@ def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
             for check in result["prechecks"]
             if not check["passed"]
         ]
+        notes += _rest(name, result["relaxation"])
         for phase in result["phases"]:
             notes += [
                 f"{name}, {phase['name']}: {replica['cause']}, {replica['detail']}"
@@ -264,3 +265,17 @@ def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
             error = result["radial"]["error"]
             notes.append(f"{name}: distances differ by {100 * error:.1f} %.")
     return notes
+
+
+def _rest(name: str, relaxation: Mapping[str, Any] | None) -> list[str]:
+    if relaxation is None:
+        return []
+    told = (
+        f"{name}, relax: {relaxation['steps']} steps, "
+        f"{relaxation['energy_meV_atom']:+.1f} meV/atom, atoms moved by "
+        f"{relaxation['moved']:.2f} Å at most; largest force left "
+        f"{relaxation['largest_force']:.2f} eV/Å"
+    )
+    if relaxation["cause"] is not None:
+        told += f"; {relaxation['cause']}, {relaxation['detail']}"
+    return [f"{told}."]

@@ -18,6 +18,9 @@ PASSING_DRIFT = 0.5
 """meV/atom/ps."""
 PASSING_RATIO = 1.0
 
+RESTING_FORCE = 0.05
+"""eV/Å; a structure whose atoms all feel less is at rest."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
@@ -55,6 +58,7 @@ class Settings:
         looks: steps between two looks at the atoms.
         frames: looks between two frames of the trajectory, and two checkpoints.
         seed: of velocities and noise.
+        relax: whether structures come to rest in the model first.
     """
 
     mode: Mode = "fast"
@@ -67,6 +71,12 @@ class Settings:
     looks: int = 8
     frames: int = 12
     seed: int = 0
+    relax: bool = True
+
+    @property
+    def relaxing_steps(self) -> int:
+        """At most, until a structure is at rest."""
+        return _RELAXING_STEPS[self.mode]
 
     def phases(self, periodic: bool) -> list[Phase]:
         """In order: thermostat, constant energy, heating, constant pressure.
@@ -92,6 +102,8 @@ _PICOSECONDS: dict[Mode, tuple[float, float, float, float]] = {
     "standard": (10.0, 5.0, 20.0, 10.0),
 }
 """Of thermostat, constant energy, heating, constant pressure."""
+
+_RELAXING_STEPS: dict[Mode, int] = {"dev": 20, "fast": 500, "standard": 2000}
 
 GPA = units.GPa
 """In eV/Å^3."""

@@ -27,6 +27,7 @@ from ._observables import (
 from ._prechecks import dimer_checks, force_checks, scan_dimers
 from ._protocol import Settings, timestep_warning
 from ._recording import read_motion, write_json
+from ._relaxation import relaxed
 from ._simulation import Subject, Tell, run_phase
 
 _FEWEST = 10
@@ -70,13 +71,17 @@ def simulated(
         *dimer_checks(scan_dimers(model.potential, structure.numbers)),
     ]
     needed = [check for check in checks if check.name != "dimers"]
+    rest = None
+    if settings.relax:
+        rest = relaxed(atoms, calculator, settings.relaxing_steps, place, tell)
+    start, sound = (atoms, True) if rest is None else (rest.atoms, rest.intact)
     subject = Subject(
-        atoms,
+        start,
         interaction(model.potential, structure),
-        evaluate(atoms)[1],
+        evaluate(start)[1],
         dtype=np.dtype(model.potential.scale.dtype),
     )
-    phases = _phases(subject, settings, place, tell)
+    phases = _phases(subject, settings, place, tell, sound)
     found = {
         "model": model.name,
         "structure": case.name,
@@ -86,6 +91,7 @@ def simulated(
         "total_charge": structure.total_charge,
         "warning": timestep_warning(atoms, settings.timestep),
         "prechecks": [check._asdict() for check in checks],
+        "relaxation": None if rest is None else rest.outcome,
         "phases": phases,
         "passed": all(p["passed"] for p in phases) and all(c.passed for c in needed),
         "charges": None,
@@ -130,11 +136,13 @@ def _evaluation(
     return evaluate
 
 
-def _phases(subject: Subject, settings: Settings, place: Path, tell: Tell):
+def _phases(
+    subject: Subject, settings: Settings, place: Path, tell: Tell, sound: bool
+) -> list[dict[str, Any]]:
     """Results of the phases; one whose forerunner failed everywhere is not started."""
     results: dict[str, dict[str, Any]] = {}
     for phase in settings.phases(subject.cell is not None):
-        intact = [True] * settings.replicas
+        intact = [sound] * settings.replicas
         if phase.after:
             before = results[phase.after]["replicas"]
             intact = [replica["cause"] is None for replica in before]

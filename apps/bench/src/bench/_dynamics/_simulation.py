@@ -83,7 +83,7 @@ def run_phase(
     """
     simulation = _Simulation(subject, phase, settings, folder, tell)
     simulation.failures = [
-        None if intact else Failure(NOT_STARTED, f"{phase.after} failed")
+        None if intact else Failure(NOT_STARTED, f"{phase.after or 'relax'} failed")
         for intact in start
     ]
     return simulation.result()

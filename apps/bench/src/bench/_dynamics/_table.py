@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ._protocol import RESTING_FORCE
+
 HEADINGS = (
     "model",
     "structure",
     "atoms",
     "before",
+    "relax",
     "nvt",
     "nve",
     "meV/atom/ps",
@@ -39,6 +42,7 @@ def _row(result: Mapping[str, Any]) -> list[str]:
         result["structure"],
         str(result["atoms"]),
         ", ".join(failed) or "ok",
+        _rest(result["relaxation"]),
         verdict(phases["nvt"]),
         verdict(phases["nve"]),
         f"{max(rates, key=abs):+.3f}" if rates else "–",
@@ -57,12 +61,21 @@ def line(result: Mapping[str, Any]) -> str:
     """
     cells = dict(zip(HEADINGS, _row(result), strict=True))
     told = [] if cells["before"] == "ok" else [f"before: {cells['before']}"]
-    for name in ("nvt", "nve", "ramp", "npt"):
+    for name in ("relax", "nvt", "nve", "ramp", "npt"):
         if cells[name] not in ("–", "not started"):
             told.append(f"{name} {cells[name]}")
         if name == "nve" and cells["meV/atom/ps"] != "–":
             told[-1] += f" ({cells['meV/atom/ps']} meV/atom/ps)"
     return f"{cells['model']}, {cells['structure']}: {'; '.join(told)}"
+
+
+def _rest(relaxation: Mapping[str, Any] | None) -> str:
+    """How the way to rest ended."""
+    if relaxation is None:
+        return "–"
+    if relaxation["cause"] is not None:
+        return f"{relaxation['cause']} at step {relaxation['steps']}"
+    return "ok" if relaxation["largest_force"] <= RESTING_FORCE else "not at rest"
 
 
 def verdict(phase: Mapping[str, Any]) -> str:
