@@ -18,10 +18,7 @@ MACE_TORCH_PYTHON name a Python that has them.
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,13 +32,10 @@ from bench._edges import find_edges
 from bench._references import composition_energy, fit_references
 
 HERE = Path(__file__).parent
-SHARED = HERE.parents[2] / "packages" / "backbones" / "benchmarks"
-MARK = "answer: "
-SIDES = {
-    "bench": ("bench_side.py", None),
-    "mlip": ("mlip_side.py", "MLIP_PYTHON"),
-    "mace-torch": ("mace_torch_side.py", "MACE_TORCH_PYTHON"),
-}
+# The peers' models and the way sides answer are those of the benchmark of single steps.
+sys.path.append(str(HERE.parents[2] / "packages" / "backbones" / "benchmarks"))
+from sides import Side  # noqa: E402
+
 SIZE = {
     "channels": 64,
     "hidden_degree": 0,
@@ -54,48 +48,6 @@ SIZE = {
     "envelope": 6,
 }
 CUTOFF = 4.0
-
-
-class Side:
-    """A process that passes over all structures when asked."""
-
-    def __init__(self, name, given):
-        script, variable = SIDES[name]
-        path = str(HERE / "training_sides" / script)
-        if variable is None:
-            command = [sys.executable, path]
-        elif variable in os.environ:
-            command = [os.environ[variable], path]
-        else:
-            command = ["uv", "run", "--quiet", "--script", path]
-        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115, lives as long
-        self.process = subprocess.Popen(
-            [*command, json.dumps(given)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.said,
-            text=True,
-            # How sides answer is shared with the benchmark of single steps.
-            env=os.environ | {"PYTHONPATH": str(SHARED)},
-        )
-        self.facts = self._line()
-
-    def _line(self):
-        for line in self.process.stdout:
-            if line.startswith(MARK):
-                return json.loads(line.removeprefix(MARK))
-        self.said.seek(0)
-        raise SystemExit(f"{self.process.args} failed:\n{self.said.read()[-2000:]}")
-
-    def seconds(self):
-        """Has one pass made."""
-        print("train", file=self.process.stdin, flush=True)
-        return self._line()
-
-    def end(self):
-        """Lets the process go."""
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def write_structures(samples, folder):
@@ -137,12 +89,18 @@ def main():
     given["neighbours"] = float(edges.counts.edges.sum() / atoms)
     with tempfile.TemporaryDirectory() as place:
         write_structures(samples, Path(place))
-        sides = {name: Side(name, given | {"folder": place}) for name in SIDES}
+        given["folder"] = place
+        own = HERE / "training_sides"
+        sides = {
+            "bench": Side(own / "bench_training.py", given),
+            "mlip": Side(own / "mlip_training.py", given, "mlip"),
+            "mace-torch": Side(own / "mace_torch_training.py", given, "mace-torch"),
+        }
     taken = {name: [] for name in sides}
     for _ in range(rounds):
         for name in sides:
             time.sleep(0.2)  # threads of the side before go to sleep
-            taken[name].append(sides[name].seconds())
+            taken[name].append(sides[name].seconds("train"))
     for side in sides.values():
         side.end()
     table(sides, taken, count, atoms)

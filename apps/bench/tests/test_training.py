@@ -310,7 +310,7 @@ def test_the_named_split_tests_on_ids_that_match(mixed):
     settings = SplitSettings(test_ids="s00[0-3]")
     *_, test = split_data(mixed, vectors, "named", settings, 0).indices(mixed.ids)
     assert [mixed.ids[i] for i in test] == ["s000", "s001", "s002", "s003"]
-    with pytest.raises(BenchError, match="matches none"):
+    with pytest.raises(BenchError, match="none of the structures"):
         split_data(mixed, vectors, "named", SplitSettings(), 0)
 
 

@@ -1,4 +1,4 @@
-"""How a side of `mace_speed.py` answers; each runs in an environment of its own.
+"""How a side of a benchmark answers; each runs in an environment of its own.
 
 A side builds its model, says on one line what it is, then does one repetition of the
 work whose name it reads and answers with its seconds, line by line. Answers are JSON

@@ -17,11 +17,7 @@ MLIP_PYTHON and MACE_TORCH_PYTHON name a Python that has them.
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,15 +26,11 @@ import backbones as bb
 import equinox as eqx
 import jax
 import numpy as np
-from answering import MARK
+from sides import Side
 
 ELEMENTS = (1, 6, 8, 30)
 CUTOFF = 4.5
-SIDES = {
-    "backbones": ("backbones_side.py", None),
-    "mlip": ("mlip_side.py", "MLIP_PYTHON"),
-    "mace-torch": ("mace_torch_side.py", "MACE_TORCH_PYTHON"),
-}
+HERE = Path(__file__).parent
 WORKS = {"evaluate": "energy + forces", "train": "training step"}
 
 
@@ -50,47 +42,6 @@ def crystal(shape):
     positions = 2.11 * (grid + 0.2 * rng.uniform(size=grid.shape))
     numbers = rng.choice(ELEMENTS, len(grid))
     return bb.Structure(numbers, positions, 2.11 * np.diag(np.asarray(shape, float)))
-
-
-class Side:
-    """A process that does one repetition of a work when asked."""
-
-    def __init__(self, name, given):
-        script, variable = SIDES[name]
-        path = str(Path(__file__).with_name(script))
-        if variable is None:
-            command = [sys.executable, path]
-        elif variable in os.environ:
-            command = [os.environ[variable], path]
-        else:
-            command = ["uv", "run", "--quiet", "--script", path]
-        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115, lives as long
-        self.process = subprocess.Popen(
-            [*command, json.dumps(given)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.said,
-            text=True,
-            env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
-        )
-        self.facts = self._line()
-
-    def _line(self):
-        for line in self.process.stdout:
-            if line.startswith(MARK):
-                return json.loads(line.removeprefix(MARK))
-        self.said.seek(0)
-        raise SystemExit(f"{self.process.args} failed:\n{self.said.read()[-2000:]}")
-
-    def seconds(self, work):
-        """Has one repetition done."""
-        print(work, file=self.process.stdin, flush=True)
-        return self._line()
-
-    def end(self):
-        """Lets the process go."""
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def parity(structure, path, neighbours):
@@ -123,7 +74,11 @@ def compare(structure, degree, rounds):
         given["parity"] = str(Path(folder) / "parity.npz")
         arrays = {k: getattr(structure, k) for k in ("numbers", "positions", "cell")}
         np.savez(given["structure"], **arrays)
-        sides = {name: Side(name, given) for name in SIDES}
+        sides = {
+            "backbones": Side(HERE / "backbones_side.py", given),
+            "mlip": Side(HERE / "mlip_side.py", given, "mlip"),
+            "mace-torch": Side(HERE / "mace_torch_side.py", given, "mace-torch"),
+        }
         apart = parity(structure, given["parity"], given["neighbours"])
     taken = {(name, work): [] for name in sides for work in WORKS}
     for _ in range(rounds):

@@ -17,6 +17,7 @@ from mace.tools import AtomicNumberTable, torch_geometric
 
 
 def model_of(given):
+    """The model, as `training_speed.py` of `bench` also trains it."""
     size = given["size"]
     hidden = " + ".join(
         f"{size['channels']}x{degree}{'eo'[degree % 2]}"

@@ -32,11 +32,9 @@ def graph_of(data, cutoff):
     return jax.tree.map(jnp.asarray, padded), edges
 
 
-def main():
-    given = settings()
+def field_of(given):
+    """The model, as `training_speed.py` of `bench` also trains it."""
     size = given["size"]
-    with np.load(given["structure"]) as file:
-        data = dict(file)
     info = DatasetInfo(
         atomic_energies_map=dict.fromkeys(given["elements"], 0.0),
         graph_cutoff_angstrom=given["cutoff"],
@@ -52,7 +50,14 @@ def main():
         num_rbf=size["bessel"],
         radial_mlp_hidden=size["radial"],
     )
-    field = ForceField.from_mlip_network(Mace(config, info))
+    return ForceField.from_mlip_network(Mace(config, info))
+
+
+def main():
+    given = settings()
+    with np.load(given["structure"]) as file:
+        data = dict(file)
+    field = field_of(given)
     graph, edges = graph_of(data, given["cutoff"])
     predict = lambda params: field.predictor.apply(params, graph).to_prediction()
 

@@ -75,17 +75,22 @@ def matrix():
 
 @pytest.fixture
 def reciprocal_sum():
-    """The periodic matrix as its formula reads, over all vectors, in numpy."""
+    """The periodic matrix as its formula reads, over all vectors, in numpy.
 
-    def call(positions, widths, cell):
+    Of charges, or of charges and the three components of dipoles.
+    """
+
+    def call(positions, widths, cell, dipoles=False):
         positions, widths, cell = map(np.asarray, (positions, widths, cell))
-        end = 9.0 / (np.sqrt(2) * widths.min())
+        end = 9.5 / (np.sqrt(2) * widths.min())
         most = np.ceil(end * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
         n = np.array(list(np.ndindex(*(2 * most + 1)))) - most
         k = 2 * np.pi * n @ np.linalg.inv(cell).T
         squared = np.sum(k * k, axis=1)
         k, squared = (x[(squared > 0) & (squared < end**2)] for x in (k, squared))
         waves = np.exp(1j * positions @ k.T - widths[:, None] ** 2 * squared / 2)
+        slopes = [1j * k[:, a] * waves for a in range(3)] if dipoles else []
+        waves = np.concatenate([waves, *slopes])
         scale = 4 * np.pi * COULOMB_CONSTANT / abs(np.linalg.det(cell))
         return scale * np.real((waves / squared) @ waves.conj().T)
 

@@ -39,58 +39,40 @@ def stored_descriptors(data: DataSet, folder: Path) -> csr_matrix:
     return csr_matrix(scipy.sparse.load_npz(path))
 
 
-class ChargeSplit:
-    """Trains on neutral structures and tests on charged ones; groups stay whole.
+class MarkedSplit:
+    """Trains on unmarked structures and tests on marked ones; groups stay whole.
 
-    Its descriptors are the total charges, one column.
+    Its descriptors are the marks, one column that is zero where there is none.
+
+    Args:
+        name: of the split.
+        marked: what the marked structures are, in words.
+        advice: what to do where all structures are marked, or none.
     """
 
+    def __init__(self, name: str, marked: str, advice: str):
+        self.name, self.marked, self.advice = name, marked, advice
+
     def __repr__(self):
-        return "ChargeSplit()"
+        return f"MarkedSplit({self.name!r})"
 
     def split(self, X, y=None, groups=None):
         """Yields the one such split.
 
         Raises:
-            BenchError: all structures, or none, are neutral.
+            BenchError: all structures, or none, are marked.
         """
         del y
-        charged = np.round(np.ravel(X)) != 0
+        marks = np.ravel(X) != 0
         if groups is not None:
-            charged = np.isin(groups, np.asarray(groups)[charged])
-        if charged.all() or not charged.any():
+            marks = np.isin(groups, np.asarray(groups)[marks])
+        if marks.all() or not marks.any():
             raise BenchError(
-                "The charge split needs neutral and charged structures, and all are "
-                f"{'charged' if charged.any() else 'neutral'}: choose another split."
+                f"The {self.name} split tests on {self.marked}, and "
+                f"{'all' if marks.any() else 'none'} of the structures are such: "
+                f"{self.advice}."
             )
-        yield np.flatnonzero(~charged), np.flatnonzero(charged)
-
-
-class NamedSplit:
-    """Tests on the structures that are named; their groups stay whole.
-
-    Its descriptors say which are named, one column.
-    """
-
-    def __repr__(self):
-        return "NamedSplit()"
-
-    def split(self, X, y=None, groups=None):
-        """Yields the one such split.
-
-        Raises:
-            BenchError: all structures, or none, are named.
-        """
-        del y
-        named = np.ravel(X) != 0
-        if groups is not None:
-            named = np.isin(groups, np.asarray(groups)[named])
-        if named.all() or not named.any():
-            raise BenchError(
-                "The named split tests on ids that split.test_ids matches, and it "
-                f"matches {'all' if named.any() else 'none'}: give another pattern."
-            )
-        yield np.flatnonzero(~named), np.flatnonzero(named)
+        yield np.flatnonzero(~marks), np.flatnonzero(marks)
 
 
 def split_data(
@@ -112,7 +94,7 @@ def split_data(
         pattern = settings.test_ids or ""
         known = np.array([[fnmatch.fnmatchcase(id, pattern)] for id in data.ids], float)
     elif kind == "charge":
-        known = np.array([[s.structure.total_charge] for s in data.samples])
+        known = np.round([[s.structure.total_charge] for s in data.samples])
     else:
         known = vectors
     return make_split(
@@ -148,6 +130,8 @@ def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
         "similarity": lambda: SeedSimilaritySplit(1, test_size=share),
         "farthest": lambda: MaxSeparationSplit(1, test_size=share),
         "separated": lambda: SeparatedSplit(1, test_size=share),
-        "charge": ChargeSplit,
-        "named": NamedSplit,
+        "charge": lambda: MarkedSplit("charge", "charged ones", "choose another split"),
+        "named": lambda: MarkedSplit(
+            "named", "ids that split.test_ids matches", "give another pattern"
+        ),
     }[kind]()

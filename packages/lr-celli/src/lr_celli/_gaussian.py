@@ -55,9 +55,7 @@ def gaussian_interaction(
     Args:
         variance: $\gamma^2 = \sigma_i^2 + \sigma_j^2$, Å².
     """
-    # Divided once, not for every image of a pair.
-    rate = 0.5 / variance
-    peak = jnp.sqrt(4 / math.pi * rate)
+    rate, peak = _rate_and_peak(variance)
     return lambda squared: peak * boys(0, squared * rate)
 
 
@@ -72,14 +70,19 @@ def gaussian_derivatives(
     Args:
         variance: $\gamma^2 = \sigma_i^2 + \sigma_j^2$, Å².
     """
-    rate = 0.5 / variance
-    peak = jnp.sqrt(4 / math.pi * rate)
+    rate, peak = _rate_and_peak(variance)
 
     def derivatives(squared):
         orders = [boys(n, squared * rate) for n in range(3)]
         return tuple((-2 * rate) ** n * peak * order for n, order in enumerate(orders))
 
     return derivatives
+
+
+def _rate_and_peak(variance):
+    r"""$1/(2\gamma^2)$ and the value at zero: once a pair, not for each image."""
+    rate = 0.5 / variance
+    return rate, jnp.sqrt(4 / math.pi * rate)
 
 
 @ft.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -11,12 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from answering import answer, settings
-from mlip.data import DatasetInfo
 from mlip.data.chemical_system import ChemicalSystem
 from mlip.data.helpers.dynamically_batch import dynamically_batch
 from mlip.graph import Graph
-from mlip.models import ForceField, Mace
-from mlip.models.mace.config import MaceConfig
+from mlip_side import field_of
 
 
 def batches_of(given):
@@ -55,23 +53,7 @@ def batches_of(given):
 
 def main():
     given = settings()
-    size = given["size"]
-    info = DatasetInfo(
-        atomic_energies_map=dict.fromkeys(given["elements"], 0.0),
-        graph_cutoff_angstrom=given["cutoff"],
-        avg_num_neighbors=given["neighbours"],
-    )
-    config = MaceConfig(
-        num_layers=size["interactions"],
-        num_channels=size["channels"],
-        l_max=size["l_max"],
-        node_symmetry=size["hidden_degree"],
-        correlation=size["correlation"],
-        readout_irreps=(f"{size['readout']}x0e", "0e"),
-        num_rbf=size["bessel"],
-        radial_mlp_hidden=size["radial"],
-    )
-    field = ForceField.from_mlip_network(Mace(config, info))
+    field = field_of(given)
     batches = batches_of(given)
 
     def loss(params, graph, labels):

@@ -10,34 +10,8 @@ import numpy as np
 import torch
 from answering import answer, settings
 from mace import data as mace_data
-from mace import modules
-from mace.modules.models import o3
 from mace.tools import AtomicNumberTable, torch_geometric
-
-
-def model_of(given):
-    size = given["size"]
-    blocks = modules.interaction_classes
-    return modules.ScaleShiftMACE(
-        r_max=given["cutoff"],
-        num_bessel=size["bessel"],
-        num_polynomial_cutoff=size["envelope"],
-        max_ell=size["l_max"],
-        interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
-        interaction_cls_first=blocks["RealAgnosticInteractionBlock"],
-        num_interactions=size["interactions"],
-        num_elements=len(given["elements"]),
-        hidden_irreps=o3.Irreps(f"{size['channels']}x0e"),
-        MLP_irreps=o3.Irreps(f"{size['readout']}x0e"),
-        atomic_energies=np.zeros(len(given["elements"])),
-        avg_num_neighbors=given["neighbours"],
-        atomic_numbers=given["elements"],
-        correlation=size["correlation"],
-        gate=torch.nn.functional.silu,
-        radial_MLP=size["radial"],
-        atomic_inter_scale=1.0,
-        atomic_inter_shift=0.0,
-    )
+from mace_torch_side import model_of
 
 
 def batches_of(given):
