@@ -9,11 +9,11 @@ import numpy as np
 from ase.data import atomic_masses
 from backbones import Potential
 
-from ._config import FIELDS, KINDS, LossSettings
 from ._dataset import Sample
 from ._loading import Shelf
 from ._references import composition_energy
 from ._response import born_charges_of, dipoles
+from ._train_settings import FIELDS, KINDS, LossSettings
 
 
 class Predicted(NamedTuple):

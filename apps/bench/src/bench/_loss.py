@@ -5,9 +5,9 @@ import optax
 from backbones import Batch, Potential
 from jaxtyping import Array, Float
 
-from ._config import LossSettings
 from ._loading import Targets
 from ._response import dipoles
+from ._train_settings import LossSettings
 
 
 def loss(

@@ -20,16 +20,10 @@ from ._breakdown import (
 )
 from ._config import Grid, Run
 from ._dataset import DataSet, load
+from ._drawing import as_data_url
 from ._errors import BenchError
-from ._figures import (
-    as_data_url,
-    breakdown,
-    charge_densities,
-    cost_accuracy,
-    error_bars,
-    learning_curves,
-    parity,
-)
+from ._figures import breakdown, cost_accuracy, error_bars, learning_curves
+from ._parity import charge_densities, parity
 from ._splits import stored_descriptors
 from ._tables import comparison_table, error_rows, error_tables
 

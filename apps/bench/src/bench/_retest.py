@@ -11,7 +11,7 @@ from backbones import Potential
 from chemsplit import Description
 from scipy.sparse import csr_matrix
 
-from ._config import KINDS, Grid, Run, TrainSettings
+from ._config import Grid, Run
 from ._dataset import DataSet, load_unlabelled
 from ._errors import BenchError
 from ._evaluation import errors_of, floor_of, predict
@@ -21,6 +21,7 @@ from ._model import widths_of
 from ._predictions import write_predictions
 from ._saved import load_potential
 from ._shapes import ModelSettings
+from ._train_settings import KINDS, TrainSettings
 from ._writing import write_text
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from backbones import Batch
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ._config import TrainSettings
 from ._errors import BenchError
 from ._hosts import spread
 from ._loading import Shelf, Targets
+from ._train_settings import TrainSettings
 
 _AXIS = "device"
 

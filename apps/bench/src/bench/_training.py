@@ -16,12 +16,6 @@ from backbones import Batch, Potential, read_arrays, read_header, write_arrays
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from ._config import (
-    LEARNED,
-    Part,
-    Phase,
-    TrainSettings,
-)
 from ._errors import BenchError
 from ._evaluation import Errors, errors_of, predict
 from ._hosts import leads, of_this_process, wait_for_all
@@ -29,6 +23,7 @@ from ._loading import Shelf, Targets
 from ._loss import loss
 from ._model import CLASSES
 from ._steps import count_steps, mesh_of, on_all, steps, summed_over_batches
+from ._train_settings import LEARNED, Part, Phase, TrainSettings
 
 
 class State(NamedTuple):
@@ -53,7 +48,7 @@ class Parts(NamedTuple):
 
 
 def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransformation:
-    """NAdam with decoupled weight decay, clipping, warm-up and a quadratic fall."""
+    """Adam with decoupled weight decay, clipping, warm-up and a quadratic fall."""
     rate, warm = settings.learning_rate, round(settings.warmup * steps)
     schedule = optax.join_schedules(
         [
@@ -64,7 +59,13 @@ def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransfo
     )
     return optax.chain(
         optax.clip_by_global_norm(settings.clip),
-        optax.nadamw(schedule, b1=0.9, b2=0.99, weight_decay=settings.weight_decay),
+        optax.adamw(
+            schedule,
+            b1=0.9,
+            b2=0.99,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.optimizer == "nadam",
+        ),
     )
 
 

@@ -7,9 +7,10 @@ import numpy as np
 from ase.data import chemical_symbols
 from chemsplit import Split
 
-from ._config import FIELDS, LEARNED, LossSettings, Run, TrainSettings
+from ._config import Run
 from ._dataset import DataSet, Sample
 from ._errors import BenchError
+from ._train_settings import FIELDS, LEARNED, LossSettings, TrainSettings
 from ._training import Parts
 
 

@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from .._figures import COLOURS, as_data_url
+from .._drawing import COLOURS, as_data_url, legend_below
 from ._recording import read_thermo
 from ._table import HEADINGS, rows
 
@@ -197,13 +197,7 @@ def _panels(results):
         ax.tick_params(labelsize=7)
     for m, model in enumerate(models):
         axes[0].plot([], [], label=model, **_line(m))
-    figure.legend(
-        *axes[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=4,
-        fontsize=7,
-        frameon=False,
-    )
+    legend_below(figure, axes[0], 4, 7)
     drawn = [
         (r, axes[structures.index(r["structure"])], _line(models.index(r["model"])))
         for r in results
@@ -218,13 +212,7 @@ def _axes(count: int):
 
 def _finished(figure: Figure, ax) -> Figure:
     ax.tick_params(labelsize=8)
-    figure.legend(
-        *ax.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=4,
-        fontsize=7,
-        frameon=False,
-    )
+    legend_below(figure, ax, 4, 7)
     return figure
 
 
