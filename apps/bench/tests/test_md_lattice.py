@@ -43,7 +43,7 @@ def energy(weights, positions, senders, receivers, shifts, box, plan, triplets):
 
 
 def ionic(margin, made):
-    def plan_for(positions, cell):
+    def plan_for(positions, cell, _):
         made.append(cell)
         return lr_les.k_grid(np.asarray(cell, float)[None], margin=margin)
 
@@ -103,8 +103,8 @@ def test_energy_is_smooth_while_the_cell_changes_under_one_plan():
 def test_plans_of_molecules_last_until_they_grow():
     made = []
 
-    def plan_for(positions, cell):
-        made.append(positions)
+    def plan_for(positions, cell, margin):
+        made.append((positions, margin))
         return {"grid": np.ones(3)}
 
     interaction = Interaction(CUTOFF, energy, plan_for=plan_for)
@@ -119,3 +119,6 @@ def test_plans_of_molecules_last_until_they_grow():
     assert only.covers(atoms.positions, cell)
     assert not only.covers(atoms.positions, 1.01 * cell)
     assert not only.covers(atoms.positions + 0.1, cell)
+    # A cell that stays needs no room.
+    planned(interaction, atoms.positions, cell, moves=False)
+    assert made[-1][1] < 0.01 < made[-2][1]

@@ -161,10 +161,7 @@ class Engine:
         self.stuck = np.array(stored["stuck"])
         positions, cell = jax.tree.map(np.asarray, stored["planned"])
         self._begin(header["engine"]["steps"], Room(*header["engine"]["room"]))
-        if self.interaction.plan_for is not None:
-            self._planned = Planned(
-                self.interaction.plan_for(positions, cell), positions, cell
-            )
+        self._planned = self._plan(positions, cell, stretch=1.0)
         return header["caller"]
 
     @property
@@ -182,7 +179,7 @@ class Engine:
             self.stuck = np.zeros(self.replicas, bool)
         self._fresh = np.zeros(self.replicas, bool)
         positions, boxes = np.asarray(self.states.position), self._boxes()
-        self._planned = planned(self.interaction, positions[0], boxes[0])
+        self._planned = self._plan(positions[0], boxes[0])
         self._room = room or self._first_room(positions, boxes)
         self._lists: list[PairList | None] = [None] * self.replicas
         self._stacked: PairList | None = None
@@ -259,6 +256,10 @@ class Engine:
             triplets = max(triplets, _roomy(most))
         self._room = self._room._replace(near=near, triplets=triplets)
 
+    def _plan(self, positions, cell, **stretch: float) -> Planned:
+        moves = self.ensemble.moves_box
+        return planned(self.interaction, positions, cell, moves=moves, **stretch)
+
     def _uncovered(self) -> bool:
         if self.interaction.plan_for is None:
             return False
@@ -287,7 +288,7 @@ class Engine:
         tried.add(first)
         self.states = start
         place = np.asarray(start.position[first])
-        self._planned = planned(self.interaction, place, boxes[first])
+        self._planned = self._plan(place, boxes[first])
         return shorter
 
     def _replan(self, start, boxes) -> bool:
@@ -299,7 +300,7 @@ class Engine:
         """
         ends = np.asarray(self.states.position)
         whole = int(np.argmax(np.isfinite(ends).all((1, 2))))
-        self._planned = planned(self.interaction, ends[whole], self._boxes()[whole])
+        self._planned = self._plan(ends[whole], self._boxes()[whole])
         starts = zip(np.asarray(start.position), boxes, strict=True)
         if self._uncovered() or not all(self._planned.covers(*s) for s in starts):
             return False

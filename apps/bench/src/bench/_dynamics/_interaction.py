@@ -8,9 +8,6 @@ import equinox as eqx
 import numpy as np
 from backbones import Potential, Structure, energy_function
 
-# Relative strain of the cell that a plan covers before it is made anew.
-_MARGIN = 0.1
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Interaction:
@@ -24,14 +21,15 @@ class Interaction:
             None; `triplets` is room for pairs of pairs.
         weights: arrays that a program is not compiled for.
         needs_triplets: whether room for triplets is counted.
-        plan_for: facts of lattice sums for positions and a cell, made on the host.
+        plan_for: facts of lattice sums for positions and a cell, made on the host, that
+            cover strains of the cell up to its third argument.
     """
 
     cutoff: float
     energy: Callable[..., Any]
     weights: Any = None
     needs_triplets: bool = False
-    plan_for: Callable[[np.ndarray, np.ndarray | None], Any] | None = None
+    plan_for: Callable[[np.ndarray, np.ndarray | None, float], Any] | None = None
 
 
 def interaction(potential: Potential, structure: Structure) -> Interaction:
@@ -57,12 +55,12 @@ def interaction(potential: Potential, structure: Structure) -> Interaction:
         )
         return function(positions, senders, receivers, shifts, box, plan)
 
-    def plan_for(positions: np.ndarray, cell: np.ndarray | None):
+    def plan_for(positions: np.ndarray, cell: np.ndarray | None, margin: float):
         mask = np.ones((1, len(positions)), bool)
         if cell is None:
             return potential.backbone.plan_for(None, positions[None], mask)
         return potential.backbone.plan_for(
-            cell[None], positions[None], mask, margin=_MARGIN
+            cell[None], positions[None], mask, margin=margin
         )
 
     return Interaction(

@@ -11,6 +11,10 @@ from ._interaction import Interaction
 # Molecules may grow by so much before their grid is made anew.
 _STRETCH = 1.25
 
+# Strain of the cell that a plan covers before it is made anew, where the cell moves and
+# where it stays: the first costs a third more vectors.
+_MARGIN, _STILL = 0.1, 1e-3
+
 
 class Planned(NamedTuple):
     """A plan and the structure it was made for."""
@@ -40,7 +44,12 @@ class Planned(NamedTuple):
 
 
 def planned(
-    interaction: Interaction, positions: np.ndarray, cell: np.ndarray | None
+    interaction: Interaction,
+    positions: np.ndarray,
+    cell: np.ndarray | None,
+    *,
+    moves: bool = True,
+    stretch: float = _STRETCH,
 ) -> Planned:
     """The plan for a structure and its surroundings.
 
@@ -48,12 +57,15 @@ def planned(
         interaction: says what it needs.
         positions: Å.
         cell: rows, Å.
+        moves: whether the cell may move.
+        stretch: by how much a molecule may grow; 1 where `positions` have grown.
     """
     if interaction.plan_for is None:
         return Planned(None, positions, cell)
     if cell is None:
-        positions = positions.mean(0) + _STRETCH * (positions - positions.mean(0))
-    return Planned(interaction.plan_for(positions, cell), positions, cell)
+        positions = positions.mean(0) + stretch * (positions - positions.mean(0))
+    plan = interaction.plan_for(positions, cell, _MARGIN if moves else _STILL)
+    return Planned(plan, positions, cell)
 
 
 def _part_covers(part, positions, cell) -> bool:
