@@ -11,6 +11,7 @@ from bench._dynamics._drift import drift
 from bench._dynamics._observables import (
     charges_along,
     infrared,
+    infrared_of_dipoles,
     overlap_error,
     radial_distribution,
     vibrations,
@@ -133,12 +134,28 @@ def test_a_dipole_absorbs_where_it_oscillates_by_the_square_of_its_rate():
     waves = np.array([1000.0, 3000.0])
     phases = 2 * np.pi * waves[:, None] * times / 33356.409519815204
     dipoles = np.stack([np.cos(phases[0]), np.cos(phases[1]), 0 * times + 5.0], 1)
-    found, intensity = infrared(dipoles, interval)
+    found, intensity = infrared_of_dipoles(dipoles, interval)
     low, high = found < 2000, found > 2000
     peaks = [found[low][intensity[low].argmax()], found[high][intensity[high].argmax()]]
     np.testing.assert_allclose(peaks, waves, atol=10)
     assert abs(intensity[high].sum() / intensity[low].sum() - 9) < 0.1
     np.testing.assert_allclose(intensity.sum() * found[1], 1)
+
+
+def test_light_sees_what_moves_charges():
+    """Of two modes of equal masses the one in which opposite charges move apart."""
+    interval, born = 1.0, np.array([np.eye(3), -np.eye(3)])
+    times = interval * np.arange(2000)
+    active, silent = (
+        np.cos(2 * np.pi * wave * times / 33356.409519815204) for wave in (400, 900)
+    )
+    velocities = np.zeros((2000, 2, 3))
+    velocities[:, 0, 0], velocities[:, 1, 0] = silent + active, silent - active
+    found, intensity = infrared(np.einsum("iab,tib->ta", born, velocities), interval)
+    np.testing.assert_allclose(found[intensity.argmax()], 400, atol=10)
+    assert intensity[found > 650].sum() < 1e-6 * intensity.sum()
+    waves, density = vibrations(velocities, np.ones(2), interval)
+    assert density[waves > 650].sum() > 0.4 * density.sum()
 
 
 class Rising(Calculator):

@@ -12,6 +12,8 @@ from bench._dynamics._engine import Engine
 from bench._dynamics._ensembles import NVE, Moving, Targets
 from bench._dynamics._interaction import interaction
 from bench._dynamics._prechecks import dimer_checks, force_checks, scan_dimers
+from bench._dynamics._recording import Recording
+from bench._dynamics._spectra import spectra
 from bench._model import build_potential
 
 ELEMENTS = {1: -13.0, 6: -40.0, 8: -70.0}
@@ -83,6 +85,25 @@ def test_the_engine_moves_atoms_as_the_calculator_would(case, settings):
         np.testing.assert_allclose(sample.positions[0], atoms.positions, atol=1e-8)
         np.testing.assert_allclose(sample.potential[0], expected, atol=1e-8)
         assert engine.compilations == 1
+
+
+def test_light_does_not_see_a_crystal_that_moves_as_a_whole(settings, tmp_path):
+    """The sum of Born charges is zero: only the atom that moves alone shows."""
+    atoms, interval = crystal(), 4.0
+    potential = potential_of(settings, "mace", "celli")
+    times = interval * np.arange(300) / 33356.409519815204
+    velocities = np.zeros((300, 4, 3))
+    velocities[..., 1] = np.cos(2 * np.pi * 1500 * times)[:, None]
+    velocities[:, 3, 0] += np.cos(2 * np.pi * 600 * times)
+    recording = Recording(tmp_path, atoms)
+    for now in velocities:
+        recording.motion(atoms.positions, now * atoms.get_masses()[:, None])
+    charged = bb.Calculator(potential, total_charge=0.0)
+    rest = bb.Structure.from_ase(atoms, total_charge=0.0)
+    told = spectra(tmp_path, rest, interval, charged)["infrared"]
+    waves, intensity = np.array(told["waves"]), np.array(told["intensity"])
+    np.testing.assert_allclose(waves[intensity.argmax()], 600, atol=30)
+    assert intensity[waves > 1000].sum() < 1e-6 * intensity.sum()
 
 
 def test_prechecks_know_right_from_wrong():

@@ -94,29 +94,42 @@ def vibrations(
 
 
 def infrared(
-    dipoles: Float[np.ndarray, "times 3"], interval: float
+    currents: Float[np.ndarray, "times 3"], interval: float
 ) -> tuple[Float[np.ndarray, " waves"], Float[np.ndarray, " waves"]]:
     r"""The infrared spectrum of a classical trajectory, with unit area.
 
     $$ I(\nu) \propto \Big| \sum_t w(t) \dot\mu(t) e^{-2 \pi i \nu t} \Big|^2 $$
 
-    with a Hann window $w$ and differences for the rate of the dipole, whose response
-    $\sin(\pi\nu\Delta)/(\pi\nu\Delta)$ is divided out.
+    with a Hann window $w$.
 
     Args:
-        dipoles: at equal intervals, any unit.
+        currents: rates of the dipole at equal intervals, any unit; those of a crystal
+            are $\sum_i Z^*_i v_i$, of its Born charges and velocities.
         interval: between two times, fs.
 
     Returns:
         Wave numbers, 1/cm, and the intensity, cm.
     """
-    rates = np.diff(dipoles, axis=0)
-    window = np.hanning(len(rates))[:, None]
-    spectrum = np.sum(np.abs(np.fft.rfft(rates * window, axis=0)) ** 2, axis=1)
-    frequencies = np.fft.rfftfreq(len(rates), interval)
-    spectrum = spectrum / np.sinc(frequencies * interval) ** 2
-    waves = frequencies * _WAVE_NUMBER
+    window = np.hanning(len(currents))[:, None]
+    spectrum = np.sum(np.abs(np.fft.rfft(currents * window, axis=0)) ** 2, axis=1)
+    waves = np.fft.rfftfreq(len(currents), interval) * _WAVE_NUMBER
     return waves, spectrum / (spectrum.sum() * waves[1])
+
+
+def infrared_of_dipoles(
+    dipoles: Float[np.ndarray, "times 3"], interval: float
+) -> tuple[Float[np.ndarray, " waves"], Float[np.ndarray, " waves"]]:
+    r"""The same from dipoles, whose differences stand for their rates.
+
+    The response of differences, $\sin(\pi\nu\Delta)/(\pi\nu\Delta)$, is divided out.
+
+    Args:
+        dipoles: at equal intervals, any unit.
+        interval: between two times, fs.
+    """
+    waves, intensity = infrared(np.diff(dipoles, axis=0), interval)
+    intensity = intensity / np.sinc(waves / _WAVE_NUMBER * interval) ** 2
+    return waves, intensity / (intensity.sum() * waves[1])
 
 
 def charges_along(

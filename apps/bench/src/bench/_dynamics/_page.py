@@ -32,7 +32,7 @@ def write_page(results: Sequence[Mapping[str, Any]], out: Path) -> Path:
         ("Temperatures", temperatures(results, out)),
         ("Distances between atoms at constant temperature", distances(results)),
         ("Vibrations at constant energy", spectra(results)),
-        ("Infrared spectra, of molecules in models with charges", absorption(results)),
+        ("Infrared spectra, in models with charges", absorption(results)),
     ]
     if not any(result["infrared"] for result in results):
         figures.pop()

@@ -1,5 +1,6 @@
 """One structure in one model: checks before, phases, what the frames say."""
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -19,19 +20,15 @@ from ._models import Model
 from ._observables import (
     Radial,
     charges_along,
-    infrared,
     overlap_error,
     radial_distribution,
-    vibrations,
 )
 from ._prechecks import dimer_checks, force_checks, scan_dimers
 from ._protocol import Settings, timestep_warning
-from ._recording import read_motion, write_json
+from ._recording import write_json
 from ._relaxation import relaxed
 from ._simulation import Subject, Tell, run_phase
-
-_FEWEST = 10
-"""Looks that make a spectrum."""
+from ._spectra import spectra
 
 
 def simulated(
@@ -102,9 +99,10 @@ def simulated(
         # Attention has the place for charges, and leaves it empty.
         found["charges"] = told if told["least"] < told["most"] else None
     found["radial"] = _distances(frames, target)
-    found |= _spectra(
-        place, case, settings, None if found["charges"] is None else calculator
-    )
+    charged = None if found["charges"] is None else calculator
+    rest = dataclasses.replace(structure, positions=start.positions)
+    interval = settings.looks * settings.timestep
+    found |= spectra(place / "nve", rest, interval, charged)
     found["seconds"] = time.perf_counter() - began
     write_json(place / "result.json", found)
     return found
@@ -170,31 +168,6 @@ def _distances(frames: list[ase.Atoms], target: Radial | None):
         told |= {"reference": target.values.tolist()}
         told["error"] = overlap_error(found, target)
     return told
-
-
-def _spectra(place: Path, case: Case, settings: Settings, charged: Calculator | None):
-    """Vibrational density at constant energy; infrared where there is a dipole."""
-    positions, velocities = read_motion(place / "nve", len(case.structure))
-    told: dict[str, Any] = {"vibrations": None, "infrared": None}
-    if len(velocities) < _FEWEST or not np.isfinite(velocities).all():
-        return told
-    interval = settings.looks * settings.timestep
-    waves, density = vibrations(velocities, case.atoms.get_masses(), interval)
-    told["vibrations"] = {"waves": waves.tolist(), "density": density.tolist()}
-    if charged is not None and case.structure.cell is None:
-        dipoles = np.stack([_dipole(case.atoms, p, charged) for p in positions])
-        waves, intensity = infrared(dipoles, interval)
-        told["infrared"] = {"waves": waves.tolist(), "intensity": intensity.tolist()}
-    return told
-
-
-def _dipole(atoms: ase.Atoms, positions: np.ndarray, calculator: Calculator):
-    """About the centre of mass, for the dipole of an ion depends on the origin."""
-    atoms.positions = (
-        positions - atoms.get_masses() @ positions / atoms.get_masses().sum()
-    )
-    found: Any = calculator
-    return np.asarray(found.get_property("dipole", atoms))
 
 
 def _frames(place: Path, phase: str) -> list[ase.Atoms]:
