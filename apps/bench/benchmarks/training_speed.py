@@ -5,9 +5,9 @@ scalar channels, l_max 3, correlation 3, two interactions, 4 Å), batches of fou
 float32, a squared loss of energies an atom and of force components. A repetition is one
 pass over all structures: ours is the training loop of `bench run`, which builds every
 batch and finds its order anew; the others get batches that were built before and only
-step. Every side runs in a process and an environment of its own, is compiled and warmed
-up by two passes, then does one pass a round in turns with the others; medians over the
-rounds.
+step, as ours does once more, to tell what making batches costs. Every side runs in a
+process and an environment of its own, is compiled and warmed up by two passes, then
+does one pass a round in turns with the others; medians over the rounds.
 
     uv run python apps/bench/benchmarks/training_speed.py DATASET [--quick]
 
@@ -96,14 +96,17 @@ def main():
             "mlip": Side(own / "mlip_training.py", given, "mlip"),
             "mace-torch": Side(own / "mace_torch_training.py", given, "mace-torch"),
         }
-    taken = {name: [] for name in sides}
+    taken, alone = {name: [] for name in sides}, []
     for _ in range(rounds):
         for name in sides:
             time.sleep(0.2)  # threads of the side before go to sleep
             taken[name].append(sides[name].seconds("train"))
+        alone.append(sides["bench"].seconds("step"))
     for side in sides.values():
         side.end()
     table(sides, taken, count, atoms)
+    waited = 1 - statistics.median(alone) / statistics.median(taken["bench"])
+    print(f"ours spends {100 * waited:.1f} % of a pass on making batches")
 
 
 def table(sides, taken, count, atoms):

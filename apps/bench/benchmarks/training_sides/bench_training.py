@@ -47,14 +47,21 @@ def main():
     kept = {"state": on_all(state, mesh), "pass": 0}
     phase, everyone = grid.train.schedule[0], np.arange(len(data))
 
-    def train():
-        rng, state = np.random.default_rng(kept["pass"]), kept["state"]
-        for inputs in steps(shelf, everyone, references, rng, grid.train, mesh):
+    made = lambda: steps(
+        *(shelf, everyone, references),
+        *(np.random.default_rng(kept["pass"]), grid.train, mesh),
+    )
+    before = list(made())
+
+    def train(batches):
+        state = kept["state"]
+        for inputs in batches:
             state, value = _step(inputs, state, optimizer, phase, grid.train.ema, mesh)
         jax.block_until_ready((state, value))
         kept["state"], kept["pass"] = state, kept["pass"] + 1
 
-    answer({"train": train}, {"parameters": parameter_count(potential)})
+    works = {"train": lambda: train(made()), "step": lambda: train(before)}
+    answer(works, {"parameters": parameter_count(potential)})
 
 
 if __name__ == "__main__":

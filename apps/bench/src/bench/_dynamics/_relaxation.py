@@ -77,7 +77,7 @@ def _downhill(
         failure = watch.failure(_look(moving, energies[-1]), None)
         if failure is not None:
             break
-        if fire.nsteps % _TOLD == 0:
+        if fire.nsteps and fire.nsteps % _TOLD == 0:
             rate = fire.nsteps / (time.perf_counter() - began)
             tell("relax", fire.nsteps / steps, rate, 0.0)
     last = moving.get_forces()
