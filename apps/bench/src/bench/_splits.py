@@ -130,7 +130,9 @@ def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
         "similarity": lambda: SeedSimilaritySplit(1, test_size=share),
         "farthest": lambda: MaxSeparationSplit(1, test_size=share),
         "separated": lambda: SeparatedSplit(1, test_size=share),
-        "charge": lambda: MarkedSplit("charge", "charged ones", "choose another split"),
+        "charge": lambda: MarkedSplit(
+            "charge", "charged structures", "choose another split"
+        ),
         "named": lambda: MarkedSplit(
             "named", "ids that split.test_ids matches", "give another pattern"
         ),

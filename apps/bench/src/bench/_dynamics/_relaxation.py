@@ -16,7 +16,7 @@ from ._protocol import RESTING_FORCE
 from ._recording import write_json
 from ._simulation import Tell
 
-_TOLD = 25
+_TOLD = 10
 """Steps between two words of progress."""
 
 
