@@ -45,16 +45,16 @@ class MarkedSplit:
     Its descriptors are the marks, one column that is zero where there is none.
 
     Args:
-        name: of the split.
-        marked: what the marked structures are, in words.
-        advice: what to do where all structures are marked, or none.
+        complaint: a sentence for where all structures are marked, or none, with a gap.
+        every: what fills the gap where all are.
+        none: what fills it where none is.
     """
 
-    def __init__(self, name: str, marked: str, advice: str):
-        self.name, self.marked, self.advice = name, marked, advice
+    def __init__(self, complaint: str, every: str, none: str):
+        self.complaint, self.every, self.none = complaint, every, none
 
     def __repr__(self):
-        return f"MarkedSplit({self.name!r})"
+        return f"MarkedSplit({self.complaint!r}, {self.every!r}, {self.none!r})"
 
     def split(self, X, y=None, groups=None):
         """Yields the one such split.
@@ -67,11 +67,8 @@ class MarkedSplit:
         if groups is not None:
             marks = np.isin(groups, np.asarray(groups)[marks])
         if marks.all() or not marks.any():
-            raise BenchError(
-                f"The {self.name} split tests on {self.marked}, and "
-                f"{'all' if marks.any() else 'none'} of the structures are such: "
-                f"{self.advice}."
-            )
+            found = self.every if marks.any() else self.none
+            raise BenchError(self.complaint.format(found))
         yield np.flatnonzero(~marks), np.flatnonzero(marks)
 
 
@@ -131,9 +128,15 @@ def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
         "farthest": lambda: MaxSeparationSplit(1, test_size=share),
         "separated": lambda: SeparatedSplit(1, test_size=share),
         "charge": lambda: MarkedSplit(
-            "charge", "charged structures", "choose another split"
+            "The charge split needs neutral and charged structures, and all are {}: "
+            "choose another split.",
+            "charged",
+            "neutral",
         ),
         "named": lambda: MarkedSplit(
-            "named", "ids that split.test_ids matches", "give another pattern"
+            "The named split tests on ids that split.test_ids matches, and it matches "
+            "{}: give another pattern.",
+            "all",
+            "none",
         ),
     }[kind]()
