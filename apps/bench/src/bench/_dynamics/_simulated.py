@@ -100,9 +100,9 @@ def simulated(
         found["charges"] = told if told["least"] < told["most"] else None
     found["radial"] = _distances(frames, target)
     charged = None if found["charges"] is None else calculator
-    rest = dataclasses.replace(structure, positions=start.positions)
+    at_rest = dataclasses.replace(structure, positions=start.positions)
     interval = settings.looks * settings.timestep
-    found |= spectra(place / "nve", rest, interval, charged)
+    found |= spectra(place / "nve", at_rest, interval, charged)
     found["seconds"] = time.perf_counter() - began
     write_json(place / "result.json", found)
     return found
