@@ -3,7 +3,6 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -15,9 +14,14 @@ from e3nn_jax import clebsch_gordan
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._convolution import block
+from ._tiles import in_tiles
 
 # Nodes times channels whose monomials are formed at once on a processor.
 _AT_A_TIME = 1024
+
+
+Monomial = tuple[int, ...]
+"""A product of components: their ascending indices."""
 
 
 class Polynomials(NamedTuple):
@@ -101,7 +105,7 @@ class SymmetricContraction(eqx.Module):
     """Weighted equivariant polynomials of the messages, with weights for each element.
 
     B_i = sum_{order, eta} W[z_i, eta] P_eta(A_i, ..., A_i), channel by channel. Every
-    distinct monomial is formed once, and one matrix product makes all polynomials.
+    distinct monomial is formed once, and a few matrix products make all polynomials.
 
     Args:
         degree: highest degree of the messages.
@@ -149,88 +153,150 @@ class SymmetricContraction(eqx.Module):
         one_hot: Float[Array, "nodes elements"],
     ) -> Float[Array, "nodes outputs channels"]:
         """Returns the products, of degree 0 to `out_degree`."""
-        nodes, _, channels = messages.shape
-        joint = _joint(self.degree, len(self.weights), self.correlation)
-        form = functools.partial(_polynomials, *joint)
-        polynomials = jax.lax.platform_dependent(
-            messages, cpu=functools.partial(_few_at_a_time, form), default=form
+        own = [jnp.einsum("nz,zpc->npc", one_hot, weight) for weight in self.weights]
+        form = functools.partial(
+            _products, _plan(self.degree, len(self.weights), self.correlation)
         )
-        start, blocks = 0, []
-        for out, weight in enumerate(self.weights):
-            count, width = weight.shape[1], 2 * out + 1
-            part = polynomials[start : start + count * width]
-            part = part.reshape(count, width, nodes, channels)
-            own = jnp.einsum("nz,zpc->pnc", one_hot, weight)
-            blocks.append(jnp.einsum("pnc,pmnc->nmc", own, part))
-            start += count * width
-        return jnp.concatenate(blocks, axis=1)
+        few = max(1, _AT_A_TIME // messages.shape[-1])
+        return in_tiles(form, (), (messages, own), few)
 
 
-def _polynomials(
-    factors: list[tuple[np.ndarray, np.ndarray]],
-    table: np.ndarray,
-    messages: Float[Array, "nodes sph channels"],
-) -> Float[Array, "polynomials nodes channels"]:
-    nodes, size, channels = messages.shape
-    # Components lead, so that picking factors copies whole rows.
-    rows = jnp.moveaxis(messages, 1, 0).reshape(size, -1)
-    powers = [rows]
-    for parents, added in factors:
-        powers.append(powers[-1][parents] * rows[added])
-    polynomials = jnp.asarray(table, rows.dtype) @ jnp.concatenate(powers, axis=0)
-    return polynomials.reshape(-1, nodes, channels)
+class Factors(NamedTuple):
+    """Monomials as products of shorter ones with one more component."""
+
+    parents: np.ndarray  # [monomials], places of the shorter ones
+    added: np.ndarray  # [monomials]
+
+    def of(
+        self,
+        shorter: Float[Array, "parents lanes"],
+        components: Float[Array, "sph lanes"],
+    ) -> Float[Array, "monomials lanes"]:
+        """Returns the products."""
+        # A product with a matrix of zeros and ones: its slope is one too, where the
+        # slope of a gather adds row by row.
+        chosen = jnp.asarray(np.eye(len(components))[self.added], components.dtype)
+        picked = jnp.matmul(chosen, components, precision=jax.lax.Precision.HIGHEST)
+        return shorter[self.parents] * picked
 
 
-def _few_at_a_time(
-    form: Callable[[Array], Array], messages: Float[Array, "nodes sph channels"]
-) -> Float[Array, "polynomials nodes channels"]:
-    """The same for few nodes after few, whose monomials stay in a processor's caches.
+class Sector(NamedTuple):
+    """Components of polynomials that share monomials with each other alone.
 
-    They are many times as large as the messages: slopes form them again.
+    A reflection of an axis turns the sign of a component or leaves it, and does the
+    same to each of its monomials. So the table of all polynomials falls into blocks.
     """
-    nodes, size, channels = messages.shape
-    few = max(1, _AT_A_TIME // channels)
-    turns = -(-nodes // few)
-    padded = jnp.pad(messages, ((0, turns * few - nodes), (0, 0), (0, 0)))
-    tiles = padded.reshape(turns, few, size, channels)
-    polynomials = jax.lax.map(jax.checkpoint(form), tiles)
-    joined = jnp.moveaxis(polynomials, 0, 1)
-    return joined.reshape(-1, turns * few, channels)[:, :nodes]
+
+    parts: list[tuple[int, int]]  # (degree, component) of the polynomials, in turn
+    table: np.ndarray  # [polynomials, monomials]
+
+
+class Plan(NamedTuple):
+    """How to make all polynomials."""
+
+    lower: list[Factors]  # above order one and below the highest, of the order before
+    monomials: Factors  # of all sectors in turn, of one and all that are lower
+    sectors: list[Sector]
+
+
+def _products(
+    plan: Plan,
+    shared: tuple[()],
+    messages: Float[Array, "nodes sph channels"],
+    weights: list[Float[Array, "nodes _ channels"]],
+) -> Float[Array, "nodes outputs channels"]:
+    """Sums of the messages' polynomials with each node's weights, by degree."""
+    del shared
+    nodes, _, channels = messages.shape
+    # Components lead, so that one matrix serves all nodes and channels.
+    leading = lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+    components, weights = leading(messages), [leading(w) for w in weights]
+    powers = [jnp.ones_like(components[:1]), components]
+    for factors in plan.lower:
+        powers.append(factors.of(powers[-1], components))
+    monomials = plan.monomials.of(jnp.concatenate(powers), components)
+    ends = np.cumsum([sector.table.shape[1] for sector in plan.sectors])
+    out = {}
+    for sector, own in zip(plan.sectors, jnp.split(monomials, ends[:-1]), strict=True):
+        polynomials = jnp.asarray(sector.table, own.dtype) @ own
+        ends = np.cumsum([len(weights[degree]) for degree, _ in sector.parts])
+        values = jnp.split(polynomials, ends[:-1])
+        for (degree, component), value in zip(sector.parts, values, strict=True):
+            out[degree**2 + component] = jnp.sum(value * weights[degree], axis=0)
+    joined = jnp.stack([out[i] for i in range(len(out))])
+    return jnp.moveaxis(joined.reshape(-1, nodes, channels), 0, 1)
 
 
 @functools.lru_cache
-def _joint(degree: int, outputs: int, correlation: int):
-    """Monomials as products of shorter ones, and the table of all polynomials.
-
-    Returns:
-        For each order above the first, the (parent monomial, added component) index
-        arrays; and a matrix [all polynomial components, all monomials].
-    """
-    size = (degree + 1) ** 2
+def _plan(degree: int, outputs: int, correlation: int) -> Plan:
+    """For polynomials of the degrees below `outputs`, up to an order."""
+    orders = range(1, correlation + 1)
     bases = {
-        (out, n): symmetric_basis(degree, out, n)
-        for out in range(outputs)
-        for n in range(1, correlation + 1)
+        out: [symmetric_basis(degree, out, n) for n in orders] for out in range(outputs)
     }
-    needed: dict[int, set] = {1: {(i,) for i in range(size)}}
-    for n in range(correlation, 1, -1):
-        own = {tuple(m) for out in range(outputs) for m in bases[out, n].monomials}
-        needed[n] = own | {m[:-1] for m in needed.get(n + 1, set())}
-    columns = {n: {m: i for i, m in enumerate(sorted(needed[n]))} for n in needed}
-    factors = [
-        (
-            np.array([columns[n - 1][m[:-1]] for m in columns[n]], np.int32),
-            np.array([m[-1] for m in columns[n]], np.int32),
-        )
-        for n in range(2, correlation + 1)
+    used = {
+        (out, component): _used(bases[out], component)
+        for out in bases
+        for component in range(2 * out + 1)
+    }
+    sectors = [
+        (parts, sorted(set().union(*(used[part] for part in parts))))
+        for parts in _apart(used)
     ]
-    starts = np.cumsum([0] + [len(columns[n]) for n in range(1, correlation + 1)])
-    rows = []
-    for out in range(outputs):
-        for n in range(1, correlation + 1):
-            basis = bases[out, n]
-            row = np.zeros((*basis.table.shape[:2], starts[-1]))
-            at = [starts[n - 1] + columns[n][tuple(m)] for m in basis.monomials]
-            row[..., at] = basis.table
-            rows.append(row.reshape(-1, starts[-1]))
-    return factors, np.concatenate(rows)
+    final = [monomial for _, monomials in sectors for monomial in monomials]
+    # One, all components, and the parents of longer monomials.
+    powers: list[list[Monomial]] = [[()], [(i,) for i in range((degree + 1) ** 2)]]
+    longest = {m[:-1] for m in final if len(m) == 3}
+    powers += [sorted(longest)] if longest else []
+    tables = [
+        Sector(parts, np.concatenate([_rows(bases[o], m, monomials) for o, m in parts]))
+        for parts, monomials in sectors
+    ]
+    before = itertools.chain(*powers)
+    lower = [_factors(b, a) for a, b in itertools.pairwise(powers[1:])]
+    return Plan(lower, _factors(final, list(before)), tables)
+
+
+def _factors(monomials: list[Monomial], shorter: list[Monomial]) -> Factors:
+    where = {m: i for i, m in enumerate(shorter)}
+    parents = np.array([where[m[:-1]] for m in monomials])
+    return Factors(parents, np.array([m[-1] for m in monomials]))
+
+
+def _used(bases: list[Polynomials], component: int) -> set[Monomial]:
+    """The monomials in a component of some polynomials."""
+    return {
+        tuple(monomial)
+        for basis in bases
+        for monomial, column in zip(
+            basis.monomials.tolist(), basis.table[:, component].T, strict=True
+        )
+        if np.any(column)
+    }
+
+
+def _rows(
+    bases: list[Polynomials], component: int, monomials: list[Monomial]
+) -> np.ndarray:
+    """A component of polynomials as sums of the monomials given: one row each."""
+    where = {m: i for i, m in enumerate(monomials)}
+    blocks = []
+    for basis in bases:
+        rows = np.zeros((len(basis.table), len(monomials)))
+        for monomial, column in zip(
+            basis.monomials.tolist(), basis.table[:, component].T, strict=True
+        ):
+            if np.any(column):
+                rows[:, where[tuple(monomial)]] = column
+        blocks.append(rows)
+    return np.concatenate(blocks)
+
+
+def _apart(used: dict[tuple[int, int], set[Monomial]]) -> list[list[tuple[int, int]]]:
+    """Groups of parts whose monomials are in no other group."""
+    groups: list[list[tuple[int, int]]] = []
+    for part, own in used.items():
+        met = [group for group in groups if any(used[p] & own for p in group)]
+        joined = [p for group in met for p in group]
+        groups = [g for g in groups if g not in met] + [[*joined, part]]
+    return groups

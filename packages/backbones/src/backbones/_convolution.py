@@ -1,5 +1,7 @@
 """Messages from neighbours: features times harmonics times learned radial weights."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,10 @@ from e3nn_jax import clebsch_gordan
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ._maps import DegreewiseLinear, Perceptron
+from ._tiles import in_tiles
+
+# Radial weights formed at once on a processor: half a megabyte in float32.
+_AT_A_TIME = 2**17
 
 
 def paths(input_degree: int, degree: int) -> list[tuple[int, int, int]]:
@@ -81,27 +87,20 @@ class Convolution(eqx.Module):
             senders: node of each edge's neighbour.
             receivers: node of the centre of each row, ascending.
         """
-        nodes, _, channels = features.shape
-        rows = len(receivers)
         couplings = paths(self.input_degree, self.degree)
-        split = lambda x: x.reshape(rows, -1, *x.shape[1:])
-        # Taken apart by `split`, whose derivative is one concatenation.
-        weights = jnp.split(split(self.radial(basis)), len(couplings), axis=-1)
-        incoming = split(features[senders])
-        sizes = [(2 * a + 1) * (2 * c + 1) for a, _, c in couplings]
-        matrices = jnp.split(
-            split(_matrices(harmonics, couplings)), np.cumsum(sizes)[:-1], axis=-1
+        split = lambda x: x.reshape(len(receivers), -1, *x.shape[1:])
+        edges = split(senders), split(basis), split(harmonics)
+        a_row = edges[0].shape[1] * len(couplings) * features.shape[-1]
+        messages = in_tiles(
+            functools.partial(_messages, couplings),
+            (self.radial, features),
+            edges,
+            max(1, _AT_A_TIME // a_row),
         )
-        messages = []
-        for p, (a, _, c) in enumerate(couplings):
-            weighed = incoming[:, :, block(a)] * weights[p][:, :, None]
-            matrix = matrices[p].reshape(rows, -1, 2 * c + 1)
-            weighed = weighed.reshape(rows, -1, channels)
-            messages.append(jnp.einsum("rem,rec->rmc", matrix, weighed))
         summed = jax.ops.segment_sum(
-            jnp.concatenate(messages, axis=1),
+            messages,
             receivers,
-            num_segments=nodes,
+            num_segments=len(features),
             indices_are_sorted=True,
         )
         ends = np.cumsum([2 * c + 1 for *_, c in couplings])
@@ -116,6 +115,37 @@ class Convolution(eqx.Module):
         return self.mix(by_degree)
 
 
+def _messages(
+    couplings: list[tuple[int, int, int]],
+    shared: tuple[Perceptron, Float[Array, "nodes sph channels"]],
+    senders: Int[Array, "rows width"],
+    basis: Float[Array, "rows width radial"],
+    harmonics: Float[Array, "rows width harmonics"],
+) -> Float[Array, "rows messages channels"]:
+    """What the edges of each row send together, path after path.
+
+    `shared` are the radial network and the features of all nodes.
+    """
+    radial, features = shared
+    # Edge after edge: slopes of the weights are then products of plain matrices.
+    flat = lambda x: x.reshape(-1, *x.shape[2:])
+    # Taken apart by `split`, whose derivative is one concatenation.
+    weights = jnp.split(radial(flat(basis)), len(couplings), axis=-1)
+    sizes = [(2 * a + 1) * (2 * c + 1) for a, _, c in couplings]
+    matrices = jnp.split(
+        _matrices(flat(harmonics), couplings), np.cumsum(sizes)[:-1], axis=-1
+    )
+    incoming = features[flat(senders)]
+    rows, channels = len(senders), features.shape[-1]
+    messages = []
+    for p, (a, _, c) in enumerate(couplings):
+        weighed = incoming[:, block(a)] * weights[p][:, None]
+        matrix = matrices[p].reshape(rows, -1, 2 * c + 1)
+        weighed = weighed.reshape(rows, -1, channels)
+        messages.append(jnp.einsum("rem,rec->rmc", matrix, weighed))
+    return jnp.concatenate(messages, axis=1)
+
+
 def _matrices(
     harmonics: Float[Array, "edges harmonics"], couplings: list[tuple[int, int, int]]
 ) -> Float[Array, "edges coefficients"]:
@@ -125,8 +155,8 @@ def _matrices(
     """
     columns = []
     for a, b, c in couplings:
-        table = np.zeros((2 * a + 1, harmonics.shape[1], 2 * c + 1))
+        table = np.zeros((2 * a + 1, harmonics.shape[-1], 2 * c + 1))
         table[:, block(b)] = clebsch_gordan(a, b, c) * (2 * c + 1) ** 0.5
-        columns.append(np.moveaxis(table, 1, 0).reshape(harmonics.shape[1], -1))
+        columns.append(np.moveaxis(table, 1, 0).reshape(harmonics.shape[-1], -1))
     table = jnp.asarray(np.concatenate(columns, axis=1), harmonics.dtype)
     return jnp.matmul(harmonics, table, precision=jax.lax.Precision.HIGHEST)
