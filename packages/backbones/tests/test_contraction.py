@@ -36,7 +36,7 @@ def test_basis_has_as_many_maps_as_e3nn_counts(degree, out, order):
         assert len(symmetric_basis(degree, out, order).table) == expected
 
 
-@pytest.mark.parametrize(("degree", "out"), [(1, 0), (2, 1)])
+@pytest.mark.parametrize(("degree", "out"), [(1, 0), (2, 1), (2, 2)])
 def test_contraction_is_a_sum_of_e3nns_symmetric_products(degree, out):
     """For each element and channel: one set of weights serves all messages."""
     layer = SymmetricContraction(
