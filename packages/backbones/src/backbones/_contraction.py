@@ -259,8 +259,9 @@ def _plan(degree: int, outputs: int, correlation: int) -> Plan:
 
 def _factors(monomials: list[Monomial], shorter: list[Monomial]) -> Factors:
     where = {m: i for i, m in enumerate(shorter)}
-    parents = np.array([where[m[:-1]] for m in monomials])
-    return Factors(parents, np.array([m[-1] for m in monomials]))
+    # Half-width indices serve programs of either precision.
+    parents = np.array([where[m[:-1]] for m in monomials], np.int32)
+    return Factors(parents, np.array([m[-1] for m in monomials], np.int32))
 
 
 def _used(bases: list[Polynomials], component: int) -> set[Monomial]:
