@@ -1,3 +1,8 @@
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin
+
+import numpy as np
+import pydantic
 import pytest
 from bench._config import Grid, load_grid, presets
 from bench._errors import BenchError
@@ -58,6 +63,20 @@ def test_a_backbone_may_be_trained_in_its_own_way():
         ("long_range=[ewald]", "long_range.0: .*joined by `.`"),
         ("long_range=[les+les]", "long_range.0: "),
         ("train.pretrain=[{epochs: 1, losses: {}}]", "did you mean 'loss'"),
+        ("splits=[]", "splits: .*at least 1 item"),
+        ("backbones=[]", "backbones: .*at least 1 item"),
+        ("long_range=[]", "long_range: .*at least 1 item"),
+        ("seeds=[]", "seeds: .*at least 1 item"),
+        ("splits=[size, random, size]", "splits: 'size' is there twice"),
+        ("backbones=[mace, mace]", "backbones: 'mace' is there twice"),
+        ("seeds=[1, 0, 1]", "seeds: 1 is there twice"),
+        ("long_range=[les+celli, celli+les]", "'celli.les' is there twice"),
+        ("train.frozen=[backbone, long_range]", "train.frozen: everything is frozen"),
+        ("train.loss={energy: 0, force: 0, charge: 0}", "all weights are zero"),
+        ("model.mace.hidden_degree=3", "model.mace: hidden_degree 3 is above l_max 2"),
+        ("model.allegro.features=[9x]", "model.allegro.features.0: .*match"),
+        ("model.allegro.features=[]", "model.allegro.features: .*at least 1 item"),
+        ("dataset=''", "dataset: .*at least 1 character"),
     ],
 )
 def test_mistakes_are_named(override, message):
@@ -77,3 +96,60 @@ def test_unknown_and_broken_grids_are_refused(tmp_path):
     broken.write_text("- a list")
     with pytest.raises(BenchError, match="must hold keys and values"):
         load_grid(str(broken))
+
+
+def numbers(model: type[pydantic.BaseModel], path: str = "") -> Iterator[str]:
+    """Paths of all keys of a schema that hold a number; `[]` after those of lists."""
+    for name, field in model.model_fields.items():
+        kinds = list(_kinds(field.annotation))
+        schemas = [k for k in kinds if issubclass(k, pydantic.BaseModel)]
+        for schema in schemas:
+            yield from numbers(schema, f"{path}{name}.")
+        if not schemas and {int, float} & set(kinds):
+            yield path + name + ("[]" if tuple in kinds else "")
+
+
+def _kinds(annotation) -> Iterator[type]:
+    """Types in a union, a list or an annotated type."""
+    own = get_origin(annotation) or annotation
+    if isinstance(own, type):
+        yield own
+    for part in get_args(annotation):
+        yield from _kinds(part)
+
+
+def settings_with(path: str, value: Any) -> dict[str, Any]:
+    """Settings of a grid with one value, also in a list or in a phase."""
+    found: Any = [value] if path.endswith("[]") else value
+    for name in reversed(path.removesuffix("[]").split(".")):
+        phase = name == "pretrain"
+        found = {name: [{"epochs": 1} | found] if phase else found}
+    return {"dataset": "quick"} | found
+
+
+ZERO_IS_MEANT = ("loss.", "weight_decay", "warmup", "ema", "hidden_degree", "seeds")
+BAD = (np.inf, -np.inf, np.nan, -1, 1e30, "1e30", [], True, "")
+
+
+def test_every_number_has_bounds():
+    """Infinite, missing, negative and enormous ones are refused by name."""
+    paths = list(numbers(Grid))
+    assert len(paths) > 45 and len(set(paths)) == len(paths)
+    assert {"seeds[]", "model.mace.radial[]", "train.pretrain.loss.huber"} <= set(paths)
+    passed = []
+    for path in paths:
+        never_zero = "huber" in path or not any(name in path for name in ZERO_IS_MEANT)
+        for value in (*BAD, 0) if never_zero else BAD:
+            try:
+                Grid(**settings_with(path, value))
+            except pydantic.ValidationError as error:
+                name = path.removesuffix("[]").rpartition(".")[2]
+                assert name in error.errors()[0]["loc"], (path, error)
+            else:
+                passed.append((path, value))
+    assert not passed
+
+
+def test_an_infinite_number_is_named_in_one_line():
+    with pytest.raises(BenchError, match=r"train.clip: .*finite number \(got inf\).$"):
+        load_grid("quick", ["train.clip=.inf"])

@@ -184,6 +184,17 @@ def test_mistakes_are_told_in_one_sentence(trained, tmp_path):
         (place, "--timestep", 0): "--timestep is positive",
         (place, "--hottest", 10): "--hottest is at least",
         (place, "--charges"): "mace has no charges",
+        (place, "--temperature", "inf"): "--temperature lies between 0 and 100000 K",
+        (place, "--temperature", "nan"): "--temperature is positive, got nan",
+        (place, "--hottest", "nan"): "--hottest is positive, got nan",
+        (place, "--hottest", "inf"): "--hottest lies between",
+        (place, "--timestep", "inf"): "--timestep lies between 0 and 100 fs, got inf",
+        (place, "--pressure", "nan"): "--pressure lies between",
+        (place, "--pressure", "-inf"): "--pressure lies between",
+        (place, "--total-charge", "nan"): "--total-charge lies between",
+        (place, "--spin", 10**9): "--spin lies between 0 and 1000",
+        (place, "--replicas", 10**9): "--replicas lies between 1 and 10000",
+        (place, "--seed", -1): "--seed lies between",
     }
     for arguments, message in cases.items():
         error = called(*arguments).exception

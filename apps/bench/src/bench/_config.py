@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any, Literal, get_args
 
 import pydantic
@@ -44,6 +45,23 @@ def _composed(name: str) -> str:
 LongRangeName = Annotated[str, pydantic.AfterValidator(_composed)]
 
 
+def _different[Entry](entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Entries of a list of a grid, none of them twice: layers in any order are one."""
+    seen: set[Any] = set()
+    for entry in entries:
+        content = frozenset(entry.split("+")) if isinstance(entry, str) else entry
+        if content in seen:
+            raise ValueError(f"{entry!r} is there twice")
+        seen.add(content)
+    return entries
+
+
+Listed = (pydantic.Field(min_length=1), pydantic.AfterValidator(_different))
+"""Of every list of a grid: at least one entry, each once."""
+
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31)]
+
+
 class SplitSettings(Strict):
     """How test and validation parts are drawn."""
 
@@ -51,10 +69,10 @@ class SplitSettings(Strict):
     """Of the structures."""
     validation_share: float = pydantic.Field(default=0.1, gt=0, lt=1)
     """Of the training part."""
-    clusters: int = pydantic.Field(default=20, ge=2)
+    clusters: int = pydantic.Field(default=20, ge=2, le=100_000)
     share_of: Literal["samples", "clusters"] = "samples"
     """What the cluster split counts; the published draw takes a number of clusters."""
-    max_train: int | None = pydantic.Field(default=None, ge=1)
+    max_train: int | None = pydantic.Field(default=None, ge=1, le=10**9)
     """Atoms of the largest structure that the size split trains on; `test_share`
     decides if absent."""
     test_ids: str | None = None
@@ -67,11 +85,11 @@ class SplitSettings(Strict):
 class Grid(Strict):
     """All combinations of its lists are trained and compared."""
 
-    dataset: str
-    splits: tuple[Splitting, ...] = ("random", "cluster")
-    backbones: tuple[BackboneName, ...] = ("mace",)
-    long_range: tuple[LongRangeName, ...] = ("none", "les")
-    seeds: tuple[int, ...] = (0,)
+    dataset: Annotated[str, pydantic.Field(min_length=1)]
+    splits: Annotated[tuple[Splitting, ...], *Listed] = ("random", "cluster")
+    backbones: Annotated[tuple[BackboneName, ...], *Listed] = ("mace",)
+    long_range: Annotated[tuple[LongRangeName, ...], *Listed] = ("none", "les")
+    seeds: Annotated[tuple[Seed, ...], *Listed] = (0,)
     split: SplitSettings = SplitSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
@@ -210,7 +228,8 @@ def _sentence(error: pydantic.ValidationError, source: str, model: Any = Grid) -
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
-        return f"{source}: {where}: {first['msg']} (got {first['input']!r})."
+        said = first["msg"].removeprefix("Value error, ")
+        return f"{source}: {where}: {said} (got {shorten(repr(first['input']), 80)})."
     for part in first["loc"][:-1]:
         # A number is a place in a list, whose annotation is tuple[item, ...].
         inner = isinstance(part, int)

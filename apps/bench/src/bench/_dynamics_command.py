@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 
 _MODES = ("dev", "fast", "standard")
 _THERMOSTATS = ("langevin", "nose-hoover")
+_BOUNDS = {
+    "temperature": (0, 1e5, " K"),
+    "hottest": (0, 1e5, " K"),
+    "timestep": (0, 100, " fs"),
+    "pressure": (-1e4, 1e4, " GPa"),
+    "replicas": (1, 10_000, ""),
+    "total_charge": (-1000, 1000, " e"),
+    "spin": (0, 1000, ""),
+    "seed": (0, 2**31 - 1, ""),
+}
+"""Least and most of every number, and its unit."""
+
+_POSITIVE = ("temperature", "hottest", "timestep")
 
 
 def md_command(
@@ -62,9 +75,11 @@ def md_command(
     """Simulates structures in trained models and says which hold, and why not."""
     _check("--mode", mode, _MODES)
     _check("--thermostat", thermostat, _THERMOSTATS)
-    for name, value in (("temperature", temperature), ("timestep", timestep)):
-        if not value > 0:
-            raise BenchError(f"--{name} is positive, got {value:g}.")
+    given = dict(temperature=temperature, hottest=hottest, timestep=timestep)
+    given |= dict(pressure=pressure, replicas=replicas, spin=spin, seed=seed)
+    given |= {} if total_charge is None else {"total_charge": total_charge}
+    for name, value in given.items():
+        _check_number(name, value)
     if not hottest >= temperature:
         raise BenchError(
             f"--hottest is at least --temperature, {temperature:g} K; got {hottest:g}."
@@ -95,6 +110,18 @@ def md_command(
             "interrupted; what was simulated is kept and the same command goes on from "
             "there."
         ) from None
+
+
+def _check_number(name: str, value: float) -> None:
+    """Refuses what no simulation can have: infinite, negative or enormous numbers."""
+    least, most, unit = _BOUNDS[name]
+    option = f"--{name.replace('_', '-')}"
+    if name in _POSITIVE and not value > 0:
+        raise BenchError(f"{option} is positive, got {value:g}.")
+    if not least <= value <= most:
+        raise BenchError(
+            f"{option} lies between {least:g} and {most:g}{unit}, got {value:g}."
+        )
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
