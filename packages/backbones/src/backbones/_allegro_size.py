@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ._products import couplings, natural
+from ._products import couplings, degree_of, natural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,21 @@ class AllegroSize:
 
     def __post_init__(self):
         counts = ("channels", "l_max", "layers", "hidden", "depth", "embedding")
-        for field in (*counts, "bessel", "adapter"):
+        for field in (*counts, "bessel", "envelope", "adapter"):
             if getattr(self, field) < 1:
                 raise ValueError(
                     f"`{field}` must be at least 1, got {getattr(self, field)}."
                 )
+        if min(self.two_body, default=1) < 1:
+            raise ValueError(
+                f"`two_body` widths must be at least 1, got {self.two_body}."
+            )
+        degrees = [self.l_max, *map(degree_of, self.features)]
+        if max(degrees) > 11 or len(set(self.features)) < len(self.features):
+            raise ValueError(
+                "`l_max` and `features` go up to degree 11, and `features` are "
+                f"distinct; got {self.l_max} and {self.features}."
+            )
         if not self.start:
             raise ValueError(
                 f"`features` {self.features} have no harmonic up to l_max = "

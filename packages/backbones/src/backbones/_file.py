@@ -2,7 +2,7 @@
 
 import json
 import os
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_FORMAT = "backbones arrays 1"
+from ._archive import FORMAT, read_archive
 
 
 def write_arrays(path: str | os.PathLike, tree: Any, header: dict[str, Any]) -> None:
@@ -25,7 +25,7 @@ def write_arrays(path: str | os.PathLike, tree: Any, header: dict[str, Any]) -> 
     path = Path(path)
     leaves = jax.tree.leaves_with_path(eqx.filter(tree, eqx.is_array))
     arrays = {jax.tree_util.keystr(at): np.asarray(leaf) for at, leaf in leaves}
-    text = json.dumps({"format": _FORMAT, "header": header})
+    text = json.dumps({"format": FORMAT, "header": header})
     temporary = path.with_name(path.name + ".partial")
     with open(temporary, "wb") as file:
         # Names of leaves hold dots and brackets, so they travel as numbered entries.
@@ -45,9 +45,10 @@ def read_header(path: str | os.PathLike) -> dict[str, Any]:
     """The header of a file that `write_arrays` made.
 
     Raises:
-        ValueError: the file is truncated, of another format or of another version.
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, of another format or of another version.
     """
-    return _open(path)[0]
+    return read_archive(Path(path), arrays=False)[0]
 
 
 def read_arrays[Tree](path: str | os.PathLike, like: Tree) -> Tree:
@@ -55,43 +56,56 @@ def read_arrays[Tree](path: str | os.PathLike, like: Tree) -> Tree:
 
     Args:
         path: made by `write_arrays`.
-        like: a freshly built tree of the same architecture; it is not changed.
+        like: a freshly built tree of the same architecture; it is not changed. Its
+            arrays may be mere shapes, `jax.ShapeDtypeStruct`.
 
     Raises:
-        ValueError: the file is unreadable, or its arrays do not fit the architecture.
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, or its arrays do not fit the architecture.
     """
-    _, stored = _open(path)
-    arrays, rest = eqx.partition(like, eqx.is_array)
+    _, stored = read_archive(Path(path), arrays=True)
+    return filled(path, like, stored)
+
+
+def filled[Tree](
+    path: str | os.PathLike, like: Tree, stored: Mapping[str, np.ndarray]
+) -> Tree:
+    """A tree like `like` with these arrays, once all of them are known to fit.
+
+    Args:
+        path: of the file they come from.
+        like: its arrays may be mere shapes, `jax.ShapeDtypeStruct`.
+        stored: by the path of the leaf.
+
+    Raises:
+        ValueError: the arrays do not fit the architecture.
+    """
+    shaped = lambda leaf: eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+    arrays, rest = eqx.partition(like, shaped)
     leaves = jax.tree.leaves_with_path(arrays)
     wanted = {jax.tree_util.keystr(at): leaf for at, leaf in leaves}
     if set(wanted) != set(stored):
         odd = sorted(set(wanted) ^ set(stored))[0]
         raise ValueError(
-            f"{path} holds another architecture: {odd} is in only one of the two."
+            f"{path} holds another architecture: {odd!r:.80} is in only one of the two."
         )
     for name, leaf in wanted.items():
-        if stored[name].shape != leaf.shape:
+        found = stored[name]
+        if found.shape != leaf.shape:
             raise ValueError(
                 f"{path} holds another architecture: {name} has shape "
-                f"{stored[name].shape}, the model needs {leaf.shape}."
+                f"{found.shape}, the model needs {leaf.shape}."
             )
-    new = [jnp.asarray(stored[n], leaf.dtype) for n, leaf in wanted.items()]
-    return eqx.combine(jax.tree.unflatten(jax.tree.structure(arrays), new), rest)
-
-
-def _open(path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        if not np.can_cast(found.dtype, leaf.dtype, "same_kind"):
+            raise ValueError(
+                f"{path} is damaged: {name} holds {found.dtype} where the model needs "
+                f"{leaf.dtype}."
+            )
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            text = json.loads(file["header"].tobytes())
-            if text.get("format") != _FORMAT:
-                raise ValueError(
-                    f"{path} has format {text.get('format')!r}; this release reads "
-                    f"{_FORMAT!r}."
-                )
-            names = json.loads(file["names"].tobytes())
-            arrays = {n: file[f"array_{i}"] for i, n in enumerate(names)}
-    except (zipfile.BadZipFile, KeyError, EOFError, json.JSONDecodeError) as error:
+        with np.errstate(over="raise"):
+            new = [jnp.asarray(stored[n].astype(x.dtype)) for n, x in wanted.items()]
+    except FloatingPointError as error:
         raise ValueError(
-            f"{path} is not a complete file of model arrays: write it again."
+            f"{path} holds values too large for the model's float type."
         ) from error
-    return text["header"], arrays
+    return eqx.combine(jax.tree.unflatten(jax.tree.structure(arrays), new), rest)

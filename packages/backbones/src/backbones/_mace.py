@@ -48,11 +48,20 @@ class MACESize:
     envelope: int = 6
 
     def __post_init__(self):
-        for field in ("channels", "l_max", "correlation", "interactions", "bessel"):
+        counts = ("channels", "l_max", "correlation", "interactions", "bessel")
+        for field in (*counts, "readout", "envelope"):
             if getattr(self, field) < 1:
                 raise ValueError(
                     f"`{field}` must be at least 1, got {getattr(self, field)}."
                 )
+        if min(self.radial, default=1) < 1:
+            raise ValueError(f"`radial` widths must be at least 1, got {self.radial}.")
+        # Tables of the products hold this many numbers for each polynomial.
+        if (self.l_max + 1) ** (2 * self.correlation) > 2e5 or self.l_max > 11:
+            raise ValueError(
+                f"`l_max` = {self.l_max} with `correlation` = {self.correlation} needs "
+                "tables too large to make: the most are 11 with 1 or 2, 6 with 3."
+            )
         if not 0 <= self.hidden_degree <= self.l_max:
             raise ValueError(
                 f"`hidden_degree` lies between 0 and l_max = {self.l_max}, got "

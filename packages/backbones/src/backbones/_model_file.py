@@ -4,27 +4,19 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.random as jr
+import numpy as np
 
-from ._allegro import Allegro
-from ._allegro_size import AllegroSize
+from ._archive import read_archive
 from ._contract import LongRange
-from ._dimenet import DimeNet
-from ._directional import DimeNetSize
-from ._file import read_arrays, read_header, write_arrays
-from ._mace import MACE, MACESize
+from ._file import filled, write_arrays
+from ._header import ARCHITECTURES, KIND, UNITS, Header, checked_header
 from ._potential import Potential
-
-_KIND = "backbones potential 1"
-_ARCHITECTURES = {
-    "Allegro": (Allegro, AllegroSize),
-    "DimeNet++": (DimeNet, DimeNetSize),
-    "MACE": (MACE, MACESize),
-}
-_UNITS = {"length": "Å", "energy": "eV", "charge": "e", "stress": "eV/Å^3"}
 
 
 def save(path: str | os.PathLike, potential: Potential) -> None:
@@ -38,14 +30,14 @@ def save(path: str | os.PathLike, potential: Potential) -> None:
         ValueError: the backbone is of another package.
     """
     backbone: Any = potential.backbone
-    names = {kind: name for name, (kind, _) in _ARCHITECTURES.items()}
+    names = {kind.backbone: name for name, kind in ARCHITECTURES.items()}
     if type(backbone) not in names:
         raise ValueError(
             f"{type(backbone).__name__} is not a backbone of this package: write its "
             "arrays with `write_arrays` and rebuild it by its own means."
         )
     header = {
-        "kind": _KIND,
+        "kind": KIND,
         "architecture": names[type(backbone)],
         "size": dataclasses.asdict(backbone.size),
         "elements": list(backbone.elements),
@@ -56,7 +48,7 @@ def save(path: str | os.PathLike, potential: Potential) -> None:
         "long_range": {
             hook: _described(layer) for hook, layer in backbone.hooks.layers.items()
         },
-        "units": _UNITS,
+        "units": UNITS,
         "versions": {name: version(name) for name in ("backbones", "jax")},
     }
     write_arrays(path, potential, header)
@@ -67,59 +59,73 @@ def load(
 ) -> Potential:
     """The potential of a file that `save` wrote, in the float type JAX runs in.
 
+    Nothing is built before the header is known to fit the arrays of the file.
+
     Args:
         path: the file.
         long_range: layers by hook, built like those of the saved model; their arrays
             are replaced by the stored ones.
 
     Raises:
+        OSError: the file cannot be opened.
         ValueError: the file is damaged, of another kind or of an architecture this
             release does not know, or `long_range` is not what the model had.
     """
-    header = read_header(path)
-    if header.get("kind") != _KIND:
-        raise ValueError(
-            f"{path} is of kind {header.get('kind')!r}; `load` reads {_KIND!r}."
+    stored, arrays = read_archive(Path(path), arrays=True)
+    try:
+        header = checked_header(stored, arrays)
+        _check_layers(header.long_range, long_range or {})
+        skeleton = _skeleton(header, dict(long_range or {}))
+    except ValueError as error:
+        raise ValueError(f"The model in {path}: {error}") from error
+    potential = filled(path, skeleton, arrays)
+    _check_values(path, potential)
+    return potential
+
+
+def _skeleton(header: Header, long_range: dict[str, LongRange]) -> Potential:
+    """The potential with shapes in place of arrays."""
+
+    def build(key, layers):
+        backbone = header.architecture.backbone(
+            header.elements,
+            header.size,
+            cutoff=header.cutoff,
+            average_neighbours=1.0,  # an array, like the scale of the energies
+            long_range=layers,
+            charges=header.charges,
+            key=key,
         )
-    if header["architecture"] not in _ARCHITECTURES:
+        return Potential(backbone, header.references, zbl=header.zbl)
+
+    return eqx.filter_eval_shape(build, jr.key(0), long_range)
+
+
+def _check_values(path, potential: Potential) -> None:
+    """Refuses weights that are not finite and sums over no neighbours."""
+    for at, leaf in jax.tree.leaves_with_path(eqx.filter(potential, eqx.is_array)):
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise ValueError(
+                f"The model in {path} has values that are not finite in "
+                f"{jax.tree_util.keystr(at)}: its training failed, or the file is "
+                "damaged."
+            )
+    backbone: Any = potential.backbone
+    if not backbone.average_neighbours > 0:
         raise ValueError(
-            f"{path} holds the architecture {header['architecture']!r}; this release "
-            f"knows {', '.join(_ARCHITECTURES)}."
+            f"The model in {path} has average_neighbours="
+            f"{float(backbone.average_neighbours)}, which must be positive."
         )
-    _check_layers(path, header["long_range"], long_range or {})
-    kind, size = _ARCHITECTURES[header["architecture"]]
-    backbone = kind(
-        tuple(header["elements"]),
-        _built_size(path, size, header["size"]),
-        cutoff=header["cutoff"],
-        average_neighbours=1.0,  # an array of the file, like the scale of the energies
-        long_range=long_range,
-        charges=header["charges"],
-        key=jr.key(0),
-    )
-    references = {int(z): float(energy) for z, energy in header["references"]}
-    return read_arrays(path, Potential(backbone, references, zbl=header["zbl"]))
 
 
-def _built_size(path, size: type, stored: Mapping[str, Any]) -> Any:
-    odd = sorted(set(stored) ^ {field.name for field in dataclasses.fields(size)})
-    if odd:
-        raise ValueError(
-            f"{path} was written by another release: {size.__name__} and the file "
-            f"differ in {odd[0]!r}."
-        )
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    return size(**tuples)
-
-
-def _check_layers(path, stored: Mapping[str, Any], given: Mapping[str, LongRange]):
+def _check_layers(stored: Mapping[str, Any], given: Mapping[str, LongRange]):
     for hook in sorted(set(stored) | set(given)):
         had = stored.get(hook)
         has = _described(given[hook]) if hook in given else None
         if had != has:
             raise ValueError(
-                f"The model in {path} has {_worded(had)} at the hook {hook!r}, and "
-                f"`long_range` has {_worded(has)}: pass one built the same way."
+                f"it has {_worded(had)} at the hook {hook!r:.80}, and `long_range` has "
+                f"{_worded(has)}: pass one built the same way."
             )
 
 

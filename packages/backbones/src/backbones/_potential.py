@@ -71,6 +71,12 @@ class Potential(eqx.Module):
         self.references = tuple(
             (int(z), float(references[z])) for z in backbone.elements
         )
+        wrong = [z for z, energy in self.references if not np.isfinite(energy)]
+        if wrong:
+            raise ValueError(
+                f"`references` has no finite energy for {_named(wrong)}: "
+                f"{references[wrong[0]]}."
+            )
         self.scale = jnp.asarray(scale, float)
         self.shift = jnp.asarray(shift, float)
         self.zbl = zbl

@@ -1,5 +1,6 @@
 """Channel-wise products of an edge's features with its centre's surroundings."""
 
+import re
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ def degree_of(irrep: str) -> int:
     Raises:
         ValueError: the name is not a degree followed by e or o.
     """
-    if not irrep[:-1].isdecimal() or irrep[-1] not in "eo":
+    if not re.fullmatch("(0|[1-9][0-9]?)[eo]", irrep):
         raise ValueError(
             f"{irrep!r} is no irrep: write a degree and its parity, such as '1o'."
         )

@@ -1,0 +1,185 @@
+"""The header of a model file, checked before a model is built from it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ._allegro import Allegro
+from ._allegro_size import AllegroSize
+from ._backbone import element_table
+from ._dimenet import DimeNet
+from ._directional import DimeNetSize
+from ._mace import MACE, MACESize
+
+KIND = "backbones potential 1"
+UNITS = {"length": "Å", "energy": "eV", "charge": "e", "stress": "eV/Å^3"}
+
+# Beyond any real value, and far below where arithmetic overflows.
+_LARGEST = 1e15
+
+
+class Architecture(NamedTuple):
+    """A backbone that files can hold."""
+
+    backbone: Callable[..., Any]
+    size: type
+    modules: Callable[[Any], int]
+    """A lower bound of the number of arrays: what is built one after another."""
+
+
+ARCHITECTURES = {
+    "Allegro": Architecture(Allegro, AllegroSize, lambda s: s.layers * s.depth),
+    "DimeNet++": Architecture(
+        DimeNet,
+        DimeNetSize,
+        lambda s: s.blocks * (s.before + s.after + s.readout),
+    ),
+    "MACE": Architecture(MACE, MACESize, lambda s: s.interactions),
+}
+
+
+class Header(NamedTuple):
+    """What a model file says of its model, besides the layers."""
+
+    architecture: Architecture
+    size: Any
+    elements: tuple[int, ...]
+    cutoff: float
+    references: dict[int, float]
+    zbl: bool
+    charges: str | None
+    long_range: dict[str, Any]
+
+
+def checked_header(stored: Mapping[str, Any], arrays: Mapping[str, Any]) -> Header:
+    """The header, refused unless every entry is what `save` writes.
+
+    Args:
+        stored: the file's JSON header.
+        arrays: those of the file; no size may be larger than they are.
+
+    Raises:
+        ValueError: an entry is missing, unknown or wrong; the message names it.
+    """
+    if stored.get("kind") != KIND:
+        raise ValueError(f"it is of kind {stored.get('kind')!r:.80}; expected {KIND!r}")
+    name = stored.get("architecture")
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        raise ValueError(
+            f"it holds the architecture {name!r:.80}; this release knows "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    known = {*Header._fields, "kind", "units", "versions"}
+    odd = sorted(known ^ set(stored))
+    if odd:
+        state = "lacks" if odd[0] in known else "has the unknown entry"
+        raise ValueError(
+            f"its header {state} {odd[0]!r:.80}, so another release wrote it"
+        )
+    if stored["units"] != UNITS:
+        raise ValueError(f"its units are {stored['units']!r:.80}; expected {UNITS}")
+    elements = _elements(stored["elements"])
+    architecture = ARCHITECTURES[name]
+    return Header(
+        architecture,
+        _size(architecture, stored["size"], arrays),
+        elements,
+        _cutoff(stored["cutoff"]),
+        _references(stored["references"], elements),
+        _typed("zbl", stored["zbl"], bool),
+        _typed("charges", stored["charges"], str | None),
+        _layers(stored["long_range"]),
+    )
+
+
+def _elements(stored: Any) -> tuple[int, ...]:
+    numbers = _typed("elements", stored, list)
+    whole = all(type(z) is int for z in numbers)
+    # Arrays have a row for each element, in ascending order.
+    if not whole or list(element_table(tuple(numbers))) != numbers:
+        raise ValueError(f"`elements` are no ascending atomic numbers: {numbers!r:.80}")
+    return tuple(numbers)
+
+
+def _cutoff(stored: Any) -> float:
+    if not _is_number(stored) or not stored > 0:
+        raise ValueError(f"`cutoff` is no positive distance: {stored!r:.80}")
+    return float(stored)
+
+
+def _references(stored: Any, elements: tuple[int, ...]) -> dict[int, float]:
+    pairs = _typed("references", stored, list)
+    if not all(isinstance(p, list) and len(p) == 2 for p in pairs):
+        raise ValueError(
+            f"`references` are no pairs of element and energy: {stored!r:.80}"
+        )
+    if [z for z, _ in pairs] != list(elements):
+        raise ValueError(
+            f"`references` are not those of the elements {list(elements)}, in this "
+            f"order: {stored!r:.80}"
+        )
+    wrong = [z for z, energy in pairs if not _is_number(energy)]
+    if wrong:
+        raise ValueError(f"the reference energy of element {wrong[0]} is not finite")
+    return {int(z): float(energy) for z, energy in pairs}
+
+
+def _layers(stored: Any) -> dict[str, Any]:
+    for hook, layer in _typed("long_range", stored, dict).items():
+        parts = layer if isinstance(layer, dict) else {}
+        if not isinstance(parts.get("type"), str) or not isinstance(
+            parts.get("settings"), dict
+        ):
+            raise ValueError(f"`long_range` describes no layer at {hook!r:.80}")
+    return stored
+
+
+def _size(architecture: Architecture, stored: Any, arrays: Mapping[str, Any]) -> Any:
+    """The hyperparameters, none of them larger than what the file holds."""
+    kind = architecture.size
+    odd = sorted(
+        set(_typed("size", stored, dict)) ^ {f.name for f in dataclasses.fields(kind)}
+    )
+    if odd:
+        raise ValueError(
+            f"another release wrote it: {kind.__name__} and the file differ in "
+            f"{odd[0]!r:.80}"
+        )
+    most = max([len(arrays), *(array.size for array in arrays.values())])
+    values = {
+        field.name: _setting(field.name, field.type, stored[field.name], most)
+        for field in dataclasses.fields(kind)
+    }
+    size = kind(**values)
+    if architecture.modules(size) > len(arrays):
+        raise ValueError(
+            f"`size` asks for more arrays than the {len(arrays)} of the file"
+        )
+    return size
+
+
+def _setting(name: str, wanted: Any, value: Any, most: int) -> Any:
+    if wanted is int:
+        if type(value) is not int or not 0 <= value <= most:
+            raise ValueError(
+                f"`size` has {name}={value!r:.80}; expected a whole number that the "
+                f"arrays of the file have room for, at most {most}"
+            )
+        return value
+    entry = int if wanted == tuple[int, ...] else str
+    values = _typed(name, value, list)
+    if not all(type(v) is entry for v in values) or len(values) > most:
+        raise ValueError(f"`size` has {name}={value!r:.80}; expected {wanted}")
+    return tuple(_setting(name, int, v, most) if entry is int else v for v in values)
+
+
+def _typed(name: str, value: Any, wanted: Any) -> Any:
+    if not isinstance(value, wanted):
+        named = getattr(wanted, "__name__", wanted)
+        raise ValueError(f"`{name}` is {value!r:.80}; expected {named}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and -_LARGEST < value < _LARGEST
