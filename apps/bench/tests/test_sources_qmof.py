@@ -172,12 +172,15 @@ def test_cifs_beside_a_table_and_in_a_zip(cifs):
         rows_of(cifs.parent)
 
 
-def test_symmetry_makes_images_but_no_charges(cifs):
+def test_charges_follow_the_symmetry(cifs):
     inverted = "  2 '-x, -y, -z'\n"
     (cifs / "qmof-1.cif").write_text(cif(more=inverted).replace("'P 1'", "'P -1'"))
     (cifs / "qmof-2.cif").write_text(cif(occupancy="0.5"))
     symmetric, disordered = rows_of(cifs)
-    assert "give it in P1" in symmetric.why
+    np.testing.assert_allclose(symmetric.charges, np.repeat([0.81, -0.41, -0.40], 2))
+    plain = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]])
+    theirs = np.stack([plain, 1 - plain], 1).reshape(6, 3)
+    np.testing.assert_allclose(symmetric.positions, theirs @ symmetric.cell, atol=1e-12)
     assert "partly occupied" in disordered.why
 
 

@@ -1,30 +1,44 @@
 """Folders and zip files of CIFs, whose atoms may carry charges as extra columns."""
 
 import csv
-import io
+import functools
+import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
 from ase.formula import Formula
-from ase.io.cif import parse_cif
+from ase.geometry import cellpar_to_cell
+from gemmi import cif
 
 from .._errors import BenchError, in_short
+from ._cif_sites import (
+    check_order,
+    columns_of,
+    coordinates_of,
+    numbers_of,
+    values_of,
+)
+from ._cif_symmetry import expand, operations_of, text_of
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
 from ._source import Unit, attempt, blocks
 
-SITE = "_atom_site_"
-OPERATIONS = (
-    "_symmetry_equiv_pos_as_xyz",
-    "_space_group_symop_operation_xyz",
-    "_space_group_symop.operation_xyz",
+CELL = tuple(
+    f"_cell_{kind}"
+    for kind in (
+        *("length_a", "length_b", "length_c"),
+        *("angle_alpha", "angle_beta", "angle_gamma"),
+    )
 )
+BEGIN = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*(data_)", re.MULTILINE | re.IGNORECASE)
 LARGEST_CIF = 1 << 26
 NAMES = DEFAULTS | {"charges": ("pbe_ddec_charge", "charge"), "group": ()}
+ASCII = bytes(range(128)) + b"?" * 128
+"""Of every byte, what the parser sees: no text that is kept needs more letters."""
 
 
 class Cifs(NamedTuple):
@@ -51,24 +65,27 @@ class Cifs(NamedTuple):
         return found
 
     def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
-        """The structures of a stretch."""
+        """The structures of a stretch: a file with several of them is several rows."""
         energies = dict(self.energies)
-        for name, text in self._texts(unit):
-            stem = Path(name.split(" in ")[0]).stem
-            values = {self.reading.energy or "energy": energies.get(stem)}
-            yield attempt(name, row_of_cif, name, text, values, self.reading)
-
-    def _texts(self, unit: Unit) -> Iterator[tuple[str, bytes]]:
         part = slice(unit.start, unit.stop)
         if not unit.path:
             plain = [path for path in self.files if path.suffix != ".zip"]
             for path in plain[part]:
-                yield str(path), path.read_bytes()
+                values = self._values(energies, path)
+                opened = functools.partial(path.open, "rb")
+                yield from _rows(str(path), opened, values, self.reading)
             return
         with zipfile.ZipFile(unit.path) as archive:
             for name in _members(Path(unit.path))[part]:
-                with archive.open(name) as member:
-                    yield f"{name} in {unit.path}", member.read(LARGEST_CIF)
+                values = self._values(energies, Path(name))
+                opened = functools.partial(archive.open, name)
+                where = f"{name} in {unit.path}"
+                yield from _rows(where, opened, values, self.reading)
+
+    def _values(
+        self, energies: Mapping[str, float | None], path: Path
+    ) -> dict[str, float | None]:
+        return {self.reading.energy or "energy": energies.get(path.stem)}
 
 
 def _members(path: Path) -> list[str]:
@@ -82,55 +99,78 @@ def _members(path: Path) -> list[str]:
     return [n for n in names if not n.startswith("__MACOSX")]
 
 
-def row_of_cif(
-    name: str, text: bytes, values: Mapping[str, Any], reading: Reading
-) -> Row:
-    """The row of a CIF.
+def _rows(
+    where: str,
+    opened: Callable[[], IO[bytes]],
+    values: Mapping[str, Any],
+    reading: Reading,
+) -> Iterator[Row | Rejected]:
+    """The structures of one CIF."""
+    found = attempt(where, _blocks, opened)
+    if isinstance(found, Rejected):
+        yield found
+        return
+    stem = Path(where.split(" in ")[0]).stem
+    for block in found:
+        id, place = stem, where
+        if len(found) > 1:
+            id, place = f"{stem}/{block.name}", f"Block {block.name} of {where}"
+        yield attempt(place, _row, block, id, values, reading)
 
-    Args:
-        name: of the file; its stem is the id.
-        text: of the file.
-        values: labels that stand elsewhere.
-        reading: names and units that were given.
-    """
-    if len(text) >= LARGEST_CIF:
+
+def _blocks(opened: Callable[[], IO[bytes]]) -> list[cif.Block]:
+    """The blocks of a CIF that hold structures, at least one."""
+    with opened() as file:
+        text = file.read(LARGEST_CIF + 1)
+    if len(text) > LARGEST_CIF:
         raise RowError(f"it is larger than {LARGEST_CIF >> 20} MiB")
-    block = next(parse_cif(io.StringIO(text.decode()), reader="ase"), None)
-    if block is None:
-        raise RowError("it holds no structure")
-    columns: dict[str, Any] = {
-        k.removeprefix(SITE): v for k, v in block.items() if k.startswith(SITE)
-    }
-    if any(float(o) < 1 for o in columns.get("occupancy", ()) if o != "?"):
-        raise RowError("sites are partly occupied: give ordered structures")
-    operations = next((block[k] for k in OPERATIONS if k in block), None)
-    plain = operations is None or len(np.atleast_1d(np.array(operations))) == 1
-    # Looking for symmetric images of every site takes ASE seconds for a large cell.
-    atoms = block.get_unsymmetrized_structure() if plain else block.get_atoms()
-    sites = {k: np.array(v) for k, v in columns.items() if _numeric(v)}
-    wrong = [k for k, v in sites.items() if len(v) != len(atoms)]
-    if wrong:
-        sites = {k: v for k, v in sites.items() if k not in wrong}
-        chosen = reading.charges or next(
-            (c for c in NAMES["charges"] if c in wrong), None
-        )
-        if chosen in wrong:
-            raise RowError(
-                f"its symmetry makes {len(atoms)} atoms of fewer sites, so `{chosen}` "
-                "cannot be assigned: give it in P1"
-            )
+    # Some programs write a line of their own before the first block.
+    start = BEGIN.search(text)
+    if start is None:
+        raise RowError("it is no CIF: no line begins with `data_`")
+    first = start.start(1)
+    try:
+        document = cif.read_string(text[first:].translate(ASCII))
+    except (RuntimeError, ValueError) as error:
+        line = text.count(b"\n", 0, first) + 1
+        where = f" (line 1 of `data` is line {line} of the file)" * (line > 1)
+        raise RowError(f"it is no valid CIF: {in_short(error)}{where}") from None
+    found = [block for block in document if columns_of(block) is not None]
+    if not found:
+        raise RowError("it holds no structure: no sites with coordinates")
+    return found
+
+
+def _row(block: cif.Block, id: str, values: Mapping[str, Any], reading: Reading) -> Row:
+    """The row of a block, with all atoms that its symmetry makes."""
+    columns = columns_of(block)
+    assert columns is not None
+    cell = _cell(block)
+    operations = operations_of(block, cell)
+    check_order(columns, symmetric=len(operations) > 1)
+    numbers, sites = numbers_of(columns), values_of(columns)
+    fractional = coordinates_of(columns, cell)
+    if len(operations) > 1:
+        fractional, origins = expand(fractional, operations, cell)
+        numbers = numbers[origins]
+        sites = {name: column[origins] for name, column in sites.items()}
     return read_row(
-        Geometry(atoms.numbers, atoms.positions, atoms.cell.array, True),
+        Geometry(numbers, fractional @ cell, cell, True),
         {**sites, **values},
         reading,
-        id=Path(name.split(" in ")[0]).stem,
-        group=reduced_formula(atoms.numbers),
+        id=id,
+        group=reduced_formula(numbers),
         defaults=NAMES,
     )
 
 
-def _numeric(values: Any) -> bool:
-    return bool(values) and all(isinstance(v, int | float) for v in values)
+def _cell(block: cif.Block) -> np.ndarray:
+    """Lattice vectors as rows, Å."""
+    found = [cif.as_number(text_of(block, (tag,)) or "?") for tag in CELL]
+    bad = np.flatnonzero(~(np.array(found) > 0))
+    if len(bad):
+        raise RowError(f"its {CELL[bad[0]]} is not given or no positive number")
+    return cellpar_to_cell(found)
 
 
 def reduced_formula(numbers: Any) -> str:

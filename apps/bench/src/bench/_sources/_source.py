@@ -54,8 +54,8 @@ class Source(Protocol):
         ...
 
 
-def attempt(where: str, build: Callable[..., Row], *arguments: Any) -> Row | Rejected:
-    """A row, or a sentence where the source holds something else.
+def attempt[T](where: str, build: Callable[..., T], *arguments: Any) -> T | Rejected:
+    """What is built, or a sentence where the source holds something else.
 
     Args:
         where: names the row.
