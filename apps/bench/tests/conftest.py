@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import ase
@@ -43,6 +44,22 @@ def springs(seed: int, periodic: bool = False) -> ase.Atoms:
     )
     atoms.info = {"id": f"s{seed:03d}", "group": f"g{seed // 2}"}
     return atoms
+
+
+@pytest.fixture
+def call_bench(monkeypatch, capfd):
+    """The command line in this process: status, standard output, standard error."""
+    monkeypatch.setattr("bench._cli._keep_compiled_programs", lambda: None)
+
+    def call(*arguments):
+        from bench._cli import main
+
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (end.value.code or 0, *capfd.readouterr())
+
+    return call
 
 
 @pytest.fixture

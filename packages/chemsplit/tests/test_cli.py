@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from matplotlib.image import imread
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from chemsplit import Description, Split
-from chemsplit._cli import main
+from chemsplit._cli import app, main
 
 # ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates: in
 # Atoms(), and in copy() and indexing, which start from it.
@@ -181,16 +184,28 @@ def test_maps_are_drawn(files, run, rng, options, tmp_path):
         ("map set.npz -o no/map.png --colour element", "no folder no to write"),
         ("describe . -o x.npz", "IsADirectoryError: name the files in it"),
         ("map set.npz -o m.png --colour values --values bad.csv", "Line 2 of bad.csv"),
+        ("report set.npz --split deep.json", "deep.json is not a split file"),
+        ("report cut.npz --split deep.json", "cut.npz is not a description"),
+        ("split set.npz -o made/s.json --kind random", "made/s.json"),
+        ("describe frames.extxyz -o made/x.npz --descriptor composition", "made/x.npz"),
+        ("map set.npz -o made/m.png --colour element", "made/m.png"),
+        ("describe frames.extxyz -o x.npz --store bad.csv", "bad.csv"),
+        (f"split set.npz --kind random -o {300 * 's'}.json", "File name too long"),
     ],
 )
 def test_a_failure_is_one_sentence_and_a_status(files, run, line, sentence, tmp_path):
     (tmp_path / "bad.csv").write_text("m00,1\nm01,high\n")
+    (tmp_path / "deep.json").write_text(100_000 * "[")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "set.npz").read_bytes()[:-100])
+    for name in ("s.json", "x.npz", "m.png"):
+        (tmp_path / "made" / name).mkdir(parents=True)
     status, out, err = run(line)
     assert status == 1
     assert out == ""
     assert err.startswith("chemsplit: ")
     assert err.count("\n") == 1
     assert sentence in err
+    assert not list(tmp_path.rglob(".*.tmp*"))
 
 
 @pytest.mark.parametrize("line", ["describe frames.extxyz -o", "map set.npz -o"])
@@ -243,3 +258,14 @@ def test_help_is_quick_to_load():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert "ase" not in done.stdout
+
+
+def test_help_shows_every_word_of_its_source(monkeypatch):
+    """Square brackets would be taken for markup and vanish."""
+    monkeypatch.setenv("COLUMNS", "400")
+    for name, command in get_command(app).commands.items():
+        shown = CliRunner().invoke(app, [name, "--help"], color=False).output
+        words = " ".join(re.sub("[^ -~]", " ", shown).split())
+        for option in command.params:
+            text = re.sub("[^ -~]", " ", (option.help or "").replace("\\[", "["))
+            assert " ".join(text.split()) in words, option.help

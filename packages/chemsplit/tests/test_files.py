@@ -1,4 +1,9 @@
 import json
+import os
+import platform
+import re
+import subprocess
+import sys
 
 import ase.io
 import numpy as np
@@ -6,7 +11,7 @@ import pytest
 from ase.build import bulk, molecule
 from scipy.sparse import csr_matrix
 
-from chemsplit import Composition, Description, describe, read_structures
+from chemsplit import Composition, Description, Split, describe, read_structures
 
 # ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates: in
 # Atoms(), and in copy() and indexing, which start from it.
@@ -128,3 +133,38 @@ def test_other_files_are_refused(description, tmp_path):
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match="is not of this version"):
         Description.load(path)
+
+
+def test_files_of_killed_processes_are_swept(tmp_path):
+    node = re.sub("[^A-Za-z0-9_]", "_", platform.node())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as other:
+        names = {
+            "dead": f".rows.{node}-DEAD.tmp.npz",
+            "as before": ".rows.DEAD.tmp.npz",
+            "alive": f".rows.{node}-{other.pid}.tmp.npz",
+            "elsewhere": ".rows.another-7.tmp.npz",
+            "old": ".rows.another-8.tmp.npz",
+            "no process": ".rows.tmp.npz",
+        }
+        dead = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.getpid())"],
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        paths = {k: tmp_path / v.replace("DEAD", dead) for k, v in names.items()}
+        for path in paths.values():
+            path.touch()
+        os.utime(paths["old"], (0, 0))
+        describe([molecule("H2O")], Composition(), store=tmp_path)
+        left = {k for k, path in paths.items() if path.exists()}
+        assert left == {"alive", "elsewhere", "no process"}
+        other.communicate(b"\n")
+
+
+def test_a_file_takes_those_of_killed_writers_with_it(tmp_path):
+    split = Split(["a"], [], ["b"])
+    mine, others = tmp_path / ".s[1].4194304.tmp.json", tmp_path / ".t.4194304.tmp.json"
+    mine.touch()
+    others.touch()
+    split.save(tmp_path / "s[1].json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [others.name, "s[1].json"]

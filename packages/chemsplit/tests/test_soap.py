@@ -1,9 +1,13 @@
+import sys
+import warnings
+
 import numpy as np
 import pytest
 from ase import Atoms
 from dscribe.descriptors import SOAP
 
-from chemsplit import mean_soap
+from chemsplit import MeanSoap, mean_soap
+from chemsplit._soap import _dscribe
 
 # ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates: in
 # Atoms(), and in copy() and indexing, which start from it.
@@ -174,3 +178,22 @@ def test_an_empty_list_and_a_single_structure_are_refused():
         mean_soap([])
     with pytest.raises(TypeError, match="entry 0 is a Atom"):
         mean_soap(water())
+
+
+def test_dscribe_is_imported_without_a_word(tmp_path, monkeypatch):
+    """Its docstrings hold invalid escapes, which Python tells of on compilation."""
+    (tmp_path / "dscribe").mkdir()
+    (tmp_path / "dscribe" / "__init__.py").touch()
+    text = 'class SOAP:\n    "\\d"\n    def __init__(self, **settings):\n        pass\n'
+    (tmp_path / "dscribe" / "descriptors.py").write_text(text)
+    for name in [n for n in sys.modules if n.partition(".")[0] == "dscribe"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        made = _dscribe.__wrapped__(MeanSoap(), (1,), False)
+        assert not heard
+        compile(text, "descriptors.py", "exec")
+    assert type(made).__module__ == "dscribe.descriptors"
+    assert [one.category for one in heard] == [SyntaxWarning]

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from ase.data import atomic_numbers, chemical_symbols
 from scipy import sparse
 
 from ._composition import ELEMENTS
-from ._errors import BenchError, in_short
+from ._errors import BenchError
 from ._recipes import Overview
+from ._text_files import read_yaml
 
 ATOMS = "atoms"
 """Instead of a file: isolated atoms among the structures of the source."""
@@ -26,11 +26,11 @@ def read_atomic_energies(path: Path) -> dict[int, float]:
         BenchError: no such file, an unknown symbol, or something that is no energy.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = read_yaml(path)
+    except BenchError as error:
         raise BenchError(
-            f"{path} cannot be read ({in_short(error)}): give a YAML file of energies "
-            f"by element, such as `H: -13.6`, or `{ATOMS}`."
+            f"{error} Give a YAML file of energies by element, such as `H: -13.6`, or "
+            f"`{ATOMS}`."
         ) from error
     if not isinstance(found, dict) or not found:
         raise BenchError(f"{path} must hold energies by element, such as `H: -13.6`.")

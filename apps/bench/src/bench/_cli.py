@@ -1,26 +1,27 @@
 """The command `bench`."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ._command_group import CommandGroup, run_app
 from ._dynamics_command import md_command
 from ._errors import BenchError, Interrupted
 from ._model_commands import eval_command, split_command, train_command
 from ._preparation_command import prepare_command
 
 app = typer.Typer(
+    cls=CommandGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Trains and tests potentials with and without long-range layers on chemistry "
     "they have not seen. Without a command: the quick grid on bundled data.",
 )
 
-Out = Annotated[Path | None, typer.Option(help="Folder of results.  [runs/GRID]")]
+Out = Annotated[Path | None, typer.Option(help="Folder of results.  \\[runs/GRID]")]
 Override = Annotated[
     list[str] | None,
     typer.Option("-o", "--override", help="A setting, such as -o train.epochs=5."),
@@ -197,9 +198,5 @@ def _keep_compiled_programs() -> None:
 
 
 def main() -> None:
-    """Entry point: mistakes of the user end in one sentence and a non-zero status."""
-    try:
-        app(standalone_mode=True)
-    except BenchError as error:
-        typer.echo(f"bench: {error}", err=True)
-        sys.exit(error.status)
+    """Entry point: mistakes of the user end in one line and a non-zero status."""
+    run_app(app)

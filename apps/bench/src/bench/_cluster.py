@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ._config import Grid, Run
 from ._errors import BenchError
 from ._order import Order, Shard
+from ._text_files import parse_yaml
 from ._workers import local_workers
 
 
@@ -24,7 +23,7 @@ def options_of(texts: Sequence[str]) -> dict[str, Any]:
     pairs = [text.partition("=") for text in texts]
     if not all(key and found for key, found, _ in pairs):
         raise BenchError(f"--submit-option reads KEY=VALUE, got {' '.join(texts)}.")
-    return {key: yaml.safe_load(value) for key, _, value in pairs}
+    return {key: parse_yaml(value, f"--submit-option {key}") for key, _, value in pairs}
 
 
 def submit_shards(

@@ -10,10 +10,10 @@ from textwrap import shorten
 from typing import Annotated, Any, Literal, get_args
 
 import pydantic
-import yaml
 
 from ._errors import BenchError
 from ._shapes import ModelSettings, Strict
+from ._text_files import parse_yaml, read_text
 from ._train_settings import KINDS, TrainSettings
 
 Splitting = Literal[
@@ -195,11 +195,8 @@ def load_grid(source: str, overrides: list[str] | None = None) -> Grid:
         BenchError: no such grid, YAML that cannot be read, unknown keys or bad values.
     """
     own = source not in presets() and Path(source).is_file()
-    text = Path(source).read_text() if own else preset_text(source)
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise BenchError(f"{source} is not valid YAML: {error}") from error
+    text = read_text(Path(source)) if own else preset_text(source)
+    values = parse_yaml(text, source) or {}
     if not isinstance(values, dict):
         raise BenchError(
             f"{source} must hold keys and values, such as `dataset: ions`."
@@ -221,7 +218,7 @@ def _override(values: dict[str, Any], text: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise BenchError(f"{key!r} goes below {parent!r}, which holds no keys.")
-    values[last] = yaml.safe_load(value)
+    values[last] = parse_yaml(value, f"-o {text}")
 
 
 def _sentence(error: pydantic.ValidationError, source: str, model: Any = Grid) -> str:

@@ -36,7 +36,7 @@ def md_command(
     ],
     structure: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="To simulate.  [two of the test part]"),
+        typer.Option(metavar="FILE", help="To simulate.  \\[two of the test part]"),
     ] = None,
     mode: Annotated[
         str, typer.Option(help="How long: dev (CI), fast (minutes) or standard.")
@@ -54,7 +54,7 @@ def md_command(
         bool, typer.Option(help="Come to rest in the model first, cell fixed.")
     ] = True,
     total_charge: Annotated[
-        float | None, typer.Option(help="e.  [the file's, or 0]")
+        float | None, typer.Option(help="e.  \\[the file's, or 0]")
     ] = None,
     spin: Annotated[int, typer.Option(min=0, help="Multiplicity, 0: unknown.")] = 0,
     reference: Annotated[

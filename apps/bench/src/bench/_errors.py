@@ -1,4 +1,4 @@
-"""What ends a command early, said in one sentence."""
+"""Errors shown to the user, on one line each."""
 
 
 class BenchError(Exception):
@@ -16,4 +16,14 @@ class Interrupted(BenchError):
 
 def in_short(error: BaseException) -> str:
     """What a library said, on one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(str(error))[:200] or type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """A text on one line, with what a terminal would obey written out.
+
+    Args:
+        text: of a message; it may hold names that others chose.
+    """
+    joined = " ".join(text.split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in joined)

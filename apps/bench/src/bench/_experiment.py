@@ -12,6 +12,7 @@ from ._config import Grid, Run
 from ._errors import BenchError
 from ._jobs import side_by_side
 from ._one_run import Failure, Workplace
+from ._text_files import read_yaml
 from ._writing import write_text
 
 
@@ -34,7 +35,7 @@ def output_folder(folder: Path, grid: Grid):
     try:
         config = folder / "config.yaml"
         values = grid.model_dump(mode="json")
-        if config.exists() and yaml.safe_load(config.read_text()) != values:
+        if config.exists() and read_yaml(config) != values:
             raise BenchError(
                 f"{folder} holds an experiment with other settings: choose another "
                 "folder with --out, or delete that one."

@@ -3,6 +3,8 @@
 All of them do the same in the same order; the first one alone writes.
 """
 
+import re
+import socket
 from typing import Any
 
 import jax
@@ -10,16 +12,64 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
+from ._errors import BenchError, in_short
+
 
 def join_hosts(address: str | None, hosts: int | None, host: int | None) -> None:
     """Connects this process with the others, before anything else is computed.
+
+    The first one listens at `address` only, not at all addresses of its machine: the
+    port has no authentication.
 
     Args:
         address: of the first process, `name:port`; found out on known clusters.
         hosts: how many processes there are; the same.
         host: which one this is, from 0; the same.
+
+    Raises:
+        BenchError: the numbers or the address are of no use, or nobody answers there.
     """
-    jax.distributed.initialize(address, hosts, host)
+    if hosts is not None and host is not None and host >= hosts:
+        raise BenchError(f"--host counts from 0 to {hosts - 1}, got {host}.")
+    if address is not None:
+        _check_address(address, first=host == 0)
+    try:
+        jax.distributed.initialize(
+            address, hosts, host, coordinator_bind_address=address
+        )
+    except (ValueError, RuntimeError) as error:
+        raise BenchError(
+            f"The processes cannot be connected ({in_short(error)}): outside SLURM and "
+            "Open MPI all of them need --coordinator NAME:PORT, --hosts and --host."
+        ) from error
+
+
+def _check_address(address: str, first: bool) -> None:
+    """Refuses what would be waited for in vain, or end the process inside XLA."""
+    found = re.fullmatch(
+        r"(\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+)):(?P<port>[0-9]{1,5})",
+        address,
+    )
+    if found is None or not 0 < int(found["port"]) < 65536:
+        raise BenchError(
+            f"--coordinator is the first process's NAME:PORT, such as node1:29500; got "
+            f"{address!r}."
+        )
+    try:
+        known = socket.getaddrinfo(
+            found["name"] or found["six"], int(found["port"]), type=socket.SOCK_STREAM
+        )
+        if first:
+            family, kind, protocol, _, place = known[0]
+            with socket.socket(family, kind, protocol) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(place)
+    except (OSError, UnicodeError) as error:
+        raise BenchError(
+            f"--coordinator {address} is no address "
+            f"{'of this machine that is free' if first else 'that can be found'} "
+            f"({in_short(error)})."
+        ) from error
 
 
 def leads() -> bool:

@@ -38,6 +38,8 @@ def train_command(
     host: Annotated[int | None, typer.Option(min=0, help="This one, from 0.")] = None,
 ) -> None:
     """Trains and tests one run of a grid; `bench run` skips it and reports it later."""
+    if not together and coordinator is None and (hosts, host) != (None, None):
+        raise BenchError("--hosts and --host need --together or --coordinator.")
     from ._config import load_grid
     from ._experiment import output_folder
     from ._hosts import join_hosts, leads, wait_for_all
@@ -93,10 +95,10 @@ def split_command(
 def eval_command(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     data: Annotated[
-        str | None, typer.Argument(help="Data set or file.  [the run's own]")
+        str | None, typer.Argument(help="Data set or file.  \\[the run's own]")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of results.  [RUN/DATA]")
+        Path | None, typer.Option(help="Folder of results.  \\[RUN/DATA]")
     ] = None,
     embeddings: Annotated[
         Path | None,

@@ -37,7 +37,7 @@ def prepare_command(
         typer.Option(
             metavar="FILE",
             help="Atomic energies in YAML, eV; `atoms` takes single atoms of the "
-            "source.  [fitted to training data]",
+            "source.  \\[fitted to training data]",
         ),
     ] = None,
     shard: Annotated[
@@ -47,7 +47,7 @@ def prepare_command(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Reading processes.  [all cores]")
+        int | None, typer.Option(min=1, help="Reading processes.  \\[all cores]")
     ] = None,
     submit: Annotated[
         int | None,
@@ -81,7 +81,7 @@ def prepare_command(
         bool,
         typer.Option(
             "--born-transposed",
-            help="Born charges come as [displacement, polarisation].",
+            help="Born charges come as \\[displacement, polarisation].",
             rich_help_panel="Names",
         ),
     ] = False,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import warnings
 from enum import StrEnum
 from pathlib import Path
@@ -10,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._command_group import CommandGroup, run_app, say
+
 if TYPE_CHECKING:
     from ._description import Description
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Train/test splits that test generalisation over chemical space.",
     no_args_is_help=True,
     add_completion=False,
@@ -210,6 +212,7 @@ def draw(
 ) -> None:
     """Draw chemical space, coloured by split, cluster, element or a number."""
     from . import _commands
+    from ._draft import draft
 
     _commands.check_figure(out)
     found = _load(data, id_key, group_key)
@@ -223,7 +226,8 @@ def draw(
         method=method.value,
         title=title,
     )
-    figure.savefig(out, dpi=300)
+    with draft(out) as written:
+        figure.savefig(written, dpi=300)
     typer.echo(f"{out}: {len(found.ids)} structures.")
 
 
@@ -247,16 +251,8 @@ def main() -> None:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _warn
-        try:
-            app()
-        except (ValueError, TypeError, OSError) as error:
-            typer.echo(f"chemsplit: {' '.join(str(error).split())}", err=True)
-            sys.exit(1)
-        except SystemExit as end:
-            if end.code == 130:  # typer's answer to an interrupt
-                typer.echo("chemsplit: stopped.", err=True)
-            raise
+        run_app(app)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    typer.echo(f"chemsplit: warning: {message}", err=True)
+    say(f"warning: {message}")

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix, sparray, spmatrix
 from tqdm import tqdm
 
 from ._coordinates import as_rows
+from ._draft import sweep
 from ._geometry import Geometry
 from ._layout import Layout, as_elements
 from ._rows import Rows
@@ -98,6 +99,8 @@ def describe(
     geometries = _checked(structures, periodic, known)
     count = len(structures) if isinstance(structures, list | tuple) else None
     folder = None if store is None else Path(store)
+    if folder is not None:
+        sweep(folder, ".*.tmp.npz")
     blocks = []
     with tqdm(
         total=count,

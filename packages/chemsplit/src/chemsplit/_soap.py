@@ -2,6 +2,7 @@
 
 import functools
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,7 +78,11 @@ class MeanSoap:
 @functools.lru_cache(maxsize=64)
 def _dscribe(settings: MeanSoap, elements: tuple[int, ...], periodic: bool) -> Any:
     """Set up DScribe for a set of elements; a worker meets the same sets again."""
-    from dscribe.descriptors import SOAP
+    with warnings.catch_warnings():
+        # DScribe 2.1 has TeX in plain docstrings, which Python tells of at every start
+        # where bytecode is not written.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        from dscribe.descriptors import SOAP
 
     return SOAP(
         species=elements,

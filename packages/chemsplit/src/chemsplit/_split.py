@@ -111,7 +111,7 @@ class Split:
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a split file: {error}.") from None
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise ValueError(f"{path} is not a split file of this version ({_FORMAT}).")

@@ -1,0 +1,90 @@
+"""The edge of every command: errors end in one line and a non-zero status."""
+
+import lzma
+import sys
+import zipfile
+import zlib
+from typing import Any, NoReturn
+
+import typer
+import yaml
+from typer.core import TyperGroup
+
+from ._errors import BenchError, Interrupted, in_short, one_line
+
+EXPECTED = (
+    OSError,
+    ValueError,  # with those of JSON and of encodings
+    EOFError,
+    MemoryError,
+    RecursionError,
+    yaml.YAMLError,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What files, arguments and the machine cause. Anything else is a fault of the program
+and keeps its traceback."""
+
+_USAGE: Any = typer.BadParameter.__bases__[0]
+"""Errors of the argument parser, which has no public name for them."""
+
+
+class CommandGroup(TyperGroup):
+    """Commands whose expected errors are `BenchError`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that the arguments name.
+
+        Args:
+            ctx: with the arguments.
+
+        Raises:
+            BenchError: for everything in `EXPECTED`.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted.") from error
+        except BrokenPipeError:
+            raise  # the reader of the output has left; typer ends the process
+        except EXPECTED as error:
+            raise BenchError(_sentence(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        names = [str(n) for n in (error.filename, error.filename2) if n is not None]
+        return f"{' and '.join(names)}: {error.strerror or type(error).__name__}."
+    if isinstance(error, MemoryError):
+        return f"too little memory ({in_short(error)}): use less data at a time."
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply."
+    told = in_short(error)
+    return told if isinstance(error, ValueError) else f"{type(error).__name__}: {told}"
+
+
+def run_app(app: typer.Typer) -> NoReturn:
+    """Runs a command line and ends the process.
+
+    Args:
+        app: made with `cls=CommandGroup`.
+    """
+    try:
+        status = app(standalone_mode=False)
+    except BenchError as error:
+        _fail(str(error), error.status)
+    except _USAGE as error:
+        if error.ctx is None or not error.ctx.command_path:
+            _fail(error.format_message(), error.exit_code)
+        _fail(
+            f"{error.format_message()} (`{error.ctx.command_path} --help` has all "
+            "options.)",
+            error.exit_code,
+        )
+    sys.exit(status or 0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(f"bench: {one_line(message)}", err=True)
+    sys.exit(status)
