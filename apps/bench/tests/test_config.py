@@ -1,10 +1,11 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import numpy as np
 import pydantic
 import pytest
-from bench._config import Grid, load_grid, presets
+from bench._config import Grid, Splitting, load_grid, presets
 from bench._errors import BenchError
 
 
@@ -153,3 +154,17 @@ def test_every_number_has_bounds():
 def test_an_infinite_number_is_named_in_one_line():
     with pytest.raises(BenchError, match=r"train.clip: .*finite number \(got inf\).$"):
         load_grid("quick", ["train.clip=.inf"])
+
+
+def test_the_readme_counts_splits_and_what_full_is():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    words = {6: "six", 7: "seven", 8: "eight", 9: "nine"}
+    (row,) = [line for line in readme.splitlines() if line.startswith("| `splits` |")]
+    known = get_args(Splitting)
+    assert all(f"`{name}`" in row for name in known)
+    assert f"{words[len(known)]} splits;" in readme
+    full = load_grid("full")
+    assert f"on the {words[len(full.splits)]} splits" in readme
+    assert set(known) - set(full.splits) == {"charge", "named"}
+    assert full.long_range == ("none", "celli", "efa", "les", "celli+efa")
+    assert full.backbones == ("mace", "allegro", "dimenet")

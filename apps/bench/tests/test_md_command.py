@@ -159,6 +159,48 @@ def test_structures_of_files(tmp_path):
     assert read_cases([path], -1.0, 2)[0].structure.total_charge == -1.0
 
 
+def test_frames_of_files_are_chosen_or_refused(tmp_path):
+    one, three = tmp_path / "one.xyz", tmp_path / "three.xyz"
+    waters = [ase.build.molecule("H2O") for _ in range(3)]
+    for i, atoms in enumerate(waters):
+        atoms.info["total_charge"] = i
+    ase.io.write(one, waters[0], format="extxyz")
+    ase.io.write(three, waters, format="extxyz")
+    with pytest.raises(BenchError, match=r"three.xyz holds 3 structures: .*--frames N"):
+        read_cases([one, three], None, 0)
+    with pytest.raises(BenchError, match="has no frame 3: it holds 3"):
+        read_cases([three], None, 0, "3")
+    named = lambda *given: [
+        (case.name, case.structure.total_charge) for case in read_cases(*given)
+    ]
+    assert named([three], None, 0, "2") == [("three-2", 2.0)]
+    both = [("one", 0.0), ("three-0", 0.0), ("three-1", 1.0), ("three-2", 2.0)]
+    assert named([one, three], None, 0, "all") == both
+    assert named([one], None, 0, "0") == named([one], None, 0) == [("one", 0.0)]
+
+
+def test_names_of_structures_are_names_of_folders(tmp_path):
+    names = (".hidden.xyz", "a b<c>.xyz", 250 * "x" + ".xyz", 80 * "ä" + "1.xyz")
+    for name in names:
+        ase.io.write(tmp_path / name, ase.build.molecule("H2O"), format="extxyz")
+    hidden, odd, long, wide = (
+        read_cases([tmp_path / name], None, 0)[0].name for name in names
+    )
+    assert (hidden, odd) == ("structure", "a_b_c_")
+    assert len(long) == 120 and long.startswith("xxx") and long[-9] == "-"
+    assert wide.startswith("äää") and len(wide.encode()) <= 120
+
+
+@pytest.mark.parametrize("charge", ["plus", "nan", "1 2", "T"])
+def test_charges_of_files_are_numbers(charge, tmp_path):
+    path = tmp_path / "ion.xyz"
+    told = f'"{charge}"' if " " in charge else charge
+    path.write_text(f"1\ntotal_charge={told}\nC 0 0 0\n")
+    with pytest.raises(BenchError, match=r"ion.xyz: `total_charge` is no number"):
+        read_cases([path], None, 0)
+    assert read_cases([path], 1.0, 0)[0].structure.total_charge == 1.0
+
+
 def test_mistakes_are_told_in_one_sentence(trained, tmp_path):
     place = trained("grid")
     gold, slab, text, flat = (
@@ -168,6 +210,8 @@ def test_mistakes_are_told_in_one_sentence(trained, tmp_path):
     ase.io.write(slab, ase.Atoms("C", cell=np.eye(3) * 9, pbc=[True, True, False]))
     ase.io.write(flat, ase.Atoms("C", cell=np.diag([9.0, 9.0, 0.1]), pbc=True))
     text.write_text("nothing\n")
+    two = tmp_path / "two.xyz"
+    ase.io.write(two, [ase.Atoms("C"), ase.Atoms("O")], format="extxyz")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.yaml").write_text("dataset: own\n")
     cases = {
@@ -179,6 +223,9 @@ def test_mistakes_are_told_in_one_sentence(trained, tmp_path):
         (place, "--structure", slab): "mix open and periodic",
         (place, "--structure", flat): "one height of the cell is 0.1 Å",
         (place, "--structure", text): "cannot be read",
+        (place, "--structure", two): "holds 2 structures",
+        (place, "--structure", two, "--frames", "-1"): "--frames is a number",
+        (place, "--frames", "all"): "--frames chooses among",
         (place, "--mode", "long"): "--mode is one of dev, fast, standard",
         (place, "--thermostat", "ice"): "--thermostat is one of",
         (place, "--timestep", 0): "--timestep is positive",

@@ -1,6 +1,8 @@
 """The command `bench md`."""
 
 import importlib.util
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +39,12 @@ def md_command(
     structure: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="To simulate.  \\[two of the test part]"),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all", help="Which structure of files with several, from 0."
+        ),
     ] = None,
     mode: Annotated[
         str, typer.Option(help="How long: dev (CI), fast (minutes) or standard.")
@@ -75,6 +83,7 @@ def md_command(
     """Simulates structures in trained models and says which hold, and why not."""
     _check("--mode", mode, _MODES)
     _check("--thermostat", thermostat, _THERMOSTATS)
+    _check_frames(frames, bool(structure))
     given = dict(temperature=temperature, hottest=hottest, timestep=timestep)
     given |= dict(pressure=pressure, replicas=replicas, spin=spin, seed=seed)
     given |= {} if total_charge is None else {"total_charge": total_charge}
@@ -103,7 +112,8 @@ def md_command(
 
     try:
         with jax.enable_x64(double):
-            pairs = _pairs(_open(models, charges), structure, total_charge, spin)
+            read = structure or (), total_charge, spin, frames
+            pairs = _pairs(_open(models, charges), *read)
             _simulate(pairs, settings, out, reference, jobs)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -129,6 +139,17 @@ def _check(name: str, value: str, known: tuple[str, ...]) -> None:
         raise BenchError(f"{name} is one of {', '.join(known)}; got {value!r}.")
 
 
+def _check_frames(frames: str | None, chosen: bool) -> None:
+    if frames is None:
+        return
+    if frames != "all" and not re.fullmatch("[0-9]{1,9}", frames):
+        raise BenchError(
+            f"--frames is a number, counted from 0, or all; got {frames!r}."
+        )
+    if not chosen:
+        raise BenchError("--frames chooses among structures of --structure FILE.")
+
+
 def _open(paths: list[Path], charges: bool) -> "list[Model]":
     from ._dynamics._models import open_models
 
@@ -144,13 +165,14 @@ def _open(paths: list[Path], charges: bool) -> "list[Model]":
 
 def _pairs(
     models: "list[Model]",
-    files: list[Path] | None,
+    files: Sequence[Path],
     total_charge: float | None,
     spin: int,
+    frames: str | None,
 ) -> "list[Pair]":
     from ._dynamics._cases import paired, read_cases
 
-    return paired(models, read_cases(files or (), total_charge, spin))
+    return paired(models, read_cases(files, total_charge, spin, frames))
 
 
 def _simulate(

@@ -1,6 +1,7 @@
 """Structures to simulate: of files, or of those that models were tested on."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from ._models import Model, check_elements, told_apart
 
 # A cell flatter than this needs millions of images of each atom.
 _THINNEST = 0.5
+
+_LONGEST_NAME = 120
+"""Bytes of a name of a folder; file systems take 255."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,32 +42,41 @@ class Case:
         return ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
 
 
+ALL = "all"
+"""Every structure of a file with several."""
+
+
 def read_cases(
-    files: Sequence[Path], total_charge: float | None, spin: int
+    files: Sequence[Path],
+    total_charge: float | None,
+    spin: int,
+    frames: str | None = None,
 ) -> list[Case]:
-    """The first structure of each file.
+    """Structures of files.
 
     Args:
         files: anything ASE reads.
         total_charge: e; None takes `total_charge` of the file, and 0 without it.
         spin: multiplicity, 0 where unknown.
+        frames: which structure of each file, counted from 0, or `ALL`; None where no
+            file has several.
 
     Raises:
-        BenchError: a file cannot be read, its boundaries are mixed, or its cell is no
-            cell of a crystal.
+        BenchError: a file cannot be read or has more structures than `frames` says,
+            boundaries are mixed, or a cell is no cell of a crystal.
     """
     cases = []
     for path in files:
-        atoms = read_frames(path)[0]
-        charge = total_charge
-        if charge is None:
-            charge = float(atoms.info.get("total_charge", 0.0))
-        try:
-            structure = Structure.from_ase(atoms, total_charge=charge, spin=spin)
-        except ValueError as error:
-            raise BenchError(f"{path}: {in_short(error)}") from error
-        _check_cell(path, structure.cell)
-        cases.append(Case(path.name.split(".")[0], structure))
+        for name, atoms in _chosen(path, frames):
+            charge = total_charge
+            if charge is None:
+                charge = _charge_of(path, atoms)
+            try:
+                structure = Structure.from_ase(atoms, total_charge=charge, spin=spin)
+            except ValueError as error:
+                raise BenchError(f"{path}: {in_short(error)}") from error
+            _check_cell(path, structure.cell)
+            cases.append(Case(name, structure))
     names = [case.name for case in cases]
     return [
         case
@@ -71,6 +84,41 @@ def read_cases(
         else dataclasses.replace(case, name=f"{case.name}-{i}")
         for i, case in enumerate(cases)
     ]
+
+
+def _chosen(path: Path, frames: str | None) -> list[tuple[str, ase.Atoms]]:
+    """Names and structures of a file."""
+    every, name = read_frames(path), _file_name(path.name.split(".")[0]) or "structure"
+    if len(every) == 1 and frames in (None, ALL, "0"):
+        return [(name, every[0])]
+    if frames is None:
+        raise BenchError(
+            f"{path} holds {len(every)} structures: say which to simulate, --frames N "
+            f"(from 0 to {len(every) - 1}) or --frames {ALL}."
+        )
+    if frames == ALL:
+        return [(f"{name}-{i}", atoms) for i, atoms in enumerate(every)]
+    if int(frames) >= len(every):
+        raise BenchError(
+            f"{path} has no frame {frames}: it holds {len(every)} structures, counted "
+            "from 0."
+        )
+    return [(f"{name}-{int(frames)}", every[int(frames)])]
+
+
+def _charge_of(path: Path, atoms: ase.Atoms) -> float:
+    """The total charge that a file gives, e; 0 without one."""
+    told = atoms.info.get("total_charge", 0.0)
+    try:
+        charge = np.nan if isinstance(told, bool | np.bool_) else float(told)
+    except (TypeError, ValueError):
+        charge = np.nan
+    if not np.isfinite(charge):
+        raise BenchError(
+            f"{path}: `total_charge` is no number of e but {str(told)[:40]!r}: "
+            "correct it, or give --total-charge."
+        )
+    return charge
 
 
 def _check_cell(path: Path, cell: np.ndarray | None) -> None:
@@ -228,4 +276,9 @@ def _different(shared: list[ase.Atoms], count: int) -> list[ase.Atoms]:
 
 
 def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in name)
+    """A name for a folder; long ones keep their beginning and a hash of the whole."""
+    plain = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in name)
+    if len(plain.encode()) <= _LONGEST_NAME:
+        return plain
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return plain.encode()[: _LONGEST_NAME - 9].decode(errors="ignore") + f"-{digest}"
