@@ -111,7 +111,8 @@ def _robust_residuals(shares, target, start) -> np.ndarray:
 
 def _least_squares(shares, target, weights) -> np.ndarray:
     """The smallest solution, refined: normal equations square the condition."""
-    weighted = shares.multiply(weights[:, None])
+    # Rows again: what `multiply` gives, times a vector, is a number for one column.
+    weighted = sparse.csr_array(shares.multiply(weights[:, None]))
     inverse = np.linalg.pinv(
         (shares.T @ weighted).toarray(), rcond=1e-13, hermitian=True
     )

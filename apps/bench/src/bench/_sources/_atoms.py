@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ase
@@ -43,7 +44,13 @@ def values_of(atoms: ase.Atoms) -> dict[str, Any]:
     return {**arrays, **atoms.info, **results}
 
 
-def row_of(atoms: ase.Atoms, reading: Reading, id: str, group: str | None) -> Row:
+def row_of(
+    atoms: ase.Atoms,
+    reading: Reading,
+    id: str,
+    group: str | None,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> Row:
     """The row of an ASE object.
 
     Args:
@@ -51,11 +58,13 @@ def row_of(atoms: ase.Atoms, reading: Reading, id: str, group: str | None) -> Ro
         reading: names and units that were given.
         id: used where the object has none.
         group: used where the object has none; None makes it its own group.
+        more: values that replace those of the object, by name.
     """
     geometry = Geometry(
         atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc.tolist()
     )
-    return read_row(geometry, values_of(atoms), reading, id=id, group=group)
+    values = {**values_of(atoms), **more}
+    return read_row(geometry, values, reading, id=id, group=group)
 
 
 class AseFiles(NamedTuple):

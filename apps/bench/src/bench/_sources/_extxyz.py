@@ -1,6 +1,7 @@
 """Extended XYZ, plain or compressed, frame by frame."""
 
 import bz2
+import codecs
 import gzip
 import io
 import itertools
@@ -8,12 +9,15 @@ import lzma
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from ase.io.extxyz import read_xyz
+import ase
+from ase.data import chemical_symbols
+from ase.io.extxyz import key_val_str_to_dict, read_xyz
 
 from .._errors import BenchError, in_short
 from ._atoms import row_of
+from ._elements import atomic_number
 from ._reading import Reading
 from ._row import Rejected, Row, RowError
 from ._source import BLOCK, Unit, attempt
@@ -63,8 +67,56 @@ class ExtendedXYZ(NamedTuple):
                 f"it ends after {max(len(lines) - 2, 0)} of {int(lines[0])} atoms"
             )
         _check_columns(lines)
-        text = io.StringIO(b"".join(lines).decode())
-        return row_of(next(read_xyz(text, 0)), self.reading, id, None)
+        atoms, comment = _parsed(lines)
+        # ASE keeps the upper triangle of a stress: the row checks that it is symmetric.
+        full = {"stress": comment["stress"]} if "stress" in comment else {}
+        return row_of(atoms, self.reading, id, None, full)
+
+
+def _parsed(lines: list[bytes]) -> tuple[ase.Atoms, dict[str, Any]]:
+    """A frame as ASE reads it, and all that its comment line says."""
+    comment: dict[str, Any] = {}
+
+    def parse(line: str) -> dict[str, Any]:
+        comment.update(key_val_str_to_dict(line))
+        return dict(comment)
+
+    read = lambda text: next(read_xyz(io.StringIO(text), 0, properties_parser=parse))
+    text = _text(b"".join(lines))
+    try:
+        return read(text), comment
+    except KeyError:
+        # What ASE says of a symbol that it does not know.
+        return read(_with_known_symbols(text)), comment
+
+
+def _text(content: bytes) -> str:
+    """Decoded text; what is not UTF-8 is taken for Latin-1, which reads all bytes."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _with_known_symbols(text: str) -> str:
+    """A frame with its symbols replaced by those of their elements.
+
+    Raises:
+        RowError: names the symbol that is none.
+    """
+    count, comment, *atoms = text.split("\n")
+    announced = re.search(r"Properties=\"?([^\s\"]+)", comment)
+    names = (announced[1] if announced else "species:S:1:pos:R:3").split(":")
+    if "species" not in names[::3]:
+        return text
+    column = sum(int(width) for width in names[2 : names.index("species") : 3])
+    lines = []
+    for i, line in enumerate(atoms):
+        words = line.split()
+        if words:
+            words[column] = chemical_symbols[atomic_number(words[column], i)]
+        lines.append(" ".join(words))
+    return "\n".join([count, comment, *lines])
 
 
 def _check_columns(lines: list[bytes]) -> None:
@@ -80,15 +132,17 @@ def _check_columns(lines: list[bytes]) -> None:
 
 
 def _opened(path: Path, offset: int) -> IO[bytes]:
+    """A file from some byte on; a byte-order mark at its beginning is skipped."""
     file = COMPRESSED.get(path.suffix, open)(path, "rb")
-    file.seek(offset)
+    if offset or file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+        file.seek(offset)
     return file
 
 
 def _stretches(path: Path) -> list[Unit]:
     """A unit for every `BLOCK` frames, found by counting lines."""
     starts, number = [], 0
-    with path.open("rb") as file:
+    with _opened(path, 0) as file:
         while True:
             offset = file.tell()
             atoms = _atoms(file.readline(LONGEST_LINE))
