@@ -250,6 +250,40 @@ def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
     assert references_for(fitted, members) == expected
 
 
+def test_one_atom_of_a_crystal_is_no_isolated_atom(tmp_path):
+    """Three fcc cells of one copper atom stay, the lowest of them below the atom."""
+    path = Path(__file__).parent / "data" / "isolated_and_fcc.xyz"
+    header = prepare(order(path, references="atoms"), tmp_path / "out")
+    assert header["references"]["energies"] == {"O": -1.9, "Cu": -0.25}
+    assert header["left_out"] == {"isolated atoms, used as references": 2}
+    assert header["structures"] == 7 and header["elements"] == {"O": 4, "Cu": 7}
+
+
+@pytest.mark.parametrize(
+    ("pbc", "kind", "isolated"),
+    [
+        ("F F F", "bulk", True),
+        ("T T T", "IsolatedAtom", True),
+        ("T T T", "isolated_atom", True),
+        ("T T T", "bulk", False),
+    ],
+)
+def test_isolated_atoms_are_open_or_called_so(tmp_path, pbc, kind, isolated):
+    path = tmp_path / "atom.xyz"
+    path.write_text(
+        f'1\nLattice="9 0 0 0 9 0 0 0 9" pbc="{pbc}" config_type={kind} energy=-1\n'
+        "H 0 0 0\n2\nenergy=-4\nH 0 0 0\nH 0 0 0.7\n"
+    )
+    wanted = order(path, references="atoms")
+    if not isolated:
+        with pytest.raises(BenchError, match="energy of H, .* without a cell"):
+            prepare(wanted, tmp_path / "out")
+        return
+    header = prepare(wanted, tmp_path / "out")
+    assert header["references"]["energies"] == {"H": -1.0}
+    assert header["structures"] == 1
+
+
 def test_given_atomic_energies_are_kept_and_belong_to_the_set(file, tmp_path):
     path = tmp_path / "atoms.yaml"
     path.write_text('H: -13.6\nC: -1030\n"O": -2041.5\nNo: 1\n')

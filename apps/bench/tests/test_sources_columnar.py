@@ -1,5 +1,7 @@
 """npz, HDF5 and DeePMD's npy: structures as long arrays."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -231,3 +233,56 @@ def test_incomplete_systems_are_refused(system):
     coord.write_bytes(coord.read_bytes()[:50])
     with pytest.raises(BenchError, match="cannot be read as npy"):
         rows_of(root)
+
+
+def test_mixed_systems_of_deepmd_have_types_of_each_frame():
+    """Both frames have hydrogen as type of all atoms, as the form wants it."""
+    rows = rows_of(Path(__file__).parent / "data" / "deepmd_mixed")
+    assert [r.numbers.tolist() for r in rows] == [[8, 1, 1], [1, 1, 8]]
+    assert [r.energy for r in rows] == [-14.0, -15.0]
+    assert [r.group for r in rows] == ["sys/H2O", "sys/H2O"]
+
+
+def mixed(root, types, **arrays):
+    """Two frames of three slots in a system of H, O and Zn."""
+    place = root / "sys" / "set.000"
+    place.mkdir(parents=True)
+    (root / "sys" / "type.raw").write_text("0\n0\n0\n")
+    (root / "sys" / "type_map.raw").write_text("H O Zn")
+    coord = np.arange(18.0).reshape(2, 9)
+    given = {"coord": coord, "force": -coord, "real_atom_types": types} | arrays
+    for name, array in given.items():
+        np.save(place / f"{name}.npy", np.array(array))
+    return rows_of(root)
+
+
+def test_virtual_atoms_of_deepmd_are_padding(tmp_path):
+    first, second = mixed(tmp_path, [[2, -1, 1], [0, 1, -1]])
+    assert first.numbers.tolist() == [30, 8] and second.numbers.tolist() == [1, 8]
+    np.testing.assert_array_equal(first.positions, [[0, 1, 2], [6, 7, 8]])
+    np.testing.assert_array_equal(second.forces, [[-9, -10, -11], [-12, -13, -14]])
+    # Compositions of a mixed system are as unlike as systems are otherwise.
+    assert (first.group, second.group) == ("sys/OZn", "sys/HO")
+
+
+@pytest.mark.parametrize("types", [[[0, 1, 3], [0, 1, 2]], [[0, -2, 1], [0, 1, 2]]])
+def test_types_without_an_element_are_refused(tmp_path, types):
+    first, second = mixed(tmp_path, types)
+    assert isinstance(first, Rejected) and "from 0 to 2" in first.why
+    assert second.numbers.tolist() == [1, 8, 30]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"types": np.zeros((2, 4), int)}, r"types.npy has shape \(2, 4\)"),
+        (
+            {"types": np.zeros((1, 3), int)},
+            "types.npy has 1 rows, .* 2 frames",
+        ),
+        ({"energy": np.zeros(3)}, "energy.npy has 3 rows, but coord.npy has 2 frames"),
+    ],
+)
+def test_arrays_of_deepmd_that_do_not_fit_are_refused(tmp_path, wrong, message):
+    with pytest.raises(BenchError, match=message):
+        mixed(tmp_path, **({"types": np.zeros((2, 3), int)} | wrong))

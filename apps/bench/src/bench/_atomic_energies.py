@@ -37,28 +37,22 @@ def read_atomic_energies(path: Path) -> dict[int, float]:
     return {_number(k, path): _energy(k, v, path) for k, v in found.items()}
 
 
-def of_isolated_atoms(everyone: Overview, charges: np.ndarray) -> dict[int, float]:
-    """Energies of the neutral single atoms among some structures, eV.
+def of_isolated_atoms(
+    everyone: Overview, isolated: np.ndarray, charges: np.ndarray
+) -> dict[int, float]:
+    """Energies of the neutral isolated atoms among some structures, eV.
 
     Args:
         everyone: all structures; of several atoms of an element the lowest counts.
+        isolated: which of them are isolated atoms.
         charges: of the structures, e.
     """
-    lone = np.flatnonzero(is_lone(everyone) & np.isfinite(everyone.energies))
+    lone = np.flatnonzero(isolated & np.isfinite(everyone.energies))
     found: dict[int, float] = {}
     for i in lone[charges[lone] == 0]:
         z = int(sparse.csr_array(everyone.counts[[i]]).indices[0])
         found[z] = min(found.get(z, np.inf), float(everyone.energies[i]))
     return found
-
-
-def is_lone(everyone: Overview) -> np.ndarray:
-    """Which structures are single atoms.
-
-    Args:
-        everyone: any structures.
-    """
-    return np.asarray(everyone.counts.sum(1)) == 1
 
 
 def left_by(energies: dict[int, float], kept: Overview, source: str) -> dict[str, Any]:
@@ -78,7 +72,8 @@ def left_by(energies: dict[int, float], kept: Overview, source: str) -> dict[str
         raise BenchError(
             f"There is no atomic energy of {', '.join(missing)}, which {source} has: "
             f"give it in the file of --references, or with `{ATOMS}` as a neutral "
-            "single atom among the structures."
+            "single atom among the structures, without a cell or with "
+            "`config_type=IsolatedAtom`."
         )
     values = np.zeros(ELEMENTS)
     values[elements] = [energies[int(z)] for z in elements]

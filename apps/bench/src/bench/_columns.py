@@ -57,6 +57,9 @@ RAGGED = ("atom", "id", "group")
 FLAGS = {label: 1 << bit for bit, label in enumerate(LABELS)}
 """Bits of `present`: which labels a structure has."""
 
+ISOLATED = 1 << 15
+"""The bit of `present` that marks an isolated atom."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
@@ -208,10 +211,7 @@ def _spread(ends: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _packed(name: str, column: Column, rows: Sequence[Row]) -> np.ndarray:
     if name == "present":
-        bits = [
-            sum(FLAGS[k] for k in LABELS if getattr(r, k) is not None) for r in rows
-        ]
-        return np.array(bits, column.dtype)
+        return np.array([_bits(r) for r in rows], column.dtype)
     if name == "periodic":
         return np.array([r.cell is not None for r in rows], column.dtype)
     if name == "digest":
@@ -227,6 +227,11 @@ def _packed(name: str, column: Column, rows: Sequence[Row]) -> np.ndarray:
         filled = filled or [np.zeros((0, *column.shape))]
         return np.concatenate(filled).astype(column.dtype, copy=False)
     return np.array(filled, column.dtype).reshape(len(rows), *column.shape)
+
+
+def _bits(row: Row) -> int:
+    bits = sum(FLAGS[label] for label in LABELS if getattr(row, label) is not None)
+    return bits | ISOLATED if row.is_isolated_atom else bits
 
 
 def _digest(row: Row) -> bytes:

@@ -9,8 +9,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from scipy import sparse
 
-from ._atomic_energies import ATOMS, is_lone, left_by, of_isolated_atoms
-from ._columns import FLAGS, Columns
+from ._atomic_energies import ATOMS, left_by, of_isolated_atoms
+from ._columns import FLAGS, ISOLATED, Columns
 from ._composition import Fit, count_elements, fit_composition
 from ._errors import BenchError
 from ._parts import load_part, load_tally
@@ -36,7 +36,7 @@ def merge(
         filters: what is kept.
         strict: whether an id that is used twice is an error.
         facts: further entries of the header.
-        references: atomic energies, eV; `"atoms"` takes them from the single atoms
+        references: atomic energies, eV; `"atoms"` takes them from the isolated atoms
             among the structures, which are then no structures of the set; None leaves
             them to be fitted to the training part.
 
@@ -51,8 +51,8 @@ def merge(
     single = _first_of_each_id(everyone, digests, tally, strict)
     if references == ATOMS:
         own = everyone.take(single)
-        references = of_isolated_atoms(own, charges[single])
-        lone = is_lone(own)
+        lone = (present[single] & ISOLATED) > 0
+        references = of_isolated_atoms(own, lone, charges[single])
         tally.left_out["isolated atoms, used as references"] += int(lone.sum())
         single = single[~lone]
     chosen, left_out = filters.choose(everyone.take(single))

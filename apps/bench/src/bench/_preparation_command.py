@@ -36,7 +36,7 @@ def prepare_command(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Atomic energies in YAML, eV; `atoms` takes single atoms of the "
+            help="Atomic energies in YAML, eV; `atoms` takes isolated atoms of the "
             "source.  \\[fitted to training data]",
         ),
     ] = None,

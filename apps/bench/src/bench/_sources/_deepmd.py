@@ -1,22 +1,29 @@
-"""DeePMD's folders of npy files: `type.raw`, `type_map.raw` and `set.*`."""
+"""DeePMD's folders of npy files: `type.raw`, `type_map.raw` and `set.*`.
+
+In the mixed form each frame has types of its own (`real_atom_types.npy`).
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.symbols import Symbols
 
 from .._errors import BenchError, in_short
+from ._elements import KNOWN
 from ._reading import Geometry, Reading, read_row
-from ._row import Rejected, Row
+from ._row import Rejected, Row, RowError
 from ._source import Unit, attempt, blocks
 
 LABELS = {"energy": "energy", "force": "forces", "virial": "stress"}
 
 
 class DeepMD(NamedTuple):
-    """Systems of DeePMD, eV and Å; the frames of a system are one group."""
+    """Systems of DeePMD, eV and Å; the frames of a system are one group.
+
+    In the mixed form those of one composition are.
+    """
 
     files: tuple[Path, ...]
     """The `coord.npy` of every set."""
@@ -33,32 +40,108 @@ class DeepMD(NamedTuple):
     def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
         """The frames of a stretch of a set."""
         place = Path(unit.path)
-        system = place.parent
-        numbers = _species(system)
-        given = ("coord", "box", *LABELS)
-        arrays = {k: _array(place, k) for k in given if (place / f"{k}.npy").exists()}
-        periodic = not (system / "nopbc").exists() and "box" in arrays
+        frames = _frames(place)
         for i in range(unit.start, unit.stop):
-            where = f"Frame {i} of {place}"
-            yield attempt(where, self._row, system, place, numbers, arrays, i, periodic)
+            yield attempt(f"Frame {i} of {place}", self._row, frames, i)
 
-    def _row(self, system, place, numbers, arrays, i: int, periodic: bool) -> Row:
-        own = {k: np.array(v[i], float) for k, v in arrays.items()}
-        cell = own["box"].reshape(3, 3) if periodic else None
+    def _row(self, frames: "Frames", i: int) -> Row:
+        own = {k: np.array(v[i], float) for k, v in frames.arrays.items()}
+        numbers, real = frames.numbers(i)
+        cell = own["box"].reshape(3, 3) if frames.periodic else None
         values: dict[str, Any] = {LABELS[k]: v for k, v in own.items() if k in LABELS}
         if "forces" in values:
-            values["forces"] = values["forces"].reshape(-1, 3)
+            values["forces"] = values["forces"].reshape(-1, 3)[real]
         if "stress" in values and cell is not None:
             values["stress"] = -values["stress"].reshape(3, 3) / abs(
                 np.linalg.det(cell)
             )
+        system = frames.place.parent.name
+        # A mixed system holds all compositions of one size: they are not one material.
+        formula = f"/{Symbols(numbers).get_chemical_formula()}" if frames.mixed else ""
         return read_row(
-            Geometry(numbers, own["coord"].reshape(-1, 3), cell, periodic),
+            Geometry(numbers, own["coord"].reshape(-1, 3)[real], cell, frames.periodic),
             values,
             self.reading,
-            id=f"{system.name}/{place.name}/{i:07d}",
-            group=system.name,
+            id=f"{system}/{frames.place.name}/{i:07d}",
+            group=system + formula,
         )
+
+
+class Frames(NamedTuple):
+    """The frames of a set.
+
+    Args:
+        place: folder of the set.
+        elements: atomic numbers by type.
+        types: of the atoms of each frame, or of all frames; -1 is no atom but padding.
+        arrays: by name, a row for each frame.
+    """
+
+    place: Path
+    elements: np.ndarray
+    types: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the frames have a cell."""
+        return "box" in self.arrays and not (self.place.parent / "nopbc").exists()
+
+    @property
+    def mixed(self) -> bool:
+        """Whether each frame has types of its own."""
+        return self.types.ndim == 2
+
+    def numbers(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Atomic numbers of a frame, and which of its slots hold them.
+
+        Raises:
+            RowError: a type has no element.
+        """
+        types = np.asarray(self.types[i] if self.mixed else self.types)
+        _check(types, self.elements)
+        return self.elements[types[types >= 0]], types >= 0
+
+
+def _check(types: np.ndarray, elements: np.ndarray) -> None:
+    last = len(elements) - 1
+    if types.dtype.kind not in "iu" or ((types < -1) | (types > last)).any():
+        raise RowError(
+            f"its types must be whole numbers from 0 to {last}, the elements of "
+            f"`type_map.raw`, or -1 for no atom; got {types.min()} to {types.max()}"
+        )
+
+
+def _frames(place: Path) -> Frames:
+    """Opens a set.
+
+    Raises:
+        BenchError: arrays or types are missing or do not fit together.
+    """
+    names = ("coord", "box", *LABELS)
+    arrays = {k: _array(place, k) for k in names if (place / f"{k}.npy").exists()}
+    types, elements = _types(place.parent), _elements(place.parent)
+    if (place / "real_atom_types.npy").exists():
+        own = _array(place, "real_atom_types")
+        if own.shape[1:] != types.shape:
+            raise BenchError(
+                f"{place / 'real_atom_types.npy'} has shape {own.shape}, expected a "
+                f"row of {len(types)} types for each frame, as many as `type.raw` has."
+            )
+        arrays["real_atom_types"] = types = own
+    else:
+        try:
+            _check(types, elements)
+        except RowError as error:
+            raise _incomplete(place.parent, error) from error
+    count = len(arrays["coord"])
+    for name, array in arrays.items():
+        if len(array) != count:
+            raise BenchError(
+                f"{place / name}.npy has {len(array)} rows, but coord.npy has {count} "
+                "frames: fetch the set again."
+            )
+    return Frames(place, elements, types, arrays)
 
 
 def _array(place: Path, name: str) -> np.ndarray:
@@ -71,15 +154,25 @@ def _array(place: Path, name: str) -> np.ndarray:
         ) from error
 
 
-def _species(system: Path) -> np.ndarray:
-    """Atomic numbers of a system, by its map of types."""
+def _types(system: Path) -> np.ndarray:
+    """The type of each atom."""
     try:
-        types = np.array((system / "type.raw").read_text().split(), int)
+        return np.array((system / "type.raw").read_text().split(), int)
+    except (OSError, ValueError) as error:
+        raise _incomplete(system, error) from error
+
+
+def _elements(system: Path) -> np.ndarray:
+    """The atomic number of each type."""
+    try:
         symbols = (system / "type_map.raw").read_text().split()
-        return np.array([atomic_numbers[symbols[t]] for t in types])
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise BenchError(
-            f"{system} needs `type.raw` with a type for each atom and `type_map.raw` "
-            f"with an element for each type ({type(error).__name__}: "
-            f"{in_short(error)})."
-        ) from error
+        return np.array([KNOWN[symbol] for symbol in symbols])
+    except (OSError, ValueError, KeyError) as error:
+        raise _incomplete(system, error) from error
+
+
+def _incomplete(system: Path, error: Exception) -> BenchError:
+    return BenchError(
+        f"{system} needs `type.raw` with a type for each atom and `type_map.raw` with "
+        f"an element for each type ({type(error).__name__}: {in_short(error)})."
+    )

@@ -94,6 +94,15 @@ class Row:
     def __len__(self):
         return len(self.numbers)
 
+    @property
+    def is_isolated_atom(self) -> bool:
+        """Whether it is a single atom with open boundaries, or called IsolatedAtom.
+
+        A single atom in a cell is a crystal unless its `config_type` says otherwise.
+        """
+        kind = str(self.facts.get("config_type", "")).replace("_", "").lower()
+        return len(self) == 1 and (self.cell is None or kind == "isolatedatom")
+
 
 def _name(kind: str, value: Any) -> str:
     text = value.decode() if isinstance(value, bytes) else str(value)
