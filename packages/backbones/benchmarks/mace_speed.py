@@ -17,6 +17,7 @@ MLIP_PYTHON and MACE_TORCH_PYTHON name a Python that has them.
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -44,7 +45,7 @@ def crystal(shape):
     return bb.Structure(numbers, positions, 2.11 * np.diag(np.asarray(shape, float)))
 
 
-def parity(structure, path, neighbours):
+def parity(structure, path):
     """How far energy (eV) and forces (eV/Å) are apart with the same weights.
 
     Last comes the largest force.
@@ -53,7 +54,8 @@ def parity(structure, path, neighbours):
         found = dict(file)
     state = {k[3:]: v for k, v in found.items() if k.startswith("sd/")}
     with jax.enable_x64(True):
-        potential = bb.from_mace_torch(state, average_neighbours=neighbours)
+        settings = json.loads(str(found["settings"]))
+        potential = bb.from_mace_torch(state, settings)
         (bucket,) = bb.pack([structure], cutoff=CUTOFF, graphs=1, dtype=np.float64)
         out = eqx.filter_jit(potential)(bucket.batch([0]))
         energy = abs(float(out.energy[0] - found["energy"][0]))
@@ -79,7 +81,7 @@ def compare(structure, degree, rounds):
             "mlip": Side(HERE / "mlip_side.py", given, "mlip"),
             "mace-torch": Side(HERE / "mace_torch_side.py", given, "mace-torch"),
         }
-        apart = parity(structure, given["parity"], given["neighbours"])
+        apart = parity(structure, given["parity"])
     taken = {(name, work): [] for name in sides for work in WORKS}
     for _ in range(rounds):
         for name, work in taken:

@@ -7,6 +7,8 @@
 Writes its weights, energy and forces in float64 for the other side to compare with.
 """
 
+import json
+
 import numpy as np
 import torch
 from answering import answer, settings
@@ -14,6 +16,7 @@ from mace import data as mace_data
 from mace import modules
 from mace.modules.models import o3
 from mace.tools import AtomicNumberTable, torch_geometric
+from mace.tools.scripts_utils import convert_to_json_format, extract_config_mace_model
 
 
 def model_of(given):
@@ -71,7 +74,8 @@ def write_parity(given, path):
     out = model(batch_of(given))
     state = {f"sd/{k}": v.numpy() for k, v in model.state_dict().items()}
     found = {k: out[k].detach().numpy() for k in ("energy", "forces")}
-    np.savez(path, **state, **found)
+    config = convert_to_json_format(extract_config_mace_model(model))
+    np.savez(path, settings=json.dumps(config), **state, **found)
 
 
 def main():

@@ -1,6 +1,5 @@
 """Weights of mace-torch's ScaleShiftMACE, as a potential of ours."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,105 +11,91 @@ import numpy as np
 from ._contraction import symmetric_basis
 from ._convolution import paths
 from ._mace import MACE, Interaction, MACESize
+from ._mace_torch_arrays import Arrays
+from ._mace_torch_settings import check_same_model, checked_settings
 from ._maps import GAIN, Linear, Perceptron
 from ._potential import Potential
 
 # torch-e3nn normalises silu by a constant of its own (drawn once, by Monte Carlo).
 _TORCH_GAIN = 1.6791767923989418
 
-# What a plain model holds; anything else changes its energy in ways unknown here.
-_KNOWN = re.compile(
-    r"atomic_numbers|r_max|num_interactions|heads"
-    r"|node_embedding\.linear\.(weight|bias|output_mask)"
-    r"|radial_embedding\.(bessel_fn\.(bessel_weights|r_max|prefactor)"
-    r"|cutoff_fn\.(p|r_max))"
-    r"|atomic_energies_fn\.atomic_energies|scale_shift\.(scale|shift)"
-    r"|interactions\.\d+\.(linear_up|linear|skip_tp|conv_tp)\.(weight|bias|output_mask)"
-    r"|interactions\.\d+\.conv_tp\._compiled_main_left_right\._w3j\w+"
-    r"|interactions\.\d+\.conv_tp_weights\.layer\d+\.weight"
-    r"|products\.\d+\.symmetric_contractions\.contractions\.\d+\.\w+(\.\d+)?"
-    r"|products\.\d+\.linear\.(weight|bias|output_mask)"
-    r"|readouts\.\d+\.linear(_[12])?\.(weight|bias|output_mask)"
-)
 
-Arrays = Mapping[str, np.ndarray]
-
-
-def from_mace_torch(
-    state: Mapping[str, np.ndarray], *, average_neighbours: float
-) -> Potential:
+def from_mace_torch(state: Any, settings: Mapping[str, Any]) -> Potential:
     """The potential with the weights of a plain `ScaleShiftMACE`.
 
     Plain: `RealAgnosticInteractionBlock`, then `RealAgnosticResidualInteractionBlock`,
     silu, hidden features of natural parity and one width, one head, no pair repulsion.
     Energies and forces agree to rounding; build it under `jax.enable_x64(True)` to
-    keep float64.
+    keep float64. The arrays do not say which functions stand between them, so the
+    settings are needed, and any that ours does not have is refused.
 
     Args:
         state: the arrays of `model.state_dict()`, by name.
-        average_neighbours: the model's `avg_num_neighbors`, which the state lacks.
+        settings: the dictionary of
+            `mace.tools.scripts_utils.extract_config_mace_model(model)` as plain values:
+            numbers, lists, and classes and functions by name.
 
     Raises:
-        ValueError: the state is not that of a plain model.
+        ValueError: the model is not plain, or state and settings are not of one model;
+            the message names the array or the setting.
     """
-    for name in state:
-        if not _KNOWN.fullmatch(name):
-            raise ValueError(
-                f"The state has {name!r}, which a plain ScaleShiftMACE has not: only "
-                "those can be converted."
-            )
-    missing = [name for name in ("atomic_numbers", "r_max") if name not in state]
-    if missing:
-        raise ValueError(f"The state lacks {missing[0]!r}: pass a whole state dict.")
-    elements = tuple(int(z) for z in state["atomic_numbers"])
+    arrays = Arrays(state)
+    plain = checked_settings(settings)
+    elements = tuple(int(z) for z in arrays["atomic_numbers"])
     if list(elements) != sorted(set(elements)):
         raise ValueError(f"`atomic_numbers` must ascend, got {list(elements)}.")
-    size = _size(state, len(elements))
+    size = _size(arrays, len(elements))
+    cutoff = arrays.number("r_max")
+    check_same_model(plain, _said(arrays, size, elements))
+    _check_radial(arrays, cutoff)
     model = MACE(
         elements,
         size,
-        cutoff=float(state["r_max"]),
-        average_neighbours=average_neighbours,
+        cutoff=cutoff,
+        average_neighbours=plain["avg_num_neighbors"],
         key=jr.key(0),
     )
     values = {
-        "embedding": state["node_embedding.linear.weight"].reshape(len(elements), -1)
+        "embedding": arrays.shaped("node_embedding.linear.weight", len(elements), -1)
         * len(elements) ** -0.5,
-        "radial.frequencies": state["radial_embedding.bessel_fn.bessel_weights"]
-        * float(state["r_max"]),
+        "radial.frequencies": arrays["radial_embedding.bessel_fn.bessel_weights"]
+        * cutoff,
     }
     model = _put(model, values)
     converted = [
-        _interaction(part, state, i) for i, part in enumerate(model.interactions)
+        _interaction(part, arrays, i) for i, part in enumerate(model.interactions)
     ]
-    read = [_readout(part, state, i) for i, part in enumerate(model.readouts)]
+    read = [_readout(part, arrays, i) for i, part in enumerate(model.readouts)]
     model = eqx.tree_at(
         lambda m: (m.interactions, m.readouts), model, (tuple(converted), tuple(read))
     )
-    alone = state["atomic_energies_fn.atomic_energies"].reshape(-1)
-    return Potential(
-        model,
-        {z: float(e) for z, e in zip(elements, alone, strict=True)},
-        scale=float(state["scale_shift.scale"]),
-        shift=float(state["scale_shift.shift"]),
-    )
+    alone = arrays["atomic_energies_fn.atomic_energies"].reshape(-1)
+    if len(alone) != len(elements):
+        raise ValueError(
+            f"The state has {len(alone)} atomic energies for {len(elements)} elements."
+        )
+    scale, shift = (arrays.number(f"scale_shift.{name}") for name in ("scale", "shift"))
+    arrays.check_all_read()
+    references = {z: float(e) for z, e in zip(elements, alone, strict=True)}
+    return Potential(model, references, scale=scale, shift=shift)
 
 
 def _size(state: Arrays, elements: int) -> MACESize:
     """The shapes of the model, from those of its weights."""
-    count = int(state["num_interactions"])
+    count = int(state.number("num_interactions"))
+    orders = {_orders(state, index) for index in range(count)}
+    if len(orders) != 1:
+        raise ValueError(
+            f"The model has another `correlation` in each product, {sorted(orders)}; "
+            "only one and the same can be converted."
+        )
     contraction = "products.0.symmetric_contractions.contractions"
     degrees = sum(f"{contraction}.{d}.weights_max" in state for d in range(9))
-    orders = sum(f"{contraction}.0.U_matrix_{n}" in state for n in range(1, 9))
-    layers = sum(
-        f"interactions.0.conv_tp_weights.layer{i}.weight" in state for i in range(99)
-    )
-    widths = [
-        state[f"interactions.0.conv_tp_weights.layer{i}.weight"].shape
-        for i in range(layers)
-    ]
+    name = "interactions.0.conv_tp_weights.layer{}.weight"
+    layers = sum(name.format(i) in state for i in range(99))
+    widths = [state[name.format(i)].shape for i in range(max(layers, 1))]
     channels = state["node_embedding.linear.weight"].size // elements
-    l_max = round(len(state[f"{contraction}.0.U_matrix_1"]) ** 0.5) - 1
+    l_max = round(state[f"{contraction}.0.U_matrix_1"].shape[0] ** 0.5) - 1
     if state["interactions.0.skip_tp.weight"].size != (
         (l_max + 1) * elements * channels**2
     ):
@@ -122,20 +107,62 @@ def _size(state: Arrays, elements: int) -> MACESize:
         channels=channels,
         hidden_degree=degrees - 1,
         l_max=l_max,
-        correlation=orders,
+        correlation=orders.pop(),
         interactions=count,
         bessel=widths[0][0],
         radial=tuple(out for _, out in widths[:-1]),
         readout=state[f"readouts.{count - 1}.linear_1.weight"].size // channels,
-        envelope=int(state["radial_embedding.cutoff_fn.p"]),
+        envelope=int(state.number("radial_embedding.cutoff_fn.p")),
     )
+
+
+def _orders(state: Arrays, index: int) -> int:
+    name = f"products.{index}.symmetric_contractions.contractions.0.U_matrix_"
+    return sum(f"{name}{n}" in state for n in range(1, 9))
+
+
+def _said(state: Arrays, size: MACESize, elements: tuple[int, ...]) -> dict[str, Any]:
+    """What mace-torch would report of these arrays."""
+    parity = lambda degree: "eo"[degree % 2]
+    hidden = [f"{size.channels}x{d}{parity(d)}" for d in range(size.hidden_degree + 1)]
+    return {
+        "r_max": state.number("r_max"),
+        "num_bessel": size.bessel,
+        "num_polynomial_cutoff": state.number("radial_embedding.cutoff_fn.p"),
+        "max_ell": size.l_max,
+        "num_interactions": size.interactions,
+        "num_elements": len(elements),
+        "hidden_irreps": "+".join(hidden),
+        "MLP_irreps": f"{size.readout}x0e",
+        "atomic_numbers": list(elements),
+        "correlation": size.correlation,
+        "radial_MLP": list(size.radial),
+    }
+
+
+def _check_radial(state: Arrays, cutoff: float) -> None:
+    """Refuses constants of the radial functions that ours does not have."""
+    expected = {
+        "bessel_fn.r_max": cutoff,
+        "cutoff_fn.r_max": cutoff,
+        "bessel_fn.prefactor": (2 / cutoff) ** 0.5,
+    }
+    for name, value in expected.items():
+        path = f"radial_embedding.{name}"
+        if path in state and not np.isclose(state.number(path), value, rtol=1e-6):
+            raise ValueError(
+                f"The state has {path}={state.number(path)}; only {value} goes with "
+                f"r_max={cutoff}."
+            )
 
 
 def _interaction(part: Interaction, state: Arrays, index: int) -> Interaction:
     """One interaction and the product that follows it."""
-    at = lambda name: state[f"interactions.{index}.{name}.weight"]
+    at = lambda name, *shape: state.shaped(
+        f"interactions.{index}.{name}.weight", *shape
+    )
     channels = part.up.maps[0].weight.shape[0]
-    square = lambda name: at(name).reshape(-1, channels, channels)
+    square = lambda name: at(name, -1, channels, channels)
     convolution = part.convolution
     ours = paths(convolution.input_degree, convolution.degree)
     # Theirs are sorted by the degree of the message.
@@ -143,7 +170,10 @@ def _interaction(part: Interaction, state: Arrays, index: int) -> Interaction:
     last = len(convolution.radial.layers) - 1
     radial = _perceptron(
         convolution.radial,
-        [at(f"conv_tp_weights.layer{i}") for i in range(last + 1)],
+        [
+            at(f"conv_tp_weights.layer{i}", *layer.weight.shape)
+            for i, layer in enumerate(convolution.radial.layers)
+        ],
     )
     columns = radial.layers[last].weight.reshape(-1, len(ours), channels)
     # Their edges point from the sender: odd harmonics change sign.
@@ -160,9 +190,9 @@ def _interaction(part: Interaction, state: Arrays, index: int) -> Interaction:
         for d in range(convolution.degree + 1)
     }
     elements, degrees = part.skip.weight.shape[:2]
-    skip = at("skip_tp").reshape(degrees, channels, elements, channels)
+    skip = at("skip_tp", degrees, channels, elements, channels)
     product = f"products.{index}"
-    down = state[f"{product}.linear.weight"].reshape(-1, channels, channels)
+    down = state.shaped(f"{product}.linear.weight", len(part.down), channels, channels)
     values = {f"up.maps.{d}.weight": w for d, w in enumerate(square("linear_up"))}
     values |= {f"down.{d}.weight": w for d, w in enumerate(down)} | mix
     values["skip.weight"] = np.transpose(skip, (2, 0, 1, 3)) * elements**-0.5
@@ -223,7 +253,8 @@ def _change_of_basis(
     target = folded[:-1].T.reshape(theirs.shape[-1], -1)
     found, *_ = np.linalg.lstsq(basis.T, target.T)
     error = np.abs(basis.T @ found - target.T).max() + np.abs(folded[-1]).max()
-    if error > 1e-10 * max(1.0, np.abs(target).max()):
+    allowed = 1e-10 if theirs.dtype == np.float64 else 1e-6
+    if error > allowed * max(1.0, np.abs(target).max()):
         raise ValueError(
             f"The couplings of order {order} to degree {degree} in the state are not "
             f"equivariant in our convention (error {error:.1e}): were they made with "
@@ -234,10 +265,10 @@ def _change_of_basis(
 
 def _readout(part: Linear | Perceptron, state: Arrays, index: int):
     if isinstance(part, Linear):
-        weight = state[f"readouts.{index}.linear.weight"].reshape(-1, 1)
+        weight = state.shaped(f"readouts.{index}.linear.weight", -1, 1)
         return _put(part, {"weight": weight})
     first, second = (
-        state[f"readouts.{index}.linear_{n}.weight"].reshape(layer.weight.shape)
+        state.shaped(f"readouts.{index}.linear_{n}.weight", *layer.weight.shape)
         for n, layer in zip((1, 2), part.layers, strict=True)
     )
     return _perceptron(part, [first, second])
