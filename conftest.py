@@ -8,6 +8,7 @@ environment says stays: `JAX_DISABLE_MOST_OPTIMIZATIONS=0` compiles as for users
 import hashlib
 import os
 import platform
+import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,8 @@ ROOM = 2 * 2**30
 """Bytes of programs that are kept, of every machine and version of jaxlib together."""
 MOST_PROCESSES = 8
 """Each imports every library anew and holds a GB or two."""
+MOST_MAPS = 16_384
+"""Memory maps of a process: compiled programs take some, the kernel allows 65 530."""
 
 
 def _kind_of_machine() -> str:
@@ -69,6 +72,21 @@ def pytest_cmdline_main(config):
         if option.dist == "no":
             # Neighbors stay together, whose module's fixtures and programs they share.
             option.dist = "worksteal"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_end_where_there_are_too_many():
+    """Modules share what is compiled, up to a limit beyond which there are crashes."""
+    yield
+    if "jax" in sys.modules and _memory_maps() > MOST_MAPS:
+        sys.modules["jax"].clear_caches()
+
+
+def _memory_maps() -> int:
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:  # no Linux, which has no such limit
+        return 0
 
 
 def _make_room():

@@ -4,13 +4,13 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_as_users_compile_them():
-    """What members do together is tested optimised, also where `.ci/run` is quick.
+    """What members do together is tested optimized, as users compile it.
 
-    Every program holds memory maps, and thousands of them exhaust the kernel's limit:
-    so they end with their module.
+    In memory JAX tells programs apart by what they compute alone: none outlive this.
     """
-    quick = jax.config.read("jax_disable_most_optimizations")
+    cheap = jax.config.read("jax_disable_most_optimizations")
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", quick)
+    jax.config.update("jax_disable_most_optimizations", cheap)

@@ -68,3 +68,14 @@ def test_programs_are_kept_for_one_kind_of_machine(settings):
     kept = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     assert jax.config.jax_compilation_cache_dir == str(kept)
     assert jax.lib.__version__ in settings.PROGRAMS.name
+
+
+def test_programs_are_forgotten_where_memory_maps_run_out(settings, monkeypatch):
+    double = jax.jit(lambda x: 2 * x)
+    double(1.0)
+    for most, kept in ((10**6, 1), (0, 0)):
+        monkeypatch.setattr(settings, "MOST_MAPS", most)
+        wrapped = settings.programs_end_where_there_are_too_many.__wrapped__()
+        next(wrapped)
+        assert next(wrapped, None) is None
+        assert double._cache_size() == kept

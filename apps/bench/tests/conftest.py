@@ -3,7 +3,6 @@ from pathlib import Path
 
 import ase
 import ase.io
-import jax
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -13,13 +12,6 @@ SMALL = {
     "train": {"epochs": 3, "batch": 4},
     "split": {"clusters": 4},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_programs_end_with_their_module():
-    """Every program holds memory maps; thousands of them exhaust the kernel's limit."""
-    yield
-    jax.clear_caches()
 
 
 def springs(seed: int, periodic: bool = False) -> ase.Atoms:

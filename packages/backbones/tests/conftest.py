@@ -19,13 +19,6 @@ def double_precision():
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
-def fresh_caches():
-    """Hundreds of compiled programs in one process exhaust its memory maps."""
-    yield
-    jax.clear_caches()
-
-
 class Spread(eqx.Module):
     """A stand-in long-range layer: every atom hears all others through a Gaussian."""
 

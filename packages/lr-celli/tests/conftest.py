@@ -21,13 +21,6 @@ def float64():
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
-def forget_programs():
-    """Hundreds of programs in one process exhaust the memory maps of XLA."""
-    yield
-    jax.clear_caches()
-
-
 @pytest.fixture(params=["open", "cubic", "triclinic"])
 def cell(request):
     rows = CELLS[request.param]

@@ -14,13 +14,6 @@ def float64():
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_programs():
-    """Compiled programs of one module do not outlive it."""
-    yield
-    jax.clear_caches()
-
-
 @pytest.fixture
 def triclinic():
     return jnp.asarray(TRICLINIC)

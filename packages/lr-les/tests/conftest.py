@@ -23,13 +23,6 @@ def float64():
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_programs():
-    """Hundreds of compiled programs in one process exhaust its memory maps."""
-    yield
-    jax.clear_caches()
-
-
 @pytest.fixture
 def untyped():
     """Annotations unchecked, as for users: the messages are for them."""
