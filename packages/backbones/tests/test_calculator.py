@@ -134,7 +134,8 @@ class CellPlan(eqx.Module):
     cells: jax.Array
     margin: float = eqx.field(static=True)
 
-    def covers(self, cells):
+    def covers(self, cells, positions, mask):
+        assert positions.shape == (*mask.shape, 3) and len(cells) == len(mask)
         return np.max(np.abs(np.asarray(self.cells) - cells), axis=(1, 2)) < self.margin
 
 
@@ -158,8 +159,11 @@ def test_plans_are_kept_while_they_cover_the_cell(mace):
     made = []
     layer = Planned(made)
     potential = mace(long_range={"final": layer})
-    assert not bb.plan_covers({"final": np.zeros(3)}, np.eye(3)[None])
-    assert bb.plan_covers({"final": None}, np.eye(3)[None])
+    place = np.eye(3)[None], np.zeros((1, 2, 3)), np.ones((1, 2), bool)
+    assert not bb.plan_covers({"final": np.zeros(3)}, *place)
+    # Neither arrays nor a word: it says nothing of what it serves.
+    assert not bb.plan_covers({"final": (bb.NoLongRange(),)}, *place)
+    assert bb.plan_covers({"final": None, "block 1": (None, None)}, *place)
     atoms = ase.build.bulk("C", "diamond", a=3.6)
     atoms.calc = bb.Calculator(potential, total_charge=0.0)
     bare = bb.Calculator(mace(), total_charge=0.0)

@@ -150,7 +150,7 @@ def test_wrapping_and_moving_within_the_skin_change_nothing(problem):
     whole = np.random.default_rng(1).integers(-2, 3, (ATOMS, 3))
     step = np.random.default_rng(2).uniform(-0.17, 0.17, (ATOMS, 3))
     moved = r + step
-    assert plan.covers(cell) is True
+    assert plan.covers(cell, r) is True
     assert plan.covers(cell, moved + whole @ cell) is True
     found = operate(moved + whole @ cell, sigma, cell, plan, None, q)
     fresh = plan_for(moved, cell, tolerance=1e-7)
@@ -163,7 +163,7 @@ def test_beyond_the_plan_is_nan(problem):
     plan = plan_for(r, cell, tolerance=1e-4, skin=0.6)
     far = r.at[3, 1].add(0.31)
     assert not plan.covers(cell, far) and plan.covers(cell, r)
-    assert not plan.covers(1.01 * cell)
+    assert not plan.covers(1.01 * cell, r)
     inputs = {"r": r, "sigma": sigma, "cell": cell}
     for change in ({}, {"r": far}, {"cell": 1.01 * cell}, {"sigma": 1.3 + 0 * sigma}):
         r_, sigma_, cell_ = (inputs | change).values()

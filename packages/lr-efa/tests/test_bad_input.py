@@ -59,7 +59,7 @@ def test_features(call, refused):
 
 
 def test_cells_and_grids_of_the_open_form(call, refused):
-    assert call(grid=lebedev(10.0), method="quadrature").shape == (3, 4)
+    assert call(grid=lebedev(11.5), method="quadrature").shape == (3, 4)
     with refused("A `cell` is given to the open form.*use `attend_periodic`"):
         call(cell=CELL)
     with refused("frequencies` up to 1 1/Å across a structure of .* beyond the grid's"):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from lr_efa import EuclideanFastAttention, SphereGrid, attend, frequencies, lebedev
+from lr_efa import EuclideanFastAttention, SpherePlan, attend, frequencies, lebedev
 from lr_efa._maps import gated_gelu
 
 CHANNELS = 4
@@ -202,14 +202,15 @@ def test_plans_of_molecules_reach_across_them(batch, close):
     features, positions, _, mask = (x[:2] for x in batch(0))
     layer = perturbed(fresh(method="quadrature"))
     plan = layer.plan_for(None, positions, mask)
-    assert isinstance(plan, SphereGrid) and not jax.tree.leaves(plan)
+    assert isinstance(plan, SpherePlan) and not jax.tree.leaves(plan)
     far = layer.plan_for(None, 3 * positions, mask)
-    assert far.order > plan.order
-    assert layer.plan_for(None, jnp.full((2, 6, 3), jnp.nan), mask & False).order == 5
-    # A layer with a grid of its own needs a plan for larger molecules only.
-    owner = fresh(method="quadrature", grid=plan)
-    assert owner.plan_for(None, 0.9 * positions, mask) is None
-    assert owner.plan_for(None, 3 * positions, mask).order == far.order
+    assert far.grid.order > plan.grid.order
+    nothing = layer.plan_for(None, jnp.full((2, 6, 3), jnp.nan), mask & False)
+    assert nothing.grid.order == 5
+    # A layer with a grid of its own needs another for larger molecules only.
+    owner = fresh(method="quadrature", grid=plan.grid)
+    assert owner.plan_for(None, 0.9 * positions, mask) == plan
+    assert owner.plan_for(None, 3 * positions, mask) == far
     assert fresh(method="exact").plan_for(None, positions, mask) is None
     assert fresh().plan_for(None, positions, mask) is None
     found = over_graphs(layer, features, positions, None, mask, plan)[0]

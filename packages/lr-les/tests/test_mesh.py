@@ -146,7 +146,7 @@ def test_mesh_does_not_hold_for_larger_cells(structure):
     assert grid.covers(CELL) and not grid.covers(1.02 * CELL)
     assert jnp.all(jnp.isnan(energy(q, r, jnp.asarray(1.02 * CELL), grid=grid)))
     assert jnp.all(jnp.isfinite(energy(q, r, jnp.asarray(0.9 * CELL), grid=grid)))
-    with pytest.raises(ValueError, match="grid was made for cells of shape"):
+    with pytest.raises(ValueError, match="plan was made for cells of shape"):
         grid.covers(CELL[None])
 
 

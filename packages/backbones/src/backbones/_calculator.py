@@ -145,18 +145,14 @@ class Calculator(ase_calculator.Calculator):
         return min(fitting, key=lambda room: (room.edges, room.slots))
 
     def _planned(self, structure: Structure, slots: int):
-        """The plan in use where it covers the cell, or a new one with a margin."""
-        backbone = self.potential.backbone
+        """The plan in use where it covers the structure, or a new one with a margin."""
         graphs = 2  # the structure, and the padding that a bucket's plan ends with
         dense = dense_arrays([structure], graphs, slots, np.dtype(np.float64))
-        if structure.cell is None:
-            return backbone.plan_for(None, dense["positions"], dense["mask"])
-        kept = (slots, structure.numbers.tobytes())
-        if self._plan[0] == kept and plan_covers(self._plan[1], dense["cell"]):
+        place = dense["cell"], dense["positions"], dense["mask"]
+        kept = (slots, structure.numbers.tobytes(), structure.cell is None)
+        if self._plan[0] == kept and plan_covers(self._plan[1], *place):
             return self._plan[1]
-        plan = backbone.plan_for(
-            dense["cell"], dense["positions"], dense["mask"], margin=_MARGIN
-        )
+        plan = self.potential.backbone.plan_for(*place, margin=_MARGIN)
         self._plan = kept, plan
         return plan
 

@@ -56,13 +56,16 @@ class LongRange(Protocol):
     def plan_for(
         self, cells: Any, positions: Any, mask: Any, *, margin: float = 1e-3
     ) -> Any:
-        """Host-made facts of the layer's lattice sums, graphs leading; or None.
+        """Host-made facts of the layer's sums, graphs leading; or None.
 
-        A plan that depends on the cells has a method `covers(cells)`, see
-        `plan_covers`.
+        None is for what no structure can leave. Any other plan has a method
+        `covers(cells, positions, mask)`, see `plan_covers`. What a plan does not cover
+        is never computed with it: outside a trace the layer raises ValueError, inside
+        one energies and all derivatives are NaN.
 
         Args:
-            cells: `(graphs, 3, 3)` Å, or None for open boundaries.
+            cells: `(graphs, 3, 3)` Å, or None for open boundaries; those of graphs
+                without atoms do not matter.
             positions: `(graphs, slots, 3)` Å.
             mask: `(graphs, slots)`.
             margin: relative strain of the cells that the plan covers.
@@ -137,15 +140,33 @@ class Sum(eqx.Module):
         )
 
 
-def plan_covers(plan: Any, cells: np.ndarray) -> bool:
-    """Whether all plans serve these cells: a check for the host.
+def plan_covers(
+    plan: Any, cells: np.ndarray | None, positions: np.ndarray, mask: np.ndarray
+) -> bool:
+    """Whether all plans serve these structures: a check for the host.
+
+    Asked before a plan is used for structures that moved or changed their cell; where
+    the answer is no, `plan_for` makes a new one.
 
     Args:
-        plan: of a backbone or a layer. Parts without `covers` serve one structure only,
-            so the answer for them is no; None serves all.
-        cells: one for every graph of the plan, shape `(graphs, 3, 3)`, Å.
+        plan: of a backbone or a layer. Parts have `covers(cells, positions, mask)`,
+            which gives one answer or one for every graph; those without serve one
+            structure only, so the answer for them is no; None serves all.
+        cells: one for every graph of the plan, shape `(graphs, 3, 3)`, Å; None for open
+            boundaries. A plan made for the other boundaries does not cover.
+        positions: `(graphs, slots, 3)`, Å.
+        mask: `(graphs, slots)`, false on padding, whose positions do not matter; nor do
+            the cells of graphs without atoms.
     """
-    parts = jax.tree.leaves(plan, is_leaf=lambda part: hasattr(part, "covers"))
+    parts = jax.tree.leaves(plan, is_leaf=_is_part)
     return all(
-        hasattr(part, "covers") and bool(np.all(part.covers(cells))) for part in parts
+        hasattr(part, "covers") and bool(np.all(part.covers(cells, positions, mask)))
+        for part in parts
+    )
+
+
+def _is_part(node: Any) -> bool:
+    """Whether a node of a plan answers for itself; containers of plans do not."""
+    return hasattr(node, "covers") or not isinstance(
+        node, dict | list | tuple | type(None)
     )

@@ -30,7 +30,7 @@ def energy_function(
     - `shifts`: `[edges, 3]`, whole lattice vectors added to the sender;
     - `box`: lattice vectors as rows, Å, or None for open boundaries;
     - `plan`: of `potential.backbone.plan_for` for this one structure, if a long-range
-      layer needs it; check it with `plan_covers` as the box moves
+      layer needs it; check it with `plan_covers` as atoms and box move
 
     and returns eV, without the reference energies. Pairs beyond the cutoff do no harm.
     If the triplets overflow their room the energy is NaN.

@@ -9,7 +9,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._lattice import ROUNDING, checked_cells, heights, strained_within_on_host
+from ._covers import covered_cells
+from ._lattice import ROUNDING, checked_cells, heights
 from ._vectors import half_sphere, padded, rounded_up
 
 # An image of every pair costs as much time as this many reciprocal vectors.
@@ -129,12 +130,17 @@ class Ewald(eqx.Module):
         )
 
     def covers(
-        self, cells: Float[Array | np.ndarray, "*graphs 3 3"]
+        self,
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"] | None = None,
+        mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
         """Whether no term is missing for these cells: a check for the host.
 
         Args:
-            cells: one cell, or one for every graph, Å.
+            cells: one cell, or one for every graph, Å; None is open: not covered.
+            positions: not used.
+            mask: false on padding; the cell of a graph without atoms does not matter.
 
         Returns:
             One answer, or one for every graph.
@@ -142,7 +148,8 @@ class Ewald(eqx.Module):
         Raises:
             ValueError: the number of cells is not that of the split.
         """
-        return covers_cells(self.cell, cells, self.stretch)
+        del positions
+        return covered_cells(self.cell, cells, mask, self.stretch, both_ways=True)
 
 
 def default_tolerance() -> float:
@@ -157,23 +164,6 @@ def check_bounds(bounds: tuple[float, float]) -> None:
             "`width_bounds` are a smallest and a largest width in Å, 0 <= low <= high, "
             f"got {bounds}."
         )
-
-
-def covers_cells(
-    planned: Float[Array, "*planned 3 3"],
-    cells: Float[Array | np.ndarray, "*graphs 3 3"],
-    limit: float,
-) -> bool | Bool[np.ndarray, " graphs"]:
-    """Whether each cell is within a strain of the planned one."""
-    host = np.asarray(cells, np.float64)
-    references = np.asarray(planned, np.float64)
-    if host.shape != references.shape:
-        raise ValueError(
-            f"The plan was made for cells of shape {list(references.shape)}, got "
-            f"{list(host.shape)}: make one for these cells."
-        )
-    covered = strained_within_on_host(host, references, limit)
-    return covered if covered.ndim else bool(covered)
 
 
 def _check_numbers(tolerance: float, margin: float, smear: float | None) -> None:

@@ -57,14 +57,6 @@ def strained_within(
     return _stretch_below(forth, limit) & _stretch_below(back, limit)
 
 
-def strained_within_on_host(
-    cells: np.ndarray, references: np.ndarray, limit: float
-) -> np.ndarray:
-    """`strained_within` in numpy, for any leading axes."""
-    values = np.linalg.svd(np.linalg.solve(references, cells), compute_uv=False)
-    return np.asarray((values[..., 0] < limit) & (values[..., -1] > 1 / limit))
-
-
 def checked_cells(cells: np.ndarray) -> np.ndarray:
     """The cells as float64 `[..., 3, 3]`, refused unless each spans space."""
     cells = np.asarray(cells, np.float64)

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._ewald import covers_cells
+from ._covers import covered_cells, one_or_all
 from ._lattice import ROUNDING, checked_cells
 from ._pairs import neighbour_table
 from ._spline import friendly
@@ -31,7 +31,7 @@ class ParticleMesh(eqx.Module):
     Attributes:
         neighbours: of every atom; the atom itself without a shift on free places.
         shifts: lattice translations to them.
-        coordinates: fractional, where the pairs were found.
+        coordinates: fractional, where the pairs were found; NaN on padding.
         indices: wave vectors, shortest first: a few for the preconditioner, or all of
             them where the sum over them is direct.
         valid: false on padding.
@@ -122,7 +122,7 @@ class ParticleMesh(eqx.Module):
         return cls(
             neighbours=shaped(neighbours),
             shifts=shaped(shifts),
-            coordinates=shaped(coordinates),
+            coordinates=shaped(np.where(live[..., None], coordinates, np.nan)),
             indices=shaped(indices),
             valid=shaped(valid),
             cell=jnp.asarray(cells, jnp.result_type(float)),
@@ -136,31 +136,45 @@ class ParticleMesh(eqx.Module):
 
     def covers(
         self,
-        cells: Float[Array | np.ndarray, "*graphs 3 3"],
-        positions: Float[Array | np.ndarray, "*graphs atoms 3"] | None = None,
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "*graphs atoms 3"],
+        mask: Bool[Array | np.ndarray, "*graphs atoms"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
         """Whether nothing is missing for these structures: a check for the host.
 
         Args:
-            cells: one cell, or one for every graph, Å.
-            positions: of all atoms, Å; without them only the cells are compared.
+            cells: one cell, or one for every graph, Å; None is open: not covered.
+            positions: Å, wrapped or not.
+            mask: false on padding, whose positions do not matter; without it the atoms
+                are those that the plan was made for.
 
         Returns:
             One answer, or one for every graph.
 
         Raises:
-            ValueError: the number of cells is not that of the plan.
+            ValueError: the number of cells or atoms is not that of the plan.
         """
-        covered = covers_cells(self.cell, cells, self.stretch)
-        if positions is None:
+        planned = np.asarray(self.coordinates, np.float64)
+        if np.shape(positions) != planned.shape:
+            raise ValueError(
+                f"The plan was made for positions of shape {list(planned.shape)}, got "
+                f"{list(np.shape(positions))}: make one for these structures."
+            )
+        live = np.isfinite(planned).all(axis=-1) if mask is None else np.asarray(mask)
+        covered = covered_cells(self.cell, cells, live, self.stretch, both_ways=True)
+        if cells is None:
             return covered
-        host = np.asarray(cells, np.float64)
-        moved = np.asarray(positions, np.float64) @ np.linalg.inv(host)
-        moved = moved - np.asarray(self.coordinates, np.float64)
+        # Only covered cells are inverted: others may span no space.
+        usable = (np.asarray(covered) & live.any(axis=-1))[..., None, None]
+        host = np.where(usable, np.asarray(cells, np.float64), np.eye(3))
+        places = np.asarray(positions, np.float64)
+        known = np.isfinite(places).all(axis=-1)
+        places = np.where((live & known)[..., None], places, 0.0)
+        moved = places @ np.linalg.inv(host) - planned
         moved = (moved - np.round(moved)) @ host
-        near = (np.linalg.norm(moved, axis=-1) <= self.skin / 2 + 1e-3).all(axis=-1)
-        both = near & np.asarray(covered)
-        return both if both.ndim else bool(both)
+        # Of an atom that was padding the plan knows no place: NaN, which is not near.
+        near = known & (np.linalg.norm(moved, axis=-1) <= self.skin / 2 + 1e-3)
+        return one_or_all(np.asarray(covered) & (near | ~live).all(axis=-1))
 
 
 def _check_numbers(

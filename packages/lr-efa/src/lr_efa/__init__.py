@@ -11,3 +11,4 @@ from ._shell import shell_grid as shell_grid
 from ._sphere import SphereGrid as SphereGrid
 from ._sphere import frequencies as frequencies
 from ._sphere import lebedev as lebedev
+from ._sphere_plan import SpherePlan as SpherePlan

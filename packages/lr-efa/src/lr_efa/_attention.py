@@ -13,7 +13,7 @@ from ._coupling import (
     solid_harmonics,
     through_harmonics,
 )
-from ._method import Method, quadrature_grid
+from ._method import Method, one_within_reach, quadrature_grid
 from ._pairs import attend_to_pairs
 from ._sphere import SphereGrid
 from ._waves import Rotor, Waves, attend_to_waves
@@ -158,6 +158,9 @@ def attend_directional(
         rotor = _rotor(positions, frequencies)
         waves = _waves_on(chosen, tensor)
         result = attend_to_waves(query, key, value, rotor, waves)
+        if is_traced(positions, omegas):
+            # Multiplied, not selected: the gradients beyond the reach are NaN too.
+            result = result * one_within_reach(chosen, positions, omegas)
     divisor = query.shape[-1] ** 0.5
     if normalize:
         divisor = divisor * jnp.maximum(jnp.sum(mask), 1).astype(value.dtype)

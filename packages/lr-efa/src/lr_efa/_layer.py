@@ -18,6 +18,7 @@ from ._method import Method, prefers_exact
 from ._periodic import attend_directional_periodic
 from ._shell import ShellGrid, shell_grid
 from ._sphere import SphereGrid, extent, frequencies, lebedev
+from ._sphere_plan import SpherePlan
 
 # Molecules may grow so much between two plans.
 _SLACK = 1.1
@@ -141,7 +142,7 @@ class EuclideanFastAttention(eqx.Module):
         *,
         species: Int[Array, " atoms"] | None = None,
         total_charge: Num[Array, ""] | None = None,
-        plan: ShellGrid | SphereGrid | None = None,
+        plan: ShellGrid | SpherePlan | None = None,
         **_: object,
     ) -> tuple[
         Float[Array, "atoms *sph channels"],
@@ -193,15 +194,17 @@ class EuclideanFastAttention(eqx.Module):
         mask: Bool[Array | np.ndarray, "graphs slots"],
         *,
         margin: float = 1e-3,
-    ) -> ShellGrid | SphereGrid | None:
+    ) -> ShellGrid | SpherePlan | None:
         """What a batch needs to know before tracing, made on the host.
 
         Crystals: the reciprocal vectors of every cell, to be passed through `jax.vmap`;
         `plan.empty` counts the frequencies of each cell at which no vector is found.
-        Molecules: a larger grid if the one of the layer does not reach across them.
+        Molecules: the layer's own grid, or a larger one if that does not reach across
+        them; None where pairs of atoms are summed, which serves every molecule.
 
         Args:
-            cells: one per graph, the identity on padding graphs, Å; None is open.
+            cells: one per graph, Å; None is open. That of a graph without atoms does
+                not matter.
             positions: Å; used for molecules only.
             mask: false on padding.
             margin: relative stretch of the cells that stays covered.
@@ -209,14 +212,17 @@ class EuclideanFastAttention(eqx.Module):
         if cells is not None and self.boundary == "cell":
             spectrum = self.spectrum()
             return shell_grid(cells, spectrum, width=self.width, margin=margin)
-        if prefers_exact(self.method, mask.shape[1], None):
+        if prefers_exact(self.method, mask.shape[1], self.grid):
             return None
-        widest = np.max(extent(np.asarray(positions), np.asarray(mask)), initial=0.0)
+        widest = np.max(extent(positions, mask), initial=0.0)
         phase = _SLACK * self.omega_max * float(widest)
-        if self.grid is not None and self.grid.reach >= phase:
-            return None
-        accuracy = _ACCURACY if self.grid is None else self.grid.accuracy
-        return lebedev(phase, accuracy, degree=self.degree)
+        grid = self.grid
+        if grid is None or grid.reach < phase:
+            accuracy = _ACCURACY if grid is None else grid.accuracy
+            grid = lebedev(phase, accuracy, degree=self.degree)
+        return SpherePlan(
+            grid, grid.reach / self.omega_max, ignores_cells=self.boundary == "ignore"
+        )
 
     def _attention(self, positions, cell, mask, plan):
         """The kernel for one head."""
@@ -226,7 +232,9 @@ class EuclideanFastAttention(eqx.Module):
             "coupling": path_weights(self.degree) if coupling is None else coupling,
             "mask": mask,
         }
-        if cell is not None and self.boundary == "cell":
+        periodic = cell is not None and self.boundary == "cell"
+        _check_plan(plan, ShellGrid if periodic else SpherePlan)
+        if periodic:
             return lambda query, key, value: attend_directional_periodic(
                 query,
                 key,
@@ -246,7 +254,7 @@ class EuclideanFastAttention(eqx.Module):
             positions,
             self.spectrum(),
             method=self.method,
-            grid=self.grid if plan is None else plan,
+            grid=self.grid if plan is None else plan.grid,
             normalize=self.normalize == "always",
             **common,
         )
@@ -259,6 +267,16 @@ class EuclideanFastAttention(eqx.Module):
                 f"`features` of a layer of degree {self.degree} have shape {shape}, "
                 f"got {list(features.shape)}."
             )
+
+
+def _check_plan(plan: object, wanted: type) -> None:
+    """Refuses a plan of the other boundaries."""
+    if plan is not None and not isinstance(plan, wanted):
+        boundaries = "a cell" if wanted is ShellGrid else "open boundaries"
+        raise ValueError(
+            f"`plan` for {boundaries} is a {wanted.__name__}, got a "
+            f"{type(plan).__name__}: make one for this structure with `plan_for`."
+        )
 
 
 def _check_grid(grid: SphereGrid | None, degree: int) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erf
 
 from ._arguments import is_traced
+from ._covers import covered_cells
 from ._lattice import checked_cells
 
 # Beyond the largest sphere shells end at so many widths, over the last of which a
@@ -53,12 +54,17 @@ class ShellGrid(eqx.Module):
     bands: tuple[tuple[int, float], ...] = eqx.field(static=True)
 
     def covers(
-        self, cells: Float[Array | np.ndarray, "*graphs 3 3"]
+        self,
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"] | None = None,
+        mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
         """Whether no vector is missing for these cells: a check for the host.
 
         Args:
-            cells: one cell, or one for every graph of the grid, Å.
+            cells: one cell, or one for every graph, Å; None is open: not covered.
+            positions: not used.
+            mask: false on padding; the cell of a graph without atoms does not matter.
 
         Returns:
             One answer, or one for every graph.
@@ -66,16 +72,8 @@ class ShellGrid(eqx.Module):
         Raises:
             ValueError: the number of cells is not that of the grid.
         """
-        cells = np.asarray(cells, np.float64)
-        planned = np.asarray(self.cell, np.float64)
-        if cells.shape != planned.shape:
-            raise ValueError(
-                f"The grid was made for cells of shape {list(planned.shape)}, got "
-                f"{list(cells.shape)}."
-            )
-        deform = np.linalg.solve(planned, cells)
-        covered = np.linalg.norm(deform, ord=2, axis=(-2, -1)) < self.stretch
-        return covered if covered.ndim else bool(covered)
+        del positions
+        return covered_cells(self.cell, cells, mask, self.stretch)
 
 
 def shell_grid(

@@ -5,7 +5,7 @@ import math
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 from scipy.integrate import lebedev_rule
 from scipy.special import spherical_jn
 
@@ -82,8 +82,9 @@ def lebedev(x_max: float, accuracy: float = 1e-5, *, degree: int = 0) -> SphereG
     r"""The smallest Lebedev grid that integrates phases up to `x_max`.
 
     Args:
-        x_max: largest phase difference $\omega_{max} r$ between two atoms; forces are
-            as accurate as energies with $0.12\,\pi$ more.
+        x_max: largest phase difference $\omega_{max} r$, with r twice the largest
+            distance of an atom from the centroid; forces are as accurate as energies
+            with $0.12\,\pi$ more.
         accuracy: error of the integral of one plane wave of unit amplitude.
         degree: of the spherical harmonics in the integrand.
 
@@ -158,15 +159,17 @@ def _reach(order: int, accuracy: float) -> float:
 
 
 def extent(
-    positions: Float[np.ndarray, "*graphs atoms 3"],
-    mask: Bool[np.ndarray, "*graphs atoms"],
+    positions: Float[Array | np.ndarray, "*graphs atoms 3"],
+    mask: Bool[Array | np.ndarray, "*graphs atoms"],
 ) -> Float[np.ndarray, "*graphs"]:
-    """Largest width of each structure along 302 directions, Å.
+    """Twice the largest distance from the centroid of the real atoms, Å.
 
-    The largest distance between two atoms is at most 1 % more.
+    No two atoms are farther apart. On the host; NaN where a position is not finite.
     """
-    along = np.asarray(positions, np.float64) @ _rule(29)[0].T
-    live = np.asarray(mask)[..., None]
-    highest = np.where(live, along, -np.inf).max(axis=-2, initial=-np.inf)
-    lowest = np.where(live, along, np.inf).min(axis=-2, initial=np.inf)
-    return np.asarray(np.maximum(highest - lowest, 0.0).max(axis=-1))
+    live = np.asarray(mask, bool)[..., None]
+    places = np.where(live, np.asarray(positions, np.float64), 0.0)
+    places = np.where(np.isfinite(places), places, np.nan)
+    count = np.maximum(live.sum(axis=-2, keepdims=True), 1)
+    apart = places - places.sum(axis=-2, keepdims=True) / count
+    squared = np.sum(np.where(live, apart, 0.0) ** 2, axis=-1)
+    return np.asarray(2 * np.sqrt(squared.max(axis=-1, initial=0.0)))

@@ -29,23 +29,6 @@ def positive(name: str, kind: str, value: float) -> None:
         raise ValueError(f"`{name}` is a {kind} and must be positive, got {value}.")
 
 
-def covered_cells(
-    planned: Float[Array, "*graphs 3 3"],
-    cells: Float[Array | np.ndarray, "..."],
-    limit: float,
-) -> bool | Bool[np.ndarray, " graphs"]:
-    """Whether no direction of the planned cells became longer than `limit` times."""
-    cells, reference = np.asarray(cells, np.float64), np.asarray(planned, np.float64)
-    if cells.shape != reference.shape:
-        raise ValueError(
-            f"The grid was made for cells of shape {list(reference.shape)}, got "
-            f"{list(cells.shape)}."
-        )
-    deform = np.linalg.solve(reference, cells)
-    covered = np.linalg.norm(deform, ord=2, axis=(-2, -1)) < limit
-    return covered if covered.ndim else bool(covered)
-
-
 def within_stretch(
     cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
 ) -> Bool[Array, ""]:

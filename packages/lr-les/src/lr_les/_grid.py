@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ._coverage import ROUNDING, concrete_cells, covered_cells, positive
+from ._coverage import ROUNDING, concrete_cells, positive
+from ._covers import covered_cells
 from ._reduction import reduced_basis
 from ._window import ON_SPHERE, ONSET, smooth_cutoff, window
 
@@ -47,12 +48,17 @@ class KGrid(eqx.Module):
     power: int = eqx.field(static=True)
 
     def covers(
-        self, cells: Float[Array | np.ndarray, "*graphs 3 3"]
+        self,
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"] | None = None,
+        mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
         """Whether no vector is missing for these cells: a check for the host.
 
         Args:
-            cells: one cell, or one for every graph of the grid, Å.
+            cells: one cell, or one for every graph, Å; None is open: not covered.
+            positions: not used.
+            mask: false on padding; the cell of a graph without atoms does not matter.
 
         Returns:
             One answer, or one for every graph.
@@ -60,7 +66,8 @@ class KGrid(eqx.Module):
         Raises:
             ValueError: the number of cells is not that of the grid.
         """
-        return covered_cells(self.cell, cells, self.stretch)
+        del positions
+        return covered_cells(self.cell, cells, mask, self.stretch)
 
     def window(self, squared: Float[Array, "*vectors"]) -> Float[Array, "*vectors"]:
         """The weight of vectors of squared length `squared` (1/Å²)."""

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ._coverage import ROUNDING, concrete_cells, covered_cells, positive
+from ._coverage import ROUNDING, concrete_cells, positive
+from ._covers import covered_cells
 from ._reduction import reduced_basis
 
 # Tolerance, order of the splines and spacing in units of sigma, so that forces keep
@@ -46,12 +47,17 @@ class Mesh(eqx.Module):
     power: int = eqx.field(static=True)
 
     def covers(
-        self, cells: Float[Array | np.ndarray, "*graphs 3 3"]
+        self,
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"] | None = None,
+        mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
         """Whether the mesh is fine enough for these cells: a check for the host.
 
         Args:
-            cells: one cell, or one for every graph, Å.
+            cells: one cell, or one for every graph, Å; None is open: not covered.
+            positions: not used.
+            mask: false on padding; the cell of a graph without atoms does not matter.
 
         Returns:
             One answer, or one for every graph.
@@ -59,7 +65,8 @@ class Mesh(eqx.Module):
         Raises:
             ValueError: the number of cells is not that of the mesh.
         """
-        return covered_cells(self.cell, cells, self.stretch)
+        del positions
+        return covered_cells(self.cell, cells, mask, self.stretch)
 
 
 def mesh(

@@ -1,10 +1,9 @@
 """Host-made facts of the lattice sums while cell and atoms move."""
 
-import inspect
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+from backbones import plan_covers
 
 from ._interaction import Interaction
 
@@ -30,17 +29,13 @@ class Planned(NamedTuple):
             positions: Å.
             cell: rows, Å; None means open boundaries.
         """
-        if not jax.tree.leaves(self.plan):
+        box = None if cell is None else cell[None]
+        mask = np.ones((1, len(positions)), bool)
+        if plan_covers(self.plan, box, positions[None], mask):
             return True
-        if cell is None or self.cell is None:
-            # Sums in open space depend on the extent alone.
-            return _extent(positions) <= _extent(self.positions)
-        has_word = lambda part: hasattr(part, "covers")
-        parts = jax.tree.leaves(self.plan, is_leaf=has_word)
-        if not all(map(has_word, parts)):
-            still = np.array_equal(positions, self.positions)
-            return still and np.array_equal(cell, self.cell)
-        return all(_part_covers(part, positions, cell) for part in parts)
+        # One without a word serves the structure that it was made for.
+        still = np.array_equal(positions, self.positions)
+        return still and np.array_equal(cell, self.cell)
 
 
 def planned(
@@ -66,16 +61,3 @@ def planned(
         positions = positions.mean(0) + stretch * (positions - positions.mean(0))
     plan = interaction.plan_for(positions, cell, _MARGIN if moves else _STILL)
     return Planned(plan, positions, cell)
-
-
-def _part_covers(part, positions, cell) -> bool:
-    """Sums over pairs also ask where the atoms are."""
-    known = inspect.signature(part.covers).parameters
-    where = (positions[None],) if "positions" in known else ()
-    return bool(np.all(part.covers(cell[None], *where)))
-
-
-def _extent(positions: np.ndarray) -> float:
-    """Diameter of the sphere about the mean that holds all atoms, Å."""
-    apart = positions - positions.mean(0)
-    return 2 * float(np.sqrt(np.max(np.sum(apart**2, 1))))
