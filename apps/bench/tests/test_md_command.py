@@ -103,14 +103,20 @@ def test_a_study_from_start_to_page(trained, tmp_path, springs):
     assert found.stat().st_mtime_ns == stamp
     other = called(*call, "--timestep", 0.5).exception
     assert isinstance(other, BenchError)
-    assert "holds simulations with other settings" in str(other)
+    assert "holds simulations with other settings, timestep (there 1.5, here " in str(
+        other
+    )
     unmoved = called(*call, "--timestep", 1.5, "--no-relax").exception
     assert "holds simulations with other settings" in str(unmoved)
-    # Another model of the same name is not taken for this one.
-    found.unlink()
+    # Another model of the same name is not taken for this one, finished or not.
     twin = trained("twin", layer="les", seed=1)
-    other = called(twin, *call[1:], "--timestep", 1.5).exception
-    assert "holds a simulation of another model or structure" in str(other)
+    for _ in range(2):
+        other = called(twin, *call[1:], "--timestep", 1.5).exception
+        assert "holds a simulation of another model or structure" in str(other)
+        assert "model (there " in str(other) and "data (there grid, here tw" in str(
+            other
+        )
+        found.unlink(missing_ok=True)
 
 
 def test_structures_are_chosen_of_what_all_were_tested_on(trained):

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import units
+from backbones import write_arrays
 from bench._dynamics._causes import CAUSES, Limits
 from bench._dynamics._interaction import Interaction
 from bench._dynamics._protocol import Phase, Settings, timestep_warning
 from bench._dynamics._recording import read_thermo
 from bench._dynamics._simulation import Subject, run_phase
+from bench._errors import BenchError
 
 CUTOFF = 6.0
 
@@ -138,7 +140,23 @@ def test_a_stopped_phase_goes_on_to_the_bit(pair, programs, tmp_path):
 
     with pytest.raises(Stop):
         run(tmp_path / "broken", stop)
-    assert (tmp_path / "broken" / "ramp" / "checkpoint.npz").exists()
+    checkpoint = tmp_path / "broken" / "ramp" / "checkpoint.npz"
+    whole_file = checkpoint.read_bytes()
+
+    def refused(message, body=None, **changes):
+        changed = dataclasses.replace(settings, **changes)
+        body = body or subject(pair, programs)
+        with pytest.raises(BenchError, match=message):
+            run_phase(body, ramp, changed, tmp_path / "broken", TELL, start=[True] * 2)
+
+    refused(r"other settings, pressure \(there 0.0, here 1.0\): ", pressure=1.0)
+    of_others = dataclasses.replace(subject(pair, programs), made_from={"data": "new"})
+    refused(r"other data, data \(there None, here new\)", of_others)
+    checkpoint.write_bytes(whole_file[:200])
+    refused("checkpoint.npz is damaged: delete it, and the same command")
+    write_arrays(checkpoint, {}, {"caller": {}})
+    refused("was written by an earlier version")
+    checkpoint.write_bytes(whole_file)
     # What a killed process wrote after its checkpoint is taken away.
     thermo = tmp_path / "broken" / "ramp" / "thermo.csv"
     thermo.write_text(thermo.read_text() + "half a li")

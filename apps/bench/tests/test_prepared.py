@@ -121,6 +121,14 @@ def test_digest_knows_the_data_and_not_their_order(springs):
         {"positions": many[0].positions + 1e-5},
         {"numbers": many[0].numbers[::-1]},
         {"cell": np.eye(3)},
+        {"spin": 3},
+        {"forces": many[0].forces + 1e-4},
+        {"charges": many[0].charges + 1e-4},
+        {"charges": None},
+        {"dipole": np.ones(3)},
+        {"born_charges": np.ones((5, 3, 3))},
+        {"cell": 9 * np.eye(3), "stress": np.ones(6)},
+        {"tags": np.ones(5)},
     ):
         changed = [dataclasses.replace(many[0], **change), *many[1:]]
         assert digest(changed) != digest(many), change
@@ -157,7 +165,7 @@ def test_a_set_without_header_is_unfinished(folder):
     ("change", "message"),
     [
         (lambda h: h | {"version": 1}, "of version 1"),
-        (lambda h: h | {"format": "other"}, "version 2 of other"),
+        (lambda h: h | {"format": "other"}, "version 3 of other"),
         (lambda h: h | {"structures": 6}, "does not fit"),
         (lambda h: {k: v for k, v in h.items() if k != "columns"}, "damaged"),
         (lambda h: h | {"columns": h["columns"] | {"../evil": {"bytes": 1}}}, "fit"),

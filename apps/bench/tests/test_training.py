@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench._config import SplitSettings
 from bench._dataset import load
@@ -341,8 +342,18 @@ def test_folders_in_use_or_of_other_experiments_are_refused(small_grid, tmp_path
         output_folder(tmp_path / "out", small_grid),
     ):
         pass
+    place = tmp_path / "out" / small_grid.runs()[0].name
+    place.mkdir(parents=True)
+    (tmp_path / "out" / "config.yaml").write_text(
+        yaml.safe_dump(small_grid.model_dump(mode="json"))
+    )
+    with output_folder(tmp_path / "out", other):
+        pass  # nothing was done in it yet
+    (place / "last.npz").write_bytes(b"")
     with (
-        pytest.raises(BenchError, match="experiment with other settings"),
+        pytest.raises(
+            BenchError, match=r"other settings, seeds .there \[0\], here \[5"
+        ),
         output_folder(tmp_path / "out", other),
     ):
         pass

@@ -235,15 +235,19 @@ def _bits(row: Row) -> int:
 
 
 def _digest(row: Row) -> bytes:
-    """Hash of what makes a structure the one it is: geometry, charge and energy."""
+    """Hash of all that is learned from: names, geometry, charge and every label."""
     energy = np.nan if row.energy is None else row.energy
     cell = np.zeros(0) if row.cell is None else row.cell
     total = hashlib.blake2b(digest_size=16)
-    total.update(
-        f"{row.id}\n{row.group}\n{energy:.9g}\n{row.total_charge or 0:g}\n".encode()
-    )
+    facts = f"{row.id}\n{row.group}\n{energy:.9g}\n{row.total_charge or 0:g}\n"
+    total.update(f"{facts}{row.spin or 0}\n".encode())
     total.update(row.numbers.astype("<i4").tobytes())
     for place in (row.positions, cell):
         # Adding zero makes -0 and 0 the same.
         total.update((np.round(place, 6) + 0.0).astype("<f8").tobytes())
+    for name, column in LAYOUT.items():
+        value = getattr(row, name) if column.label else None
+        if value is not None:
+            total.update(name.encode())
+            total.update((np.asarray(value, column.dtype) + 0).tobytes())
     return total.digest()

@@ -137,7 +137,7 @@ class DataSet:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hash of ids, structures and energies: which data a result belongs to."""
+        """Hash of ids, structures and labels: which data a result belongs to."""
         return digest_of(np.asarray(self.columns.arrays["digest"]))
 
 

@@ -27,3 +27,9 @@ def one_line(text: str) -> str:
     """
     joined = " ".join(text.split())
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in joined)
+
+
+def abbreviated(value: object) -> str:
+    """A value on one line of at most 60 characters."""
+    text = one_line(str(value))
+    return text if len(text) <= 60 else text[:57] + "..."

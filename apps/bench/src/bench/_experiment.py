@@ -11,18 +11,26 @@ import yaml
 from ._config import Grid, Run
 from ._errors import BenchError
 from ._jobs import side_by_side
-from ._one_run import Failure, Workplace
+from ._one_run import FAILED, SPLIT, Failure, Workplace, is_begun
+from ._provenance import differences
 from ._text_files import read_yaml
 from ._writing import write_text
+
+CONFIG = "config.yaml"
+"""The settings of the experiment that a folder holds."""
 
 
 @contextmanager
 def output_folder(folder: Path, grid: Grid):
     """Holds an output folder for one process and one experiment.
 
+    Nothing is written into it before the data are open: see `claim`.
+
     Raises:
-        BenchError: another process works in it, or it belongs to another experiment.
+        BenchError: another process works in it, or it holds results or checkpoints of
+            other settings.
     """
+    fresh = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
@@ -33,17 +41,61 @@ def output_folder(folder: Path, grid: Grid):
             "folder with --out."
         ) from None
     try:
-        config = folder / "config.yaml"
-        values = grid.model_dump(mode="json")
-        if config.exists() and read_yaml(config) != values:
-            raise BenchError(
-                f"{folder} holds an experiment with other settings: choose another "
-                "folder with --out, or delete that one."
-            )
-        write_text(config, yaml.safe_dump(values, sort_keys=False))
+        _check_settings(folder, grid)
         yield folder
     finally:
         lock.release()
+        if fresh and not (folder / CONFIG).exists():
+            _remove_if_empty(folder)
+
+
+def claim(folder: Path, grid: Grid) -> None:
+    """Makes a folder that of a grid, once its data are known to open.
+
+    What runs of other settings left that came to nothing is taken away.
+
+    Args:
+        folder: from `output_folder`.
+        grid: what to run.
+
+    Raises:
+        BenchError: it holds results or checkpoints of other settings.
+    """
+    if not _check_settings(folder, grid):
+        for name in (SPLIT, FAILED):
+            for path in folder.glob(f"*/{name}"):
+                path.unlink()
+    values = grid.model_dump(mode="json")
+    write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False))
+
+
+def _check_settings(folder: Path, grid: Grid) -> bool:
+    """Whether a folder is that of a grid; an error if it holds another's results."""
+    path = folder / CONFIG
+    if not path.exists():
+        return True
+    here = grid.model_dump(mode="json")
+    begun = any(is_begun(place) for place in folder.iterdir())
+    try:
+        there = read_yaml(path)
+    except BenchError:
+        if not begun:
+            return False
+        raise
+    if there == here or not begun:
+        return there == here
+    shown = differences(there if isinstance(there, dict) else {}, here)
+    raise BenchError(
+        f"{folder} holds an experiment with other settings, {shown}: choose another "
+        "folder with --out, or delete that one."
+    )
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Takes away a folder in which nothing was begun."""
+    if {path.name for path in folder.iterdir()} <= {".lock"}:
+        (folder / ".lock").unlink(missing_ok=True)
+        folder.rmdir()
 
 
 class Outcome(NamedTuple):
@@ -62,6 +114,7 @@ def unfinished(grid: Grid, folder: Path) -> list[Run]:
         BenchError: the data cannot be used, or results belong to other data.
     """
     place = Workplace(grid, folder)
+    claim(folder, grid)
     return [run for run in grid.runs() if place.finished(run) is None]
 
 
@@ -83,6 +136,7 @@ def run_grid(
         jobs: how many runs are made at the same time, each in a process of its own.
     """
     place = Workplace(grid, folder)
+    claim(folder, grid)
     found: dict[str, dict[str, Any] | Failure] = {}
     waiting = []
     for run in grid.runs():

@@ -41,7 +41,7 @@ def train_command(
     if not together and coordinator is None and (hosts, host) != (None, None):
         raise BenchError("--hosts and --host need --together or --coordinator.")
     from ._config import load_grid
-    from ._experiment import output_folder
+    from ._experiment import claim, output_folder
     from ._hosts import join_hosts, leads, wait_for_all
     from ._one_run import Failure, Workplace
     from ._progress import Progress
@@ -55,8 +55,10 @@ def train_command(
     if together or coordinator is not None:
         join_hosts(coordinator, hosts, host)
     with output_folder(folder, settings) if leads() else contextlib.nullcontext():
+        place = Workplace(settings, folder)
+        if leads():
+            claim(folder, settings)
         wait_for_all("the folder")
-    place = Workplace(settings, folder)
     if place.finished(own) is None:
         with Progress(settings) as progress:
             made = place.attempt(own, lambda row: progress.tell(own, row))
@@ -111,7 +113,7 @@ def eval_command(
     trained = load_trained(run)
     source = data or own_data(run)
     place = out or run / Path(source).name.split(".")[0]
-    found = retest(trained, source, place)
+    found = retest(trained, source, place, own=data is None)
     told = {k: v for k, v in found.errors.items() if v is not None}
     for name, value in told.items():
         floor = found.floors.get(name)

@@ -16,6 +16,7 @@ import numpy as np
 from backbones import parameter_count, save
 from chemsplit import Split
 
+from ._checkpoint import BEST, LAST, Checkpoints
 from ._config import Grid, Run
 from ._dataset import DataSet, Sample, load
 from ._errors import BenchError, in_short
@@ -25,14 +26,20 @@ from ._loading import Shelf, fill_shelf
 from ._memory import peak_memory, watch_memory
 from ._model import build_potential
 from ._predictions import write_predictions
+from ._provenance import KEY, check_provenance, provenance
 from ._references import mean_charges, references_for
 from ._splits import split_data, stored_descriptors
+from ._steps import mesh_of
+from ._text_files import read_json
 from ._training import train
 from ._usable import learnable, usable_parts
 from ._writing import write_text
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each epoch's row."""
+
+RESULT, SPLIT, FAILED = "result.json", "split.json", "failed.json"
+"""Files of a run: what came of it, its split, or why nothing came of it."""
 
 
 class Failure(NamedTuple):
@@ -63,23 +70,28 @@ class Workplace:
         """The result of a run that was finished before.
 
         Raises:
-            BenchError: it belongs to other data.
+            BenchError: it belongs to other data, another split or other settings.
         """
-        done = self.folder / run.name / "result.json"
+        place = self.folder / run.name
+        done = place / RESULT
         if not done.exists():
             return None
-        found = json.loads(done.read_text())
-        if found["data"] != self.data.digest:
-            raise BenchError(
-                f"{self.folder} was made from other data of the name "
-                f"{self.data.name!r}: choose another folder with --out."
-            )
+        found = read_json(done, f"delete {place} to make the run again.")
+        there = found.get(KEY)
+        # Made on other devices, it is a result all the same.
+        devices = there and there["settings"]["train"]["devices"]
+        here = provenance(self.grid, run, self.data, _split_of(place), devices)
+        remedy = (
+            "go back to what it was, choose another folder with --out, or delete "
+            f"{place}"
+        )
+        check_provenance(str(done), there, here, remedy)
         return found
 
     def reason(self, run: Run) -> str | None:
         """Why a run failed when it was last attempted; None if it did not."""
-        failed = self.folder / run.name / "failed.json"
-        return json.loads(failed.read_text())["reason"] if failed.exists() else None
+        failed = self.folder / run.name / FAILED
+        return read_json(failed, "delete it.")["reason"] if failed.exists() else None
 
     def attempt(self, run: Run, report: Report) -> dict[str, Any] | Failure:
         """Makes a run, or says in its `failed.json` why it could not be made.
@@ -88,7 +100,7 @@ class Workplace:
         """
         place = self.folder / run.name
         place.mkdir(exist_ok=True)
-        failed = place / "failed.json"
+        failed = place / FAILED
         lock = filelock.FileLock(place / ".lock", timeout=0)
         try:
             with lock if leads() else contextlib.nullcontext():
@@ -110,16 +122,23 @@ class Workplace:
 
     def _made(self, run: Run, place: Path, report: Report) -> dict[str, Any]:
         split = self._split(run)
+        # Before the split is applied to data that may be others.
+        Checkpoints(place, _made_from(self.grid, run, self.data, split)).check()
         kind = run.backbone, run.long_range
         if kind not in self._shelves:
             self._shelves[kind] = _shelf(self.grid, run, self.data)
         return _one(self.grid, run, self._shelves[kind], split, place, report)
 
     def _split(self, run: Run) -> Split:
-        """The split of a run, made at its first start."""
-        path = self.folder / run.name / "split.json"
+        """The split of a run, made at its first start.
+
+        One of an earlier start that came to no checkpoint is made again, for data or
+        settings may have changed; one that somebody put there is used.
+        """
+        place = self.folder / run.name
+        path = place / SPLIT
         try:
-            if leads() and not path.exists():
+            if leads() and not (path.exists() and self._is_kept(run, place)):
                 # Descriptors take minutes: of several processes one makes them.
                 with filelock.FileLock(self.folder / ".descriptors.lock"):
                     vectors = stored_descriptors(self.data, self.folder)
@@ -130,6 +149,33 @@ class Workplace:
         except ValueError as error:
             raise BenchError(str(error)) from error
 
+    def _is_kept(self, run: Run, place: Path) -> bool:
+        """Whether a split that is there stays: training began, or it is not ours."""
+        split = Split.load(place / SPLIT)
+        ours = split.name == run.split and split.seed == run.seed
+        return is_begun(place) or not ours
+
+
+def is_begun(place: Path) -> bool:
+    """Whether a run has a result or a checkpoint.
+
+    Args:
+        place: folder of the run.
+    """
+    return any((place / name).exists() for name in (RESULT, LAST, BEST))
+
+
+def _split_of(place: Path) -> Split:
+    try:
+        return Split.load(place / SPLIT)
+    except FileNotFoundError as error:
+        raise BenchError(
+            f"{place / SPLIT} is missing, though the run is finished: restore it, or "
+            f"delete {place} to make the run again."
+        ) from error
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+
 
 def _one(
     grid: Grid, run: Run, shelf: Shelf, split: Split, place: Path, report: Report
@@ -137,6 +183,7 @@ def _one(
     """Trains one run, tests the best weights, writes all of it."""
     watch_memory()
     samples = shelf.data.samples
+    made_from = _made_from(grid, run, shelf.data, split)
     parts, excluded = usable_parts(shelf.data, split, grid.split.unseen)
     train_samples = [samples[i] for i in parts.train]
     references = references_for(shelf.data, parts.train)
@@ -153,7 +200,16 @@ def _one(
     write(place / "environment.json", json.dumps(environment(), indent=1))
     training = grid.training(run.backbone)
     settings = learnable(training, run, train_samples)
-    best = train(potential, shelf, parts, settings, place, run.seed, report)
+    best = train(
+        potential,
+        shelf,
+        parts,
+        settings,
+        place,
+        run.seed,
+        report,
+        made_from=made_from,
+    )
     members = {"validation": parts.validation, "test": parts.test}
     predictions, seconds = {}, 0.0
     for part, indices in members.items():
@@ -191,11 +247,17 @@ def _one(
         "floors": {p: floor_of(chosen[p], references, charges).known() for p in chosen},
         "charge_sign": sign,
         "settings": grid.model.model_dump(mode="json"),
+        KEY: made_from,
     }
     if leads():
         save(place / "model.npz", best)
-    write(place / "result.json", json.dumps(result, indent=1))
+    write(place / RESULT, json.dumps(result, indent=1))
     return result
+
+
+def _made_from(grid: Grid, run: Run, data: DataSet, split: Split) -> dict[str, Any]:
+    devices = mesh_of(grid.training(run.backbone)).size
+    return provenance(grid, run, data, split, devices)
 
 
 def _with_response(potential, shelf: Shelf, members, predictions):

@@ -12,7 +12,7 @@ from ._columns import LAYOUT, Columns
 from ._errors import BenchError, in_short
 
 FORMAT = "bench-prepared"
-VERSION = 2
+VERSION = 3
 HEADER = "dataset.json"
 """Written last: a folder without it is unfinished."""
 

@@ -54,6 +54,7 @@ def write_report(folder: Path) -> Path:
     }
     rows = error_rows(results, frames, costs)
     data = load(grid.dataset)
+    _check_data(results, data, folder)
     vectors = stored_descriptors(data, folder)
     splits = {
         (r.split, r.seed): Split.load(folder / r.name / "split.json") for r in runs
@@ -93,6 +94,17 @@ def write_report(folder: Path) -> Path:
         temporary.write_text(text)
         temporary.replace(folder / name)
     return folder / "report.html"
+
+
+def _check_data(results: list[dict[str, Any]], data: DataSet, folder: Path) -> None:
+    """Refuses to describe splits of data that are no longer those of the results."""
+    others = {r["data"] for r in results} - {data.digest}
+    if others:
+        raise BenchError(
+            f"The results in {folder} were made from other data, data (there "
+            f"{others.pop()}, here {data.digest}): go back to them, or make the runs "
+            "again in another folder."
+        )
 
 
 def _test_frames(place: Path) -> list[Any]:

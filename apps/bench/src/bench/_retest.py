@@ -19,10 +19,15 @@ from ._features import mean_features, weighed
 from ._loading import Shelf, fill_shelf
 from ._model import widths_of
 from ._predictions import write_predictions
-from ._saved import load_potential
+from ._provenance import KEY, check_provenance
+from ._saved import file_digest, load_potential
 from ._shapes import ModelSettings
+from ._text_files import read_json
 from ._train_settings import KINDS, TrainSettings
 from ._writing import write_text
+
+EVALUATION = "evaluation.json"
+"""Errors of a model on data."""
 
 
 class Trained(NamedTuple):
@@ -32,6 +37,8 @@ class Trained(NamedTuple):
     run: Run
     settings: ModelSettings
     charge_sign: int
+    made_from: dict[str, Any]
+    """Digests of data, split and the model's file, and settings; see `provenance`."""
 
 
 class Retest(NamedTuple):
@@ -56,7 +63,9 @@ def load_trained(folder: Path) -> Trained:
     potential = load_potential(folder)
     found = json.loads((folder / "result.json").read_text())
     run, settings = Run(**found["run"]), ModelSettings(**found["settings"])
-    return Trained(potential, run, settings, found.get("charge_sign", 1))
+    digest = {"model": file_digest(folder / "model.npz")}
+    made_from = (found.get(KEY) or {}) | digest
+    return Trained(potential, run, settings, found.get("charge_sign", 1), made_from)
 
 
 def own_data(folder: Path) -> str:
@@ -74,19 +83,23 @@ def own_data(folder: Path) -> str:
     return yaml.safe_load(config.read_text())["dataset"]
 
 
-def retest(trained: Trained, source: str, out: Path) -> Retest:
+def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Retest:
     """Writes predictions and errors of a model on a data set.
 
     Args:
         trained: the model.
         source: as for `load`, but labels may be missing.
         out: folder that gets `predictions.extxyz` and `evaluation.json`.
+        own: whether these are the data that it was trained on, which must be what they
+            were then.
 
     Raises:
-        BenchError: the data cannot be used.
+        BenchError: the data cannot be used, or the folder holds an evaluation of
+            another model or of other data.
     """
     potential, run = trained.potential, trained.run
     data, members, left_out = _known(trained, source)
+    made_from = _checked(trained, data, out / EVALUATION, own)
     shelf = _shelf(trained, data, potential)
     samples = [data.samples[int(i)] for i in members]
     born = "born" in run.kinds and any(s.born_charges is not None for s in samples)
@@ -106,8 +119,26 @@ def retest(trained: Trained, source: str, out: Path) -> Retest:
     parts = {"test": members}, {"test": predictions}
     write_predictions(path, data, *parts, references)
     facts: dict[str, Any] = {"model": run.name, "data": data.digest, "source": source}
-    write_text(out / "evaluation.json", json.dumps(facts | found._asdict(), indent=1))
+    facts[KEY] = made_from
+    write_text(out / EVALUATION, json.dumps(facts | found._asdict(), indent=1))
     return found
+
+
+def _checked(trained: Trained, data: DataSet, path: Path, own: bool) -> dict[str, Any]:
+    """What an evaluation is made from, if nothing speaks against making it."""
+    if own:
+        check_provenance(
+            f"The model of {trained.run.name}",
+            None if "data" not in trained.made_from else trained.made_from,
+            trained.made_from | {"data": data.digest, "references": data.references},
+            "train it again, or name the data to test it on these all the same",
+        )
+    made_from = trained.made_from | {"data": data.digest}
+    if path.exists():
+        remedy = f"choose another folder with --out, or delete {path}"
+        there = read_json(path, f"{remedy}.").get(KEY)
+        check_provenance(str(path), there, made_from, remedy)
+    return made_from
 
 
 def write_embeddings(trained: Trained, source: str, path: Path) -> int:

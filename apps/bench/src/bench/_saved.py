@@ -1,5 +1,6 @@
 """The trained potential of a run."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -36,3 +37,12 @@ def load_potential(folder: str | os.PathLike) -> Potential:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise BenchError(f"The model in {place} cannot be read: {error}") from error
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file's bytes, such as those of a model.
+
+    Args:
+        path: of the file.
+    """
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -3,7 +3,7 @@
 import csv
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from backbones import Batch, Potential, read_arrays, read_header, write_arrays
+from backbones import Batch, Potential
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from ._checkpoint import Checkpoints
 from ._errors import BenchError
 from ._evaluation import Errors, errors_of, predict
 from ._hosts import leads, of_this_process, wait_for_all
@@ -126,6 +127,8 @@ def train(
     folder: Path,
     seed: int,
     report: Callable[[dict[str, Any]], None],
+    *,
+    made_from: Mapping[str, Any] | None = None,
 ) -> Potential:
     """The averaged weights of the epoch with the smallest validation loss.
 
@@ -139,9 +142,11 @@ def train(
         folder: gets `last.npz`, `best.npz`, `metrics.csv` and `metrics.jsonl`.
         seed: order of the data.
         report: called with each epoch's row.
+        made_from: data, split and settings, see `provenance`; checkpoints of others
+            are refused.
 
     Raises:
-        BenchError: the loss is not finite any more.
+        BenchError: the loss is not finite any more, or a checkpoint cannot be used.
     """
     references = dict(potential.references)
     schedule = settings.schedule
@@ -157,7 +162,8 @@ def train(
     # Of definite types, or the second epoch would be compiled again.
     best, made = jnp.array(jnp.inf, jnp.result_type(float)), jnp.array(0, jnp.int32)
     state = State(copy(), copy(), fresh, best, made)
-    state, rows = _resumed(state, folder)
+    checkpoints = Checkpoints(folder, made_from or {})
+    state, rows = checkpoints.load_last(state)
     state = on_all(state, mesh)
     for epoch in range(len(rows), len(schedule)):
         if _patience_is_over(rows, settings.patience):
@@ -179,12 +185,11 @@ def train(
                 f"Training diverged in epoch {epoch + 1} (loss {train_loss}): lower "
                 "train.learning_rate; the last good weights are in best.npz."
             )
-        header = {"epoch": epoch + 1}
         if validation < state.best:
             best = on_all(jnp.asarray(validation, state.best.dtype), mesh)
             state = state._replace(best=best)
             if leads():
-                write_arrays(folder / "best.npz", state.average, header)
+                checkpoints.save_best(state.average, epoch + 1)
         known = errors.known()
         rows.append(
             {
@@ -196,11 +201,11 @@ def train(
             }
         )
         if leads():
-            write_arrays(folder / "last.npz", state, header | {"rows": rows})
+            checkpoints.save_last(state, rows)
             _write_rows(rows, folder)
             report(rows[-1])
     wait_for_all("the end of training")
-    best = read_arrays(folder / "best.npz", of_this_process(state.average))
+    best = checkpoints.load_best(of_this_process(state.average))
     return best if jax.process_count() > 1 else on_all(best, mesh)
 
 
@@ -227,15 +232,6 @@ def validate(
     slopes = any(s.forces is not None or s.stress is not None for s in samples)
     predictions = predict(potential, shelf, members, slopes=slopes)
     return errors_of(predictions, samples, kinds)
-
-
-def _resumed(state: State, folder: Path) -> tuple[State, list[dict[str, Any]]]:
-    last = folder / "last.npz"
-    if not last.exists():
-        return state, []
-    rows = read_header(last)["rows"]
-    # `best.npz` may be one epoch ahead; the repeated epoch writes the same again.
-    return read_arrays(last, state), rows
 
 
 def _write_rows(rows: list[dict[str, Any]], folder: Path) -> None:

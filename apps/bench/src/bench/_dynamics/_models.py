@@ -1,7 +1,6 @@
 """Trained models by path."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from backbones import Potential, load
 
 from .._config import Run
 from .._errors import BenchError, in_short
-from .._saved import load_potential
+from .._saved import file_digest, load_potential
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,6 +23,7 @@ class Model:
         path: of the file, or of the run's folder with structures it was tested on.
         digest: of the file's bytes.
         data: digest of what it was trained on; None for a file.
+        split: digest of the split of these data; None for a file.
     """
 
     name: str
@@ -31,6 +31,12 @@ class Model:
     path: Path
     digest: str
     data: str | None = None
+    split: str | None = None
+
+    @property
+    def made_from(self) -> dict[str, str | None]:
+        """Digests of the model, and of the data and the split it was trained on."""
+        return {"model": self.digest, "data": self.data, "split": self.split}
 
 
 def open_models(paths: Sequence[Path]) -> list[Model]:
@@ -66,15 +72,13 @@ def open_model(path: Path) -> Model:
         BenchError: it is neither, or incomplete.
     """
     if path.is_file():
-        return Model(path.stem, _from_file(path), path, _digest(path))
+        return Model(path.stem, _from_file(path), path, file_digest(path))
     potential = load_potential(path)
     found = json.loads((path / "result.json").read_text())
     name = Run(**found["run"]).model
-    return Model(name, potential, path, _digest(path / "model.npz"), found["data"])
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = file_digest(path / "model.npz")
+    split = found.get("split_digest")
+    return Model(name, potential, path, digest, found["data"], split)
 
 
 def _from_file(path: Path) -> Potential:

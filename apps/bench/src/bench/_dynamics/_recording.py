@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import ase
 import ase.io
 import numpy as np
 from ase import units
+from backbones import read_header
 
+from .._errors import BenchError
+from .._provenance import KEY, check_provenance
 from ._block import Sample
 
 COLUMNS: tuple[str, ...] = (
@@ -28,6 +32,10 @@ COLUMNS: tuple[str, ...] = (
 """Of `thermo.csv`; potential energies do not hold the elements' references."""
 
 
+RESULT, CHECKPOINT, RELAXATION = "result.json", "checkpoint.npz", "relaxation.json"
+"""Files that hold work: what came of a pair or a phase, where it was stopped, and what
+came of resting first."""
+
 _POSITIONS, _VELOCITIES = "positions.f4", "velocities.f4"
 
 
@@ -41,8 +49,8 @@ class Recording:
 
     def __init__(self, folder: Path, atoms: ase.Atoms):
         folder.mkdir(parents=True, exist_ok=True)
-        self.checkpoint = folder / "checkpoint.npz"
-        self.result = folder / "result.json"
+        self.checkpoint = folder / CHECKPOINT
+        self.result = folder / RESULT
         self.thermo = folder / "thermo.csv"
         self._atoms = atoms
         self._folder = folder
@@ -63,6 +71,36 @@ class Recording:
         """Takes away what was written after a checkpoint."""
         for path in self._files():
             os.truncate(path, sizes[path.name])
+
+    def restored(
+        self, restore: Callable[[Path], dict[str, Any]], made_from: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What was kept in the checkpoint beside the engine's state.
+
+        Args:
+            restore: reads the checkpoint into the engine; gives what was kept.
+            made_from: what the checkpoint must be made from, see `provenance`.
+
+        Raises:
+            BenchError: it is damaged, or of another model, structure or settings.
+        """
+        again = "the same command simulates this phase from its beginning"
+        try:
+            header = read_header(self.checkpoint)["caller"]
+        except (ValueError, KeyError) as error:
+            raise BenchError(
+                f"{self.checkpoint} is damaged: delete it, and {again}."
+            ) from error
+        remedy = (
+            f"choose another folder with --out, or delete {self._folder}, and {again}"
+        )
+        check_provenance(str(self.checkpoint), header.get(KEY), made_from, remedy)
+        try:
+            return restore(self.checkpoint)
+        except ValueError as error:
+            raise BenchError(
+                f"{self.checkpoint} is damaged: delete it, and {again}."
+            ) from error
 
     def row(self, values: dict[str, float]) -> None:
         """One look, written with the next frame."""
@@ -122,6 +160,16 @@ class Recording:
     def _files(self) -> tuple[Path, ...]:
         motion = (self._folder / name for name in (_POSITIONS, _VELOCITIES))
         return self._frames(), self.thermo, *motion
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder, or one in it, holds work that would be lost.
+
+    Args:
+        folder: of a phase, a pair or a study; it may not exist.
+    """
+    names = (RESULT, CHECKPOINT, RELAXATION)
+    return any(True for name in names for _ in folder.rglob(name))
 
 
 def read_thermo(path: Path) -> dict[str, np.ndarray]:

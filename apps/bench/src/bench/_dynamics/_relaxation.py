@@ -13,7 +13,7 @@ from ase.optimize import FIRE
 
 from ._causes import Look, Watch
 from ._protocol import RESTING_FORCE
-from ._recording import write_json
+from ._recording import RELAXATION, write_json
 from ._simulation import Tell
 
 _TOLD = 10
@@ -52,7 +52,7 @@ def relaxed(
     References:
         Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), FIRE.
     """
-    frame, told = place / "relaxed.extxyz", place / "relaxation.json"
+    frame, told = place / "relaxed.extxyz", place / RELAXATION
     if not told.exists():
         found, outcome = _downhill(atoms, calculator, steps, tell)
         partial = frame.with_name(frame.name + ".partial")

@@ -14,6 +14,8 @@ import numpy as np
 from backbones import Calculator, Structure
 
 from .._errors import BenchError
+from .._provenance import differences
+from .._text_files import read_json
 from ._cases import Case
 from ._interaction import interaction
 from ._models import Model
@@ -25,7 +27,7 @@ from ._observables import (
 )
 from ._prechecks import dimer_checks, force_checks, scan_dimers
 from ._protocol import Settings, timestep_warning
-from ._recording import write_json
+from ._recording import RESULT, is_begun, write_json
 from ._relaxation import relaxed
 from ._simulation import Subject, Tell, run_phase
 from ._spectra import spectra
@@ -56,8 +58,7 @@ def simulated(
         BenchError: the folder belongs to another model or structure.
     """
     began = time.perf_counter()
-    place.mkdir(parents=True, exist_ok=True)
-    _claim(place, model, case.structure)
+    made_from = claim(place, model, case.structure)
     atoms, structure = case.atoms, case.structure
     calculator = Calculator(
         model.potential, total_charge=structure.total_charge, spin=structure.spin
@@ -78,6 +79,7 @@ def simulated(
         evaluate(start)[1],
         dtype=np.dtype(model.potential.scale.dtype),
     )
+    subject = dataclasses.replace(subject, made_from=made_from)
     phases = _phases(subject, settings, place, tell, sound)
     found = {
         "model": model.name,
@@ -104,23 +106,42 @@ def simulated(
     interval = settings.looks * settings.timestep
     found |= spectra(place / "nve", at_rest, interval, charged)
     found["seconds"] = time.perf_counter() - began
-    write_json(place / "result.json", found)
+    write_json(place / RESULT, found)
     return found
 
 
-def _claim(place: Path, model: Model, structure: Structure) -> None:
-    """A folder holds one model and one structure, whatever their names."""
+def claim(place: Path, model: Model, structure: Structure) -> dict[str, Any]:
+    """Makes a folder that of one model and one structure, whatever their names.
+
+    Args:
+        place: of the pair.
+        model: a potential.
+        structure: to simulate.
+
+    Returns:
+        Digests of both, and of the model's data and split.
+
+    Raises:
+        BenchError: the folder belongs to another model or structure.
+    """
     parts = structure.numbers, structure.positions, structure.cell
     told = b"".join(np.asarray(p).tobytes() for p in parts if p is not None)
     told += repr((structure.total_charge, structure.spin)).encode()
-    values = {"model": model.digest, "structure": hashlib.sha256(told).hexdigest()[:16]}
+    digest = hashlib.sha256(told).hexdigest()[:16]
+    values = {**model.made_from, "structure": digest}
     path = place / "pair.json"
-    if path.exists() and json.loads(path.read_text()) != values:
-        raise BenchError(
-            f"{place} holds a simulation of another model or structure of that name: "
-            "choose another folder with --out, or delete that one."
-        )
-    write_json(path, values)
+    remedy = "choose another folder with --out, or delete that one"
+    if path.exists() and is_begun(place):
+        there = read_json(path, f"{remedy}.")
+        if there != values:
+            raise BenchError(
+                f"{place} holds a simulation of another model or structure of that "
+                f"name, {differences(there, values)}: {remedy}."
+            )
+    else:
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(path, values)
+    return values
 
 
 def _evaluation(
@@ -144,7 +165,7 @@ def _phases(
         if phase.after:
             before = results[phase.after]["replicas"]
             intact = [replica["cause"] is None for replica in before]
-        path = place / phase.name / "result.json"
+        path = place / phase.name / RESULT
         if path.exists():
             results[phase.name] = json.loads(path.read_text())
         else:

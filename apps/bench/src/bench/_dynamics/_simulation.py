@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from ase import units
 from backbones import read_arrays, write_arrays
 
+from .._provenance import KEY
 from ._block import Sample
 from ._causes import Failure, Limits, Look, Watch
 from ._engine import Engine, Programs
@@ -44,6 +45,8 @@ class Subject:
         forces: on them, eV/Å, `(atoms, 3)`.
         dtype: precision of positions and momenta.
         limits: what is still a simulation.
+        programs: compiled ones, shared by the phases.
+        made_from: digests of the model, its data and split, and the structure.
     """
 
     atoms: ase.Atoms
@@ -52,6 +55,7 @@ class Subject:
     dtype: Any = np.float32
     limits: Limits = dataclasses.field(default_factory=Limits)
     programs: Programs = dataclasses.field(default_factory=dict)
+    made_from: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def cell(self) -> np.ndarray | None:
@@ -100,6 +104,8 @@ class _Simulation:
         self.freedom = freedom(len(subject.atoms), self.ensemble)
         self.watch = Watch(subject.atoms, self.freedom, subject.limits)
         self.recording = Recording(folder / phase.name, subject.atoms)
+        facts = {"phase": dataclasses.asdict(phase), **dataclasses.asdict(settings)}
+        self._made_from = {**subject.made_from, "settings": facts}
         count = settings.replicas
         self.failures: list[Failure | None] = [None] * count
         self.survived = [0.0] * count
@@ -145,7 +151,7 @@ class _Simulation:
         )
         engine.start(self._beginning(), self._targets(0))
         if self.recording.checkpoint.exists():
-            kept = engine.restore(self.recording.checkpoint)
+            kept = self.recording.restored(engine.restore, self._made_from)
             self.recording.cut(kept["sizes"])
             self.survived, self.before = kept["survived"], kept["before"]
             self.failures = [
@@ -243,7 +249,7 @@ class _Simulation:
                 self.recording.frame(i, time_ps, sample, warmth)
         failures = [f and list(f) for f in self.failures]
         kept = {"sizes": self.recording.sizes(), "survived": self.survived}
-        kept |= {"before": self.before, "failures": failures}
+        kept |= {"before": self.before, "failures": failures, KEY: self._made_from}
         engine.save(self.recording.checkpoint, kept)
         warmth = kelvin(float(np.mean(sample.kinetic)), self.freedom)
         self.tell(self.phase.name, engine.steps / self.steps, rate, warmth)

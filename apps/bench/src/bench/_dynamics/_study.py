@@ -1,7 +1,6 @@
 """All pairs of model and structure: one after the other, or side by side."""
 
 import dataclasses
-import json
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -16,13 +15,15 @@ import filelock
 import jax
 
 from .._errors import BenchError, in_short
+from .._provenance import differences
+from .._text_files import read_json
 from .._workers import serve_parent
 from ._cases import Case, Pair
 from ._models import open_model
 from ._observables import Radial, radial_distribution
 from ._protocol import Settings
-from ._recording import write_json
-from ._simulated import simulated
+from ._recording import RESULT, is_begun, write_json
+from ._simulated import claim, simulated
 
 Tell = Callable[[str, str, str, float, float, float], None]
 """Called with model, structure, phase, its share done, steps a second, temperature."""
@@ -88,26 +89,48 @@ def study(
     try:
         with filelock.FileLock(out / ".lock", timeout=0):
             _claim(out, dataclasses.asdict(settings) | {"double": double})
-            waiting = [t for t in tasks if not (t.place / "result.json").exists()]
+            failures = _of_others(tasks, pairs)
+            waiting = [
+                task
+                for task in tasks
+                if not (task.place / RESULT).exists() and _label(task) not in failures
+            ]
             run = _side_by_side if jobs > 1 else _in_turn
-            failures = run(waiting, tell, jobs)
+            failures |= run(waiting, tell, jobs)
     except filelock.Timeout:
         raise BenchError(
             f"Another process is working in {out}: wait for it, or choose another "
             "folder with --out."
         ) from None
-    done = [task.place / "result.json" for task in tasks]
-    return Outcome([json.loads(p.read_text()) for p in done if p.exists()], failures)
+    done = [t.place / RESULT for t in tasks if _label(t) not in failures]
+    damaged = "delete it to simulate this pair again."
+    return Outcome([read_json(p, damaged) for p in done if p.exists()], failures)
 
 
 def _claim(out: Path, values: dict[str, Any]) -> None:
+    """Makes a folder that of some settings, unless it holds work of others."""
     path = out / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != values:
-        raise BenchError(
-            f"{out} holds simulations with other settings: choose another folder with "
-            "--out, or delete that one."
-        )
+    remedy = "choose another folder with --out, or delete that one"
+    if path.exists() and is_begun(out):
+        there = read_json(path, f"{remedy}.")
+        if there != values:
+            raise BenchError(
+                f"{out} holds simulations with other settings, "
+                f"{differences(there, values)}: {remedy}."
+            )
     write_json(path, values)
+
+
+def _of_others(tasks: Sequence[_Task], pairs: Sequence[Pair]) -> dict[str, str]:
+    """Why folders with work in them cannot be used, by name of the pair."""
+    found = {}
+    for task, (model, case) in zip(tasks, pairs, strict=True):
+        try:
+            if is_begun(task.place):
+                claim(task.place, model, case.structure)
+        except BenchError as error:
+            found[_label(task)] = str(error)
+    return found
 
 
 def _in_turn(tasks: Sequence[_Task], tell: Tell, jobs: int) -> dict[str, str]:
