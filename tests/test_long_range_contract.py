@@ -232,6 +232,23 @@ def test_ions_are_degenerate_until_charges_are_equilibrated(name, degenerate):
         close([out.charges.sum() for out in outs], [-1.0, 0.0, 1.0])
 
 
+@pytest.mark.parametrize(
+    ("layer", "uses"),
+    [(told, True), (celli, True), (polarizable, True), (les, False), (efa, False)],
+)
+def test_layers_say_whether_they_use_the_total_charge(layer, uses):
+    backbone = eqx.filter_eval_shape(
+        lambda: BACKBONES["mace"][0](
+            (1, 8),
+            BACKBONES["mace"][1],
+            average_neighbours=1.0,
+            long_range={"embedding": layer(4, jr.key(1))},
+            key=jr.key(0),
+        )
+    )
+    assert backbone.uses_total_charge == uses
+
+
 # Where an adapter's network stands before the layer, its own readout is linear.
 PUBLISHED = {
     "none": {},

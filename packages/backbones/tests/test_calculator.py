@@ -1,5 +1,7 @@
 """The ASE calculator and the energy function, against the potential and each other."""
 
+import warnings
+
 import ase
 import ase.build
 import backbones as bb
@@ -98,6 +100,28 @@ def test_molecules_have_dipoles_and_ions_can_be_told_apart(with_layer_everywhere
         water.calc.set(charge=1.0)
 
 
+def test_a_charge_that_no_layer_uses_is_mentioned_once(mace, with_layer):
+    water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
+    neutral = bb.Calculator(mace(), total_charge=0.0).get_potential_energy(water)
+    water.calc = bb.Calculator(mace(), total_charge=2.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        assert water.get_potential_energy() == neutral
+        water.rattle(0.01)
+        water.get_potential_energy()
+    texts = [str(warning.message) for warning in caught]
+    assert sum("`total_charge` is 2 e, but no layer" in text for text in texts) == 1
+    # A layer that says nothing may use it: a warning would be an error.
+    water.calc = bb.Calculator(with_layer(), total_charge=2.0)
+    water.get_potential_energy()
+
+
+def test_sums_use_the_total_charge_if_a_member_does():
+    unused, used = bb.NoLongRange(), bb.TotalCharge(4, key=jax.random.key(0))
+    uses = lambda *layers: bb.Sum(layers).uses_total_charge
+    assert not uses(unused, unused) and uses(unused, used)
+
+
 def test_models_without_charges_do_not_claim_zeros(mace):
     water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
     water.calc = bb.Calculator(mace(), total_charge=0.0)
@@ -188,6 +212,22 @@ def test_bad_atoms_are_refused(mace):
         calculator.get_potential_energy(broken)
     with pytest.raises(ValueError, match="at least one atom"):
         calculator.get_potential_energy(ase.Atoms())
+
+
+def test_atoms_on_top_of_each_other_are_named(mace):
+    calculator = bb.Calculator(mace(), total_charge=0.0)
+    atoms = ase.Atoms("OHC", [[0, 0, 0], [0.9, 0, 0], [0.9, 0.05, 0]])
+    with pytest.raises(ValueError, match=r"Atom 1 \(H\) and 2 \(C\) are 0.05 Å apart"):
+        calculator.get_potential_energy(atoms)
+    # Across the boundary of the cell, whatever the wrapping.
+    atoms = ase.Atoms("OH", [[0.02, 0, 0], [14.97, 0, 5]], cell=[5, 5, 5], pbc=True)
+    with pytest.raises(ValueError, match=r"Atom 0 \(O\) and 1 \(H\) are 0.05 Å apart"):
+        calculator.get_potential_energy(atoms)
+    atoms = ase.Atoms("C", cell=[5, 5, 0.09], pbc=True)
+    with pytest.raises(
+        ValueError, match=r"Atom 0 \(C\) and its periodic image are 0.09"
+    ):
+        calculator.get_potential_energy(atoms)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """An ASE calculator for any potential."""
 
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +19,9 @@ from ._triplets import count_triplets
 # Relative strain of the cell that a plan covers before it is made anew.
 _MARGIN = 0.1
 
+# Distance of two atoms below which there is none but a mistake, Å.
+_CLOSEST = 0.1
+
 
 @eqx.filter_jit
 def _evaluate(potential, batch):
@@ -30,7 +34,9 @@ class Calculator(ase_calculator.Calculator):
     Structures are padded to a few sizes, so that each size is compiled once, whatever
     the atoms do. Energies include the reference energies. `charges` and `dipole` need
     a long-range layer that has charges; the dipole is that of open structures about
-    the origin, sum_i q_i r_i. Everything is in ASE's units.
+    the origin, sum_i q_i r_i. Everything is in ASE's units. The total charge is that
+    given here: `atoms.info["charge"]`, `atoms.info["spin"]` and initial charges are
+    not read. One warning is given where no layer of the model uses a total charge.
 
     Args:
         potential: evaluated in the precision of its parameters.
@@ -38,8 +44,8 @@ class Calculator(ase_calculator.Calculator):
         spin: multiplicity, 0 where unknown.
 
     Raises:
-        ValueError: mixed boundaries, an unknown element, or positions that are not
-            finite, when asked for a property.
+        ValueError: mixed boundaries, an unknown element, positions that are not finite
+            or two atoms less than 0.1 Å apart, when asked for a property.
         ase.calculators.calculator.PropertyNotImplementedError: charges without a layer
             that has them, the stress of an open structure or the dipole of a crystal.
     """
@@ -52,6 +58,7 @@ class Calculator(ase_calculator.Calculator):
         self.potential = potential
         self.rooms: list[Room] = []
         self._plan: tuple[Any, Any] = (None, None)
+        self._warned = False
 
     def set(self, **changes):
         """Sets total charge or spin, and forgets results if something changed."""
@@ -82,6 +89,7 @@ class Calculator(ase_calculator.Calculator):
             spin=int(told["spin"]),
         )
         self._refuse(properties, structure)
+        self._warn_of_charge(structure.total_charge)
         reference = self.potential.reference_energies(structure.numbers)
         found = _evaluate(self.potential, self._batch(structure))
         atoms_count = len(structure)
@@ -114,8 +122,20 @@ class Calculator(ase_calculator.Calculator):
             if name in reasons:
                 raise ase_calculator.PropertyNotImplementedError(reasons[name])
 
+    def _warn_of_charge(self, total_charge: float) -> None:
+        used = getattr(self.potential.backbone, "uses_total_charge", True)
+        if total_charge != 0 and not used and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"`total_charge` is {total_charge:g} e, but no layer of the model uses "
+                "it: the results are those of any other charge. `TotalCharge` and "
+                "charge equilibration use it.",
+                stacklevel=2,
+            )
+
     def _batch(self, structure: Structure):
-        pairs = neighbours(structure, self.potential.backbone.cutoff)
+        cutoff = self.potential.backbone.cutoff
+        pairs = neighbours(structure, cutoff, closest=_CLOSEST)
         room = self._room(structure, pairs)
         needs = self.potential.backbone.needs_triplets
         bucket = Bucket(

@@ -1,6 +1,6 @@
 """What a long-range layer is, and the two layers every model can do without."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -16,6 +16,9 @@ class LongRange(Protocol):
     One structure a call; batches go through `jax.vmap`. Masked atoms neither act nor
     receive, and all three results are exactly zero there. The update is added by the
     backbone. `plan` holds what the layer's `plan_for` made on the host.
+
+    A layer that does not use the total charge has an attribute `uses_total_charge` that
+    is false, so that users can be warned of a charge that changes nothing.
     """
 
     @property
@@ -76,6 +79,7 @@ class LongRange(Protocol):
 class NoLongRange(eqx.Module):
     """The identity: no update, no energy, no charge."""
 
+    uses_total_charge: ClassVar[bool] = False
     degree: int = eqx.field(static=True, default=0)
 
     def __call__(self, features, positions, cell, mask, **_):
@@ -111,6 +115,11 @@ class Sum(eqx.Module):
         """The common degree of the members."""
         return self.layers[0].degree
 
+    @property
+    def uses_total_charge(self) -> bool:
+        """Whether the total charge changes what some member gives."""
+        return any(map(uses_total_charge, self.layers))
+
     def __call__(
         self,
         features: Float[Array, "atoms *sph channels"],
@@ -138,6 +147,11 @@ class Sum(eqx.Module):
         return tuple(
             layer.plan_for(cells, positions, mask, **margin) for layer in self.layers
         )
+
+
+def uses_total_charge(layer: Any) -> bool:
+    """Whether the total charge may change what a layer gives: unless it says no."""
+    return bool(getattr(layer, "uses_total_charge", True))
 
 
 def plan_covers(

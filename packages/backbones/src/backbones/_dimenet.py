@@ -109,6 +109,11 @@ class DimeNet(eqx.Module):
         """Whether a long-range layer says what the charges are."""
         return self.hooks.has_charges
 
+    @property
+    def uses_total_charge(self) -> bool:
+        """Whether a long-range layer feels the total charge."""
+        return self.hooks.uses_total_charge
+
     def plan_for(self, cells, positions, mask, **margin):
         """The long-range layers' plans, for `pack`; see `LongRange.plan_for`."""
         return self.hooks.plan_for(cells, positions, mask, **margin)

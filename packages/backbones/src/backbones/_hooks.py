@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ._backbone import NodeOutput
 from ._batch import Batch
-from ._contract import LongRange, NoLongRange
+from ._contract import LongRange, NoLongRange, uses_total_charge
 
 
 class Told(NamedTuple):
@@ -118,6 +118,11 @@ class Hooks(eqx.Module):
     def has_charges(self) -> bool:
         """Whether a layer says what the charges are."""
         return self.charges is not None and self.acts(self.charges)
+
+    @property
+    def uses_total_charge(self) -> bool:
+        """Whether the total charge changes what some layer gives."""
+        return any(map(uses_total_charge, self.layers.values()))
 
     def output(
         self, short: Float[Array, "nodes _"], heard: Mapping[str, Told], batch: Batch

@@ -1,7 +1,7 @@
 """The long-range layer: attention of every atom to all others."""
 
 import warnings
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -51,11 +51,13 @@ class EuclideanFastAttention(eqx.Module):
         grid: of the open form where no plan says otherwise.
         boundary: what a cell means.
         normalize: which forms are divided by a number of atoms.
+        uses_total_charge: false: attention does not see it.
 
     References:
         Frank, Chmiela, Müller and Unke, arXiv:2412.08541.
     """
 
+    uses_total_charge: ClassVar[bool] = False
     query: Float[Array, "degrees channels all_qk"]
     key: Float[Array, "degrees channels all_qk"]
     value: Float[Array, "degrees channels all_v"]

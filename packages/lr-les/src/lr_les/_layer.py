@@ -1,7 +1,7 @@
 """The long-range layer: latent charges and their Coulomb energy."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -44,11 +44,13 @@ class LatentEwald(eqx.Module):
         degree: of the features it takes: 0, scalars, unless there are multipoles.
         sigma: the width, or the one that learning starts from, Å.
         sigma_min: a learned width stays above it; plans are made for it, Å.
+        uses_total_charge: false: latent charges do not sum to it.
 
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
     """
 
+    uses_total_charge: ClassVar[bool] = False
     weight: Float[Array, "channels charge_channels"]
     moment_weights: tuple[Float[Array, "channels charge_channels"], ...]
     kernel: AbstractKernel
