@@ -1,11 +1,14 @@
 """ASE's SQLite databases (`.db`)."""
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ase.db
 
+from .._errors import BenchError, in_short
 from ._atoms import values_of
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row
@@ -20,9 +23,14 @@ class AseDb(NamedTuple):
     format: str = "db"
 
     def units(self) -> list[Unit]:
-        """Stretches of rows, in the order of their numbers."""
+        """Stretches of rows, in the order of their numbers.
+
+        Raises:
+            BenchError: a file is no database, or computes what it seems to hold.
+        """
         found = []
         for path in self.files:
+            _check_tables(path)
             with _opened(path) as database:
                 found += blocks(str(path), database.count())
         return found
@@ -45,6 +53,27 @@ class AseDb(NamedTuple):
             {**row.data, **row.key_value_pairs, **values_of(atoms)},
             self.reading,
             id=id,
+        )
+
+
+def _check_tables(path: Path) -> None:
+    """Refuses databases whose rows are computed: a view may have any number of them."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as database:
+            computed = database.execute(
+                "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger') "
+                "OR sql LIKE 'CREATE VIRTUAL%'"
+            ).fetchone()
+    except sqlite3.Error as error:
+        raise BenchError(
+            f"{path} cannot be read as db ({in_short(error)}): fetch it again."
+        ) from error
+    if computed is not None:
+        raise BenchError(
+            f"{path} is refused: {computed[0]} in it is a view or a trigger, which no "
+            "database of ASE has."
         )
 
 

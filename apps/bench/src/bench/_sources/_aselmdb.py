@@ -16,8 +16,11 @@ from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
 from ._source import BLOCK, Unit, attempt
 
-LARGEST_ROW = 1 << 28
+LARGEST_ROW = 1 << 26
 """Bytes of a row once unpacked; a larger one is not a structure."""
+
+MOST_MISSING = 1000
+"""Rows that are named one by one where a file lacks them; as many as it holds, too."""
 
 NAMES = DEFAULTS | {
     "total_charge": ("charge", "total_charge"),
@@ -40,15 +43,23 @@ class AseLmdb(NamedTuple):
         """Stretches of row ids.
 
         Raises:
-            BenchError: a file is truncated or no ASE database.
+            BenchError: a file is truncated, no ASE database, or lacks most rows that
+                it counts.
         """
         found = []
         for path in self.files:
             with _opened(path) as database, database.begin() as view:
                 following = _special(view, b"nextid", path)
+                deleted = len(_special(view, b"deleted_ids", path) or ())
+                held = database.stat()["entries"]
             if not isinstance(following, int):
                 raise BenchError(
                     f"{path} is not an ASE database: it has no row `nextid`."
+                )
+            if following - 1 - deleted - held > max(held, MOST_MISSING):
+                raise BenchError(
+                    f"{path} counts {following - 1} rows (its row `nextid`), but holds "
+                    f"{held}: it is damaged or incomplete; fetch it again."
                 )
             starts = range(1, following, BLOCK)
             found += [Unit(str(path), s, min(s + BLOCK, following)) for s in starts]

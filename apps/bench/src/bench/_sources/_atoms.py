@@ -9,9 +9,11 @@ import ase
 import ase.io
 
 from .._errors import BenchError, in_short
+from ._limits import check_unpacked
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row
 from ._source import Unit, attempt
+from ._xml import check_entities
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "abinit-out": (),
@@ -82,8 +84,12 @@ class AseFiles(NamedTuple):
         """The frames of a file.
 
         Raises:
-            BenchError: ASE cannot read the file from some frame on.
+            BenchError: ASE cannot read the file from some frame on, or it would grow
+                without bounds.
         """
+        check_unpacked(Path(unit.path))
+        if self.format == "vasp-xml":
+            check_entities(Path(unit.path))
         name = Path(unit.path).name.split(".")[0]
         frames = ase.io.iread(unit.path, index=":", format=self.format)
         number = 0

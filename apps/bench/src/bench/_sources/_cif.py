@@ -23,6 +23,7 @@ from ._cif_sites import (
     values_of,
 )
 from ._cif_symmetry import expand, operations_of, text_of
+from ._limits import check_size
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
 from ._source import Unit, attempt, blocks
@@ -91,11 +92,13 @@ class Cifs(NamedTuple):
 def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = sorted(n for n in archive.namelist() if n.endswith(".cif"))
+            members = [m for m in archive.infolist() if m.filename.endswith(".cif")]
     except (OSError, zipfile.BadZipFile) as error:
         raise BenchError(
             f"{path} cannot be opened as zip ({in_short(error)})."
         ) from error
+    check_size(path, sum(member.file_size for member in members), "all CIFs in it")
+    names = sorted(member.filename for member in members)
     return [n for n in names if not n.startswith("__MACOSX")]
 
 

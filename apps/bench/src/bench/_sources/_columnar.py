@@ -1,13 +1,17 @@
 """Structures stored as a few large arrays: npz files and groups of HDF5."""
 
+import math
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+from numpy.lib import format as npy
 
 from .._errors import BenchError, in_short
+from ._limits import SMALLEST_ROW, check_size
 from ._reading import Reading
 from ._row import Rejected, Row
 from ._source import Unit, blocks
@@ -18,6 +22,13 @@ SHARES = 8
 
 WORTHWHILE = 8000
 """Structures of a stretch from which unpacking the file once more pays."""
+
+
+MOST_PACKED = 2000
+"""Bytes that one on disk may stand for; the best that gzip does is 1032."""
+
+LARGEST_UNWRITTEN = 1 << 26
+"""Bytes of an array that may consist of its fill value alone."""
 
 
 class Npz(NamedTuple):
@@ -58,14 +69,18 @@ class Hdf5(NamedTuple):
         """Stretches of every group that has positions; links are not followed.
 
         Raises:
-            BenchError: a file is damaged or holds no structures.
+            BenchError: a file is damaged, holds no structures, or far more of them
+                than its bytes.
         """
         found = []
         for path in self.files:
-            before = len(found)
+            before, size = len(found), 0
             with _hdf5(path) as file:
                 for name, group in _groups(file):
-                    rows = len(_pick(_datasets(group), "positions"))
+                    sets = _datasets(group)
+                    size += sum(_size(path, item) for item in sets.values())
+                    check_size(path, size, f"what it has up to group {name}")
+                    rows = len(_pick(sets, "positions"))
                     found += blocks(str(path), rows, name)
             if len(found) == before:
                 raise no_structures(path, "no group of it has positions")
@@ -95,13 +110,55 @@ def _npz(path: str) -> Table:
     try:
         # Opened here, for numpy leaves a damaged file open.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            members = _checked_members(path, file.zip)
+            arrays = {name.removesuffix(".npy"): file[name] for name in members}
+    except BenchError:
+        raise
     except Exception as error:  # zip files break in many ways
         raise BenchError(
             f"{path} cannot be read as npz ({in_short(error)}): it is damaged, or "
             "holds Python objects, which are never loaded."
         ) from error
     return Table(arrays, path)
+
+
+def _checked_members(path: str, archive: zipfile.ZipFile) -> list[str]:
+    """The arrays of an npz file, none larger than what the file holds of it."""
+    size = 0
+    members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
+    for member in members:
+        size += member.file_size
+        check_size(path, size, f"what it has up to {member.filename}")
+        with archive.open(member) as file:
+            headers = {(1, 0): npy.read_array_header_1_0}
+            header = headers.get(npy.read_magic(file), npy.read_array_header_2_0)
+            shape, _, kind = header(file)
+            held = member.file_size - file.tell()
+        announced = math.prod(shape) * kind.itemsize
+        if announced != held and not kind.hasobject:
+            raise BenchError(
+                f"{path} is damaged: {member.filename} announces {announced} bytes of "
+                f"numbers, but has {held}; fetch it again."
+            )
+        if announced == 0:
+            size += SMALLEST_ROW * max((0, *shape[:1]))
+            check_size(path, size, f"what it has up to {member.filename}")
+    return [member.filename for member in members]
+
+
+def _size(path: Path, item: h5py.Dataset) -> int:
+    """Bytes of a dataset in memory, refused if most of it was never written."""
+    rows = item.shape[0] if item.shape else 0
+    # A chunk is unpacked whole, even where the array has become smaller than it.
+    most = max(int(item.size or 0), math.prod(item.chunks) if item.chunks else 0)
+    size = most * item.dtype.itemsize or SMALLEST_ROW * rows
+    stored = item.id.get_storage_size()
+    if size > LARGEST_UNWRITTEN and size > MOST_PACKED * stored:
+        raise BenchError(
+            f"{path} is refused: its dataset {item.name} has the shape {item.shape}, "
+            f"but {stored} bytes of it were written."
+        )
+    return size
 
 
 def _datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:

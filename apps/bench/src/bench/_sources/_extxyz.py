@@ -1,8 +1,6 @@
 """Extended XYZ, plain or compressed, frame by frame."""
 
-import bz2
 import codecs
-import gzip
 import io
 import itertools
 import lzma
@@ -18,14 +16,18 @@ from ase.io.extxyz import key_val_str_to_dict, read_xyz
 from .._errors import BenchError, in_short
 from ._atoms import row_of
 from ._elements import atomic_number
+from ._limits import COMPRESSED, unpacked
+from ._lines import LONGEST_LINE, is_cut, next_lines
 from ._reading import Reading
 from ._row import Rejected, Row, RowError
 from ._source import BLOCK, Unit, attempt
 
-COMPRESSED = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
-LONGEST_LINE = 1 << 22
 MOST_ATOMS = 10_000_000
 """Of a frame; a larger number is a damaged one: the file would be read at once."""
+
+
+MOST_BLANK = 1000
+"""Blank lines in front of a frame."""
 
 
 class ExtendedXYZ(NamedTuple):
@@ -62,6 +64,8 @@ class ExtendedXYZ(NamedTuple):
                 yield attempt(where, self._row, lines, id)
 
     def _row(self, lines: list[bytes], id: str) -> Row:
+        if any(map(is_cut, lines)):
+            raise RowError(f"it has a line of more than {LONGEST_LINE >> 20} MiB")
         if int(lines[0]) != len(lines) - 2:
             raise RowError(
                 f"it ends after {max(len(lines) - 2, 0)} of {int(lines[0])} atoms"
@@ -132,9 +136,8 @@ def _check_columns(lines: list[bytes]) -> None:
 
 
 def _opened(path: Path, offset: int) -> IO[bytes]:
-    """A file from some byte on; a byte-order mark at its beginning is skipped."""
-    file = COMPRESSED.get(path.suffix, open)(path, "rb")
-    if offset or file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+    file = unpacked(path)
+    if offset:
         file.seek(offset)
     return file
 
@@ -145,15 +148,14 @@ def _stretches(path: Path) -> list[Unit]:
     with _opened(path, 0) as file:
         while True:
             offset = file.tell()
-            atoms = _atoms(file.readline(LONGEST_LINE))
+            atoms = _atoms(_head(file))
             if atoms is None:
                 break
-            if atoms >= 0:
-                if number % BLOCK == 0:
-                    starts.append(offset)
-                number += 1
-                for _ in itertools.islice(file, atoms + 1):
-                    pass
+            if number % BLOCK == 0:
+                starts.append(offset)
+            number += 1
+            for _ in next_lines(file, atoms + 1):
+                pass
     # Whatever stands behind the last frame is read, and complained of, with it.
     return [
         Unit(
@@ -166,10 +168,19 @@ def _stretches(path: Path) -> list[Unit]:
     ] or [Unit(str(path))]
 
 
+def _head(file: IO[bytes]) -> bytes:
+    """The next line that is not blank; nothing at the end of the file.
+
+    A byte-order mark, which begins some files, is skipped.
+    """
+    for line in next_lines(file, MOST_BLANK):
+        if line.strip():
+            return line.removeprefix(codecs.BOM_UTF8)
+    return next(next_lines(file, 1), b"")
+
+
 def _atoms(line: bytes) -> int | None:
-    """The number of atoms on a line; -1 on a blank one, None on any other."""
-    if line and not line.strip():
-        return -1
+    """The number of atoms on a line, None on any other."""
     if not line.strip().isdigit() or len(line) > 20 or int(line) > MOST_ATOMS:
         return None
     return int(line)
@@ -178,7 +189,7 @@ def _atoms(line: bytes) -> int | None:
 def _frames(file: IO[bytes], path: Path, number: int) -> Iterator[list[bytes]]:
     """The lines of each frame; of the last one, as many as there are."""
     try:
-        while line := file.readline(LONGEST_LINE):
+        while line := _head(file):
             atoms = _atoms(line)
             if atoms is None:
                 raise BenchError(
@@ -186,9 +197,8 @@ def _frames(file: IO[bytes], path: Path, number: int) -> Iterator[list[bytes]]:
                     f"begin with a number of atoms stands {line[:30]!r}; check that it "
                     "is a complete extended XYZ file."
                 )
-            if atoms >= 0:
-                yield [line, *itertools.islice(file, atoms + 1)]
-                number += 1
+            yield [line, *next_lines(file, atoms + 1)]
+            number += 1
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise BenchError(
             f"{path} cannot be unpacked from frame {number} on ({in_short(error)}): it "

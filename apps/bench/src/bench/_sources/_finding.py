@@ -14,6 +14,7 @@ from ._cif import Cifs
 from ._columnar import Hdf5, Npz
 from ._deepmd import DeepMD
 from ._extxyz import ExtendedXYZ
+from ._links import distinct, files_in
 from ._qmof import open_qmof
 from ._reading import Reading
 from ._source import Source
@@ -58,7 +59,7 @@ def open_source(source: str, reading: Reading, format: str | None = None) -> Sou
     """
     path = Path(source)
     if path.is_dir():
-        return _folder(path, reading, format)
+        return _folder(path, files_in(path), reading, format)
     files = [path] if path.is_file() else [Path(p) for p in glob.glob(source)]
     files = [f for f in files if f.is_file()]
     if not files:
@@ -68,17 +69,20 @@ def open_source(source: str, reading: Reading, format: str | None = None) -> Sou
             "licences and citations of published sets."
         )
     if len(files) == 1 and files[0].name == "qmof_structure_data.json":
-        return _folder(files[0].parent, reading, format)
+        return _folder(files[0].parent, (), reading, format)
     return _reader(files, source, reading, format)
 
 
-def _folder(folder: Path, reading: Reading, format: str | None) -> Source:
+def _folder(
+    folder: Path, files: Sequence[Path], reading: Reading, format: str | None
+) -> Source:
     if any((folder / name).exists() for name in ("qmof.json", "qmof.csv")):
         return open_qmof(folder, reading)
-    sets = [p for p in folder.rglob("coord.npy") if p.parent.name.startswith("set.")]
+    sets = [
+        p for p in files if p.name == "coord.npy" and p.parent.name.startswith("set.")
+    ]
     if sets:
         return _reader(sets, str(folder), reading, "deepmd")
-    files = [p for p in folder.rglob("*") if p.is_file()]
     if format is None:
         files = [p for p in files if _formats(p)]
     if not files:
@@ -87,7 +91,7 @@ def _folder(folder: Path, reading: Reading, format: str | None) -> Source:
             f"{', '.join(p for ps in SUFFIXES.values() for p in ps)}; another one is "
             "named by --format."
         )
-    return _reader(files, str(folder), reading, format)
+    return _reader(distinct(files), str(folder), reading, format)
 
 
 def _reader(

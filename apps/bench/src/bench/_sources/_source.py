@@ -4,11 +4,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from .._errors import BenchError
 from ._reading import Reading
 from ._row import Rejected, Row
 
 BLOCK = 2000
 """Rows of a unit where a file can be entered anywhere."""
+
+MOST_ROWS = 1_000_000_000
+"""Of a file; more are announced by arrays whose rows are empty."""
 
 
 class Unit(NamedTuple):
@@ -78,7 +82,14 @@ def blocks(path: str, rows: int, at: str = "", shares: int | None = None) -> lis
         rows: in all.
         at: of all units.
         shares: units at most.
+
+    Raises:
+        BenchError: there are more rows than any file has.
     """
+    if rows > MOST_ROWS:
+        raise BenchError(
+            f"{path} announces {rows} structures, more than {MOST_ROWS}: it is damaged."
+        )
     size = BLOCK if shares is None else max(BLOCK, -(-rows // shares))
     return [
         Unit(path, start, min(start + size, rows), at) for start in range(0, rows, size)
