@@ -95,7 +95,7 @@ def test_light_does_not_see_a_crystal_that_moves_as_a_whole(settings, tmp_path):
     velocities = np.zeros((300, 4, 3))
     velocities[..., 1] = np.cos(2 * np.pi * 1500 * times)[:, None]
     velocities[:, 3, 0] += np.cos(2 * np.pi * 600 * times)
-    recording = Recording(tmp_path, atoms)
+    recording = Recording(tmp_path, atoms, origin=np.zeros(3))
     for now in velocities:
         recording.motion(atoms.positions, now * atoms.get_masses()[:, None])
     charged = bb.Calculator(potential, total_charge=0.0)

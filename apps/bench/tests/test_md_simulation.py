@@ -122,6 +122,27 @@ def test_a_sound_potential_passes(pair, programs, tmp_path):
     assert np.ptp(end["conserved_eV"]) < 1e-3
 
 
+@pytest.mark.parametrize("periodic", [True, False])
+def test_atoms_move_near_the_origin_and_are_recorded_where_they_are(
+    periodic, pair, programs, tmp_path
+):
+    """Far away single precision would leave a thousandth of an Å."""
+    brief = dataclasses.replace(NVT, picoseconds=0.04)
+    shift, found = np.array([10_000.0, -9_999.7, 123.4]), []
+    if periodic:
+        pair.set_cell(np.diag([20.0, 21, 22]))
+        pair.pbc = True
+    for name, move in (("here", 0.0), ("far", shift)):
+        atoms = pair.copy()
+        atoms.positions += move
+        one = subject(atoms, {} if periodic else programs)
+        assert np.abs(atoms.positions - one.origin).max() < 15
+        run_phase(one, brief, SETTINGS, tmp_path / name, TELL, start=[True])
+        frames = ase.io.read(tmp_path / name / "nvt" / "trajectory.extxyz", ":")
+        found.append(np.stack([frame.positions for frame in frames]) - move)
+    np.testing.assert_allclose(*found, atol=1e-7)
+
+
 class Stop(Exception):
     pass
 

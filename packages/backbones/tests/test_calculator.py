@@ -230,6 +230,28 @@ def test_atoms_on_top_of_each_other_are_named(mace):
         calculator.get_potential_energy(atoms)
 
 
+@pytest.mark.parametrize("periodic", [True, False])
+def test_far_from_the_origin_nothing_is_rounded_away(
+    periodic, with_layer_everywhere, structure
+):
+    """In float32 10 000 Å leave a thousandth of an Å, and forces wrong by as much."""
+    with jax.enable_x64(False):
+        potential = with_layer_everywhere(bb.MACE)
+        s = structure(1, periodic=periodic)
+        calculator = bb.Calculator(potential, total_charge=1.0)
+        found = []
+        for shift in ([0.0, 0, 0], [10_000.0, -9_999.7, 123.4]):
+            atoms = atoms_of(s)
+            atoms.positions += shift
+            atoms.calc = calculator
+            found.append((atoms.get_potential_energy(), atoms.get_forces()))
+            if not periodic:
+                charges, dipole = atoms.get_charges(), atoms.get_dipole_moment()
+                close(dipole, charges @ atoms.positions, 1e-12)
+    assert abs(found[1][0] - found[0][0]) < 1e-6
+    assert np.abs(found[1][1] - found[0][1]).max() < 1e-5
+
+
 @pytest.mark.parametrize(
     ("kind", "periodic"),
     [(bb.MACE, True), (bb.MACE, False), (bb.Allegro, True), (bb.DimeNet, True)],

@@ -22,7 +22,7 @@ class Batch(eqx.Module):
     species: Int[Array, "graphs slots"]
     """Atomic numbers, 0 on padding."""
     positions: Float[Array, "graphs slots 3"]
-    """Å."""
+    """From the structure's `origin`, Å."""
     mask: Bool[Array, "graphs slots"]
     """True where there is an atom."""
     cell: Float[Array, "graphs 3 3"] | None

@@ -75,14 +75,17 @@ class Bucket:
 
 
 def dense_arrays(structures, graphs: int, slots: int, dtype) -> dict[str, Any]:
-    """Per-atom and per-structure arrays; rows past the structures are padding."""
+    """Per-atom and per-structure arrays; rows past the structures are padding.
+
+    Positions are those from each structure's `origin`.
+    """
     species = np.zeros((graphs, slots), np.int32)
     positions = np.zeros((graphs, slots, 3), dtype)
     cells = np.tile(np.eye(3, dtype=dtype), (graphs, 1, 1))
     charge, spin = np.zeros(graphs, dtype), np.zeros(graphs, np.int32)
     for g, s in enumerate(structures):
         species[g, : len(s)] = s.numbers
-        positions[g, : len(s)] = s.positions
+        positions[g, : len(s)] = s.positions - s.origin
         charge[g], spin[g] = s.total_charge, s.spin
         if s.cell is not None:
             cells[g] = s.cell

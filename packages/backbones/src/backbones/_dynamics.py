@@ -24,7 +24,8 @@ def energy_function(
 
     The function can be compiled, differentiated and mapped. It takes
 
-    - `positions`: `[atoms, 3]`, Å;
+    - `positions`: `[atoms, 3]`, Å; in single precision near the origin, see
+      `Structure.origin`;
     - `senders`, `receivers`: `[edges]`, both directions of each pair, in any order;
       padding names an atom that does not exist, such as `atoms`;
     - `shifts`: `[edges, 3]`, whole lattice vectors added to the sender;

@@ -59,6 +59,19 @@ class Structure:
     def __len__(self):
         return len(self.numbers)
 
+    @property
+    def origin(self) -> np.ndarray:
+        """The vector that batches subtract from every position, in float64, Å.
+
+        Energies do not depend on it, and single precision resolves small numbers only.
+        It is the mean of open structures, and the lattice vector next to the mean of
+        periodic ones, whose atoms so stay where they are in the cell.
+        """
+        mean = self.positions.mean(0)
+        if self.cell is None:
+            return mean
+        return np.round(mean @ np.linalg.inv(self.cell)) @ self.cell
+
     @classmethod
     def from_ase(cls, atoms: ase.Atoms, *, total_charge: float, spin: int = 0):
         """The structure of an ASE object; its boundaries are `atoms.pbc`.

@@ -45,14 +45,16 @@ class Recording:
     Args:
         folder: of the phase; made if it is not there.
         atoms: elements of the frames.
+        origin: what the simulation subtracts from all positions, Å; added to those of
+            the frames, not to the motion for spectra.
     """
 
-    def __init__(self, folder: Path, atoms: ase.Atoms):
+    def __init__(self, folder: Path, atoms: ase.Atoms, *, origin: np.ndarray):
         folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = folder / CHECKPOINT
         self.result = folder / RESULT
         self.thermo = folder / "thermo.csv"
-        self._atoms = atoms
+        self._atoms, self._origin = atoms, origin
         self._folder = folder
         self._rows: list[dict[str, float]] = []
 
@@ -116,7 +118,8 @@ class Recording:
             temperature: K.
         """
         frame = self._atoms.copy()
-        frame.positions = np.asarray(sample.positions[replica], np.float64)
+        found = np.asarray(sample.positions[replica], np.float64)
+        frame.positions = found + self._origin
         frame.set_momenta(np.asarray(sample.momenta[replica], np.float64))
         if sample.box is not None:
             frame.cell = np.asarray(sample.box[replica], np.float64)
@@ -132,7 +135,7 @@ class Recording:
         """Where the atoms of one replica are at one look, and how they move.
 
         Args:
-            positions: Å.
+            positions: from the origin, Å.
             momenta: sqrt(eV amu).
         """
         moving = np.asarray(momenta) / self._atoms.get_masses()[:, None]

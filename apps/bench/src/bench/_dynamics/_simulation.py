@@ -10,7 +10,7 @@ import ase
 import jax.numpy as jnp
 import numpy as np
 from ase import units
-from backbones import read_arrays, write_arrays
+from backbones import Structure, read_arrays, write_arrays
 
 from .._provenance import KEY
 from ._block import Sample
@@ -58,6 +58,11 @@ class Subject:
     made_from: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def origin(self) -> np.ndarray:
+        """What the simulation subtracts from all positions, Å."""
+        return Structure(self.atoms.numbers, self.atoms.positions, self.cell).origin
+
+    @property
     def cell(self) -> np.ndarray | None:
         """Rows, Å; None means open boundaries."""
         return self.atoms.cell.array if self.atoms.pbc.all() else None
@@ -103,7 +108,9 @@ class _Simulation:
         self.ensemble = _ensemble(phase, settings)
         self.freedom = freedom(len(subject.atoms), self.ensemble)
         self.watch = Watch(subject.atoms, self.freedom, subject.limits)
-        self.recording = Recording(folder / phase.name, subject.atoms)
+        self.recording = Recording(
+            folder / phase.name, subject.atoms, origin=subject.origin
+        )
         facts = {"phase": dataclasses.asdict(phase), **dataclasses.asdict(settings)}
         self._made_from = {**subject.made_from, "settings": facts}
         count = settings.replicas
@@ -171,7 +178,8 @@ class _Simulation:
         if len(atoms) > 1:
             momenta -= momenta.mean(1, keepdims=True)
         copies = lambda array: np.stack([array] * count)
-        values = copies(atoms.positions), momenta, copies(self.subject.forces), masses
+        places = copies(atoms.positions - self.subject.origin)
+        values = places, momenta, copies(self.subject.forces), masses
         fresh = Moving(*(jnp.asarray(v, self.subject.dtype) for v in values))
         if not self.phase.after:
             return fresh
