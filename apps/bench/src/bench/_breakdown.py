@@ -45,39 +45,59 @@ def by_element(frames: Sequence[Any], kind: str) -> Series:
     ]
 
 
-def by_charge(frames: Sequence[Any]) -> Series:
-    """Energy error (meV an atom) by the structure's total charge."""
+def by_charge(frames: Sequence[Any], kind: str = "energy") -> Series:
+    """Mean error by the structure's total charge.
+
+    Args:
+        frames: of the test part.
+        kind: of error, see `absolute_errors`.
+    """
+    frames, errors = _of_structures(frames, kind)
     charges = np.array([round(f.info["total_charge"]) for f in frames])
-    errors = _energies(frames)
     return [(f"{q:+d}", float(errors[charges == q].mean())) for q in np.unique(charges)]
 
 
-def by_size(frames: Sequence[Any]) -> Series:
-    """Energy error (meV an atom) by number of atoms, in bins of equal population."""
+def by_size(frames: Sequence[Any], kind: str = "energy") -> Series:
+    """Mean error by number of atoms, in bins of equal population.
+
+    Args:
+        frames: of the test part.
+        kind: of error, see `absolute_errors`.
+    """
+    frames, errors = _of_structures(frames, kind)
     sizes = np.array([len(f) for f in frames], float)
-    return _binned(sizes, _energies(frames), "{:.0f}–{:.0f}")
+    return _binned(sizes, errors, "{:.0f}–{:.0f}")
 
 
-def by_similarity(frames: Sequence[Any], similarity: Mapping[int, float]) -> Series:
-    """Energy error (meV an atom) by similarity to the training part.
+def by_similarity(
+    frames: Sequence[Any], similarity: Mapping[int, float], kind: str = "energy"
+) -> Series:
+    """Mean error by similarity to the training part.
 
     Args:
         frames: of the test part.
         similarity: `nearest_similarity` by index in the data set.
+        kind: of error, see `absolute_errors`.
     """
+    frames, errors = _of_structures(frames, kind)
     near = np.array([similarity[int(f.info["index"])] for f in frames])
     # As many digits as tell alike structures apart.
-    digits = 2 + math.ceil(-math.log10(np.clip(1 - near.min(), 1e-9, 0.1)))
-    return _binned(near, _energies(frames), f"{{:.{digits}f}}–{{:.{digits}f}}")
+    largest = near.min(initial=1.0)
+    digits = 2 + math.ceil(-math.log10(np.clip(1 - largest, 1e-9, 0.1)))
+    return _binned(near, errors, f"{{:.{digits}f}}–{{:.{digits}f}}")
 
 
-def _energies(frames: Sequence[Any]) -> np.ndarray:
-    every = [absolute_errors(f, "energy") for f in frames]
-    return np.concatenate([errors for errors in every if errors is not None])
+def _of_structures(frames: Sequence[Any], kind: str) -> tuple[list[Any], np.ndarray]:
+    """Structures that are labelled, and the mean absolute error of each."""
+    both = [(f, absolute_errors(f, kind)) for f in frames]
+    found = [(f, errors.mean()) for f, errors in both if errors is not None]
+    return [f for f, _ in found], np.array([error for _, error in found])
 
 
 def _binned(values: np.ndarray, errors: np.ndarray, form: str) -> Series:
     """Means over bins between quantiles; equal values share a bin."""
+    if not len(values):
+        return []
     edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
     place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     if len(edges) < 2:

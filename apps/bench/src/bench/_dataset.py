@@ -20,6 +20,7 @@ from ._prepared import is_begun, is_prepared, open_prepared
 from ._recipes import Filters
 from ._sources import Reading, Source, open_source
 from ._tally import Tally, total
+from ._train_settings import LEARNED, field_of
 from ._workers import FRAGILE, run
 
 BUNDLED = ("frameworks", "ions")
@@ -33,7 +34,7 @@ class Sample:
         id: unique in the data set.
         group: material or species; frames of one group stay together in a split.
         structure: atoms, cell, charge.
-        energy: eV; NaN where there is none, which a set to train on does not have.
+        energy: eV.
         forces: eV/Å, `(atoms, 3)`.
         stress: eV/Å^3, ASE's sign and Voigt order.
         charges: e, `(atoms,)`.
@@ -45,7 +46,7 @@ class Sample:
     id: str
     group: str
     structure: Structure
-    energy: float
+    energy: float | None
     forces: np.ndarray | None
     stress: np.ndarray | None
     charges: np.ndarray | None
@@ -142,9 +143,10 @@ class DataSet:
 
 
 def load(source: str) -> DataSet:
-    """A data set to train on: all of it has energies and the same kind of boundaries.
+    """A data set to train on: labels to learn from and the same kind of boundaries.
 
-    Forces, stress and charges are used where they are; `id`, `group`, `total_charge`
+    Energies have all structures or none; forces, stress, charges and dipoles, of which
+    any kind alone is enough, are used where they are; `id`, `group`, `total_charge`
     and `spin` are read where the source has them: without them a structure is numbered,
     stands alone, is neutral and of unknown spin.
 
@@ -157,12 +159,20 @@ def load(source: str) -> DataSet:
     """
     data = open_data(source)
     has_energy = data.columns.has("energy")
-    if not has_energy.all():
+    if has_energy.any() and not has_energy.all():
         first = int(np.argmin(has_energy))
         raise BenchError(
             f"{source}: {data.columns.text('id', first)!r} has no energy, as "
             f"{(~has_energy).sum()} of {len(data)} structures; name it with `bench "
             "prepare --energy-key`, or leave them out with `--require energy`."
+        )
+    learned = [data.columns.has(field_of(kind)) for kind in LEARNED]
+    bare = np.flatnonzero(~np.any(learned, axis=0))
+    if len(bare):
+        raise BenchError(
+            f"{source}: {data.columns.text('id', int(bare[0]))!r} has no label to "
+            f"learn from, as {len(bare)} of {len(data)} structures: leave them out "
+            "with `bench prepare --require`, such as `--require charges`."
         )
     return _of_one_kind(data, source)
 
@@ -240,7 +250,7 @@ def _sample(columns: Columns, i: int) -> Sample:
             float(arrays["total_charge"][i]),
             int(arrays["spin"][i]),
         ),
-        energy=float(arrays["energy"][i]),
+        energy=float(arrays["energy"][i]) if bits & FLAGS["energy"] else None,
         **_labels(columns, i, bits),
     )
 

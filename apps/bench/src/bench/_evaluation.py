@@ -19,12 +19,21 @@ from ._train_settings import FIELDS, KINDS, LossSettings
 class Predicted(NamedTuple):
     """Prediction for one sample, in the units of its labels."""
 
-    energy: float
+    energy: float | None
     forces: np.ndarray | None
     stress: np.ndarray | None
     charges: np.ndarray
     dipole: np.ndarray | None = None
     born_charges: np.ndarray | None = None
+
+    def without_energy(self) -> "Predicted":
+        """The same of a model that learned nothing of energies, and has none."""
+        return self._replace(energy=None, forces=None, stress=None)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that is predicted is a number."""
+        return all(np.isfinite(x).all() for x in self if x is not None)
 
     def turned(self, sign: int) -> "Predicted":
         """The same with charges of another sign, which energies do not decide."""
@@ -38,7 +47,9 @@ class Predicted(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
-    """Mean absolute and root mean square errors; NaN where there are no labels.
+    """Mean absolute and root mean square errors.
+
+    NaN where there are no labels, infinite where a prediction is not finite.
 
     Energies in meV an atom, forces in meV/Å and stress in meV/Å^3 by component,
     charges and components of Born charges in me, components of dipoles in me Å. `r2` is
@@ -68,14 +79,14 @@ class Errors:
         }
 
     def loss(self, settings: LossSettings) -> float:
-        """Weighted mean squared error, in the units of the weights."""
-        total = 0.0
-        for kind, weight in settings.weights.items():
-            error = getattr(self, f"{kind}_rmse")
-            # A lost energy is a diverged model; other labels may be absent.
-            if np.isfinite(error) or kind == "energy":
-                total += weight * error**2
-        return total * 1e-6
+        """Weighted mean squared error, in the units of the weights.
+
+        Kinds without labels count nothing; NaN where no kind that is weighed has any.
+        """
+        weighed = [(k, weight) for k, weight in settings.weights.items() if weight]
+        errors = [(getattr(self, f"{k}_rmse"), weight) for k, weight in weighed]
+        terms = [weight * error**2 for error, weight in errors if not np.isnan(error)]
+        return 1e-6 * sum(terms) if terms else np.nan
 
 
 @eqx.filter_jit
@@ -151,6 +162,9 @@ def errors_of(
         if not parts:
             continue
         x = 1000 * np.concatenate([d for d, _ in parts])
+        if not np.isfinite(x).all():
+            found |= {f"{kind}_mae": np.inf, f"{kind}_rmse": np.inf}
+            continue
         found[f"{kind}_mae"] = float(np.mean(np.abs(x)))
         found[f"{kind}_rmse"] = float(np.mean(x**2) ** 0.5)
         if f"{kind}_r2" in Errors.__dataclass_fields__:
@@ -186,7 +200,7 @@ def difference(prediction: Predicted, sample: Sample, kind: str) -> np.ndarray |
     in e, dipoles in e Å.
     """
     if kind == "energy":
-        if not np.isfinite(sample.energy):
+        if sample.energy is None or prediction.energy is None:
             return None
         return np.array([prediction.energy - sample.energy]) / len(sample.structure)
     name = FIELDS.get(kind, kind)

@@ -13,8 +13,14 @@ _ERRORS = {
     "energy": "energy MAE (meV/atom)",
     "force": "force MAE (meV/Å)",
     "charge": "charge MAE (me)",
+    "stress": "stress MAE (meV/Å³)",
+    "dipole": "dipole MAE (me Å)",
+    "born": "Born charge MAE (me)",
 }
-"""Panels of the figures of all runs, where anything is labelled."""
+"""Axes of the figures of errors."""
+
+_PANELS = 3
+"""Kinds that a figure of all runs shows: the first ones of which there are labels."""
 
 
 def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
@@ -24,8 +30,10 @@ def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
         histories: rows of `metrics.jsonl` by run.
     """
     every = [row for rows in histories.values() for row in rows]
-    known = lambda kind: any(row.get(f"validation_{kind}_mae") for row in every)
-    shown = [kind for kind in _ERRORS if known(kind)]
+    known = lambda kind: any(
+        row.get(f"validation_{kind}_mae") is not None for row in every
+    )
+    shown = [kind for kind in _ERRORS if known(kind)][:_PANELS]
     figure = Figure(figsize=(3.3 * len(shown), 3.0), layout="constrained")
     panels = figure.subplots(1, len(shown), squeeze=False).ravel()
     for axes, kind in zip(panels, shown, strict=True):
@@ -58,7 +66,7 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
         rows: of the report's table.
     """
     known = lambda kind: any(np.isfinite(row[f"test_{kind}"]) for row in rows)
-    shown = [kind for kind in _ERRORS if known(kind)]
+    shown = [kind for kind in _ERRORS if known(kind)][:_PANELS]
     figure = Figure(figsize=(3.3 * len(shown), 3.0), layout="constrained")
     panels = figure.subplots(1, len(shown), squeeze=False).ravel()
     models = list(dict.fromkeys(r["model"] for r in rows))
@@ -92,11 +100,12 @@ def _mean_of(rows, split: str, model: str, column: str) -> float:
     return float(np.mean(found)) if found else np.nan
 
 
-def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Test error of energies against what a prediction costs, one panel a split.
+def cost_accuracy(rows: Sequence[Mapping[str, Any]], kind: str = "energy") -> Figure:
+    """Test errors against what a prediction costs, one panel a split.
 
     Args:
         rows: of the report's table.
+        kind: of error.
     """
     splits = list(dict.fromkeys(r["split"] for r in rows))
     models = list(dict.fromkeys(r["model"] for r in rows))
@@ -107,7 +116,7 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axes, split in zip(panels, splits, strict=False):
         for m, model in enumerate(models):
             own = [r for r in rows if (r["split"], r["model"]) == (split, model)]
-            cost, error = ([r[k] for r in own] for k in ("cost", "test_energy"))
+            cost, error = ([r[k] for r in own] for k in ("cost", f"test_{kind}"))
             axes.scatter(
                 cost, error, color=COLOURS[m % len(COLOURS)], label=model, s=28
             )
@@ -117,8 +126,8 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{split} split", fontsize=9)
-        axes.set_xlabel("energy and forces (µs/atom)", fontsize=8)
-        axes.set_ylabel("energy MAE (meV/atom)", fontsize=8)
+        axes.set_xlabel("prediction (µs/atom)", fontsize=8)
+        axes.set_ylabel(_ERRORS[kind], fontsize=8)
         axes.tick_params(labelsize=8)
     for axes in panels[len(splits) :]:
         axes.set_axis_off()
@@ -126,15 +135,14 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-_PANEL_ERRORS = {
-    "element": "force MAE (meV/Å)",
-    "element of a charge": "charge MAE (me)",
-}
-"""What panels of `breakdown` show where it is not the energy."""
+_PANEL_KINDS = {"element": "force", "element of a charge": "charge"}
+"""Kinds of error of the panels of `breakdown` that have their own."""
 
 
 def breakdown(
-    panels: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]], title: str
+    panels: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]],
+    title: str,
+    kind: str = "energy",
 ) -> Figure:
     """Errors of every model by kind of structure; one panel a way to tell kinds apart.
 
@@ -142,6 +150,7 @@ def breakdown(
         panels: series of (kind, error) by model, by what the kinds are. Panels of a
             single kind, or of none, say nothing and are left out.
         title: of the figure.
+        kind: of error, where a panel has none of its own.
     """
     shown = {
         name: series
@@ -169,7 +178,7 @@ def breakdown(
             rotation=90 if many else 0,
         )
         ax.set_xlabel(name, fontsize=8)
-        ax.set_ylabel(_PANEL_ERRORS.get(name, "energy MAE (meV/atom)"), fontsize=8)
+        ax.set_ylabel(_ERRORS[_PANEL_KINDS.get(name, kind)], fontsize=8)
         ax.tick_params(axis="y", labelsize=7)
     for ax in axes[len(shown) :]:
         ax.set_axis_off()

@@ -225,8 +225,10 @@ def _targets(samples: list[Sample], room: Room, references) -> Targets:
     )  # fmt: skip
     for g, sample in enumerate(samples):
         n = len(sample.structure)
-        targets.energy[g] = sample.energy - composition_energy(sample, references)
-        targets.energy_weight[g], targets.atoms[g] = 1.0, n
+        targets.atoms[g] = n
+        if sample.energy is not None:
+            known = composition_energy(sample, references)
+            targets.energy[g], targets.energy_weight[g] = sample.energy - known, 1.0
         if sample.forces is not None:
             targets.forces[g, :n] = sample.forces
             targets.force_weight[g, :n] = 1.0

@@ -1,5 +1,7 @@
 """What training makes small."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import optax
 from backbones import Batch, Potential
@@ -29,18 +31,20 @@ def loss(
         whole: labels of all the batches of the step, whose losses sum to the mean over
             all of them; this batch alone if absent.
     """
-    out = potential(batch)
+    slopes = bool(settings.force or settings.stress)
+    out = potential(batch) if slopes else _without_slopes(potential, batch)
     whole = targets if whole is None else whole
     published = settings.form == "published"
     atoms = 1.0 if published else jnp.maximum(batch.mask.sum(1), 1)
     terms = {
         "energy": (out.energy - targets.energy) / atoms,
-        "force": out.forces - targets.forces,
         "charge": out.charges - targets.charges,
     }
+    if out.forces is not None:
+        terms["force"] = out.forces - targets.forces
     if out.stress is not None:
         terms["stress"] = out.stress - targets.stress
-    elif settings.dipole:
+    elif settings.dipole and batch.cell is None:
         terms["dipole"] = dipoles(batch, out.charges) - targets.dipoles
     size = jnp.square if settings.huber is None else _huber(settings.huber)
     total = jnp.zeros(())
@@ -54,6 +58,20 @@ def loss(
             mean = jnp.sum(squares * weight) / jnp.where(labels > 0, labels, 1.0)
             total += strength * mean
     return total
+
+
+class _Values(NamedTuple):
+    """Predictions without derivatives of the energy, as `backbones.Prediction`."""
+
+    energy: Array
+    charges: Array
+    forces: None = None
+    stress: None = None
+
+
+def _without_slopes(potential: Potential, batch: Batch) -> _Values:
+    energies, charges = potential.energies(batch)
+    return _Values(energies.sum(1), charges)
 
 
 def _weights(targets: Targets, kind: str, published: bool) -> Array:

@@ -17,6 +17,7 @@ from ._parts import load_part, load_tally
 from ._recipes import Filters, Overview
 from ._sources import LABELS
 from ._tally import EXAMPLES, Tally, total
+from ._train_settings import LEARNED, field_of
 from ._writing import write_prepared
 
 
@@ -119,10 +120,11 @@ def check_labels(tally: Tally, named: dict[str, str], source: str) -> None:
                 f"No structure of {source} has {name!r}, which is to be its {label}; "
                 f"there are {offered}."
             )
-    if not any(tally.labels[k] for k in ("energy", "forces", "charges")):
+    if not any(tally.labels[field_of(kind)] for kind in LEARNED):
         raise BenchError(
-            f"No structure of {source} has an energy, forces or charges; it has "
-            f"{offered}: say which is which, such as {_guess(tally.names)}."
+            f"No structure of {source} has an energy, forces, stress, charges or a "
+            f"dipole; it has {offered}: say which is which, such as "
+            f"{_guess(tally.names)}."
         )
 
 

@@ -20,7 +20,7 @@ from ._checkpoint import BEST, LAST, Checkpoints
 from ._config import Grid, Run
 from ._dataset import DataSet, Sample, load
 from ._errors import BenchError, in_short
-from ._evaluation import errors_of, floor_of, predict, sign_of
+from ._evaluation import Predicted, errors_of, floor_of, predict, sign_of
 from ._hosts import leads, wait_for_all
 from ._loading import Shelf, fill_shelf
 from ._memory import peak_memory, watch_memory
@@ -32,7 +32,7 @@ from ._splits import split_data, stored_descriptors
 from ._steps import mesh_of
 from ._text_files import read_json
 from ._training import train
-from ._usable import learnable, usable_parts
+from ._usable import known_kinds, labelled_kinds, learnable, usable_parts
 from ._writing import write_text
 
 Report = Callable[[dict[str, Any]], None]
@@ -200,6 +200,7 @@ def _one(
     write(place / "environment.json", json.dumps(environment(), indent=1))
     training = grid.training(run.backbone)
     settings = learnable(training, run, train_samples)
+    kinds = known_kinds(run, settings, labelled_kinds(train_samples))
     best = train(
         potential,
         shelf,
@@ -214,7 +215,8 @@ def _one(
     predictions, seconds = {}, 0.0
     for part, indices in members.items():
         began = time.perf_counter()
-        predictions[part] = predict(best, shelf, indices)
+        found = predict(best, shelf, indices, slopes="force" in kinds)
+        predictions[part] = found if "force" in kinds else _without_energies(found)
         seconds = time.perf_counter() - began
     # Compiled by then, so this is the cost of the test part alone.
     atoms = sum(len(samples[i].structure) for i in parts.test)
@@ -222,9 +224,9 @@ def _one(
     write(place / "cost.json", json.dumps(cost))
     chosen = {p: [samples[i] for i in m] for p, m in members.items()}
     sign = 1
-    if "born" in run.kinds:
+    if "born" in kinds:
         predictions = _with_response(best, shelf, members, predictions)
-    if "born" in run.kinds and not run.has_charges:
+    if "born" in kinds and not run.has_charges:
         sign = sign_of(predictions["validation"], chosen["validation"])
         predictions = {
             part: [p.turned(sign) for p in several]
@@ -242,10 +244,11 @@ def _one(
         "sizes": {p: len(getattr(parts, p)) for p in parts._fields},
         "excluded": excluded,
         "errors": {
-            p: errors_of(predictions[p], chosen[p], run.kinds).known() for p in chosen
+            p: errors_of(predictions[p], chosen[p], kinds).known() for p in chosen
         },
         "floors": {p: floor_of(chosen[p], references, charges).known() for p in chosen},
         "charge_sign": sign,
+        "kinds": kinds,
         "settings": grid.model.model_dump(mode="json"),
         KEY: made_from,
     }
@@ -260,6 +263,10 @@ def _made_from(grid: Grid, run: Run, data: DataSet, split: Split) -> dict[str, A
     return provenance(grid, run, data, split, devices)
 
 
+def _without_energies(predictions: list[Predicted]) -> list[Predicted]:
+    return [p.without_energy() for p in predictions]
+
+
 def _with_response(potential, shelf: Shelf, members, predictions):
     """Predictions with Born charges where they are labelled."""
     samples = shelf.data.samples
@@ -268,9 +275,10 @@ def _with_response(potential, shelf: Shelf, members, predictions):
         labelled = [i for i in indices if samples[i].born_charges is not None]
         chosen = np.array(labelled, int)
         born = predict(potential, shelf, chosen, born=True) if labelled else []
-        own = dict(zip(labelled, born, strict=True))
+        own = {i: p.born_charges for i, p in zip(labelled, born, strict=True)}
         found[part] = [
-            own.get(i, p) for i, p in zip(indices, predictions[part], strict=True)
+            p._replace(born_charges=own.get(i))
+            for i, p in zip(indices, predictions[part], strict=True)
         ]
     return found
 

@@ -28,29 +28,36 @@ def parity(frames: Sequence[Any], title: str, kinds: Sequence[str]) -> Figure:
         title: of the figure.
         kinds: what may be compared; panels without labels are left out.
     """
-    pairs = {k: _all_compared(frames, k) for k in PANELS if k in kinds}
-    shown = {k: pair for k, pair in pairs.items() if pair is not None}
-    labels = np.array([f.info["label_energy"] / len(f) for f in frames])
-    errors = np.array([f.get_potential_energy() / len(f) for f in frames]) - labels
-    columns = min(1 + len(shown), 3)
-    rows = -(-(1 + len(shown)) // columns)
+    panels: list[tuple[str, str, Any]] = []
+    if "energy" in kinds and (above := _above_floor(frames)) is not None:
+        panels.append(("energy above the composition fit", "meV/atom", above))
+    for kind, (what, unit) in PANELS.items():
+        pair = _all_compared(frames, kind) if kind in kinds else None
+        if pair is not None:
+            panels.append((what, unit, pair))
+    columns = min(max(len(panels), 1), 3)
+    rows = -(-len(panels) // columns) or 1
     figure = Figure(figsize=(3.3 * columns, 3.0 * rows), layout="constrained")
-    left, *rest = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in rest[len(shown) :]:
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in every[len(panels) :]:
         axes.set_axis_off()
-    above = labels - np.array([f.info["floor_energy"] / len(f) for f in frames])
-    _scatter(left, 1000 * above, 1000 * (above + errors))
-    left.set_xlabel("label (meV/atom)")
-    left.set_ylabel("prediction (meV/atom)")
-    left.set_title("energy above the composition fit", fontsize=9)
-    for axes, (kind, (guess, truth)) in zip(rest, shown.items(), strict=False):
-        what, unit = PANELS[kind]
+    for axes, (what, unit, (guess, truth)) in zip(every, panels, strict=False):
         _scatter(axes, truth, guess)
         axes.set_xlabel(f"label ({unit})")
         axes.set_ylabel(f"prediction ({unit})")
         axes.set_title(what, fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _above_floor(frames: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Predicted and labelled energies without those of the elements, meV an atom."""
+    labelled = [f for f in frames if "label_energy" in f.info]
+    pair = _all_compared(labelled, "energy")
+    if pair is None:
+        return None
+    floor = np.array([f.info["floor_energy"] / len(f) for f in labelled])
+    return 1000 * (pair[0] - floor), 1000 * (pair[1] - floor)
 
 
 def _all_compared(frames: Sequence[Any], kind: str):

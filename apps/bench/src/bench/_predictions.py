@@ -28,14 +28,17 @@ def write_predictions(
         data: the samples.
         parts: indices of samples by part of the split.
         predictions: one a sample, by part.
-        references: eV by atomic number; their sum is stored as `floor_energy`.
+        references: eV by atomic number; their sum is stored as `floor_energy` beside
+            labelled energies.
     """
     frames = []
     for part, members in parts.items():
         for index, p in zip(members, predictions[part], strict=True):
             s = data.samples[index]
             atoms = s.to_ase()
-            results: dict[str, Any] = {"energy": p.energy}
+            results: dict[str, Any] = {}
+            if p.energy is not None:
+                results["energy"] = p.energy
             if p.forces is not None:
                 results["forces"] = p.forces
             if p.stress is not None:
@@ -48,9 +51,10 @@ def write_predictions(
                 group=s.group,
                 part=part,
                 total_charge=s.structure.total_charge,
-                label_energy=s.energy,
-                floor_energy=composition_energy(s, references),
             )
+            if s.energy is not None:
+                floor = composition_energy(s, references)
+                atoms.info |= {"label_energy": s.energy, "floor_energy": floor}
             if s.forces is not None:
                 atoms.arrays["label_forces"] = s.forces
             if s.stress is not None:

@@ -84,11 +84,15 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     for result in results:
         errors, floors = result["errors"]["test"], result["floors"]["test"]
         cells = [
-            "–"
-            if errors[f"{kind}_mae"] is None
-            else f"{errors[f'{kind}_mae']:.1f} ({floors[f'{kind}_mae']:.0f})"
+            _cell(errors[f"{kind}_mae"], floors[f"{kind}_mae"])
             for kind in ("energy", "force", "charge")
         ]
         run = result["run"]
         table.add_row(run["split"], result["model"], str(run["seed"]), *cells)
     return table
+
+
+def _cell(error: float | None, floor: float | None) -> str:
+    if error is None:
+        return "–"
+    return f"{error:.1f}" + ("" if floor is None else f" ({floor:.0f})")

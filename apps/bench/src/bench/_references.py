@@ -21,7 +21,7 @@ def references_for(data: DataSet, members: np.ndarray) -> dict[int, float]:
     """Reference energies (eV): those the set was prepared with, or else fitted.
 
     Args:
-        data: with energies.
+        data: labelled.
         members: indices of the training part, which alone is fitted.
     """
     samples = [data.samples[int(i)] for i in members]
@@ -34,11 +34,15 @@ def references_for(data: DataSet, members: np.ndarray) -> dict[int, float]:
 def fit_references(samples: Sequence[Sample]) -> dict[int, float]:
     """Least-squares energy of each element (eV); of samples of the training part only.
 
-    The smallest solution where compositions do not determine it.
+    The smallest solution where compositions do not determine it; zero where there are
+    no energies.
     """
     elements = _elements(samples)
-    counts = compositions(samples, elements)
-    energies = np.array([s.energy for s in samples])
+    labelled = [s for s in samples if s.energy is not None]
+    if not labelled:
+        return dict.fromkeys(elements, 0.0)
+    counts = compositions(labelled, elements)
+    energies = np.array([s.energy for s in labelled])
     # Per atom, so that large structures do not rule the fit.
     atoms = counts.sum(1)
     solution, *_ = np.linalg.lstsq(

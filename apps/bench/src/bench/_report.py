@@ -25,7 +25,13 @@ from ._errors import BenchError
 from ._figures import breakdown, cost_accuracy, error_bars, learning_curves
 from ._parity import charge_densities, parity
 from ._splits import stored_descriptors
-from ._tables import comparison_table, error_rows, error_tables
+from ._tables import (
+    comparison_table,
+    error_rows,
+    error_tables,
+    kinds_of,
+    main_kind,
+)
 
 
 def write_report(folder: Path) -> Path:
@@ -73,13 +79,13 @@ def write_report(folder: Path) -> Path:
             | _learning(folder, runs)
             | {
                 "cost": (
-                    "Cost of energy and forces and test error",
-                    cost_accuracy(rows),
+                    "Cost of a prediction and test error",
+                    cost_accuracy(rows, main_kind(rows)),
                 )
             }
             | _maps(splits, data, vectors)
-            | _breakdowns(splits, runs, frames, data, vectors)
-            | _parities(runs, frames),
+            | _breakdowns(splits, results, frames, (data, vectors), main_kind(rows))
+            | _parities(results, frames),
         ),
     }
     for name in ("report.md", "report.html"):
@@ -172,40 +178,45 @@ def _maps(splits, data: DataSet, vectors) -> Made:
     return made
 
 
-def _breakdowns(splits, runs: list[Run], frames, data: DataSet, vectors) -> Made:
+def _breakdowns(splits, results, frames, described, kind: str) -> Made:
     """Where the models err, one figure a split and seed."""
     made = {}
+    data, vectors = described
+    kinds = {Run(**r["run"]): kinds_of(r) for r in results}
     for (name, seed), split in splits.items():
         train, _, test = split.indices(data.ids)
         near = nearest_similarity(vectors, train, test)
         similarity = dict(zip(map(int, test), near, strict=True))
-        chosen = [r for r in runs if (r.split, r.seed) == (name, seed)]
+        here = [r for r in kinds if (r.split, r.seed) == (name, seed)]
+        of = lambda wanted, here=here: {
+            r.model: frames[r.name] for r in here if wanted in kinds[r]
+        }
+        main = of(kind).items()
         panels = {
-            "number of atoms": {r.model: by_size(frames[r.name]) for r in chosen},
+            "number of atoms": {model: by_size(f, kind) for model, f in main},
             "similarity to training": {
-                r.model: by_similarity(frames[r.name], similarity) for r in chosen
+                model: by_similarity(f, similarity, kind) for model, f in main
             },
-            "total charge (e)": {r.model: by_charge(frames[r.name]) for r in chosen},
-            "element": {r.model: by_element(frames[r.name], "force") for r in chosen},
+            "total charge (e)": {model: by_charge(f, kind) for model, f in main},
+            "element": {m: by_element(f, "force") for m, f in of("force").items()},
             "element of a charge": {
-                r.model: by_element(frames[r.name], "charge")
-                for r in chosen
-                if r.has_charges
+                m: by_element(f, "charge") for m, f in of("charge").items()
             },
         }
         title = f"{name} split, seed {seed}"
         caption = f"Test errors by kind of structure, {title}"
-        made[f"breakdown-{name}-{seed}"] = (caption, breakdown(panels, title))
+        made[f"breakdown-{name}-{seed}"] = (caption, breakdown(panels, title, kind))
     return made
 
 
-def _parities(runs: list[Run], frames) -> Made:
+def _parities(results, frames) -> Made:
     made = {}
-    for run in runs:
+    for result in results:
+        run = Run(**result["run"])
         title = f"{run.model}, {run.split} split, seed {run.seed}"
         made[f"parity-{run.name}"] = (
             f"Test part, {title}",
-            parity(frames[run.name], title, run.kinds),
+            parity(frames[run.name], title, kinds_of(result)),
         )
         if run.has_charges and any(
             "label_charges" in f.arrays for f in frames[run.name]

@@ -37,6 +37,8 @@ class Trained(NamedTuple):
     run: Run
     settings: ModelSettings
     charge_sign: int
+    kinds: tuple[str, ...]
+    """What it predicts, see `known_kinds`."""
     made_from: dict[str, Any]
     """Digests of data, split and the model's file, and settings; see `provenance`."""
 
@@ -65,7 +67,9 @@ def load_trained(folder: Path) -> Trained:
     run, settings = Run(**found["run"]), ModelSettings(**found["settings"])
     digest = {"model": file_digest(folder / "model.npz")}
     made_from = (found.get(KEY) or {}) | digest
-    return Trained(potential, run, settings, found.get("charge_sign", 1), made_from)
+    kinds = tuple(found.get("kinds", run.kinds))
+    sign = found.get("charge_sign", 1)
+    return Trained(potential, run, settings, sign, kinds, made_from)
 
 
 def own_data(folder: Path) -> str:
@@ -102,12 +106,15 @@ def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Re
     made_from = _checked(trained, data, out / EVALUATION, own)
     shelf = _shelf(trained, data, potential)
     samples = [data.samples[int(i)] for i in members]
-    born = "born" in run.kinds and any(s.born_charges is not None for s in samples)
-    predictions = predict(potential, shelf, members, born=born)
+    kinds = trained.kinds
+    born = "born" in kinds and any(s.born_charges is not None for s in samples)
+    predictions = predict(potential, shelf, members, slopes="force" in kinds, born=born)
+    if "force" not in kinds:
+        predictions = [p.without_energy() for p in predictions]
     if not run.has_charges:
         predictions = [p.turned(trained.charge_sign) for p in predictions]
     references = dict(potential.references)
-    compared = [k for k in KINDS if k in run.kinds]
+    compared = [k for k in KINDS if k in kinds]
     found = Retest(
         errors_of(predictions, samples, compared).known(),
         floor_of(samples, references, {}).known(),

@@ -61,11 +61,10 @@ def compared(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
         frame: as written by `write_predictions`.
         kind: one of `KINDS`; energies are an atom.
     """
-    if kind == "energy":
-        found, label = frame.get_potential_energy(), frame.info["label_energy"]
-        return np.array([found / len(frame)]), np.array([label / len(frame)])
-    told, info, arrays = frame.calc.results, frame.info, frame.arrays
+    info, arrays = frame.info, frame.arrays
+    told = {} if frame.calc is None else frame.calc.results
     found, label = {
+        "energy": lambda: (told.get("energy"), info.get("label_energy")),
         "stress": lambda: (told.get("stress"), info.get("label_stress")),
         "force": lambda: (told.get("forces"), arrays.get("label_forces")),
         "charge": lambda: (arrays["model_charges"], arrays.get("label_charges")),
@@ -74,7 +73,8 @@ def compared(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
     }[kind]()
     if label is None or found is None:
         return None
-    return np.ravel(found), np.ravel(label)
+    per = len(frame) if kind == "energy" else 1
+    return np.ravel(found) / per, np.ravel(label) / per
 
 
 def totals(frames: Sequence[Any], kind: str) -> Totals | None:

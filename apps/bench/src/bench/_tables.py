@@ -44,7 +44,7 @@ def error_rows(
     """
     rows = []
     for result in results:
-        run = Run(**result["run"])
+        run, kinds = Run(**result["run"]), kinds_of(result)
         row = {
             "split": run.split,
             "model": run.model,
@@ -65,7 +65,7 @@ def error_rows(
                 value = result["errors"]["test"].get(f"{kind}_{column}")
                 row[f"{column}_{kind}"] = np.nan if value is None else value
             row[f"gap_{kind}"] = row[f"test_{kind}"] / row[f"validation_{kind}"]
-            found = totals(frames[run.name], kind) if kind in run.kinds else None
+            found = totals(frames[run.name], kind) if kind in kinds else None
             row[f"interval_{kind}"] = None if found is None else mean_error(found)
         # The error of zero force is the mean size of a component.
         row["relative_force"] = row["test_force"] / row["floor_force"]
@@ -73,6 +73,25 @@ def error_rows(
         row["elements_charge"] = np.mean([error for _, error in told] or [np.nan])
         rows.append(row)
     return rows
+
+
+def kinds_of(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the model of a run predicts and is compared in.
+
+    Args:
+        result: as in `result.json`.
+    """
+    return tuple(result.get("kinds", Run(**result["run"]).kinds))
+
+
+def main_kind(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The kind of error that figures show where one must do: the first there is.
+
+    Args:
+        rows: from `error_rows`.
+    """
+    known = lambda kind: any(np.isfinite(row[f"test_{kind}"]) for row in rows)
+    return next((kind for kind in UNITS if known(kind)), "energy")
 
 
 def error_tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
@@ -98,7 +117,7 @@ def error_tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
             columns.append(("elements_charge", heading, form))
         if kind in ("dipole", "born"):
             columns.append((f"r2_{kind}", "test R²", "{:.3f}"))
-        if kind == "energy":
+        if not tables:
             columns.append(("parameters", "parameters", "{:,}"))
             columns.append(("cost", "cost (µs/atom)", "{:.0f}"))
             columns.append(("memory", "peak memory (MiB)", "{:.0f}"))
@@ -122,8 +141,11 @@ def comparison_table(runs: Sequence[Run], frames: Frames) -> Table:
     Seeds are pooled. A model is called better or worse where the 95 % interval of the
     difference of mean absolute errors, paired over materials, excludes zero.
     """
-    kinds = ("energy", "force")
-    rows = []
+    shown = [f for run in runs for f in frames[run.name]]
+    kinds = [k for k in SYMBOLS if totals(shown, k) is not None]
+    rows: list[list[str]] = []
+    if not kinds:
+        return Table([], rows)
     for split, model in dict.fromkeys((r.split, r.model) for r in runs):
         chosen = [r for r in runs if (r.split, r.model) == (split, model)]
         plain = {

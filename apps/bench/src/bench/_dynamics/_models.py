@@ -76,6 +76,11 @@ def open_model(path: Path) -> Model:
     potential = load_potential(path)
     found = json.loads((path / "result.json").read_text())
     name = Run(**found["run"]).model
+    if "force" not in found.get("kinds", ("force",)):
+        raise BenchError(
+            f"{path} learned no energies, forces or stress, but "
+            f"{' and '.join(found['kinds'])} alone: it has no forces to simulate with."
+        )
     digest = file_digest(path / "model.npz")
     split = found.get("split_digest")
     return Model(name, potential, path, digest, found["data"], split)
