@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import ase
 import ase.build
@@ -183,6 +184,19 @@ def test_frames_of_files_are_chosen_or_refused(tmp_path):
     both = [("one", 0.0), ("three-0", 0.0), ("three-1", 1.0), ("three-2", 2.0)]
     assert named([one, three], None, 0, "all") == both
     assert named([one], None, 0, "0") == named([one], None, 0) == [("one", 0.0)]
+
+
+def test_crystals_of_files_are_whole_or_refused(tmp_path):
+    cifs = Path(__file__).parent / "data" / "cif"
+    (salt,) = read_cases([cifs / "name_only.cif"], None, 0)
+    np.testing.assert_array_equal(salt.structure.numbers, [11] * 4 + [17] * 4)
+    np.testing.assert_array_equal(salt.structure.cell, np.eye(3) * 5.64)
+    with pytest.raises(
+        BenchError, match="disorder.cif cannot be simulated: .*alternat"
+    ):
+        read_cases([cifs / "disorder.cif"], None, 0)
+    with pytest.raises(BenchError, match="is a folder"):
+        read_cases([tmp_path], None, 0)
 
 
 def test_names_of_structures_are_names_of_folders(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 from backbones import Structure
 
 from .._errors import BenchError, in_short
+from .._sources import Reading, Rejected, Row, open_source
 from ._causes import fragments
 from ._models import Model, check_elements, told_apart
 
@@ -137,11 +138,16 @@ def read_frames(path: Path) -> list[ase.Atoms]:
     """All structures of a file.
 
     Args:
-        path: anything ASE reads.
+        path: a CIF, or anything else that ASE reads.
 
     Raises:
         BenchError: it cannot be read, or is empty.
     """
+    # A folder may be a trajectory of pickles, which run what they hold.
+    if path.is_dir():
+        raise BenchError(f"{path} is a folder: give a file with structures.")
+    if path.suffix == ".cif":
+        return _crystals(path)
     try:
         frames: Any = ase.io.read(path, ":")
     except Exception as error:  # ASE's readers raise whatever they like
@@ -149,6 +155,20 @@ def read_frames(path: Path) -> list[ase.Atoms]:
     if not frames:
         raise BenchError(f"{path} holds no structure.")
     return frames
+
+
+def _crystals(path: Path) -> list[ase.Atoms]:
+    """The structures of a CIF, by the reader that `bench prepare` has for them."""
+    source = open_source(str(path), Reading())
+    rows = [row for unit in source.units() for row in source.rows(unit)]
+    for row in rows:
+        if isinstance(row, Rejected):
+            raise BenchError(f"{row.where} cannot be simulated: {row.why}.")
+    return [
+        ase.Atoms(row.numbers, row.positions, cell=row.cell, pbc=True)
+        for row in rows
+        if isinstance(row, Row)
+    ]
 
 
 Pair = tuple[Model, Case]
