@@ -239,8 +239,37 @@ def test_divergence_stops_with_a_sentence(small_grid, tmp_path):
     shelf, potential = setup(small_grid)
     wild = small_grid.train.model_copy(update={"learning_rate": 1e30})
     parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
-    with pytest.raises(BenchError, match="diverged in epoch 1.*learning_rate"):
+    said = "diverged in epoch 1: .* not finite any more: lower train.learning_rate"
+    with pytest.raises(BenchError, match=said):
         train(potential, shelf, parts, wild, tmp_path, 0, lambda row: None)
+
+
+def test_the_structure_that_breaks_the_loss_is_named(small_grid, tmp_path):
+    """Two of its atoms are in one place, whatever the weights are."""
+    data = load(small_grid.dataset)
+    columns = data.columns
+    columns.part("positions", 5)[1] = columns.part("positions", 5)[0]
+    run = small_grid.runs()[0]
+    shelf = _shelf(small_grid, run, data)
+    potential = build_potential(
+        small_grid.model,
+        run,
+        fit_references(data.samples),
+        average_neighbours=4.0,
+        scale=1.0,
+    )
+    name = repr(columns.text("id", 5))
+    index = data.ids.index(columns.text("id", 5))
+    others = np.setdiff1d(np.arange(24), [index])
+    go = lambda parts: train(
+        potential, shelf, parts, small_grid.train, tmp_path, 0, lambda row: None
+    )
+    said = f"epoch 1: the prediction for {name} is not finite, nor was it with"
+    with pytest.raises(BenchError, match=said) as told:
+        go(Parts(np.append(others[:15], index), others[15:19], others[19:]))
+    assert "best.npz" not in str(told.value) and "leave" in str(told.value)
+    with pytest.raises(BenchError, match=f"for {name} of the validation part"):
+        go(Parts(others[:16], np.append(others[16:19], index), others[19:]))
 
 
 def test_a_grid_is_run_once_and_the_same_seed_repeats_it(small_grid, tmp_path):

@@ -130,14 +130,31 @@ class Shelf:
             several: batches a step.
             start: steps at the beginning that are left out, as in `batches`.
         """
-        chunks = self._chunks(members, rng)
-        groups = _together(chunks, several)
-        rng.shuffle(groups)
-        groups = groups[start:]
+        groups = self._groups(members, rng, several)[start:]
         every = [chunk for group in groups for chunk in group]
         built = prefetched(self._built(every, references))
         for group in groups:
             yield [next(built)[1:] for _ in group]
+
+    def step_members(
+        self, members: np.ndarray, rng: np.random.Generator, several: int
+    ) -> list[np.ndarray]:
+        """Indices of the samples of each of the `steps`.
+
+        Args:
+            members: indices of samples.
+            rng: as for `steps`.
+            several: batches a step.
+        """
+        groups = self._groups(members, rng, several)
+        indices = lambda group: [self.shapes[s].members[rows] for s, rows in group]
+        return [np.concatenate(indices(group)) for group in groups]
+
+    def _groups(self, members, rng, several) -> list[list]:
+        """Shape and rows of every batch of every step."""
+        groups = _together(self._chunks(members, rng), several)
+        rng.shuffle(groups)
+        return groups
 
     def count(self, members: np.ndarray, several: int = 1) -> int:
         """How many steps of at most `several` batches all the members make."""

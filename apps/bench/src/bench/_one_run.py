@@ -19,6 +19,7 @@ from chemsplit import Split
 from ._checkpoint import BEST, LAST, Checkpoints
 from ._config import Grid, Run
 from ._dataset import DataSet, Sample, load
+from ._divergence import named
 from ._errors import BenchError, in_short
 from ._evaluation import Predicted, errors_of, floor_of, predict, sign_of
 from ._hosts import leads, wait_for_all
@@ -216,6 +217,7 @@ def _one(
     for part, indices in members.items():
         began = time.perf_counter()
         found = predict(best, shelf, indices, slopes="force" in kinds)
+        _check_finite(found, shelf, indices, part)
         predictions[part] = found if "force" in kinds else _without_energies(found)
         seconds = time.perf_counter() - began
     # Compiled by then, so this is the cost of the test part alone.
@@ -261,6 +263,15 @@ def _one(
 def _made_from(grid: Grid, run: Run, data: DataSet, split: Split) -> dict[str, Any]:
     devices = mesh_of(grid.training(run.backbone)).size
     return provenance(grid, run, data, split, devices)
+
+
+def _check_finite(predictions, shelf: Shelf, members: np.ndarray, part: str) -> None:
+    lost = np.array([not p.is_finite for p in predictions])
+    if lost.any():
+        raise BenchError(
+            f"The prediction for {named(shelf, members[lost])} of the {part} part is "
+            "not finite: look for atoms on top of each other or a wrong cell there."
+        )
 
 
 def _without_energies(predictions: list[Predicted]) -> list[Predicted]:

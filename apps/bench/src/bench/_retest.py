@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from ._config import Grid, Run
 from ._dataset import DataSet, load_unlabelled
+from ._divergence import named
 from ._errors import BenchError
 from ._evaluation import errors_of, floor_of, predict
 from ._features import mean_features, weighed
@@ -109,6 +110,12 @@ def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Re
     kinds = trained.kinds
     born = "born" in kinds and any(s.born_charges is not None for s in samples)
     predictions = predict(potential, shelf, members, slopes="force" in kinds, born=born)
+    lost = np.array([not p.is_finite for p in predictions])
+    if lost.any():
+        raise BenchError(
+            f"The prediction of {run.name} for {named(shelf, members[lost])} is not "
+            "finite: look for atoms on top of each other or a wrong cell there."
+        )
     if "force" not in kinds:
         predictions = [p.without_energy() for p in predictions]
     if not run.has_charges:

@@ -75,6 +75,21 @@ def steps(
         yield jax.tree.map(lambda *x: _stacked(x, settings.accumulate, place), *group)
 
 
+def members_of_steps(
+    shelf: Shelf, members: np.ndarray, rng: np.random.Generator, settings: TrainSettings
+) -> list[np.ndarray]:
+    """Indices of the samples of each of the `steps` of an epoch.
+
+    Args:
+        shelf: packed data.
+        members: indices of samples.
+        rng: as for `steps`.
+        settings: devices and accumulation.
+    """
+    several = _batches_a_step(settings, mesh_of(settings))
+    return shelf.step_members(members, rng, several)
+
+
 def _batches_a_step(settings: TrainSettings, mesh: Mesh) -> int:
     return settings.accumulate * mesh.size
 

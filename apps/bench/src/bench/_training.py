@@ -17,14 +17,22 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from ._checkpoint import Checkpoints
+from ._divergence import cause_of, first_broken, named, not_finite
 from ._errors import BenchError
 from ._evaluation import Errors, errors_of, predict
 from ._hosts import leads, of_this_process, wait_for_all
 from ._loading import Shelf, Targets
 from ._loss import loss
 from ._model import CLASSES
-from ._steps import count_steps, mesh_of, on_all, steps, summed_over_batches
-from ._train_settings import LEARNED, Part, Phase, TrainSettings
+from ._steps import (
+    count_steps,
+    members_of_steps,
+    mesh_of,
+    on_all,
+    steps,
+    summed_over_batches,
+)
+from ._train_settings import LEARNED, Part, Phase, TrainSettings, field_of
 
 
 class State(NamedTuple):
@@ -155,36 +163,55 @@ def train(
     kinds = [k for k in LEARNED if weights[k] or k not in ("charge", "dipole")]
     number = len(schedule) * count_steps(shelf, parts.train, settings)
     optimizer = make_optimizer(settings, number)
-    trained = eqx.filter(potential, eqx.is_inexact_array)
-    # Each step consumes its state; the caller's potential stays.
-    copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
-    fresh = optimizer.init(trained)
-    # Of definite types, or the second epoch would be compiled again.
-    best, made = jnp.array(jnp.inf, jnp.result_type(float)), jnp.array(0, jnp.int32)
-    state = State(copy(), copy(), fresh, best, made)
     checkpoints = Checkpoints(folder, made_from or {})
-    state, rows = checkpoints.load_last(state)
+    # Each step consumes its state; the caller's potential stays.
+    begin = lambda: checkpoints.load_last(_fresh(potential, optimizer))
+    state, rows = begin()
     state = on_all(state, mesh)
+
+    def inputs_of(epoch: int):
+        order = np.random.default_rng([seed, epoch])
+        return steps(shelf, parts.train, references, order, settings, mesh)
+
+    def advance(state: State, inputs, epoch: int):
+        phase = schedule[epoch]
+        return _step(inputs, state, optimizer, phase, settings.ema, mesh)
+
+    def cause(epoch: int) -> str:
+        """Why an epoch broke, found by going through it again."""
+        state, one = on_all(begin()[0], mesh), lambda s, x: advance(s, x, epoch)
+        broken = first_broken(state, inputs_of(epoch), one)
+        if broken is None:
+            return "lower train.learning_rate"
+        order = np.random.default_rng([seed, epoch])
+        step = members_of_steps(shelf, parts.train, order, settings)[broken.step]
+        return cause_of(broken, potential, shelf, step)
+
     for epoch in range(len(rows), len(schedule)):
         if _patience_is_over(rows, settings.patience):
             break
         began, values = time.perf_counter(), []
-        order = np.random.default_rng([seed, epoch])
-        for inputs in steps(shelf, parts.train, references, order, settings, mesh):
-            state, value = _step(
-                inputs, state, optimizer, schedule[epoch], settings.ema, mesh
-            )
+        for inputs in inputs_of(epoch):
+            state, value = advance(state, inputs, epoch)
             values.append(value)
         train_loss = float(np.mean(values, dtype=np.float64))
+        if not np.isfinite(train_loss):
+            # Several processes would have to agree on where to look.
+            alone = jax.process_count() == 1
+            raise _diverged(epoch, cause(epoch) if alone else None, checkpoints)
         average = of_this_process(state.average)
         errors = validate(average, shelf, parts.validation, kinds)
         # The last phase's loss decides which epoch is best, in all phases.
         validation = errors.loss(settings.loss)
-        if not np.isfinite([train_loss, validation]).all():
-            raise BenchError(
-                f"Training diverged in epoch {epoch + 1} (loss {train_loss}): lower "
-                "train.learning_rate; the last good weights are in best.npz."
+        if np.isnan(validation):
+            raise BenchError(_without_labels(settings))
+        if np.isinf(validation):
+            lost = named(shelf, not_finite(average, shelf, parts.validation))
+            why = (
+                f"the prediction for {lost} of the validation part is not finite: "
+                "lower train.learning_rate, or look for what is unusual there"
             )
+            raise _diverged(epoch, why, checkpoints)
         if validation < state.best:
             best = on_all(jnp.asarray(validation, state.best.dtype), mesh)
             state = state._replace(best=best)
@@ -207,6 +234,32 @@ def train(
     wait_for_all("the end of training")
     best = checkpoints.load_best(of_this_process(state.average))
     return best if jax.process_count() > 1 else on_all(best, mesh)
+
+
+def _fresh(potential: Potential, optimizer: optax.GradientTransformation) -> State:
+    """The state that training begins with."""
+    copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
+    inner = optimizer.init(eqx.filter(potential, eqx.is_inexact_array))
+    # Of definite types, or the second epoch would be compiled again.
+    best, made = jnp.array(jnp.inf, jnp.result_type(float)), jnp.array(0, jnp.int32)
+    return State(copy(), copy(), inner, best, made)
+
+
+def _diverged(epoch: int, why: str | None, checkpoints: Checkpoints) -> BenchError:
+    good = ""
+    if checkpoints.best.exists():
+        good = f"; the best weights before are in {checkpoints.best}"
+    why = why or "lower train.learning_rate"
+    return BenchError(f"Training diverged in epoch {epoch + 1}: {why}{good}.")
+
+
+def _without_labels(settings: TrainSettings) -> str:
+    weighed = [field_of(k) for k, weight in settings.loss.weights.items() if weight]
+    return (
+        f"No structure of the validation part has {' or '.join(weighed)}, which "
+        "train.loss weighs, so that no epoch is the best: choose another seed or a "
+        "larger split.validation_share."
+    )
 
 
 def _patience_is_over(rows: list[dict[str, Any]], patience: int | None) -> bool:
