@@ -254,6 +254,7 @@ BROKEN = {
     "there is no element 'X'": cif(sites=[("A1 X", (0, 0, 0))]),
     "site 1 has no coordinates, but '? 0 0'": cif(sites=[("A1 C", ("?", 0, 0))]),
     "its _cell_length_a is not given": cif(cell=("?", *CUBIC[1:])),
+    "its angles [30.0, 30.0, 170.0] are those of no": cif(cell=(3, 3, 3, 30, 30, 170)),
     "duplicate tag _cell_length_b": cif("_cell_length_b 7"),
     "no line begins with `data_`": "just text",
     "no sites with coordinates": "data_x\n_cell_length_a 3\n",

@@ -77,7 +77,13 @@ class AseFiles(NamedTuple):
     format: str
 
     def units(self) -> list[Unit]:
-        """A unit a file."""
+        """A unit a file.
+
+        Raises:
+            BenchError: a file of XML declares entities.
+        """
+        for path in self.files if self.format == "vasp-xml" else ():
+            check_entities(path)
         return [Unit(str(path)) for path in self.files]
 
     def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
@@ -88,8 +94,6 @@ class AseFiles(NamedTuple):
                 without bounds.
         """
         check_unpacked(Path(unit.path))
-        if self.format == "vasp-xml":
-            check_entities(Path(unit.path))
         name = Path(unit.path).name.split(".")[0]
         frames = ase.io.iread(unit.path, index=":", format=self.format)
         number = 0

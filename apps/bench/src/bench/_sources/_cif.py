@@ -170,10 +170,15 @@ def _row(block: cif.Block, id: str, values: Mapping[str, Any], reading: Reading)
 def _cell(block: cif.Block) -> np.ndarray:
     """Lattice vectors as rows, Å."""
     found = [cif.as_number(text_of(block, (tag,)) or "?") for tag in CELL]
-    bad = np.flatnonzero(~(np.array(found) > 0))
-    if len(bad):
-        raise RowError(f"its {CELL[bad[0]]} is not given or no positive number")
-    return cellpar_to_cell(found)
+    known = (np.array(found) > 0) & np.isfinite(found)
+    if not known.all():
+        raise RowError(
+            f"its {CELL[np.argmin(known)]} is not given or no length or angle"
+        )
+    try:
+        return cellpar_to_cell(found)
+    except AssertionError:
+        raise RowError(f"its angles {found[3:]} are those of no cell") from None
 
 
 def reduced_formula(numbers: Any) -> str:
