@@ -76,6 +76,13 @@ def test_the_table_may_be_csv(database):
     assert [r.energy for r in rows_of(folder)] == [-1.5, None, None]
     with pytest.raises(BenchError, match="no column 'outputs.hse06.energy_total'"):
         rows_of(folder, energy="outputs.hse06.energy_total")
+    # Names in other letters, and the mark that some spreadsheets begin with.
+    table = folder / "qmof.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b",b,", b",\xe9,"))
+    assert [r.energy for r in rows_of(folder)] == [-1.5, None, None]
+    table.write_bytes(b"qmof_id,\0" + b"x" * 200_000)
+    with pytest.raises(BenchError, match="qmof.csv: "):
+        rows_of(folder)
 
 
 def test_truncated_json_is_refused(database):

@@ -201,14 +201,14 @@ def read_energies(path: Path, column: str) -> dict[str, float | None]:
     Raises:
         BenchError: no such column, or a value that is no number.
     """
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         table = csv.DictReader(file)
-        names = table.fieldnames or []
-        if column not in names:
-            raise BenchError(
-                f"{path} has no column {column!r}: it has {', '.join(names)}."
-            )
         try:
+            names = table.fieldnames or []
+            if column not in names:
+                raise BenchError(
+                    f"{path} has no column {column!r}: it has {', '.join(names)}."
+                )
             return {
                 row[names[0]]: float(row[column]) if row[column] else None
                 for row in table
