@@ -73,3 +73,37 @@ def test_two_hosts_train_like_one_device_that_accumulates(small_grid, tmp_path):
     ]
     errors = [result["errors"]["test"]["force_mae"] for result in results]
     np.testing.assert_allclose(*errors, rtol=1e-3)
+
+
+LISTENING = """
+import pathlib
+import sys
+from bench._hosts import join_hosts
+
+join_hosts(sys.argv[1], 1, 0)
+port = f"{int(sys.argv[1].rpartition(':')[2]):04X}"
+for name in ("tcp", "tcp6"):
+    table = pathlib.Path("/proc/net", name)
+    for line in table.read_text().splitlines()[1:] if table.exists() else ():
+        _, local, _, state, *_ = line.split()
+        if state == "0A" and local.endswith(":" + port):
+            print(local.partition(":")[0])
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="needs Linux")
+def test_the_coordinator_listens_at_its_address_only():
+    """The port has no authentication: others must not reach it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING, address],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"XLA_FLAGS": ""},
+        timeout=120,
+    )
+    four, six = "0100007F", 24 * "0" + "01000000"
+    own = {four, 16 * "0" + "FFFF0000" + four, six}
+    assert done.stdout.split() and set(done.stdout.split()) <= own, done

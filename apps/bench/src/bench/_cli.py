@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._announce import announce
 from ._command_group import CommandGroup, run_app
 from ._dynamics_command import md_command
 from ._errors import BenchError, Interrupted
@@ -130,6 +131,7 @@ def _run(
     grid = load_grid(source, override)
     folder = _folder(source, out)
     _keep_compiled_programs()
+    announce(f"{source}: {len(grid.runs())} runs in {folder}; loading JAX")
     # Imported late: these load jax, which takes seconds.
     from ._boards import told_to
     from ._experiment import output_folder, run_grid

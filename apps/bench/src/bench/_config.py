@@ -203,8 +203,21 @@ def load_grid(source: str, overrides: list[str] | None = None) -> Grid:
         )
     for override in overrides or []:
         _override(values, override)
+    return checked_grid(values, source)
+
+
+def checked_grid(values: Any, source: str) -> Grid:
+    """A grid of values that somebody wrote.
+
+    Args:
+        values: what YAML holds.
+        source: of the values, for messages.
+
+    Raises:
+        BenchError: unknown keys or bad values.
+    """
     try:
-        return Grid(**values)
+        return Grid.model_validate(values)
     except pydantic.ValidationError as error:
         raise BenchError(_sentence(error, source)) from error
 

@@ -2,11 +2,33 @@
 
 import base64
 import io
+import re
 
 from matplotlib.figure import Figure
 
+from ._errors import one_line
+
 # Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def as_markdown(text: str) -> str:
+    """A text that shows as it is in Markdown, on one line.
+
+    Args:
+        text: it may hold names that others chose.
+    """
+    escaped = re.sub(r"([\\`*_\[\]{}|#~$!])", r"\\\1", one_line(str(text)))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def as_label(text: str) -> str:
+    """A text that shows as it is in a figure, where `$` would begin a formula.
+
+    Args:
+        text: it may hold names that others chose.
+    """
+    return text.replace("$", r"\$")
 
 
 def legend_below(figure: Figure, axes, columns: int, size: int = 8) -> None:

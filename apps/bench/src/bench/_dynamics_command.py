@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._announce import announce
 from ._errors import BenchError, Interrupted
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def md_command(
     for path in (*models, *(structure or ()), *([reference] if reference else ())):
         if not path.exists():
             raise BenchError(f"There is no {path}.")
-    # Imported late: it loads jax, which takes seconds.
+    announce(f"loading JAX and {', '.join(map(str, models))}")
+    # Imported late: it takes seconds.
     import jax
 
     try:
@@ -192,6 +194,7 @@ def _simulate(
     _keep_compiled_programs()
     if importlib.util.find_spec("jax_md") is None:
         raise BenchError("`bench md` needs jax-md: install the extra, bench[md].")
+    announce("loading jax-md")
     # It takes seconds more to load; mistakes above are told before.
     from ._dynamics._page import write_page
     from ._dynamics._protocol import Settings, timestep_warning

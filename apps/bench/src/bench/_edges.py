@@ -5,7 +5,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import itertools
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 from backbones import Neighbours, Structure, count_triplets, neighbours
 
 from ._errors import BenchError
-from ._workers import local_workers, serve_parent
+from ._workers import Pool, local_workers
 
 LARGE = 1 << 20
 """Atoms of a data set from which edges are found anew each time they are needed, by
@@ -89,12 +88,7 @@ def edge_pool(workers: int) -> concurrent.futures.Executor:
     Args:
         workers: how many.
     """
-    # Fresh processes, for a copy of one with threads may hang.
-    return concurrent.futures.ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context("spawn"),
-        initializer=serve_parent,
-    )
+    return Pool(workers)
 
 
 def edges_ahead(

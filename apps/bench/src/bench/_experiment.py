@@ -14,6 +14,7 @@ from ._jobs import side_by_side
 from ._one_run import FAILED, SPLIT, Failure, Workplace, is_begun
 from ._provenance import differences
 from ._text_files import read_yaml
+from ._unfinished import sweep
 from ._writing import write_text
 
 CONFIG = "config.yaml"
@@ -41,6 +42,7 @@ def output_folder(folder: Path, grid: Grid):
             "folder with --out."
         ) from None
     try:
+        sweep(folder)
         _check_settings(folder, grid)
         yield folder
     finally:

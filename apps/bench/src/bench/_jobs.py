@@ -9,9 +9,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from ._announce import announce
 from ._config import Grid, Run
 from ._one_run import Failure, Workplace
-from ._workers import serve_parent
+from ._workers import interrupts_kept, serve_parent
 
 _LOOK_AROUND = 0.2
 """Seconds between two looks at the processes."""
@@ -43,8 +44,10 @@ def side_by_side(
                 run, cores = waiting.pop(0), shares.pop()
                 task = (place.grid, place.folder, run, rows, cores)
                 process = context.Process(target=_attempt_and_tell, args=task)
-                process.start()
+                with interrupts_kept():
+                    process.start()
                 working.append((run, process, cores))
+                announce(f"{run.name}: started in a process of its own")
             sentinels = [process.sentinel for _, process, _ in working]
             multiprocessing.connection.wait(sentinels, timeout=_LOOK_AROUND)
             _pass_on(rows, tell)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ._announce import announce
 from ._errors import BenchError
 
 GridName = Annotated[str, typer.Argument(help="A grid of bench, or a YAML file.")]
@@ -53,6 +54,7 @@ def train_command(
     own = chosen[run]
     folder = out or Path("runs") / Path(grid).stem
     if together or coordinator is not None:
+        announce("waiting for the other processes")
         join_hosts(coordinator, hosts, host)
     with output_folder(folder, settings) if leads() else contextlib.nullcontext():
         place = Workplace(settings, folder)
@@ -73,15 +75,19 @@ def split_command(
     override: Override = None,
 ) -> None:
     """Writes the splits of a grid, and says how far apart their parts are."""
+    announce("loading libraries")
     from chemsplit import separation
 
     from ._config import load_grid
     from ._dataset import load
     from ._splits import split_data, stored_descriptors
+    from ._unfinished import sweep
 
     settings = load_grid(grid, override)
+    announce(f"reading {settings.dataset}")
     data = load(settings.dataset)
     out.mkdir(parents=True, exist_ok=True)
+    sweep(out)
     vectors = stored_descriptors(data, out)
     for kind in settings.splits:
         for seed in settings.seeds:
@@ -108,8 +114,15 @@ def eval_command(
     ] = None,
 ) -> None:
     """Tests a trained model on data again."""
+    # Before minutes of predictions.
+    if embeddings is not None and embeddings.suffix != ".npz":
+        raise BenchError(f"--embeddings is an .npz file, got {embeddings}.")
+    if embeddings is not None and not embeddings.parent.is_dir():
+        raise BenchError(f"There is no folder {embeddings.parent} for --embeddings.")
+    announce("loading JAX")
     from ._retest import load_trained, own_data, retest, write_embeddings
 
+    announce(f"opening {run}")
     trained = load_trained(run)
     source = data or own_data(run)
     place = out or run / Path(source).name.split(".")[0]

@@ -16,6 +16,7 @@ import numpy as np
 from backbones import parameter_count, save
 from chemsplit import Split
 
+from ._announce import announce
 from ._checkpoint import BEST, LAST, Checkpoints
 from ._config import Grid, Run
 from ._dataset import DataSet, Sample, load
@@ -29,12 +30,12 @@ from ._model import build_potential
 from ._predictions import write_predictions
 from ._provenance import KEY, check_provenance, provenance
 from ._references import mean_charges, references_for
+from ._run_files import read_reason, read_result
 from ._splits import split_data, stored_descriptors
 from ._steps import mesh_of
-from ._text_files import read_json
 from ._training import train
 from ._usable import known_kinds, labelled_kinds, learnable, usable_parts
-from ._writing import write_text
+from ._writing import no_room, write_text
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each epoch's row."""
@@ -64,6 +65,7 @@ class Workplace:
         """
         self.grid = grid
         self.folder = folder
+        announce(f"reading {grid.dataset}")
         self.data = load(grid.dataset)
         self._shelves: dict[tuple[str, str], Shelf] = {}
 
@@ -77,7 +79,7 @@ class Workplace:
         done = place / RESULT
         if not done.exists():
             return None
-        found = read_json(done, f"delete {place} to make the run again.")
+        found = read_result(place)
         there = found.get(KEY)
         # Made on other devices, it is a result all the same.
         devices = there and there["settings"]["train"]["devices"]
@@ -91,8 +93,8 @@ class Workplace:
 
     def reason(self, run: Run) -> str | None:
         """Why a run failed when it was last attempted; None if it did not."""
-        failed = self.folder / run.name / FAILED
-        return read_json(failed, "delete it.")["reason"] if failed.exists() else None
+        place = self.folder / run.name
+        return read_reason(place) if (place / FAILED).exists() else None
 
     def attempt(self, run: Run, report: Report) -> dict[str, Any] | Failure:
         """Makes a run, or says in its `failed.json` why it could not be made.
@@ -117,11 +119,16 @@ class Workplace:
             )
             story = {} if known else {"traceback": traceback.format_exc()}
             if leads():
-                write_text(failed, json.dumps({"reason": reason} | story, indent=1))
+                try:
+                    write_text(failed, json.dumps({"reason": reason} | story, indent=1))
+                except OSError as full:
+                    raise no_room(place, full) from error
             return Failure(reason)
         return result
 
     def _made(self, run: Run, place: Path, report: Report) -> dict[str, Any]:
+        if leads():
+            announce(f"{run.name}: splitting, packing, compiling")
         split = self._split(run)
         # Before the split is applied to data that may be others.
         Checkpoints(place, _made_from(self.grid, run, self.data, split)).check()

@@ -1,5 +1,6 @@
 """Predictions beside their labels, in a file that other programs read."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ._dataset import DataSet, Sample
 from ._evaluation import Predicted
 from ._references import composition_energy
+from ._writing import write_text
 
 
 def write_predictions(
@@ -63,9 +65,9 @@ def write_predictions(
                 atoms.arrays["label_charges"] = s.charges
             _write_response(atoms, p, s)
             frames.append(atoms)
-    temporary = path.with_name(path.name + ".partial")
-    ase.io.write(temporary, frames, format="extxyz")
-    temporary.replace(path)
+    content = io.StringIO()
+    ase.io.write(content, frames, format="extxyz")
+    write_text(path, content.getvalue())
 
 
 def _write_response(atoms: ase.Atoms, p: Predicted, s: Sample) -> None:

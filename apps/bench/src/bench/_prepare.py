@@ -26,6 +26,7 @@ from ._prepared import HEADER, PLAN, is_prepared
 from ._recipes import Filters
 from ._sources import BLOCK, Source, Unit, open_source
 from ._tally import Tally, total
+from ._unfinished import sweep
 from ._workers import FRAGILE, run
 from ._writing import no_room, write_text
 
@@ -94,6 +95,7 @@ def prepare(
     ((_, units),) = run(units_of, [source], int(fragile))
     try:
         (out / PARTS).mkdir(parents=True, exist_ok=True)
+        sweep(out)
         _keep_plan(out / PLAN, plan)
     except OSError as error:
         raise no_room(out, error) from error

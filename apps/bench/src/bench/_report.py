@@ -1,14 +1,12 @@
 """One page and one text file that say how a grid came out."""
 
-import json
+import io
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import jinja2
-import yaml
-from chemsplit import Split, chemical_map, separation
+from chemsplit import chemical_map, separation
 from matplotlib.figure import Figure
 
 from ._breakdown import (
@@ -18,12 +16,21 @@ from ._breakdown import (
     by_size,
     nearest_similarity,
 )
-from ._config import Grid, Run
+from ._config import Run
 from ._dataset import DataSet, load
-from ._drawing import as_data_url
+from ._drawing import as_data_url, as_markdown
 from ._errors import BenchError
 from ._figures import breakdown, cost_accuracy, error_bars, learning_curves
 from ._parity import charge_densities, parity
+from ._run_files import (
+    read_cost,
+    read_grid,
+    read_history,
+    read_reason,
+    read_result,
+    read_split,
+    read_test_predictions,
+)
 from ._splits import stored_descriptors
 from ._tables import (
     comparison_table,
@@ -32,6 +39,8 @@ from ._tables import (
     kinds_of,
     main_kind,
 )
+from ._text_files import read_text
+from ._writing import write_bytes, write_text
 
 
 def write_report(folder: Path) -> Path:
@@ -48,28 +57,29 @@ def write_report(folder: Path) -> Path:
         raise BenchError(
             f"{folder} holds no experiment: give the --out of a `bench run`."
         )
-    grid = Grid(**yaml.safe_load(config.read_text()))
+    grid = read_grid(folder)
     failed = [r for r in grid.runs() if (folder / r.name / "failed.json").exists()]
     runs = [r for r in grid.runs() if (folder / r.name / "result.json").exists()]
     if not runs:
         raise BenchError(f"No run in {folder} is finished: start it with `bench run`.")
-    results = [json.loads((folder / r.name / "result.json").read_text()) for r in runs]
-    frames = {r.name: _test_frames(folder / r.name) for r in runs}
-    costs = {
-        r.name: json.loads((folder / r.name / "cost.json").read_text()) for r in runs
+    results = [read_result(folder / r.name) for r in runs]
+    splits = {(r.split, r.seed): read_split(folder / r.name) for r in runs}
+    frames = {
+        r.name: read_test_predictions(
+            folder / r.name, result["sizes"], splits[r.split, r.seed]
+        )
+        for r, result in zip(runs, results, strict=True)
     }
+    costs = {r.name: read_cost(folder / r.name) for r in runs}
     rows = error_rows(results, frames, costs)
     data = load(grid.dataset)
     _check_data(results, data, folder)
     vectors = stored_descriptors(data, folder)
-    splits = {
-        (r.split, r.seed): Split.load(folder / r.name / "split.json") for r in runs
-    }
     facts = {
         "grid": grid,
         "errors": error_tables(rows),
         "comparison": comparison_table(runs, frames),
-        "settings": config.read_text(),
+        "settings": read_text(config),
         "notes": _notes(results)
         + _separations(splits, data, vectors)
         + [_failure(folder / r.name) for r in failed],
@@ -89,17 +99,23 @@ def write_report(folder: Path) -> Path:
         ),
     }
     for name in ("report.md", "report.html"):
-        template = (
-            resources.files("bench") / "templates" / f"{name}.jinja"
-        ).read_text()
-        environment = jinja2.Environment(
-            autoescape=name.endswith("html"), trim_blocks=True, lstrip_blocks=True
-        )
-        text = environment.from_string(template).render(facts)
-        temporary = folder / f"{name}.partial"
-        temporary.write_text(text)
-        temporary.replace(folder / name)
+        write_text(folder / name, rendered(name, facts))
     return folder / "report.html"
+
+
+def rendered(name: str, facts: dict[str, Any]) -> str:
+    """A page; names in it show as they are, whatever markup they hold.
+
+    Args:
+        name: of the page, `report.md` or `report.html`.
+        facts: what its template asks for.
+    """
+    template = resources.files("bench") / "templates" / f"{name}.jinja"
+    environment = jinja2.Environment(
+        autoescape=name.endswith("html"), trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["markdown"] = as_markdown
+    return environment.from_string(template.read_text()).render(facts)
 
 
 def _check_data(results: list[dict[str, Any]], data: DataSet, folder: Path) -> None:
@@ -113,14 +129,8 @@ def _check_data(results: list[dict[str, Any]], data: DataSet, folder: Path) -> N
         )
 
 
-def _test_frames(place: Path) -> list[Any]:
-    frames = ase.io.iread(place / "predictions.extxyz")
-    return [f for f in frames if f.info["part"] == "test"]
-
-
 def _failure(place: Path) -> str:
-    reason = json.loads((place / "failed.json").read_text())["reason"]
-    return f"{place.name} failed: {reason}"
+    return f"{place.name} failed: {read_reason(place)}"
 
 
 def _notes(results: list[dict[str, Any]]) -> list[str]:
@@ -159,13 +169,7 @@ Made = dict[str, tuple[str, Figure]]
 
 
 def _learning(folder: Path, runs: list[Run]) -> Made:
-    histories = {
-        r.name: [
-            json.loads(line)
-            for line in (folder / r.name / "metrics.jsonl").read_text().splitlines()
-        ]
-        for r in runs
-    }
+    histories = {r.name: read_history(folder / r.name) for r in runs}
     return {"learning": ("Validation errors in training", learning_curves(histories))}
 
 
@@ -233,7 +237,9 @@ def _pictures(folder: Path, made: Made) -> list[dict[str, str]]:
     place = folder / "figures"
     place.mkdir(exist_ok=True)
     for name, (_, figure) in made.items():
-        figure.savefig(place / f"{name}.png", dpi=200)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=200)
+        write_bytes(place / f"{name}.png", picture.getvalue())
     return [
         {"caption": caption, "source": as_data_url(figure), "name": name}
         for name, (caption, figure) in made.items()

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from ase.data import chemical_symbols
 from backbones import Potential
 from chemsplit import Description
@@ -21,10 +20,12 @@ from ._loading import Shelf, fill_shelf
 from ._model import widths_of
 from ._predictions import write_predictions
 from ._provenance import KEY, check_provenance
+from ._run_files import read_grid, read_model_facts
 from ._saved import file_digest, load_potential
 from ._shapes import ModelSettings
-from ._text_files import read_json
+from ._text_files import read_object
 from ._train_settings import KINDS, TrainSettings
+from ._unfinished import sweep
 from ._writing import write_text
 
 EVALUATION = "evaluation.json"
@@ -64,8 +65,7 @@ def load_trained(folder: Path) -> Trained:
         BenchError: there is none.
     """
     potential = load_potential(folder)
-    found = json.loads((folder / "result.json").read_text())
-    run, settings = Run(**found["run"]), ModelSettings(**found["settings"])
+    run, settings, found = read_model_facts(folder)
     digest = {"model": file_digest(folder / "model.npz")}
     made_from = (found.get(KEY) or {}) | digest
     kinds = tuple(found.get("kinds", run.kinds))
@@ -85,7 +85,7 @@ def own_data(folder: Path) -> str:
     config = folder.resolve().parent / "config.yaml"
     if not config.exists():
         raise BenchError(f"{config} is missing: say which data to test {folder} on.")
-    return yaml.safe_load(config.read_text())["dataset"]
+    return read_grid(config.parent).dataset
 
 
 def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Retest:
@@ -129,6 +129,7 @@ def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Re
         left_out,
     )
     out.mkdir(parents=True, exist_ok=True)
+    sweep(out)
     path = out / "predictions.extxyz"
     parts = {"test": members}, {"test": predictions}
     write_predictions(path, data, *parts, references)
@@ -150,7 +151,7 @@ def _checked(trained: Trained, data: DataSet, path: Path, own: bool) -> dict[str
     made_from = trained.made_from | {"data": data.digest}
     if path.exists():
         remedy = f"choose another folder with --out, or delete {path}"
-        there = read_json(path, f"{remedy}.").get(KEY)
+        there = read_object(path, f"{remedy}.").get(KEY)
         check_provenance(str(path), there, made_from, remedy)
     return made_from
 

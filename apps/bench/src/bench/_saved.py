@@ -1,17 +1,15 @@
 """The trained potential of a run."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 from backbones import Potential
 from backbones import load as load_model
 
-from ._config import Run
 from ._errors import BenchError
 from ._model import layers_of
-from ._shapes import ModelSettings
+from ._run_files import read_model_facts
 
 
 def load_potential(folder: str | os.PathLike) -> Potential:
@@ -24,18 +22,17 @@ def load_potential(folder: str | os.PathLike) -> Potential:
         BenchError: there is no finished run, or its model cannot be read.
     """
     place = Path(folder)
+    for name in ("result.json", "model.npz"):
+        if not (place / name).is_file():
+            raise BenchError(
+                f"{place} holds no finished run ({name} is missing): name a folder "
+                "that `bench` wrote, such as runs/quick/random-mace+les-seed0."
+            )
+    run, settings, _ = read_model_facts(place)
     try:
-        found = json.loads((place / "result.json").read_text())
-        run, settings = Run(**found["run"]), ModelSettings(**found["settings"])
         layers, _ = layers_of(settings, run)
         return load_model(place / "model.npz", long_range=layers)
-    except FileNotFoundError as error:
-        raise BenchError(
-            f"{place} holds no finished run ({Path(error.filename).name} is missing): "
-            "name a folder that `bench` wrote, such as "
-            "runs/quick/random-mace+les-seed0."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, OSError) as error:
         raise BenchError(f"The model in {place} cannot be read: {error}") from error
 
 

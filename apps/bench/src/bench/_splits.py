@@ -1,6 +1,7 @@
 """Which structures a run learns from and which it is tested on."""
 
 import fnmatch
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from chemsplit import (
 from scipy.sparse import csr_matrix
 from sklearn.model_selection import GroupShuffleSplit
 
+from ._announce import announce
 from ._config import SplitSettings
 from ._dataset import DataSet
 from ._errors import BenchError
+from ._writing import write_bytes
 
 
 def descriptors(data: DataSet) -> csr_matrix:
@@ -32,11 +35,25 @@ def descriptors(data: DataSet) -> csr_matrix:
 def stored_descriptors(data: DataSet, folder: Path) -> csr_matrix:
     """The descriptors of a data set, kept in a folder so that they are made once."""
     path = folder / f"descriptors-{data.digest}.npz"
-    if not path.exists():
-        temporary = path.with_suffix(".partial.npz")
-        scipy.sparse.save_npz(temporary, descriptors(data))
-        temporary.replace(path)
-    return csr_matrix(scipy.sparse.load_npz(path))
+    vectors = _read_descriptors(path, len(data)) if path.exists() else None
+    if vectors is None:
+        announce(f"describing {len(data)} structures, kept for the next time")
+        vectors, content = descriptors(data), io.BytesIO()
+        scipy.sparse.save_npz(content, vectors)
+        write_bytes(path, content.getvalue())
+    return vectors
+
+
+def _read_descriptors(path: Path, rows: int) -> csr_matrix | None:
+    """Stored descriptors; None where the file is damaged, to be made again."""
+    try:
+        with path.open("rb") as file:  # opened here: NumPy leaves a damaged file open
+            vectors = csr_matrix(scipy.sparse.load_npz(file))
+        vectors.check_format(full_check=True)
+        whole = len(vectors.indptr) == rows + 1 and np.isfinite(vectors.data).all()
+    except Exception:  # zip files are damaged in many ways
+        return None
+    return vectors if whole else None
 
 
 class MarkedSplit:

@@ -47,6 +47,22 @@ def read_json(path: Path, remedy: str) -> Any:
     return parse_json(read_text(path), str(path), remedy)
 
 
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """What a JSON file of keys and values holds.
+
+    Args:
+        path: of the file.
+        remedy: what to do where it is damaged; ends the message.
+
+    Raises:
+        BenchError: it cannot be opened, or holds something else.
+    """
+    found = read_json(path, remedy)
+    if not isinstance(found, dict):
+        raise BenchError(f"{path} is damaged (no keys and values): {remedy}")
+    return found
+
+
 def parse_json(text: str, name: str, remedy: str) -> Any:
     """What a JSON text holds.
 

@@ -1,8 +1,10 @@
 """Reading in processes of their own, which a damaged file may end without harm."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -34,12 +36,7 @@ def run(
     if workers == 0 or not tasks:
         yield from enumerate(map(work, tasks))
         return
-    # Fresh processes, for a copy of one with threads may hang.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(tasks)),
-        multiprocessing.get_context("spawn"),
-        initializer=serve_parent,
-    )
+    pool = Pool(min(workers, len(tasks)))
     try:
         futures = {pool.submit(work, task): i for i, task in enumerate(tasks)}
         for future in concurrent.futures.as_completed(futures):
@@ -59,6 +56,42 @@ def local_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class Pool(concurrent.futures.ProcessPoolExecutor):
+    """Fresh processes, for a copy of one with threads may hang, that serve this one.
+
+    Args:
+        workers: how many at most.
+    """
+
+    def __init__(self, workers: int):
+        context = multiprocessing.get_context("spawn")
+        super().__init__(workers, context, initializer=serve_parent)
+
+    def submit(self, fn, /, *args, **kwargs):
+        """Hands a call to a process, which may be started for it."""
+        with interrupts_kept():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block; processes begun in it are never told.
+
+    They import for seconds before `serve_parent` can speak for them, and would print a
+    traceback each.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Its start would let interrupts through again.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve_parent() -> None:

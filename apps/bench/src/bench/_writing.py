@@ -14,6 +14,7 @@ from numpy.lib import format as npy
 from ._columns import LAYOUT, Columns, absent, columns_of
 from ._errors import BenchError, in_short
 from ._prepared import FORMAT, HEADER, VERSION, dtype_of
+from ._unfinished import partial_path
 
 
 def write_prepared(
@@ -78,10 +79,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         path: of the file.
         content: of the file.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    temporary = partial_path(path)
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
+    except OSError as error:
+        # A full disk does not say which file it had no room for.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

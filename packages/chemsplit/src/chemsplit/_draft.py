@@ -34,6 +34,9 @@ def draft(path: Path) -> Iterator[Path]:
     try:
         yield written
         written.replace(path)
+    except OSError as error:
+        # A full disk does not say which file it had no room for.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         written.unlink(missing_ok=True)
 

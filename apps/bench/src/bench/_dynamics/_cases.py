@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from backbones import Structure
 
 from .._errors import BenchError, in_short
+from .._run_files import read_test_ids, read_tested
 from .._sources import Reading, Rejected, Row, open_source
 from ._causes import fragments
 from ._models import Model, check_elements, told_apart
@@ -224,8 +224,8 @@ def choose_cases(models: Sequence[Model], count: int) -> list[Case]:
                 f"{model.name} is a file without data: name structures with "
                 "--structure."
             )
-    ids = set.intersection(*(_tested(model) for model in models))
-    frames = read_frames(models[0].path / "predictions.extxyz")
+    ids = set.intersection(*(read_test_ids(model.path) for model in models))
+    frames = read_tested(models[0].path)
     shared = [atoms for atoms in frames if atoms.info["id"] in ids]
     if not shared:
         raise BenchError(
@@ -267,10 +267,6 @@ def _rare_elements(frames: list[ase.Atoms]) -> set[int]:
     for atoms in frames:
         counts[np.unique(atoms.numbers)] += 1
     return set(np.flatnonzero((counts > 0) & (counts < 0.25 * len(frames))).tolist())
-
-
-def _tested(model: Model) -> set[str]:
-    return set(json.loads((model.path / "split.json").read_text())["test"])
 
 
 def _different(shared: list[ase.Atoms], count: int) -> list[ase.Atoms]:

@@ -1,15 +1,14 @@
 """Trained models by path."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from ase.data import chemical_symbols
 from backbones import Potential, load
 
-from .._config import Run
 from .._errors import BenchError, in_short
+from .._run_files import read_model_facts
 from .._saved import file_digest, load_potential
 
 
@@ -74,8 +73,7 @@ def open_model(path: Path) -> Model:
     if path.is_file():
         return Model(path.stem, _from_file(path), path, file_digest(path))
     potential = load_potential(path)
-    found = json.loads((path / "result.json").read_text())
-    name = Run(**found["run"]).model
+    run, _, found = read_model_facts(path)
     if "force" not in found.get("kinds", ("force",)):
         raise BenchError(
             f"{path} learned no energies, forces or stress, but "
@@ -83,7 +81,7 @@ def open_model(path: Path) -> Model:
         )
     digest = file_digest(path / "model.npz")
     split = found.get("split_digest")
-    return Model(name, potential, path, digest, found["data"], split)
+    return Model(run.model, potential, path, digest, found["data"], split)
 
 
 def _from_file(path: Path) -> Potential:

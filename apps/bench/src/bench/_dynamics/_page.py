@@ -9,7 +9,8 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from .._drawing import COLOURS, as_data_url, legend_below
+from .._drawing import COLOURS, as_data_url, as_label, legend_below
+from .._writing import write_text
 from ._recording import read_thermo
 from ._table import HEADINGS, rows
 
@@ -49,9 +50,7 @@ def write_page(results: Sequence[Mapping[str, Any]], out: Path) -> Path:
             for caption, figure in figures
         ],
     )
-    temporary = out / "md.html.partial"
-    temporary.write_text(text)
-    temporary.replace(out / "md.html")
+    write_text(out / "md.html", text)
     return out / "md.html"
 
 
@@ -68,7 +67,7 @@ def survival(results: Sequence[Mapping[str, Any]]) -> Figure:
         by_model.setdefault(result["model"], []).append(ramp)
     for m, (model, ramps) in enumerate(by_model.items()):
         times, share = survival_curve(ramps)
-        axes[0].step(times, share, where="post", label=model, **_line(m))
+        axes[0].step(times, share, where="post", label=as_label(model), **_line(m))
     first = next(iter(by_model.values()))[0]
     axes[0].set_xlabel(f"time (ps), {first['start']:.0f} to {first['end']:.0f} K")
     axes[0].set_ylabel("share going on")
@@ -134,7 +133,7 @@ def distances(results: Sequence[Mapping[str, Any]]) -> Figure:
         radial = result["radial"]
         if radial is None:
             continue
-        ax.plot(radial["r"], radial["g"], label=result["model"], **line)
+        ax.plot(radial["r"], radial["g"], label=as_label(result["model"]), **line)
         if "reference" in radial and line["color"] == COLOURS[0]:
             ax.plot(radial["r"], radial["reference"], "k", linewidth=0.8)
         ax.set_xlabel("distance (Å)", fontsize=8)
@@ -165,7 +164,9 @@ def _spectrum(results, name: str, column: str, label: str) -> Figure:
     for result, ax, line in panels:
         found = result[name]
         if found is not None:
-            ax.plot(found["waves"], found[column], label=result["model"], **line)
+            ax.plot(
+                found["waves"], found[column], label=as_label(result["model"]), **line
+            )
         ax.set_xlabel("wave number (1/cm)", fontsize=8)
         ax.set_ylabel(label, fontsize=8)
     return figure
@@ -183,7 +184,7 @@ def _series(results, out: Path, phase: str, label: str, of) -> Figure:
         first = {n: c[columns["replica"] == 0] for n, c in columns.items()}
         if len(first["time_ps"]):
             values = of(first, result["atoms"])
-            ax.plot(first["time_ps"], values, label=result["model"], **line)
+            ax.plot(first["time_ps"], values, label=as_label(result["model"]), **line)
     return figure
 
 
@@ -193,10 +194,10 @@ def _panels(results):
     models = list(dict.fromkeys(r["model"] for r in results))
     figure, axes = _axes(len(structures))
     for ax, structure in zip(axes, structures, strict=True):
-        ax.set_title(structure, fontsize=9)
+        ax.set_title(as_label(structure), fontsize=9)
         ax.tick_params(labelsize=7)
     for m, model in enumerate(models):
-        axes[0].plot([], [], label=model, **_line(m))
+        axes[0].plot([], [], label=as_label(model), **_line(m))
     legend_below(figure, axes[0], 4, 7)
     drawn = [
         (r, axes[structures.index(r["structure"])], _line(models.index(r["model"])))

@@ -14,8 +14,9 @@ import numpy as np
 from ase import units
 from backbones import read_header
 
-from .._errors import BenchError
+from .._errors import BenchError, in_short
 from .._provenance import KEY, check_provenance
+from .._writing import write_text
 from ._block import Sample
 
 COLUMNS: tuple[str, ...] = (
@@ -184,8 +185,14 @@ def read_thermo(path: Path) -> dict[str, np.ndarray]:
     lines = path.read_text().splitlines()[1:]
     if not lines:
         return {}
-    values = np.loadtxt(lines, delimiter=",", ndmin=2)
-    return {name: values[:, i] for i, name in enumerate(COLUMNS)}
+    try:
+        values = np.loadtxt(lines, delimiter=",", ndmin=2)
+        return {name: values[:, i] for i, name in enumerate(COLUMNS)}
+    except (ValueError, IndexError) as error:
+        raise BenchError(
+            f"{path} is damaged ({in_short(error)}): delete {path.parent} to simulate "
+            "it again."
+        ) from error
 
 
 def read_motion(folder: Path, atoms: int) -> tuple[np.ndarray, np.ndarray]:
@@ -204,9 +211,7 @@ def read_motion(folder: Path, atoms: int) -> tuple[np.ndarray, np.ndarray]:
 
 def write_json(path: Path, values: Any) -> None:
     """Writes JSON, whole or not at all."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(values, indent=1))
-    temporary.replace(path)
+    write_text(path, json.dumps(values, indent=1))
 
 
 def kelvin(kinetic: float, freedom: int) -> float:

@@ -1,6 +1,6 @@
 """Where a structure comes to rest in a model, before it is set in motion."""
 
-import json
+import io
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +11,12 @@ import numpy as np
 from ase.calculators.calculator import Calculator
 from ase.optimize import FIRE
 
+from .._errors import BenchError, in_short
+from .._writing import write_text
 from ._causes import Look, Watch
 from ._protocol import RESTING_FORCE
 from ._recording import RELAXATION, write_json
+from ._result_files import read_relaxation
 from ._simulation import Tell
 
 _TOLD = 10
@@ -55,12 +58,19 @@ def relaxed(
     frame, told = place / "relaxed.extxyz", place / RELAXATION
     if not told.exists():
         found, outcome = _downhill(atoms, calculator, steps, tell)
-        partial = frame.with_name(frame.name + ".partial")
-        ase.io.write(partial, found, format="extxyz")
-        partial.replace(frame)
+        content = io.StringIO()
+        ase.io.write(content, found, format="extxyz")
+        write_text(frame, content.getvalue())
         write_json(told, outcome)
-    stored: Any = ase.io.read(frame, format="extxyz")
-    return Relaxed(_bare(stored), json.loads(told.read_text()))
+    outcome = read_relaxation(told)
+    try:
+        stored: Any = ase.io.read(frame, format="extxyz")
+    except Exception as error:  # ASE's readers raise whatever they like
+        raise BenchError(
+            f"{frame} is damaged ({in_short(error)}): delete {told} to relax the "
+            "structure again."
+        ) from error
+    return Relaxed(_bare(stored), outcome)
 
 
 def _downhill(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from backbones import Calculator, Structure
 
 from .._errors import BenchError
 from .._provenance import differences
-from .._text_files import read_json
+from .._text_files import read_object
 from ._cases import Case
 from ._interaction import interaction
 from ._models import Model
@@ -29,6 +28,7 @@ from ._prechecks import dimer_checks, force_checks, scan_dimers
 from ._protocol import Settings, timestep_warning
 from ._recording import RESULT, is_begun, write_json
 from ._relaxation import relaxed
+from ._result_files import read_phase
 from ._simulation import Subject, Tell, run_phase
 from ._spectra import spectra
 
@@ -132,7 +132,7 @@ def claim(place: Path, model: Model, structure: Structure) -> dict[str, Any]:
     path = place / "pair.json"
     remedy = "choose another folder with --out, or delete that one"
     if path.exists() and is_begun(place):
-        there = read_json(path, f"{remedy}.")
+        there = read_object(path, f"{remedy}.")
         if there != values:
             raise BenchError(
                 f"{place} holds a simulation of another model or structure of that "
@@ -167,7 +167,7 @@ def _phases(
             intact = [replica["cause"] is None for replica in before]
         path = place / phase.name / RESULT
         if path.exists():
-            results[phase.name] = json.loads(path.read_text())
+            results[phase.name] = read_phase(path)
         else:
             results[phase.name] = run_phase(
                 subject, phase, settings, place, tell, start=intact

@@ -14,15 +14,18 @@ import ase
 import filelock
 import jax
 
+from .._announce import announce
 from .._errors import BenchError, in_short
 from .._provenance import differences
-from .._text_files import read_json
-from .._workers import serve_parent
+from .._text_files import read_object
+from .._unfinished import sweep
+from .._workers import interrupts_kept, serve_parent
 from ._cases import Case, Pair
 from ._models import open_model
 from ._observables import Radial, radial_distribution
 from ._protocol import Settings
 from ._recording import RESULT, is_begun, write_json
+from ._result_files import read_pair
 from ._simulated import claim, simulated
 
 Tell = Callable[[str, str, str, float, float, float], None]
@@ -88,6 +91,7 @@ def study(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(out / ".lock", timeout=0):
+            sweep(out)
             _claim(out, dataclasses.asdict(settings) | {"double": double})
             failures = _of_others(tasks, pairs)
             waiting = [
@@ -102,9 +106,12 @@ def study(
             f"Another process is working in {out}: wait for it, or choose another "
             "folder with --out."
         ) from None
-    done = [t.place / RESULT for t in tasks if _label(t) not in failures]
-    damaged = "delete it to simulate this pair again."
-    return Outcome([read_json(p, damaged) for p in done if p.exists()], failures)
+    done = [
+        read_pair(task.place / RESULT, task.name, task.case.name)
+        for task in tasks
+        if _label(task) not in failures and (task.place / RESULT).exists()
+    ]
+    return Outcome(done, failures)
 
 
 def _claim(out: Path, values: dict[str, Any]) -> None:
@@ -112,7 +119,7 @@ def _claim(out: Path, values: dict[str, Any]) -> None:
     path = out / "settings.json"
     remedy = "choose another folder with --out, or delete that one"
     if path.exists() and is_begun(out):
-        there = read_json(path, f"{remedy}.")
+        there = read_object(path, f"{remedy}.")
         if there != values:
             raise BenchError(
                 f"{out} holds simulations with other settings, "
@@ -146,6 +153,7 @@ def _in_turn(tasks: Sequence[_Task], tell: Tell, jobs: int) -> dict[str, str]:
 
 def _attempt(task: _Task, tell: Tell) -> str | None:
     """Simulates a pair; the reason if that cannot be done."""
+    announce(f"{_label(task)}: opening the model, compiling, checking it")
     try:
         model = dataclasses.replace(open_model(task.path), name=task.name)
         news = lambda *facts: tell(task.name, task.case.name, *facts)
@@ -173,7 +181,8 @@ def _side_by_side(tasks: Sequence[_Task], tell: Tell, jobs: int) -> dict[str, st
             while waiting and len(working) < jobs:
                 task, cores = waiting.pop(0), shares.pop()
                 process = context.Process(target=_alone, args=(task, rows, cores))
-                process.start()
+                with interrupts_kept():
+                    process.start()
                 working.append((task, process, cores))
             sentinels = [process.sentinel for _, process, _ in working]
             multiprocessing.connection.wait(sentinels, timeout=_LOOK_AROUND)

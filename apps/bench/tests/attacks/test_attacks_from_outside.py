@@ -1,0 +1,57 @@
+"""Processes that are killed, and real ones with a terminal's streams."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+PROGRAM = "import sys; from {0}._cli import main; sys.argv[0] = '{0}'; main()"
+
+
+def program(name, *arguments, **options):
+    command = [sys.executable, "-c", PROGRAM.format(name), *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes, **options)
+
+
+def test_a_killed_simulation_ends_as_if_it_had_not_been(bases, command, tmp_path):
+    out = tmp_path / "md"
+    place = out / "mace" / "own-0"
+    line = ["md", bases.run, "--structure", bases.xyz, "--frames", "0"]
+    line += ["--mode", "dev", "--out", out]
+    for name in ("pair.json", "relaxation.json", "nvt/end.npz", "ramp/thermo.csv"):
+        with program("bench", *line) as process:
+            while process.poll() is None and not (place / name).exists():
+                time.sleep(0.01)
+            process.kill()
+    assert command("bench", *line)[0] == 0
+    results = [
+        json.loads((folder / "mace" / "own-0" / "result.json").read_text())
+        for folder in (out, bases.simulated)
+    ]
+    told = [[phase["replicas"] for phase in result["phases"]] for result in results]
+    assert told[0] == told[1]
+    assert results[0]["relaxation"] == results[1]["relaxation"]
+    assert not list(out.rglob("*.partial")) and not list(out.rglob("checkpoint.npz"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bench", ("run", "{grid}", "-o", "seeds=[0", "--out", "o")),
+        ("bench", ("md", "{run}", "--structure", "{xyz}", "--out", "o")),
+        ("bench", ("report", "{home}")),
+        ("bench", ("info", "{grid}")),
+        ("bench", ("train", "{grid}", "random-mace-seed0", "--together")),
+        ("chemsplit", ("report", "{description}", "--split", "{grid}")),
+    ],
+)
+def test_processes(name, words, bases, tmp_path):
+    places = {k: str(v) for k, v in vars(bases).items()}
+    with program(name, *(w.format(**places) for w in words), cwd=tmp_path) as process:
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert len(err.splitlines()) == 1 and err.startswith(f"{name}: ")
+    assert not list(tmp_path.iterdir())

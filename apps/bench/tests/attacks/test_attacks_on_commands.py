@@ -1,0 +1,228 @@
+"""Command lines, grids and places that cannot be right."""
+
+import pytest
+
+ATTACKS = []
+
+
+def attacks(kind, lines):
+    """Command lines of one kind; `{name}` stands for a file or folder of `bases`."""
+    for text in lines:
+        words = text if isinstance(text, tuple) else tuple(text.split())
+        program = words[0]
+        given = words if program in ("bench", "chemsplit") else ("bench", *words)
+        ATTACKS.append((kind, " ".join(words)[:80], given))
+
+
+attacks(
+    "overrides",
+    [
+        ("run", "{grid}", "-o", text)
+        for text in (
+            "seeds=[0",
+            "seeds=" + 3000 * "[",
+            "seeds={a: [}",
+            "seeds=*a",
+            "seeds=&a [*a]",
+            "seeds=!!python/object:os.system ls",
+            'seeds=!!int ""',
+            "seeds=2001-99-99",
+            "seeds=[]",
+            "seeds=[-1]",
+            "seeds=[0, 0]",
+            "splits=[nonsense]",
+            "long_range=[les+les]",
+            "train.epochs=many",
+            "train.epochs=0",
+            "train.epochs=.inf",
+            "train.nonsense=1",
+            "train=1",
+            "train.loss.energy.deeper=1",
+            "=1",
+            "epochs",
+            "..=1",
+            "model.cutoff=-1",
+            "model.cutoff=.nan",
+            "model.mace.channels=1e9",
+            "dataset=",
+            "dataset=nothere.xyz",
+            "dataset=nowhere/*.xyz",
+            f"dataset={300 * 'x'}.xyz",
+            "dataset=[ions]",
+        )
+    ],
+)
+attacks(
+    "options of md",
+    [
+        ("md", "{run}", *more.split())
+        for more in (
+            "--structure nothere.xyz",
+            "--structure {xyz}",
+            "--structure {xyz} --frames 12",
+            "--structure {xyz} --frames -1",
+            "--structure {xyz} --frames some",
+            "--frames 1",
+            "--structure {periodic} --frames 1.5",
+            "--structure {grid}",
+            "--structure {model}",
+            "--mode long",
+            "--mode",
+            "--thermostat ice",
+            "--timestep 0",
+            "--timestep nan",
+            "--temperature inf",
+            "--temperature hot",
+            "--hottest 1",
+            "--pressure nan",
+            "--replicas 0",
+            "--replicas 999999999",
+            "--seed -1",
+            "--spin -1",
+            "--total-charge inf",
+            "--reference nothere.xyz",
+            "--reference {grid}",
+            "--charges",
+            "--jobs 0",
+            "--nonsense",
+        )
+    ],
+)
+attacks(
+    "options of prepare",
+    [
+        ("prepare", *more.split())
+        for more in (
+            "{xyz}",
+            "--out o",
+            "nothere.xyz --out o",
+            "nowhere/*.xyz --out o",
+            "{xyz} --out o --format nonsense",
+            "{xyz} --out o --format cif",
+            "{xyz} --out o --recipe nonsense",
+            "{xyz} --out o --shard 0/2",
+            "{xyz} --out o --shard 3/2",
+            "{xyz} --out o --shard two",
+            "{xyz} --out o --shard 1/2/3",
+            "{xyz} --out o --workers 0",
+            "{xyz} --out o --energy-key nothere",
+            "{xyz} --out o --charges-key nothere",
+            "{xyz} --out o --energy-unit furlong",
+            "{xyz} --out o --length-unit furlong",
+            "{xyz} --out o --dipole-origin moon",
+            "{xyz} --out o --require nonsense",
+            "{xyz} --out o --without nonsense",
+            "{xyz} --out o --require stress",
+            "{xyz} --out o --min-atoms 99",
+            "{xyz} --out o --max-atoms 1",
+            "{xyz} --out o --total-charge 7",
+            "{xyz} --out o --sample 0",
+            "{xyz} --out o --references nothere.yaml",
+            "{xyz} --out o --references {xyz}",
+            "{xyz} --out o --references atoms",
+            "{grid} --out o",
+        )
+    ],
+)
+attacks(
+    "places of results",
+    [
+        line
+        for place in ("{xyz}", "{xyz}/below", "/proc/nothing/here", 300 * "x")
+        for line in (
+            ("run", "{grid}", "--out", place),
+            ("train", "{grid}", "random-mace-seed0", "--out", place),
+            ("split", "{grid}", "--out", place),
+            ("prepare", "{xyz}", "--workers", "1", "--out", place),
+            ("eval", "{run}", "{xyz}", "--out", place),
+            ("md", "{run}", "--structure", "{xyz}", "--frames", "0", "--out", place),
+            ("report", place),
+        )
+    ],
+)
+attacks(
+    "commands",
+    [
+        "nonsense",
+        "run",
+        "run nothing",
+        "run {xyz}",
+        "run {grid} --jobs 0",
+        "run {grid} --jobs two",
+        "run {grid} --log paper",
+        "run {grid} --submit --submit-option nonsense",
+        "run {grid} --submit --submit-option a=[",
+        "template nothing",
+        "template",
+        "info",
+        "info nothere",
+        "info {xyz} --verify",
+        "info {results}",
+        "report",
+        "report {xyz}",
+        "report {home}",
+        "train {grid}",
+        "train {grid} nonsense",
+        "train {grid} random-mace-seed0 --together",
+        "train {grid} random-mace-seed0 --host 0",
+        "train {grid} random-mace-seed0 --coordinator nonsense",
+        "train {grid} random-mace-seed0 --coordinator localhost:99999",
+        "train {grid} random-mace-seed0 --coordinator localhost:9 --hosts 2 --host 2",
+        "train {grid} random-mace-seed0 --coordinator [:9 --hosts 2 --host 1",
+        "eval nowhere",
+        "eval {home} {xyz}",
+        "eval {run} nothere.xyz",
+        "eval {run} {xyz} --embeddings no/where.npz",
+    ],
+)
+attacks(
+    "chemsplit",
+    [
+        f"chemsplit {line}"
+        for line in (
+            "nonsense",
+            "describe",
+            "describe nothere.xyz -o o.npz",
+            "describe {xyz} -o o.json",
+            "describe {xyz} -o no/o.npz",
+            "describe {xyz} -o {home}",
+            "describe {xyz} -o o.npz --r-cut nan --jobs 1",
+            "describe {xyz} -o o.npz --descriptor composition --r-cut 3",
+            "describe {xyz} -o o.npz --compression nonsense",
+            "describe {xyz} -o o.npz --id-key nothere",
+            "describe {xyz} -o o.npz --periodic yes --descriptor composition --r-cut 1",
+            "describe {grid} -o o.npz",
+            "describe {xyz} -o o.npz --store {xyz} --descriptor composition",
+            "split {description} -o s.json --kind nonsense",
+            "split {description} -o s.json --kind random --test 2",
+            "split {description} -o s.json --kind random --test nan",
+            "split {description} -o s.json --kind random --validation 2",
+            "split {description} -o s.json --kind cluster --clusters 1",
+            "split {description} -o s.json --kind cluster --clusters 99",
+            "split {description} -o s.json --kind size --max-train 0",
+            "split {description} -o s.json --kind random --seed -1",
+            "split {description} -o {xyz}/s.json --kind random",
+            "split {npz} -o s.json --kind random",
+            "split {model} -o s.json",
+            "report {description} --split nothere.json",
+            "report {description} --split {grid}",
+            "report {xyz} --split {split}",
+            "map {description} -o m.png",
+            "map {description} -o m.nonsense --colour element",
+            "map {description} -o m.png --colour values --values {grid}",
+        )
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"), ATTACKS, ids=[f"{k}: {n}" for k, n, _ in ATTACKS]
+)
+def test_command_lines(kind, name, words, bases, assault):
+    places = {k: str(v) for k, v in vars(bases).items() if k != "frames"}
+    filled = []
+    for word in words:
+        for key, place in places.items():
+            word = word.replace("{" + key + "}", place)
+        filled.append(word)
+    assault(*filled)
