@@ -100,6 +100,23 @@ def test_arrays_of_hdf5_that_unpack_without_end_are_refused(tmp_path, tight):
     assert "group / takes 22 MiB or more once unpacked" in refused(path)
 
 
+def test_chunks_of_hdf5_that_unpack_to_more_than_they_have_are_refused(tmp_path, tight):
+    path = tmp_path / "a.h5"
+    packed = zlib.compress(bytes(30 << 20), 9)
+    rows = len(packed) // 24 + 10  # as if the chunk were hardly compressed
+    shape = (rows, 1, 3)
+    with h5py.File(path, "w") as file:
+        options = {"chunks": shape, "compression": "gzip", "fletcher32": True}
+        file["numbers"] = np.ones(1, int)
+        fine = np.random.default_rng(0).normal(size=shape)
+        file.create_dataset("coord", data=fine, **options)
+    assert len(rows_of(path)) == rows
+    with h5py.File(path, "a") as file:
+        bomb = file.create_dataset("forces", shape, "f8", **options)
+        bomb.id.write_direct_chunk((0, 0, 0), packed + bytes(4))
+    assert "a chunk of its dataset /forces unpacks to more than" in refused(path)
+
+
 def test_one_array_under_many_names_counts_each_time(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:

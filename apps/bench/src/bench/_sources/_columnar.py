@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from .._errors import BenchError, in_short
+from ._chunks import check_chunks
 from ._limits import SMALLEST_ROW, check_size
 from ._reading import Reading
 from ._row import Rejected, Row
@@ -158,6 +159,7 @@ def _size(path: Path, item: h5py.Dataset) -> int:
             f"{path} is refused: its dataset {item.name} has the shape {item.shape}, "
             f"but {stored} bytes of it were written."
         )
+    check_chunks(path, item)
     return size
 
 
