@@ -498,6 +498,7 @@ def many_rows(path: Path, count: int) -> None:
     """A database in ASE's form, written without ASE for its speed."""
     rng = np.random.default_rng(0)
     array = lambda x, kind: {"__ndarray__": [list(x.shape), kind, x.ravel().tolist()]}
+    corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1.0]])
     with (
         lmdb.open(str(path), subdir=False, map_size=1 << 32) as database,
         database.begin(write=True) as view,
@@ -505,7 +506,7 @@ def many_rows(path: Path, count: int) -> None:
         for i in range(1, count + 1):
             row = {
                 "numbers": array(np.array([6, 8, 1, 1]), "int64"),
-                "positions": array(rng.normal(size=(4, 3)), "float64"),
+                "positions": array(corners + 0.1 * rng.normal(size=(4, 3)), "float64"),
                 "pbc": array(np.zeros(3, bool), "bool"),
                 "cell": array(np.zeros((3, 3)), "float64"),
                 "energy": float(rng.normal()),

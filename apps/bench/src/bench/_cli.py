@@ -116,7 +116,7 @@ def info(
 
     if verify:
         verify_checksums(open_prepared(Path(dataset)))
-    typer.echo(describe(open_data(dataset)))
+    typer.echo(describe(open_data(dataset, strict=False)))
 
 
 def _run(
@@ -144,7 +144,7 @@ def _run(
                 Progress(grid) as progress,
                 told_to(log, folder, progress.tell) as tell,
             ):
-                outcome = run_grid(grid, folder, tell, jobs)
+                outcome = run_grid(grid, folder, tell, jobs, progress.warn)
             page = write_report(folder) if outcome.results else None
     except KeyboardInterrupt:
         # Here, for the argument parser would end the process without a word.

@@ -142,10 +142,14 @@ class Spread(NamedTuple):
     """Root mean square of components, eV/Å."""
     largest_force: float
     """Norm, eV/Å."""
+    stress: float
+    """Root mean square of components, eV/Å^3."""
+    largest_stress: float
+    """Component, eV/Å^3."""
 
 
 def spread_of(columns: Columns) -> Spread:
-    """How energies and forces are distributed over all structures.
+    """How energies, forces and stresses are distributed over all structures.
 
     Args:
         columns: of structures.
@@ -155,7 +159,17 @@ def spread_of(columns: Columns) -> Spread:
     low, middle, high = (
         np.quantile(energies, (0, 0.5, 1)) if len(energies) else (np.nan,) * 3
     )
-    return Spread((float(low), float(middle), float(high)), *_size_of_forces(columns))
+    spread = (float(low), float(middle), float(high))
+    return Spread(spread, *_size_of_forces(columns), *_size_of_stress(columns))
+
+
+def _size_of_stress(columns: Columns) -> tuple[float, float]:
+    if "stress" not in columns.arrays:
+        return np.nan, np.nan
+    stress = np.asarray(columns.arrays["stress"])[columns.has("stress")]
+    if not len(stress):
+        return np.nan, np.nan
+    return float(np.sqrt(np.mean(stress**2))), float(np.abs(stress).max())
 
 
 def _size_of_forces(columns: Columns) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from backbones import Structure
 
 from ._columns import FLAGS, LAYOUT, Columns, join
 from ._errors import BenchError
-from ._merge import check_labels, digest_of
+from ._merge import check_labels, digest_of, notes_of
 from ._parts import read_unit, units_of
 from ._prepared import is_begun, is_prepared, open_prepared
 from ._recipes import Filters
@@ -97,7 +97,7 @@ class DataSet:
         name: for people.
         columns: of all structures, in the order of the source.
         order: their indices by id.
-        header: what `bench prepare` noted; None for a set that was only read.
+        header: what was noted when it was read or prepared; None if it was made here.
     """
 
     name: str
@@ -197,11 +197,13 @@ def _of_one_kind(data: DataSet, source: str) -> DataSet:
     return data
 
 
-def open_data(source: str) -> DataSet:
+def open_data(source: str, *, strict: bool = True) -> DataSet:
     """A data set whatever labels it has.
 
     Args:
         source: as for `load`.
+        strict: whether a structure that cannot be used is an error; else it is left
+            out, and the header counts it.
 
     Raises:
         BenchError: no such data, or it cannot be read.
@@ -210,18 +212,20 @@ def open_data(source: str) -> DataSet:
         found = open_prepared(Path(source))
         return DataSet(found.folder.name, found.columns, found.order, found.header)
     if source not in BUNDLED:
-        return _read(source, Path(source).name.split(".")[0])
+        return _read(source, Path(source).name.split(".")[0], Reading(), strict)
     bundled = resources.files("bench") / "data" / f"{source}.extxyz.xz"
     with resources.as_file(bundled) as path:
-        return _read(str(path), source, Reading(dipole_origin="coordinates"))
+        return _read(str(path), source, Reading(dipole_origin="coordinates"), True)
 
 
-def _read(source: str, name: str, reading: Reading | None = None) -> DataSet:
-    """All of a source, in memory; whatever cannot be used is an error."""
-    reader = open_source(source, reading or Reading())
-    ((_, read),) = run(_read_strictly, [reader], int(reader.format in FRAGILE))
+def _read(source: str, name: str, reading: Reading, strict: bool) -> DataSet:
+    """All of a source, in memory."""
+    reader = open_source(source, reading)
+    work = functools.partial(_read_units, strict=strict)
+    ((_, read),) = run(work, [reader], int(reader.format in FRAGILE))
     columns = join(part for part, _ in read)
-    check_labels(total(tally for _, tally in read), {}, source)
+    tally = total(tally for _, tally in read)
+    check_labels(tally, {}, source)
     ids = columns.texts("id")
     order = np.argsort(ids, kind="stable")
     twice = ids[order][1:][ids[order][1:] == ids[order][:-1]]
@@ -230,11 +234,12 @@ def _read(source: str, name: str, reading: Reading | None = None) -> DataSet:
             f"{source} uses the id {twice[0].decode()!r} twice: ids must be unique; "
             "`bench prepare` leaves repeats out."
         )
-    return DataSet(name, columns, order)
+    header = {"source": source, "read_as": reader.format, **notes_of(tally)}
+    return DataSet(name, columns, order, header)
 
 
-def _read_strictly(reader: Source) -> list[tuple[Columns, Tally]]:
-    return [read_unit(reader, unit, Filters(), True) for unit in units_of(reader)]
+def _read_units(reader: Source, strict: bool) -> list[tuple[Columns, Tally]]:
+    return [read_unit(reader, unit, Filters(), strict) for unit in units_of(reader)]
 
 
 def _sample(columns: Columns, i: int) -> Sample:

@@ -15,6 +15,7 @@ from ._one_run import FAILED, SPLIT, Failure, Workplace, is_begun
 from ._provenance import differences
 from ._text_files import read_yaml
 from ._unfinished import sweep
+from ._warnings import warnings_of
 from ._writing import write_text
 
 CONFIG = "config.yaml"
@@ -125,6 +126,7 @@ def run_grid(
     folder: Path,
     tell: Callable[[Run, dict[str, Any] | None], None],
     jobs: int = 1,
+    warn: Callable[[str], None] = lambda sentence: None,
 ) -> Outcome:
     """Trains and tests every run of a grid that is not finished yet.
 
@@ -136,9 +138,12 @@ def run_grid(
         folder: from `output_folder`.
         tell: called with a run and each epoch's row, and with None when it is skipped.
         jobs: how many runs are made at the same time, each in a process of its own.
+        warn: called with each likely mistake in the data.
     """
     place = Workplace(grid, folder)
     claim(folder, grid)
+    for sentence in warnings_of(place.data, split_at_random="random" in grid.splits):
+        warn(sentence)
     found: dict[str, dict[str, Any] | Failure] = {}
     waiting = []
     for run in grid.runs():

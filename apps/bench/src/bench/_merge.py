@@ -18,6 +18,7 @@ from ._recipes import Filters, Overview
 from ._sources import LABELS
 from ._tally import EXAMPLES, Tally, total
 from ._train_settings import LEARNED, field_of
+from ._unread import unread_labels
 from ._writing import write_prepared
 
 
@@ -70,7 +71,7 @@ def merge(
         "structures": len(rows),
         "atoms": int(kept.counts.sum()),
         "digest": digest_of(digests[rows]),
-        **_read(tally),
+        **notes_of(tally),
         "labels": {k: int((present[rows] & bit > 0).sum()) for k, bit in FLAGS.items()},
         **_statistics(fit, kept),
     }
@@ -78,14 +79,21 @@ def merge(
     return write_prepared(out, lambda: _chosen(paths, rows), order, header)
 
 
-def _read(tally: Tally) -> dict[str, Any]:
+def notes_of(tally: Tally) -> dict[str, Any]:
+    """What a header says of how a set was read.
+
+    Args:
+        tally: of all structures.
+    """
     return {
         "read": tally.read,
         "left_out": {why: n for why, n in tally.left_out.items() if n},
         "rejected": tally.rejected,
         "rejected_examples": [list(e) for e in tally.examples],
         "still": tally.still,
+        "open_stress": tally.open_stress,
         "offered": sorted(tally.names),
+        "kinds": sorted(tally.kinds),
         "origins": sorted(tally.origins),
     }
 
@@ -114,27 +122,27 @@ def check_labels(tally: Tally, named: dict[str, str], source: str) -> None:
     if tally.kept == 0:
         raise nothing_left(tally, source)
     offered = ", ".join(sorted(tally.names)) or "no names"
-    for label, name in named.items():
-        if label in LABELS and not tally.labels[label]:
+    for kind, name in named.items():
+        label = "stress" if kind == "virial" else kind
+        if label not in LABELS or tally.labels[label]:
+            continue
+        if label == "stress" and tally.open_stress:
             raise BenchError(
-                f"No structure of {source} has {name!r}, which is to be its {label}; "
-                f"there are {offered}."
+                f"{name!r} of {source} is the {kind} of structures without a cell, "
+                "which have none: leave it away, or give their cells."
             )
+        raise BenchError(
+            f"No structure of {source} has {name!r}, which is to be its {kind}; "
+            f"there are {offered}."
+        )
     if not any(tally.labels[field_of(kind)] for kind in LEARNED):
+        likely = unread_labels(notes_of(tally))
+        options = " ".join(f"{option} {names[0]}" for option, names in likely.items())
         raise BenchError(
             f"No structure of {source} has an energy, forces, stress, charges or a "
             f"dipole; it has {offered}: say which is which, such as "
-            f"{_guess(tally.names)}."
+            f"{options or '--energy-key E'}."
         )
-
-
-def _guess(names: set[str]) -> str:
-    """Options that may be meant; whether they are, only the user knows."""
-    found = []
-    for label in ("energy", "forces", "charges"):
-        like = [n for n in sorted(names) if label.removesuffix("s") in n.lower()]
-        found += [f"--{label}-key {name}" for name in like[:1]]
-    return " ".join(found) or "--energy-key E"
 
 
 def nothing_left(tally: Tally, source: str) -> BenchError:

@@ -46,6 +46,7 @@ def train_command(
     from ._hosts import join_hosts, leads, wait_for_all
     from ._one_run import Failure, Workplace
     from ._progress import Progress
+    from ._warnings import warnings_of
 
     settings = load_grid(grid, override)
     chosen = {one.name: one for one in settings.runs()}
@@ -63,6 +64,10 @@ def train_command(
         wait_for_all("the folder")
     if place.finished(own) is None:
         with Progress(settings) as progress:
+            if leads():
+                at_random = own.split == "random"
+                for sentence in warnings_of(place.data, split_at_random=at_random):
+                    progress.warn(sentence)
             made = place.attempt(own, lambda row: progress.tell(own, row))
         if isinstance(made, Failure):
             raise BenchError(f"{run} failed: {made.reason}")

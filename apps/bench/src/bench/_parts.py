@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from ._columns import Columns, join, pack
+from ._contacts import overlaps
 from ._errors import BenchError, in_short
 from ._recipes import Filters
 from ._sources import BLOCK, LABELS, Rejected, Row, Source, Unit
-from ._tally import MANY, Tally, total
+from ._tally import Tally, total
 from ._writing import write_bytes
+
+MEND = "mend or remove it; `bench prepare` without --strict leaves it out"
 
 
 def units_of(source: Source) -> list[Unit]:
@@ -96,23 +99,32 @@ def _filtered(
         tally.read += 1
         if isinstance(row, Rejected):
             if strict:
-                raise BenchError(f"{row.where}: {row.why}; remove or mend it.")
+                raise BenchError(f"{row.where}: {row.why}; {MEND}.")
             tally.reject(*row)
             continue
-        if len(tally.names) < MANY:
-            tally.names.update(row.names)
-            tally.origins.update(f"{k}={v}" for k, v in row.origins.items())
+        tally.offer(row)
+        tally.open_stress += row.cell is None and "stress" in row.origins
         row = filters.trimmed(row)
         why = filters.complaint(row)
         if why is not None:
             tally.left_out[why] += 1
             continue
         rows.append(row)
+    columns = pack(rows)
+    close = overlaps(columns)
+    for i, why in close.items():
+        if strict:
+            raise BenchError(f"{rows[i].id}: {why}; {MEND}.")
+        tally.reject(rows[i].id, why)
+    if close:
+        rows = [row for i, row in enumerate(rows) if i not in close]
+        columns = pack(rows)
+    for row in rows:
         tally.kept += 1
         tally.labels.update(k for k in LABELS if getattr(row, k) is not None)
         still = row.forces is not None and len(row) > 1 and not row.forces.any()
         tally.still += bool(still)
-    return pack(rows), tally
+    return columns, tally
 
 
 def _unreadable(source: Source, path: str, error: Exception) -> BenchError:

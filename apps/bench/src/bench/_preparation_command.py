@@ -60,6 +60,14 @@ def prepare_command(
     energy_key: Key = None,
     forces_key: Key = None,
     stress_key: Key = None,
+    virial_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Instead of stress: minus the stress times the volume.",
+            rich_help_panel="Names",
+        ),
+    ] = None,
     charges_key: Key = None,
     total_charge_key: Key = None,
     spin_key: Key = None,
@@ -70,6 +78,13 @@ def prepare_command(
     group_key: Key = None,
     energy_unit: Annotated[str, typer.Option(rich_help_panel="Names")] = "eV",
     length_unit: Annotated[str, typer.Option(rich_help_panel="Names")] = "angstrom",
+    stress_unit: Annotated[
+        str | None,
+        typer.Option(
+            help="GPa, kbar or eV/Å^3.  \\[energy over length cubed]",
+            rich_help_panel="Names",
+        ),
+    ] = None,
     dipole_origin: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +147,7 @@ def prepare_command(
         energy=energy_key,
         forces=forces_key,
         stress=stress_key,
+        virial=virial_key,
         charges=charges_key,
         total_charge=total_charge_key,
         spin=spin_key,
@@ -155,6 +171,7 @@ def prepare_command(
         **keys,
         energy_unit=energy_unit,
         length_unit=length_unit,
+        stress_unit=stress_unit,
         dipole_origin=dipole_origin,
         born_transposed=born_transposed,
     )

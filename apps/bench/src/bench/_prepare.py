@@ -211,6 +211,7 @@ def _facts(order: Order, source: Source, plan: dict[str, Any]) -> dict[str, Any]
         "units": {
             "energy": order.reading.energy_unit,
             "length": order.reading.length_unit,
+            "stress": order.reading.stress_unit,
         },
         "filters": plan["filters"],
         "plan": _digest(plan),

@@ -39,6 +39,16 @@ class Progress:
     def __exit__(self, *_):
         self._bar.stop()
 
+    def warn(self, sentence: str) -> None:
+        """Prints a likely mistake in the data.
+
+        Args:
+            sentence: on one line.
+        """
+        self.console.print(
+            f"Warning: {sentence}", highlight=False, soft_wrap=True, markup=False
+        )
+
     def tell(self, run: Run, row: dict[str, Any] | None) -> None:
         """One epoch of a run is over, or the run was finished before."""
         epochs = self._epochs[run.name]

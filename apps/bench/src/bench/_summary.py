@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.units import GPa
 
 from ._columns import Columns
 from ._composition import (
@@ -16,6 +17,7 @@ from ._composition import (
     spread_of,
 )
 from ._dataset import DataSet
+from ._warnings import warnings_of
 
 LABELS = ("energy", "forces", "stress", "charges", "dipole", "born_charges", "tags")
 
@@ -51,6 +53,7 @@ def describe(data: DataSet) -> str:
             f"{data.name}: {len(data)} {_boundaries(columns)} structures in "
             f"{len(np.unique(columns.texts('group')))} groups, digest {data.digest}",
             *(f"{name:12s}{text}" for name, text in lines.items() if text),
+            *(f"{'warning':12s}{text}" for text in warnings_of(data)),
         ]
     )
 
@@ -103,6 +106,8 @@ def _spread(spread: Spread) -> str:
         f"energy {low:.4g} to {high:.4g} eV/atom, median {middle:.4g}": middle,
         f"forces {spread.force:.3g} eV/Å RMS": spread.force,
         f"largest {spread.largest_force:.3g}": spread.largest_force,
+        f"stress {spread.stress / GPa:.3g} GPa RMS": spread.stress,
+        f"largest component {spread.largest_stress / GPa:.3g}": spread.largest_stress,
     }
     return ", ".join(text for text, x in shown.items() if np.isfinite(x))
 

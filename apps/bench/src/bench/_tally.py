@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from ._sources import Row
+
 EXAMPLES = 5
 """Rejected rows and left-out ids that are named; all are counted."""
 
@@ -24,7 +26,9 @@ class Tally:
         examples: where some of those are, and why.
         labels: kept rows that have each label.
         still: kept rows of several atoms whose forces are all exactly zero.
+        open_stress: rows without a cell that have a stress, which is not used.
         names: what the source offers for its rows.
+        kinds: what those are, as `number=name`, `word=name` or `array=name`.
         origins: what labels are called there, as `label=name`.
     """
 
@@ -39,8 +43,25 @@ class Tally:
         default_factory=collections.Counter
     )
     still: int = 0
+    open_stress: int = 0
     names: set[str] = dataclasses.field(default_factory=set)
+    kinds: set[str] = dataclasses.field(default_factory=set)
     origins: set[str] = dataclasses.field(default_factory=set)
+
+    def offer(self, row: Row) -> None:
+        """Notes the names that a source has for a row, and which of them are read.
+
+        Args:
+            row: of the source.
+        """
+        if len(self.names) >= MANY:
+            return
+        for name in set(row.names) - self.names:
+            value = row.facts.get(name)
+            kind = "array" if value is None else "number"
+            self.kinds.add(f"{'word' if isinstance(value, str) else kind}={name}")
+        self.names.update(row.names)
+        self.origins.update(f"{k}={v}" for k, v in row.origins.items())
 
     def reject(self, where: str, why: str) -> None:
         """Counts a row that cannot be used, and names it if few are named yet.
@@ -66,7 +87,7 @@ class Tally:
             values: of all fields.
         """
         counters = {k: collections.Counter(values[k]) for k in ("left_out", "labels")}
-        sets = {k: set(values[k]) for k in ("names", "origins")}
+        sets = {k: set(values[k]) for k in ("names", "kinds", "origins")}
         examples = [(where, why) for where, why in values["examples"]]
         return cls(**{**values, **counters, **sets, "examples": examples})
 
@@ -83,9 +104,11 @@ def total(tallies: Iterable[Tally]) -> Tally:
         found.kept += t.kept
         found.rejected += t.rejected
         found.still += t.still
+        found.open_stress += t.open_stress
         found.left_out.update(t.left_out)
         found.labels.update(t.labels)
         found.examples = (found.examples + t.examples)[:EXAMPLES]
         found.names |= t.names
+        found.kinds |= t.kinds
         found.origins |= t.origins
     return found

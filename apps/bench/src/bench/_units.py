@@ -19,6 +19,14 @@ ENERGY = {
 LENGTH = {"angstrom": 1.0, "bohr": units.Bohr, "nm": 10.0}
 """Lengths by name, in Å."""
 
+STRESS = {
+    "eV/Å^3": 1.0,
+    "eV/A^3": 1.0,
+    "GPa": units.GPa,
+    "kbar": 0.1 * units.GPa,
+}
+"""Stresses by name, in eV/Å^3."""
+
 
 def factor(name: str, table: dict[str, float]) -> float:
     """What a number in the named unit is multiplied with.

@@ -12,11 +12,12 @@ from ase.symbols import Symbols
 
 from .._errors import BenchError, in_short
 from ._elements import KNOWN
-from ._reading import Geometry, Reading, read_row
+from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
 from ._source import Unit, attempt, blocks
 
-LABELS = {"energy": "energy", "force": "forces", "virial": "stress"}
+LABELS = {"energy": "energy", "force": "forces", "virial": "virial"}
+NAMES = DEFAULTS | {"virial": ("virial",)}
 
 
 class DeepMD(NamedTuple):
@@ -51,10 +52,6 @@ class DeepMD(NamedTuple):
         values: dict[str, Any] = {LABELS[k]: v for k, v in own.items() if k in LABELS}
         if "forces" in values:
             values["forces"] = values["forces"].reshape(-1, 3)[real]
-        if "stress" in values and cell is not None:
-            values["stress"] = -values["stress"].reshape(3, 3) / abs(
-                np.linalg.det(cell)
-            )
         system = frames.place.parent.name
         # A mixed system holds all compositions of one size: they are not one material.
         formula = f"/{Symbols(numbers).get_chemical_formula()}" if frames.mixed else ""
@@ -64,6 +61,7 @@ class DeepMD(NamedTuple):
             self.reading,
             id=f"{system}/{frames.place.name}/{i:07d}",
             group=system + formula,
+            defaults=NAMES,
         )
 
 

@@ -1,6 +1,7 @@
 """From the named values of a source to a row: which name is which label, which unit."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from ase.data import atomic_masses
 
 from .._errors import BenchError
-from .._units import ENERGY, LENGTH, factor
+from .._units import ENERGY, LENGTH, STRESS, factor
 from ._row import Row, RowError
 
 LABELS = (
@@ -19,10 +20,16 @@ LABELS = (
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
     **{label: (label,) for label in LABELS},
+    "virial": (),
     "id": ("id",),
     "group": ("group",),
 }
-"""Names understood without being told, for formats without names of their own."""
+"""Names understood without being told, for formats without names of their own. A virial
+is another way to give a stress; programs differ in its sign, so it has to be named."""
+
+
+SINGLE = (str, bool, int, float, np.integer)
+"""Types of single numbers and words."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +41,11 @@ class Reading:
 
     Args:
         energy: name of the total energy; and so on for all labels, id and group.
-        energy_unit: a key of `ENERGY`; forces and stress follow from both units.
+        virial: name of the virial, an energy: minus the stress times the volume.
+        energy_unit: a key of `ENERGY`; forces and virials follow.
         length_unit: a key of `LENGTH`; dipoles are in e times it.
+        stress_unit: a key of `STRESS`; None is the unit of energy over that of length
+            cubed.
         dipole_origin: `"mass"`, the centre of mass, or `"coordinates"`, where
             positions are zero. The dipole of a charged structure depends on it and is
             not used unless it is given.
@@ -51,21 +61,50 @@ class Reading:
     tags: str | None = None
     dipole: str | None = None
     born_charges: str | None = None
+    virial: str | None = None
     id: str | None = None
     group: str | None = None
     energy_unit: str = "eV"
     length_unit: str = "angstrom"
+    stress_unit: str | None = None
     dipole_origin: str | None = None
     born_transposed: bool = False
 
     def __post_init__(self):
         factor(self.energy_unit, ENERGY)
         factor(self.length_unit, LENGTH)
+        factor(self.stress_unit or "GPa", STRESS)
+        if self.virial is not None and self.stress is not None:
+            raise BenchError(
+                f"Stress is read from {self.stress!r} or from the virial "
+                f"{self.virial!r}, not from both: name one of them."
+            )
+        if self.virial is not None and self.stress_unit is not None:
+            raise BenchError(
+                f"The virial {self.virial!r} is an energy, in the unit of energies: "
+                "leave the unit of stress away."
+            )
         if self.dipole_origin not in (None, "mass", "coordinates"):
             raise BenchError(
                 "The origin of dipoles is `mass` or `coordinates`, got "
                 f"{self.dipole_origin!r}."
             )
+
+    @functools.cached_property
+    def scales(self) -> dict[str, float]:
+        """What the numbers of each label are multiplied with."""
+        energy, length = (
+            factor(self.energy_unit, ENERGY),
+            factor(self.length_unit, LENGTH),
+        )
+        stress = energy / length**3
+        return {
+            "energy": energy,
+            "forces": energy / length,
+            "stress": factor(self.stress_unit, STRESS) if self.stress_unit else stress,
+            "virial": energy,
+            "dipole": length,
+        }
 
     @property
     def named(self) -> dict[str, str]:
@@ -115,30 +154,34 @@ def read_row(
     """
     found, origins = _assign(values, reading, defaults)
     name = id if found["id"] is None else found["id"]
-    length = factor(reading.length_unit, LENGTH)
-    energy = factor(reading.energy_unit, ENERGY)
-    for label, scale in (
-        ("energy", energy),
-        ("forces", energy / length),
-        ("stress", energy / length**3),
-        ("dipole", length),
-    ):
+    scales = reading.scales
+    for label, scale in scales.items():
         found[label] = _scaled(label, found[label], scale)
+    length = scales["dipole"]
     cell = geometry.cell if _periodic(geometry) else None
+    cell = _scaled("cell", cell, length)
+    if found["virial"] is not None:
+        found["stress"] = _stress_of(found["virial"], cell)
+        origins["stress"] = origins.pop("virial")
     row = Row(
         id=name,
         group=_first(found["group"], group, name),
         numbers=geometry.numbers,
         positions=_scaled("positions", geometry.positions, length),
-        cell=_scaled("cell", cell, length),
-        facts={
-            k: v for k, v in values.items() if isinstance(v, str | bool | int | float)
-        },
+        cell=cell,
+        facts={k: v for k, v in values.items() if isinstance(v, SINGLE)},
         names=tuple(k for k, v in values.items() if v is not None),
         origins=origins,
         **{label: found[label] for label in LABELS},
     )
     return _as_declared(row, reading)
+
+
+def _stress_of(virial: np.ndarray, cell: np.ndarray | None) -> np.ndarray:
+    """Minus the virial over the volume; where there is none, the row complains."""
+    if cell is None or cell.shape != (3, 3) or not np.linalg.det(cell):
+        return virial
+    return -virial / abs(np.linalg.det(cell))
 
 
 def _as_declared(row: Row, reading: Reading) -> Row:
@@ -164,18 +207,20 @@ def _assign(
     origins = {}
     for label in DEFAULTS:
         given = getattr(reading, label)
+        if label == "stress" and reading.virial is not None:
+            continue
         for name in defaults.get(label, ()) if given is None else (given,):
-            value = _find(values, name)
+            value = values.get(name)
+            if value is None and "+" in name:
+                value = _sum(values, name)
             if value is not None:
                 found[label], origins[label] = value, name
                 break
     return found, origins
 
 
-def _find(values: Mapping[str, Any], name: str) -> Any:
-    """A value by name, or the sum of several single numbers joined by `+`."""
-    if name in values or "+" not in name:
-        return values.get(name)
+def _sum(values: Mapping[str, Any], name: str) -> float | None:
+    """The sum of several single numbers whose names are joined by `+`."""
     terms: list[Any] = [values.get(part.strip()) for part in name.split("+")]
     if any(term is None for term in terms):
         return None
