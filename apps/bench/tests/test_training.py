@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import json
 from types import SimpleNamespace
+from typing import get_args
 
 import ase.io
 import backbones as bb
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
-from bench._config import SplitSettings
+from bench._config import SplitSettings, Splitting
 from bench._dataset import load
 from bench._errors import BenchError
 from bench._evaluation import Errors, Predicted, errors_of, floor_of
@@ -345,6 +346,40 @@ def test_every_split_is_whole_and_keeps_groups_together(kind, mixed):
         assert not {mixed.groups[i] for i in a} & {mixed.groups[i] for i in b}
     if kind == "size":
         assert {len(mixed.samples[i].structure) for i in parts[2]} == {5}
+
+
+@pytest.mark.parametrize("kind", get_args(Splitting))
+@pytest.mark.parametrize(
+    ("count", "groups", "share", "message"),
+    [
+        (1, 1, 0.3, "has 1 structure, and a split needs three at least"),
+        (2, 2, 0.3, "has 2 structures, and a split needs three at least"),
+        (5, 1, 0.3, "has 1 group of structures, and a split needs three"),
+        (5, 5, 0.9, "split.test_share=0.9 leaves 0 of 5 .* which need one each"),
+    ],
+)
+def test_too_few_structures_for_a_split_are_told(
+    kind, count, groups, share, message, tmp_path, springs
+):
+    frames = [springs(i) for i in range(count)]
+    for i, frame in enumerate(frames):
+        frame.info["group"] = f"g{i % groups}"
+    path = tmp_path / "few.extxyz"
+    ase.io.write(path, frames, format="extxyz")
+    data = load(str(path))
+    if share == 0.9 and kind in ("charge", "named"):
+        message = "needs neutral and charged|matches none"
+    settings = SplitSettings(test_share=share)
+    with pytest.raises(BenchError, match=message):
+        split_data(data, csr_matrix(np.eye(count)), kind, settings, 0)
+
+
+def test_structures_that_are_all_alike_have_no_clusters(mixed):
+    with (
+        pytest.warns(UserWarning, match="distinct clusters"),
+        pytest.raises(BenchError, match="The cluster split cannot be made: All"),
+    ):
+        split_data(mixed, csr_matrix(np.ones((24, 2))), "cluster", SplitSettings(), 0)
 
 
 def test_the_named_split_tests_on_ids_that_match(mixed):

@@ -120,7 +120,13 @@ def test_a_splitter_without_a_seed_is_welcome(ids):
         ({"X": np.ones((4, 2))}, "inconsistent numbers of samples"),
         ({"validation": 1.0}, "share in"),
         ({"splitter": ShuffleSplit(random_state=3)}, "random_state=3 and seed=0 disag"),
-        ({"splitter": ShuffleSplit(train_size=1)}, "pass validation=0"),
+        ({"splitter": ShuffleSplit(train_size=1)}, "without a validation part"),
+        ({"ids": ["a"]}, "1 sample cannot be cut into a training and a test part"),
+        ({"splitter": ShuffleSplit(test_size=0.99)}, "part with test_size=0.99: each"),
+        (
+            {"splitter": GroupShuffleSplit(1), "groups": ["g"] * 3},
+            "1 group cannot be cut into",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(options, sentence):

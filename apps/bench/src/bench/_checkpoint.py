@@ -1,5 +1,7 @@
-"""The files from which a stopped training goes on: `last.npz` and `best.npz`."""
+"""The files of a training: checkpoints to go on from, and the errors of its epochs."""
 
+import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,27 @@ class Checkpoints:
             f"{path} is damaged: delete {files}, and the same command trains this run "
             "from its beginning."
         )
+
+
+def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Writes the errors of the epochs as `metrics.csv` and `metrics.jsonl`.
+
+    Args:
+        rows: one for each epoch.
+        folder: of the run.
+    """
+    for name, write in (("metrics.csv", _as_csv), ("metrics.jsonl", _as_jsonl)):
+        temporary = folder / f"{name}.partial"
+        with open(temporary, "w", newline="") as file:
+            write(rows, file)
+        temporary.replace(folder / name)
+
+
+def _as_csv(rows, file) -> None:
+    table = csv.DictWriter(file, rows[0])
+    table.writeheader()
+    table.writerows(rows)
+
+
+def _as_jsonl(rows, file) -> None:
+    file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -3,11 +3,9 @@
 import contextlib
 import dataclasses
 import json
-import platform
 import time
 import traceback
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from ._checkpoint import BEST, LAST, Checkpoints
 from ._config import Grid, Run
 from ._dataset import DataSet, Sample, load
 from ._divergence import named
+from ._environment import environment
 from ._errors import BenchError, in_short
 from ._evaluation import Predicted, errors_of, floor_of, predict, sign_of
 from ._hosts import leads, wait_for_all
@@ -28,7 +27,7 @@ from ._loading import Shelf, fill_shelf
 from ._memory import peak_memory, watch_memory
 from ._model import build_potential
 from ._predictions import write_predictions
-from ._provenance import KEY, check_provenance, provenance
+from ._provenance import KEY, check_provenance, devices_of, provenance
 from ._references import mean_charges, references_for
 from ._run_files import read_reason, read_result
 from ._splits import split_data, stored_descriptors
@@ -82,7 +81,7 @@ class Workplace:
         found = read_result(place)
         there = found.get(KEY)
         # Made on other devices, it is a result all the same.
-        devices = there and there["settings"]["train"]["devices"]
+        devices = devices_of(there)
         here = provenance(self.grid, run, self.data, _split_of(place), devices)
         remedy = (
             "go back to what it was, choose another folder with --out, or delete "
@@ -315,14 +314,3 @@ def _scale(samples: list[Sample]) -> float:
     """Root mean square force times 1 Å, eV; 1 where there are no forces."""
     forces = [s.forces.ravel() for s in samples if s.forces is not None]
     return float(np.mean(np.concatenate(forces) ** 2) ** 0.5) if forces else 1.0
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
-    names = ("jax", "jaxlib", "equinox", "e3nn-jax", "optax", "numpy", "scikit-learn")
-    members = ("backbones", "bench", "chemsplit", "lr-celli", "lr-efa", "lr-les")
-    versions = {n: metadata.version(n) for n in (*names, *members)}
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    } | versions

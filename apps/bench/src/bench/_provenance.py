@@ -51,6 +51,18 @@ def provenance(
     return json.loads(json.dumps(found))
 
 
+def devices_of(made_from: Any) -> int | None:
+    """How many devices shared a step; None if it is not said.
+
+    Args:
+        made_from: from `provenance`, as a file has it.
+    """
+    try:
+        return made_from["settings"]["train"]["devices"]
+    except (KeyError, TypeError):
+        return None
+
+
 def check_provenance(
     where: str, there: Mapping[str, Any] | None, here: Mapping[str, Any], remedy: str
 ) -> None:

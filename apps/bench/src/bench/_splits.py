@@ -100,7 +100,11 @@ def split_data(
         kind: of split, see `_splitter`.
         settings: shares and number of clusters.
         seed: decides the draw.
+
+    Raises:
+        BenchError: there are too few structures or groups for it.
     """
+    _check_groups(data, kind, settings)
     splitter = _splitter(kind, settings, len(set(data.groups)))
     if kind == "size":
         known = np.array([[len(s.structure)] for s in data.samples], float)
@@ -111,16 +115,40 @@ def split_data(
         known = np.round([[s.structure.total_charge] for s in data.samples])
     else:
         known = vectors
-    return make_split(
-        splitter,
-        known,
-        data.ids,
-        data.groups,
-        validation=settings.validation_share,
-        seed=seed,
-        name=kind,
-        settings={"descriptor": "mean SOAP", **settings.model_dump()},
-    )
+    try:
+        return make_split(
+            splitter,
+            known,
+            data.ids,
+            data.groups,
+            validation=settings.validation_share,
+            seed=seed,
+            name=kind,
+            settings={"descriptor": "mean SOAP", **settings.model_dump()},
+        )
+    except ValueError as error:
+        raise BenchError(f"The {kind} split cannot be made: {error}") from error
+
+
+def _check_groups(data: DataSet, kind: str, settings: SplitSettings) -> None:
+    """Refuses data too few to train, validate and test on."""
+    groups = len(set(data.groups))
+    if groups < 3:
+        kinds = "structure" if groups == len(data) else "group of structures"
+        raise BenchError(
+            f"{data.name} has {groups} {kinds}{'s' * (groups > 1)}, and a split needs "
+            "three at least: to train, to validate and to test on."
+        )
+    if kind in ("charge", "named") or (kind == "size" and settings.max_train):
+        return
+    # The others count structures, and keep groups whole as well as they can.
+    number, what = (groups, "groups") if kind == "random" else (len(data), "structures")
+    left = number - int(np.ceil(settings.test_share * number))
+    if left < 2:
+        raise BenchError(
+            f"split.test_share={settings.test_share:g} leaves {left} of {number} "
+            f"{what} to training and validation, which need one each: lower it."
+        )
 
 
 def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:

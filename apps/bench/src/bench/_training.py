@@ -1,7 +1,5 @@
 """Finds the weights of one run; stops and goes on without losing anything."""
 
-import csv
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from backbones import Batch, Potential
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from ._checkpoint import Checkpoints
+from ._checkpoint import Checkpoints, write_rows
 from ._divergence import cause_of, first_broken, named, not_finite
 from ._errors import BenchError
 from ._evaluation import Errors, errors_of, predict
@@ -229,7 +227,7 @@ def train(
         )
         if leads():
             checkpoints.save_last(state, rows)
-            _write_rows(rows, folder)
+            write_rows(rows, folder)
             report(rows[-1])
     wait_for_all("the end of training")
     best = checkpoints.load_best(of_this_process(state.average))
@@ -285,21 +283,3 @@ def validate(
     slopes = any(s.forces is not None or s.stress is not None for s in samples)
     predictions = predict(potential, shelf, members, slopes=slopes)
     return errors_of(predictions, samples, kinds)
-
-
-def _write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
-    for name, write in (("metrics.csv", _as_csv), ("metrics.jsonl", _as_jsonl)):
-        temporary = folder / f"{name}.partial"
-        with open(temporary, "w", newline="") as file:
-            write(rows, file)
-        temporary.replace(folder / name)
-
-
-def _as_csv(rows, file) -> None:
-    table = csv.DictWriter(file, rows[0])
-    table.writeheader()
-    table.writerows(rows)
-
-
-def _as_jsonl(rows, file) -> None:
-    file.writelines(json.dumps(row) + "\n" for row in rows)

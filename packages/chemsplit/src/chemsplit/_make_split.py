@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.utils import check_consistent_length
 
 from ._draw import draw_whole, warn_if_poor
 from ._split import Split, unique_ids
+from ._units import part_sizes
 
 
 def make_split(
@@ -64,6 +66,13 @@ def make_split(
     X = _rows(X, order)
     units = None if groups is None else _renumbered(np.asarray(groups)[order])
     seeded = _with_seed(splitter, seed)
+    if isinstance(seeded, ShuffleSplit | GroupShuffleSplit):
+        # Checked before, for scikit-learn speaks of its own parameters.
+        grouped = isinstance(seeded, GroupShuffleSplit) and units is not None
+        number, what = (
+            (len(set(units)), "groups") if grouped else (len(order), "samples")
+        )
+        part_sizes(number, seeded.train_size, seeded.test_size, what)
     train, test = next(iter(seeded.split(X, None, units)))
     if units is not None and np.intersect1d(units[train], units[test]).size:
         raise ValueError(
@@ -128,7 +137,8 @@ def _draw_validation(
     if len(sizes) < 2:
         raise ValueError(
             "The training part is a single structure or group, so no validation part "
-            "can be drawn from it; pass validation=0."
+            "can be drawn from it: leave more of them to training, or make the split "
+            "without a validation part."
         )
     rng = np.random.default_rng([seed, 1])  # not the splitter's own stream
     held = np.isin(unit, draw_whole(sizes, share * len(train), rng))

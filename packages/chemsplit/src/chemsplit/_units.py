@@ -53,18 +53,39 @@ def group_members(X: Any, groups: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return members, np.bincount(members)
 
 
+def part_sizes(
+    n_units: int,
+    train_size: float | int | None,
+    test_size: float | int | None,
+    what: str = "samples",
+) -> tuple[int, int]:
+    """Count the units that train and test by scikit-learn's rules, in our own words."""
+    rules = ShuffleSplit(1, test_size=test_size, train_size=train_size)
+    try:
+        train, test = next(rules.split(np.empty((n_units, 1))))
+    except ValueError as error:
+        sizes = {"test_size": test_size, "train_size": train_size}
+        given = ", ".join(f"{k}={v}" for k, v in sizes.items() if v is not None)
+        raise ValueError(
+            f"{n_units} {what if n_units != 1 else what.removesuffix('s')} cannot be "
+            f"cut into a training and a test part{f' with {given}' if given else ''}: "
+            "each needs at least one, and sizes are shares between 0 and 1 or whole "
+            "numbers."
+        ) from error
+    return len(train), len(test)
+
+
 def count_train(
     n_units: int, train_size: float | int | None, test_size: float | int | None
 ) -> int:
     """Apply scikit-learn's rules of sizes, where no unit may be left over."""
-    rules = ShuffleSplit(1, test_size=test_size, train_size=train_size)
-    train, test = next(rules.split(np.empty((n_units, 1))))
-    if len(train) + len(test) < n_units - 1:  # rounding may leave one
+    train, test = part_sizes(n_units, train_size, test_size)
+    if train + test < n_units - 1:  # rounding may leave one
         raise ValueError(
             f"Every sample trains or tests, but train_size={train_size} and "
             f"test_size={test_size} leave some over; give one of the two."
         )
-    return n_units - len(test)
+    return n_units - test
 
 
 def take_nearest(order: Iterator[int], sizes: np.ndarray, wanted: int) -> list[int]:

@@ -1,0 +1,16 @@
+"""Where a run was made: versions and machine."""
+
+import platform
+from importlib import metadata
+from typing import Any
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    names = ("jax", "jaxlib", "equinox", "e3nn-jax", "optax", "numpy", "scikit-learn")
+    members = ("backbones", "bench", "chemsplit", "lr-celli", "lr-efa", "lr-les")
+    versions = {n: metadata.version(n) for n in (*names, *members)}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    } | versions
