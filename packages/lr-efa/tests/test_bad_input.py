@@ -1,8 +1,12 @@
 """Every mistake is named in one sentence that says what to do."""
 
+import warnings
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import pytest
 from lr_efa import (
@@ -148,3 +152,64 @@ def test_layers(refused):
     layer, mask = make(degree=1), jnp.ones(3, bool)
     with refused(r"of degree 1 have shape \[3, 4, 4\], got \[3, 1, 4\]"):
         layer(jnp.ones((3, 1, 4)), jnp.asarray(POSITIONS), None, mask)
+
+
+@pytest.fixture
+def untyped():
+    """Annotations unchecked, as for users: the messages are for them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_what_does_not_fit_a_layer(refused, untyped):
+    layer = EuclideanFastAttention(4, omega_max=1.0, width=0.3, key=jr.key(0))
+    places, cell = jnp.asarray(POSITIONS), jnp.asarray(CELL)
+    one = {"features": SCALARS, "positions": places, "cell": cell}
+    one |= {"mask": jnp.ones(3, bool)}
+    call = lambda **changed: layer(**(one | changed))
+    with refused(r"of degree 0 have shape \[3, 4\], got \[3, 5\]"):
+        call(features=jnp.ones((3, 5)))
+    with refused(r"`mask` is true on real atoms, shape \[3\].*got None: pass"):
+        call(mask=None)
+    plan = layer.plan_for(CELL[None], POSITIONS[None], np.ones((1, 3), bool))
+    with refused(r"without graph axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"):
+        call(plan=plan)
+    own = jax.tree.map(lambda x: x[0], plan)
+    few = eqx.tree_at(
+        lambda p: (p.indices, p.valid, p.cell, p.empty),
+        own,
+        tuple(jnp.stack([x] * 2)[:, 0] for x in (own.indices, own.valid, own.cell))
+        + (jnp.zeros(2, int),),
+    )
+    with refused(r"got cells of shape \[3, 3\] and a grid for cells of \[3\]"):
+        jax.vmap(lambda c, p: call(cell=c, plan=p)[0])(jnp.stack([cell] * 2), few)
+    with refused("The grid was made for the cell .* up to 0.0011.*make one for this"):
+        call(cell=1.05 * cell, plan=own)
+    # What no atom sits in does not matter.
+    assert not jnp.any(call(cell=1.05 * cell, plan=own, mask=jnp.zeros(3, bool))[0])
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32, jnp.asarray])
+def test_numbers_of_numpy_are_numbers(number, untyped):
+    """Of whatever is static: no warning, and the plans that floats give."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer = EuclideanFastAttention(
+            4,
+            omega_max=number(1.5),
+            width=number(0.25),
+            degree=np.int64(1),
+            heads=np.int64(2),
+            grid=lebedev(number(2.0), number(0.0000078125), degree=np.int64(1)),
+            key=jr.key(0),
+        )
+        grid = shell_grid(CELL, OMEGAS, width=number(0.25), margin=number(0.5))
+        sphere = SphereGrid(np.int64(11), number(0.0625), np.int64(0))
+    floats = [layer.omega_max, layer.width, grid.end, grid.stretch, grid.bands[0][1]]
+    floats += [sphere.accuracy, layer.grid.accuracy]
+    assert all(type(x) is float for x in floats)
+    whole = [layer.degree, layer.heads, sphere.order, sphere.degree, layer.grid.degree]
+    assert all(type(x) is int for x in whole)
+    plan = layer.plan_for(None, POSITIONS[None], np.ones((1, 3), bool))
+    assert plan is None or type(plan.reach) is float

@@ -233,7 +233,9 @@ def test_moments_turn_with_their_features():
 def test_features_of_another_degree_are_refused(batch):
     features, positions, cells, mask = (x[0] for x in batch)
     layer = LatentEwald(CHANNELS, multipoles=1, key=jr.key(1))
-    with pytest.raises(ValueError, match=r"degree 1 have shape \[atoms, 4, channels\]"):
+    with pytest.raises(
+        ValueError, match=r"degree 1 and . channels have shape \[6, 4, .\]"
+    ):
         layer(features, positions, cells, mask)
     with pytest.raises(ValueError, match="`multipoles` is 0.*got 3"):
         LatentEwald(CHANNELS, multipoles=3, key=jr.key(1))

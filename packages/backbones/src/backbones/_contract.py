@@ -19,6 +19,10 @@ class LongRange(Protocol):
 
     A layer that does not use the total charge has an attribute `uses_total_charge` that
     is false, so that users can be warned of a charge that changes nothing.
+
+    A layer that does not serve every element has a method `check_elements(numbers)`,
+    which raises ValueError and names the first of the atomic numbers that it does not
+    serve; models call it when they are built.
     """
 
     @property
@@ -141,6 +145,20 @@ class Sum(eqx.Module):
             for layer, own in zip(self.layers, plans, strict=True)
         ]
         return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *results)
+
+    def check_elements(self, numbers: Int[np.ndarray, " elements"]) -> None:
+        """Refuses elements that a member does not serve.
+
+        Args:
+            numbers: atomic numbers.
+
+        Raises:
+            ValueError: a member does not serve one of them.
+        """
+        for layer in self.layers:
+            check = getattr(layer, "check_elements", None)
+            if check is not None:
+                check(numbers)
 
     def plan_for(self, cells, positions, mask, **margin):
         """Returns a tuple with one plan a member."""

@@ -177,18 +177,50 @@ def _checked_ewald(
         checked_cells(np.asarray(cell))
     if ewald is None:
         return _derived_ewald(cell, widths, mask)
+    if not isinstance(ewald, Ewald):
+        raise ValueError(
+            f"`ewald`, the plan of a matrix, is an `Ewald`, got a "
+            f"{type(ewald).__name__}: make one with `Ewald.for_cells` or "
+            "`layer.plan_for(...)`."
+        )
     if ewald.indices.ndim != 2 or cell.ndim != 2:
         raise ValueError(
-            "`coulomb_matrix` takes one structure, its cell [3, 3] and a split without "
-            "graph axis: use `jax.vmap` over structures, cells and split together."
+            "`coulomb_matrix` and the layer take one structure, its cell [3, 3] and a "
+            f"split without graph axis, got cells of shape {list(cell.shape)} and a "
+            f"split for cells of {list(ewald.cell.shape)}: use `jax.vmap` over "
+            "structures, cells and split together."
         )
-    if concrete and not isinstance(ewald.cell, Tracer) and not ewald.covers(cell):
+    if not isinstance(widths, Tracer) and not isinstance(mask, Tracer):
+        refuse_widths(np.asarray(widths)[np.asarray(mask)], ewald.width_bounds)
+    some = None if isinstance(mask, Tracer) else np.asarray(mask)
+    if not concrete or isinstance(ewald.cell, Tracer):
+        return ewald
+    if not ewald.covers(np.asarray(cell), mask=some):
         raise ValueError(
             f"The split was made for the cell {np.asarray(ewald.cell).tolist()} and "
             f"strains up to {ewald.stretch - 1:.2g}, got "
-            f"{np.asarray(cell).tolist()}: make one with `Ewald.for_cells`."
+            f"{np.asarray(cell).tolist()}: make one for this cell with "
+            "`Ewald.for_cells` or `layer.plan_for(...)`, with a `margin` for cells "
+            "that move."
         )
     return ewald
+
+
+def refuse_widths(live: np.ndarray, bounds: tuple[float, float]) -> None:
+    """Says outside a trace what inside one is NaN: a width that no plan was made for.
+
+    Args:
+        live: widths of real atoms, Å.
+        bounds: of the plan, Å.
+    """
+    low, high = bounds
+    bad = live[(live < low * (1 - 1e-5)) | (live > high * (1 + 1e-5))]
+    if bad.size:
+        raise ValueError(
+            f"The plan serves widths from {low:.4g} to {high:.4g} Å, got "
+            f"{bad[0]:.6g} Å: make one for these widths, with `width_bounds` of "
+            "`Ewald.for_cells` or `width_max` of `ParticleMesh.for_structures`."
+        )
 
 
 def _derived_ewald(

@@ -10,13 +10,13 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
 from ._covers import covered_cells
-from ._lattice import ROUNDING, checked_cells, heights
-from ._vectors import half_sphere, padded, rounded_up
+from ._lattice import ROUNDING, checked_cells
+from ._truncation import image_counts, wave_vectors
+from ._vectors import padded, rounded_up
 
 # An image of every pair costs as much time as this many reciprocal vectors.
 _IMAGE_COST = 100.0
 _CANDIDATES = 0.2 * 1.03 ** np.arange(150)
-_ON_SPHERE = 1.0 + 1e-6
 
 
 class Ewald(eqx.Module):
@@ -73,7 +73,8 @@ class Ewald(eqx.Module):
             width_bounds: widths of the Gaussians lie between these, Å; tight bounds
                 save work.
             tolerance: bound on the error of each matrix element in units of
-                14.4 eV/e²; by default 1e-8 where JAX runs in float64, else 1e-6.
+                14.4 eV/e², all that the sums leave out together; by default 1e-8 where
+                JAX runs in float64, else 1e-6.
             margin: relative strain of the cell that stays covered; molecular
                 dynamics with a breathing cell wants 0.1.
             smear: the split, Å; chosen by cost if absent.
@@ -94,23 +95,24 @@ class Ewald(eqx.Module):
                 "`layer.plan_for(...)` and pass them as `ewald` to `coulomb_matrix`, "
                 "as `plan` to a layer."
             )
-        if tolerance is None:
-            tolerance = default_tolerance()
+        tolerance = default_tolerance() if tolerance is None else float(tolerance)
+        width_bounds = float(width_bounds[0]), float(width_bounds[1])
+        margin, smear = float(margin), None if smear is None else float(smear)
         check_bounds(width_bounds)
         _check_numbers(tolerance, margin, smear)
         cells = checked_cells(np.asarray(cells))
         flat = cells.reshape(-1, 3, 3)
-        reach = float(erfcinv(tolerance / 2))
         stretch = (1.0 + margin) * ROUNDING
         splits = np.full(len(flat), smear)
         if smear is None:
-            splits = _cheapest(flat, width_bounds, reach, stretch)
-        counts = _image_counts(flat, splits[:, None], width_bounds, reach * stretch)
+            splits = _cheapest(flat, width_bounds, tolerance / 2, stretch)
+        counts = _image_counts(
+            flat, splits[:, None], width_bounds, tolerance / 2, stretch
+        )
         images, image_valid, window = _images(counts[:, 0])
-        radii = reach / splits * stretch * _ON_SPHERE
         spheres = [
-            half_sphere(cell, radius, max_vectors)
-            for cell, radius in zip(flat, radii, strict=True)
+            wave_vectors(cell, split, tolerance / 2, stretch, max_vectors)
+            for cell, split in zip(flat, splits, strict=True)
         ]
         indices, valid = padded(spheres, rounded_up(max(map(len, spheres))))
         graphs = cells.shape[:-2]
@@ -184,7 +186,11 @@ def _wide(least: float, most: float, bounds: tuple[float, float]) -> bool:
 
 
 def _image_counts(
-    cells: np.ndarray, smear: np.ndarray, bounds: tuple[float, float], reach: float
+    cells: np.ndarray,
+    smear: np.ndarray,
+    bounds: tuple[float, float],
+    tolerance: float,
+    stretch: float,
 ) -> np.ndarray:
     """Translations an axis `[graphs, splits, 3]` that the correction of pairs needs.
 
@@ -193,23 +199,26 @@ def _image_counts(
     """
     low, high = bounds
     other = np.maximum(smear, np.minimum(high, math.sqrt(2) * smear))
-    ends = np.where(low < smear, math.sqrt(2) * reach * np.hypot(smear, other), 0.0)
-    ends = np.broadcast_to(ends, (len(cells), smear.shape[-1]))
-    return np.ceil(2 * ends[..., None] / heights(cells)[:, None]).astype(int)
+    counts = image_counts(
+        cells, math.sqrt(2) * np.hypot(smear, other), tolerance, stretch
+    )
+    return np.where((low < smear)[..., None], counts, 0)
 
 
 def _cheapest(
-    cells: np.ndarray, bounds: tuple[float, float], reach: float, stretch: float
+    cells: np.ndarray, bounds: tuple[float, float], tolerance: float, stretch: float
 ) -> np.ndarray:
     """The split of every cell, Å, that makes the common sizes least work.
 
     Given a number of images, each cell takes the widest split that needs no more.
     """
-    low, high = bounds
-    candidates = np.sort([*_CANDIDATES, low]) if low > 0 else _CANDIDATES
-    counts = _image_counts(cells, candidates[None], bounds, reach * stretch)
+    candidates = _CANDIDATES
+    if bounds[0] > 0:
+        candidates = np.sort([*_CANDIDATES, bounds[0]])
+    counts = _image_counts(cells, candidates[None], bounds, tolerance, stretch)
     images = counts.prod(axis=-1)
     volumes = np.abs(np.linalg.det(cells))[:, None]
+    reach = float(erfcinv(tolerance))
     vectors = volumes * (reach / candidates * stretch) ** 3 / (12 * math.pi**2)
     best, chosen = math.inf, candidates[:1]
     for most in np.unique(images):

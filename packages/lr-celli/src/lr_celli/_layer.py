@@ -14,6 +14,7 @@ from ._embedding import ChargeEmbedding
 from ._equilibration import equilibrate
 from ._ewald import Ewald, check_bounds
 from ._gaussian import COULOMB_CONSTANT
+from ._inputs import check_inputs
 from ._particle_mesh import ParticleMesh
 from ._perceptron import Perceptron
 from ._radii import COVALENT_RADII, ELEMENTS, check_species
@@ -113,7 +114,8 @@ class ChargeEquilibration(eqx.Module):
             raise ValueError(
                 f'`solver` is "dense", "iterative" or "auto", got {solver!r}.'
             )
-        check_bounds(width_bounds)
+        low, high = map(float, width_bounds)
+        check_bounds((low, high))
         chi_key, hardness_key, embedding_key = jr.split(key, 3)
         self.electronegativity_readout = Perceptron((channels, *hidden, 1), key=chi_key)
         hardness = _FIRST_HARDNESS - _LEAST_HARDNESS
@@ -127,9 +129,9 @@ class ChargeEquilibration(eqx.Module):
         self.degree = 0
         self.energy = energy
         self.solver = solver
-        self.scale = scale
-        self.width_bounds = width_bounds
-        self.tolerance = tolerance
+        self.scale = float(scale)
+        self.width_bounds = low, high
+        self.tolerance = None if tolerance is None else float(tolerance)
 
     def __call__(
         self,
@@ -158,7 +160,12 @@ class ChargeEquilibration(eqx.Module):
 
         Returns:
             The update; eV per atom; e per atom. All are exactly zero on padding.
+
+        Raises:
+            ValueError: shapes do not fit, or the plan is missing or does not cover the
+                structure, as far as values are known.
         """
+        check_inputs(features, positions, mask, species, self.channels)
         if plan is None and cell is not None:
             plan = self._plan(cell, positions, mask)
         features = jnp.where(mask[:, None], features, 0.0)
@@ -176,6 +183,19 @@ class ChargeEquilibration(eqx.Module):
         update = self.embedding(features, charges, species)
         update = jnp.where(mask[:, None], update, 0.0)
         return update, jnp.where(mask, charges * potential, 0.0), charges
+
+    @property
+    def channels(self) -> int:
+        """Number of scalars an atom."""
+        return self.electronegativity_readout.weights[0].shape[0]
+
+    def check_elements(self, numbers: Int[Array | np.ndarray, " elements"]) -> None:
+        """Raises ValueError that names the first element without a covalent radius.
+
+        Args:
+            numbers: atomic numbers.
+        """
+        check_species(np.asarray(numbers))
 
     def electronegativity(
         self, features: Float[Array, "atoms channels"]

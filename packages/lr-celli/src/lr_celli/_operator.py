@@ -6,9 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
-from ._coulomb import check_positive
+from ._coulomb import check_positive, refuse_widths
 from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
 from ._lattice import dual_and_volume, squared_vectors, strained_within
 from ._particle_mesh import ParticleMesh
@@ -129,26 +131,23 @@ def coulomb_operator(
         A function of charges, differentiable with respect to all arguments.
 
     Raises:
-        ValueError: shapes do not fit or a width is not positive.
+        ValueError: shapes do not fit, a width is not positive, or the plan does not
+            cover the structure and nothing is traced.
 
     References:
         Essmann et al., J. Chem. Phys. 103, 8577 (1995), doi:10.1063/1.470117.
     """
-    if plan.neighbours.ndim != 2 or plan.neighbours.shape[0] != positions.shape[0]:
-        raise ValueError(
-            f"The plan holds pairs of shape {list(plan.neighbours.shape)}, there are "
-            f"{positions.shape[0]} atoms: make one for this structure, and use "
-            "`jax.vmap` over structures and plan together."
-        )
     if mask is None:
         mask = jnp.ones(positions.shape[0], bool)
     check_positive("width", widths, mask, "Å")
+    _check_plan(plan, positions, cell, widths, mask)
     dtype = jnp.result_type(positions, widths)
     cell = cell.astype(dtype)
     widths = jnp.where(mask, widths, min(1.0, plan.width_max)).astype(dtype)
     dual, volume = dual_and_volume(cell)
-    coordinates = jnp.matmul(positions.astype(dtype), dual.T, precision="highest")
-    coordinates = jnp.where(mask[:, None], coordinates, 0.0)
+    # Before the product: a gradient of the cell sums over padding too.
+    positions = jnp.where(mask[:, None], positions, 0.0).astype(dtype)
+    coordinates = jnp.matmul(positions, dual.T, precision="highest")
     # The images that the pairs were found for, wherever atoms were wrapped since.
     found = jnp.where(mask[:, None], plan.coordinates.astype(dtype), 0.0)
     whole = jax.lax.stop_gradient(jnp.round(coordinates - found))
@@ -181,6 +180,35 @@ def coulomb_operator(
         smear=plan.smear,
         mesh=plan.mesh,
     )
+
+
+def _check_plan(
+    plan: ParticleMesh,
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array, "3 3"],
+    widths: Float[Array, " atoms"],
+    mask: Bool[Array, " atoms"],
+) -> None:
+    """Refuses what inside a trace is NaN, wherever values are known."""
+    if plan.neighbours.ndim != 2 or plan.neighbours.shape[0] != positions.shape[0]:
+        raise ValueError(
+            f"The plan holds pairs of shape {list(plan.neighbours.shape)}, there are "
+            f"{positions.shape[0]} atoms: make one for this structure, and use "
+            "`jax.vmap` over structures and plan together."
+        )
+    known = lambda *arrays: not any(isinstance(x, Tracer) for x in arrays)
+    if known(widths, mask):
+        refuse_widths(np.asarray(widths)[np.asarray(mask)], (0.0, plan.width_max))
+    if known(plan.cell, plan.coordinates, positions, cell, mask) and not plan.covers(
+        np.asarray(cell), np.asarray(positions), np.asarray(mask)
+    ):
+        raise ValueError(
+            "The plan does not cover this structure: an atom moved by more than half "
+            f"of its skin of {plan.skin:.3g} Å, or the cell is strained by more than "
+            f"{plan.stretch - 1:.2g}. Ask `plan.covers(cell, positions, mask)` and "
+            "make a new plan with `layer.plan_for(...)` or "
+            "`ParticleMesh.for_structures(...)` where it says no."
+        )
 
 
 def _direct_kernel(

@@ -98,6 +98,8 @@ class ParticleMesh(eqx.Module):
                 "on the host with `ParticleMesh.for_structures(...)` or "
                 "`layer.plan_for(...)` and pass it."
             )
+        width_max, tolerance = float(width_max), float(tolerance)
+        skin, margin = float(skin), float(margin)
         _check_numbers(width_max, tolerance, skin, margin)
         cells = checked_cells(np.asarray(cells))
         flat, graphs = cells.reshape(-1, 3, 3), cells.shape[:-2]

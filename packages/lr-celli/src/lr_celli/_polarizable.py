@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from ._coulomb import coulomb_sums
 from ._ewald import Ewald
 from ._gaussian import COULOMB_CONSTANT
+from ._inputs import check_inputs
 from ._layer import ChargeEquilibration
 from ._polarization import polarize
 from ._radii import COVALENT_RADII, ELEMENTS
@@ -99,6 +100,7 @@ class PolarizableChargeEquilibration(eqx.Module):
             The update; eV per atom; e per atom. All are exactly zero on padding.
         """
         base = self.equilibration
+        check_inputs(features, positions, mask, species, base.channels)
         features = jnp.where(mask[:, None], features, 0.0)
         width = base.width(species)
         coulomb = coulomb_sums(positions, width, cell, ewald=plan, mask=mask, degree=1)
@@ -148,6 +150,8 @@ class PolarizableChargeEquilibration(eqx.Module):
         Returns:
             e and e Å; exactly zero on padding.
         """
+        check_inputs(features, positions, mask, species, self.equilibration.channels)
+        features = jnp.where(mask[:, None], features, 0.0)
         width = self.equilibration.width(species)
         coulomb = coulomb_sums(positions, width, cell, ewald=plan, mask=mask, degree=1)
         return self._polarized(features, species, coulomb, total_charge, mask)
@@ -168,6 +172,17 @@ class PolarizableChargeEquilibration(eqx.Module):
         return polarize(
             chi, hardness, self.stiffness(species), coulomb, total_charge, mask
         )
+
+    def check_elements(self, numbers: Int[Array | np.ndarray, " elements"]) -> None:
+        """Refuses elements that this layer has no widths for; called by models.
+
+        Args:
+            numbers: atomic numbers.
+
+        Raises:
+            ValueError: an element has no covalent radius; it is named.
+        """
+        self.equilibration.check_elements(numbers)
 
     def polarizability(self, species: Int[Array, " atoms"]) -> Float[Array, " atoms"]:
         """The polarisability volume of every atom's spring, Å³.

@@ -60,7 +60,13 @@ def coulomb_form(
     mask: Bool[Array, " atoms"],
 ) -> CoulombSums | CoulombOperator:
     """The sums of the Coulomb matrix, or the operator where the plan is one for it."""
-    if isinstance(plan, ParticleMesh) and cell is not None:
-        return coulomb_operator(positions, widths, cell, plan, mask)
-    ewald = plan if isinstance(plan, Ewald) else None
-    return coulomb_sums(positions, widths, cell, ewald=ewald, mask=mask)
+    if not isinstance(plan, Ewald | ParticleMesh | None):
+        raise ValueError(
+            f"`plan` is an `Ewald` or a `ParticleMesh`, got a {type(plan).__name__}: "
+            "make one for this structure with `layer.plan_for(...)`."
+        )
+    if not isinstance(plan, ParticleMesh):
+        return coulomb_sums(positions, widths, cell, ewald=plan, mask=mask)
+    if cell is None:
+        raise ValueError("A `ParticleMesh` needs a `cell`; open boundaries have none.")
+    return coulomb_operator(positions, widths, cell, plan, mask)

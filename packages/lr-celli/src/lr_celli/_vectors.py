@@ -15,8 +15,14 @@ def half_sphere(cell: np.ndarray, radius: float, max_vectors: int) -> np.ndarray
         radius: 1/Å.
         max_vectors: more are refused.
     """
+    check_count(cell, radius, max_vectors)
+    return vectors_below(cell, radius)[0]
+
+
+def check_count(cell: np.ndarray, radius: float, max_vectors: int) -> None:
+    """Refuses a sphere of too many reciprocal vectors before they are made."""
     expected = abs(np.linalg.det(cell)) * radius**3 / (12 * math.pi**2)
-    most = np.floor(np.linalg.norm(cell, axis=1) * radius / (2 * math.pi)).astype(int)
+    most = _largest(cell, radius)
     # A skew cell hides a small sphere in a large box of indices, which is searched.
     searched = (most[0] + 1.0) * np.prod(2.0 * most[1:] + 1.0)
     if expected > max_vectors or searched > 100 * max_vectors:
@@ -25,13 +31,26 @@ def half_sphere(cell: np.ndarray, radius: float, max_vectors: int) -> np.ndarray
             f"(searched among {searched:.0f}), more than `max_vectors={max_vectors}`: "
             "raise `tolerance`, give a reduced cell, or use the mesh."
         )
+
+
+def vectors_below(cell: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """The integers of `half_sphere`, and the vectors' squared lengths, 1/Å²."""
+    most = _largest(cell, radius)
     axes = [np.arange(most[0] + 1), *(np.arange(-m, m + 1) for m in most[1:])]
     integers = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    squared = np.sum((integers @ np.linalg.inv(cell).T) ** 2, axis=1)
+    dual = 2 * math.pi * np.linalg.inv(cell).T
+    squared = np.sum((integers @ dual) ** 2, axis=1)
     # The first non-zero component is positive in exactly one of n and -n.
     sign = np.sign(integers) @ (9, 3, 1)
-    inside = (sign > 0) & (squared < (radius / (2 * math.pi)) ** 2)
-    return integers[inside][np.argsort(squared[inside], kind="stable")]
+    inside = (sign > 0) & (squared < radius**2)
+    order = np.argsort(squared[inside], kind="stable")
+    return integers[inside][order], squared[inside][order]
+
+
+def _largest(cell: np.ndarray, radius: float) -> np.ndarray:
+    """The largest integer an axis of a vector shorter than `radius`."""
+    lengths = np.linalg.norm(cell, axis=1)
+    return np.floor(lengths * radius / (2 * math.pi)).astype(int)
 
 
 def padded(parts: list[np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:

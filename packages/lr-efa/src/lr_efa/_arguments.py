@@ -92,3 +92,35 @@ def check_wave_numbers(omega_max: float, width: float) -> None:
             "`omega_max` and `width` are positive wave numbers in 1/Å, got "
             f"{omega_max} and {width}."
         )
+
+
+def check_features(
+    features: Float[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+    degree: int,
+    channels: int,
+) -> None:
+    """Refuses features that are not those of a layer, and a mask that is none."""
+    atoms = features.shape[0]
+    if mask is None or mask.shape != (atoms,):
+        raise ValueError(
+            f"`mask` is true on real atoms, shape [{atoms}] like `features`, got "
+            f"{None if mask is None else list(mask.shape)}: pass "
+            f"`jnp.ones({atoms}, bool)` where there is no padding."
+        )
+    wanted = (atoms, (degree + 1) ** 2, channels) if degree else (atoms, channels)
+    if features.shape != wanted:
+        raise ValueError(
+            f"`features` of a layer of degree {degree} have shape {list(wanted)}, "
+            f"got {list(features.shape)}."
+        )
+
+
+def check_plan(plan: object, wanted: type) -> None:
+    """Refuses a plan of the other boundaries."""
+    if plan is not None and not isinstance(plan, wanted):
+        boundaries = "a cell" if wanted.__name__ == "ShellGrid" else "open boundaries"
+        raise ValueError(
+            f"`plan` for {boundaries} is a {wanted.__name__}, got a "
+            f"{type(plan).__name__}: make one for this structure with `plan_for`."
+        )

@@ -10,7 +10,13 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from ._arguments import check_name, check_sizes, check_wave_numbers
+from ._arguments import (
+    check_features,
+    check_name,
+    check_plan,
+    check_sizes,
+    check_wave_numbers,
+)
 from ._attention import attend_directional
 from ._coupling import path_weights
 from ._maps import gated_gelu, linear, random_map
@@ -114,6 +120,7 @@ class EuclideanFastAttention(eqx.Module):
             ValueError: a number is out of its range or a name unknown.
         """
         check_sizes({"channels": channels, "qk": qk, "v": v, "heads": heads})
+        degree, omega_max, width = int(degree), float(omega_max), float(width)
         check_wave_numbers(omega_max, width)
         check_name("method", method, ("auto", "exact", "quadrature"))
         check_name("boundary", boundary, ("cell", "ignore"))
@@ -127,7 +134,7 @@ class EuclideanFastAttention(eqx.Module):
         weights = jnp.asarray(path_weights(degree), float)
         self.coupling = weights if learn_coupling else None
         self.degree = degree
-        self.heads = heads
+        self.heads = int(heads)
         self.omega_max = omega_max
         self.width = width
         self.method = method
@@ -171,7 +178,7 @@ class EuclideanFastAttention(eqx.Module):
         """
         del species, total_charge
         components = features if self.degree else features[:, None]
-        self._check_features(features, components)
+        check_features(features, mask, self.degree, self.query.shape[1])
         components = jnp.where(mask[:, None, None], components, 0.0)
         per_head = lambda x: x.reshape(*x.shape[:2], self.heads, -1)
         query, key = (
@@ -235,7 +242,7 @@ class EuclideanFastAttention(eqx.Module):
             "mask": mask,
         }
         periodic = cell is not None and self.boundary == "cell"
-        _check_plan(plan, ShellGrid if periodic else SpherePlan)
+        check_plan(plan, ShellGrid if periodic else SpherePlan)
         if periodic:
             return lambda query, key, value: attend_directional_periodic(
                 query,
@@ -259,25 +266,6 @@ class EuclideanFastAttention(eqx.Module):
             grid=self.grid if plan is None else plan.grid,
             normalize=self.normalize == "always",
             **common,
-        )
-
-    def _check_features(self, features, components) -> None:
-        wanted = (features.shape[0], (self.degree + 1) ** 2, self.query.shape[1])
-        if components.shape != wanted:
-            shape = list(wanted if self.degree else wanted[::2])
-            raise ValueError(
-                f"`features` of a layer of degree {self.degree} have shape {shape}, "
-                f"got {list(features.shape)}."
-            )
-
-
-def _check_plan(plan: object, wanted: type) -> None:
-    """Refuses a plan of the other boundaries."""
-    if plan is not None and not isinstance(plan, wanted):
-        boundaries = "a cell" if wanted is ShellGrid else "open boundaries"
-        raise ValueError(
-            f"`plan` for {boundaries} is a {wanted.__name__}, got a "
-            f"{type(plan).__name__}: make one for this structure with `plan_for`."
         )
 
 

@@ -134,9 +134,9 @@ def attend_directional_periodic(
     check_arguments(query, key, value, positions, frequencies)
     degree_of_axis(query.shape[1])
     coupled = coupling_tensor(degree_of_axis(value.shape[1]), degree, coupling)
-    grid = _checked_grid(cell, frequencies, width, grid)
     if mask is None:
         mask = jnp.ones(len(positions), bool)
+    grid = _checked_grid(cell, frequencies, width, grid, mask)
     query, key, value, positions = without_padding(mask, query, key, value, positions)
     lattice = jnp.asarray(cell, value.dtype)
     dual, volume = reciprocal(lattice)
@@ -161,6 +161,7 @@ def _checked_grid(
     frequencies: Float[Array | np.ndarray, " pairs"],
     width: float,
     grid: ShellGrid | None,
+    mask: Bool[Array, " atoms"],
 ) -> ShellGrid:
     """The grid to sum over, derived from the cell if there is none."""
     if is_traced(frequencies):
@@ -177,7 +178,9 @@ def _checked_grid(
     if grid.indices.ndim != 2 or cell.ndim != 2:
         raise ValueError(
             "The periodic form takes one structure, its cell [3, 3] and a grid without "
-            "graph axis: use `jax.vmap` over structures, cells and grid together."
+            f"graph axis, got cells of shape {list(cell.shape)} and a grid for cells "
+            f"of {list(grid.cell.shape)}: use `jax.vmap` over structures, cells and "
+            "grid together."
         )
     end = float(shell_ends(np.asarray(frequencies, float), width).max())
     if end > grid.end * (1 + 1e-6):
@@ -185,4 +188,23 @@ def _checked_grid(
             f"`grid` ends at {grid.end:.4g} 1/Å, these frequencies and width need "
             f"{end:.4g}: pass both to `shell_grid`."
         )
+    _refuse_uncovered(grid, cell, mask)
     return grid
+
+
+def _refuse_uncovered(
+    grid: ShellGrid,
+    cell: Float[Array | np.ndarray, "3 3"],
+    mask: Bool[Array, " atoms"],
+) -> None:
+    """Says outside a trace what inside one is NaN: the grid is for another cell."""
+    if is_traced(cell, grid.cell):
+        return
+    some = None if is_traced(mask) else np.asarray(mask)
+    if not grid.covers(np.asarray(cell), mask=some):
+        raise ValueError(
+            f"The grid was made for the cell {np.asarray(grid.cell).tolist()} and "
+            f"stretches up to {grid.stretch - 1:.2g}, got {np.asarray(cell).tolist()}: "
+            "make one for this cell with `shell_grid` or `layer.plan_for(...)`, with "
+            "a `margin` for cells that move."
+        )

@@ -112,6 +112,7 @@ def shell_grid(
             "`layer.plan_for` and pass it as `grid`, to a layer as `plan`."
         )
     cells, omegas = checked_cells(np.asarray(cells)), np.asarray(frequencies, float)
+    width, margin = float(width), float(margin)
     if not (width > 0 and margin >= 0 and omegas.size):
         raise ValueError(
             "`width` is positive, `margin` not negative and there is at least one "

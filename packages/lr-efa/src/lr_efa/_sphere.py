@@ -32,9 +32,9 @@ class SphereGrid(eqx.Module):
         ValueError: there is no such rule, or it has negative weights.
     """
 
-    order: int = eqx.field(static=True)
-    accuracy: float = eqx.field(static=True, default=1e-5)
-    degree: int = eqx.field(static=True, default=0)
+    order: int = eqx.field(static=True, converter=int)
+    accuracy: float = eqx.field(static=True, default=1e-5, converter=float)
+    degree: int = eqx.field(static=True, default=0, converter=int)
 
     def __check_init__(self):
         if self.order in _NEGATIVE:

@@ -47,6 +47,7 @@ def lattice_plan(
             range, or the sum would be too large.
     """
     host = concrete_cells(cells)
+    sigma, tolerance, power = float(sigma), float(tolerance), int(power)
     settings = {
         "sigma": sigma,
         "tolerance": tolerance,

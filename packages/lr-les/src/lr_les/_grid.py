@@ -114,6 +114,8 @@ def k_grid(
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
     """
     cells = concrete_cells(cells)
+    sigma, tolerance, margin = float(sigma), float(tolerance), float(margin)
+    dl, power = None if dl is None else float(dl), int(power)
     check_numbers(sigma, tolerance, dl, margin)
     end = smooth_cutoff(tolerance, power) / sigma if dl is None else 2 * math.pi / dl
     stretch = (1.0 + margin) * ROUNDING

@@ -57,7 +57,7 @@ class Coulomb(AbstractKernel):
     """
 
     power: ClassVar[int] = 0
-    constant: float = eqx.field(static=True, default=COULOMB_CONSTANT)
+    constant: float = eqx.field(static=True, default=COULOMB_CONSTANT, converter=float)
 
     def radial(self, squared, sigma, order):
         """$B_n$ from the Boys functions, eV/e² Å⁻²ⁿ."""

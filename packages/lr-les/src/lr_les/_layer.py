@@ -119,6 +119,8 @@ class LatentEwald(eqx.Module):
                 "`method` is 'auto', 'direct' or 'mesh', the last without `dl`, got "
                 f"{method!r} and dl={dl}."
             )
+        sigma, tolerance = float(sigma), float(tolerance)
+        dl = None if dl is None else float(dl)
         check_numbers(sigma, tolerance, dl, margin=0.0)
         scale = _INITIAL_MOMENT / math.sqrt(channels)
         keys = [key, *(jr.fold_in(key, n) for n in range(1, multipoles + 1))]
@@ -129,10 +131,10 @@ class LatentEwald(eqx.Module):
         self.sigma_min = 0.75 * sigma if learn_sigma else sigma
         start = math.log(math.expm1(sigma - self.sigma_min)) if learn_sigma else None
         self.raw_sigma = None if start is None else jnp.asarray(start)
-        self.degree = multipoles
+        self.degree = int(multipoles)
         self.sigma = sigma
-        self.remove_self = remove_self
-        self.neutralize = neutralize
+        self.remove_self = bool(remove_self)
+        self.neutralize = bool(neutralize)
         self.tolerance = tolerance
         self.dl = dl
         self.method = method
@@ -167,8 +169,13 @@ class LatentEwald(eqx.Module):
         Returns:
             Zeros of the shape of `features`; eV per atom; e per atom, the sum over
             the charge channels. All are exactly zero on padding.
+
+        Raises:
+            ValueError: shapes do not fit, a cell is traced without a plan, or nothing
+                is traced and the plan does not cover the cell.
         """
         del species, total_charge
+        self._check_inputs(features, mask)
         if plan is None and cell is not None:
             plan = self._plan(cell, positions.shape[0])
         moments = self.latent_moments(features, mask)
@@ -190,16 +197,8 @@ class LatentEwald(eqx.Module):
         self, features: Float[Array, "atoms *sph channels"], mask: Bool[Array, " atoms"]
     ) -> Multipoles:
         """Charges (e), dipoles (e Å) and quadrupoles (e Å²) that enter the energy."""
+        self._check_inputs(features, mask)
         components = (self.degree + 1) ** 2
-        expected = 2 if self.degree == 0 else 3
-        if features.ndim != expected or features.shape[1:-1] not in ((), (components,)):
-            wanted = "[atoms, channels]"
-            if self.degree:
-                wanted = f"[atoms, {components}, channels]"
-            raise ValueError(
-                f"`features` of degree {self.degree} have shape {wanted}, got "
-                f"{list(features.shape)}."
-            )
         features = features.reshape(len(mask), components, -1)
         live = jnp.where(mask[:, None, None], features, 0.0)
         moments = read_moments(live, (self.weight, *self.moment_weights))
@@ -241,6 +240,25 @@ class LatentEwald(eqx.Module):
         if cells is None:
             return None
         return self._plan(cells, positions.shape[1], margin)
+
+    def _check_inputs(self, features, mask) -> None:
+        """Refuses what raw messages of JAX would speak of."""
+        atoms, channels = features.shape[0], self.weight.shape[0]
+        if mask is None or mask.shape != (atoms,):
+            raise ValueError(
+                f"`mask` is true on real atoms, shape [{atoms}] like `features`, got "
+                f"{None if mask is None else list(mask.shape)}: pass "
+                f"`jnp.ones({atoms}, bool)` where there is no padding."
+            )
+        components = (self.degree + 1) ** 2
+        wanted = (
+            (atoms, channels) if self.degree == 0 else (atoms, components, channels)
+        )
+        if features.shape != wanted:
+            raise ValueError(
+                f"`features` of degree {self.degree} and {channels} channels have "
+                f"shape {list(wanted)}, got {list(features.shape)}."
+            )
 
     def _plan(
         self,

@@ -106,6 +106,8 @@ def mesh(
         Essmann et al., J. Chem. Phys. 103, 8577 (1995), doi:10.1063/1.470117.
     """
     cells = concrete_cells(cells)
+    sigma, tolerance, margin = float(sigma), float(tolerance), float(margin)
+    power = int(power)
     positive("sigma", "width", sigma)
     order, spacing = _rule(tolerance, power)
     stretch = (1.0 + margin) * ROUNDING

@@ -113,6 +113,7 @@ def born_charges(
     if not isinstance(eps_inf, jax.Array) and not eps_inf > 0:
         raise ValueError(f"`eps_inf` must be positive, got {eps_inf}.")
     live = jnp.ones(len(positions), bool) if mask is None else mask
+    positions = jnp.where(live[:, None], positions, 0.0)
     if callable(charges):
 
         def follow(places):

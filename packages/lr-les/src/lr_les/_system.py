@@ -94,7 +94,7 @@ def prepared(
     dtype = jnp.result_type(charges, positions)
     moments = _moments(charges, dipoles, quadrupoles, mask, dtype, neutralize)
     power = kernel.power + 2 * moments.degree
-    own_grid = _checked_grid(cell, sigma, grid, positions.shape[0], power)
+    own_grid = _checked_grid(cell, sigma, grid, mask, power)
     return System(
         moments=moments,
         positions=jnp.where(mask[:, None], positions, 0.0).astype(dtype),
@@ -174,7 +174,7 @@ def _checked_grid(
     cell: Float[Array | np.ndarray, "..."] | None,
     sigma: float | Float[Array, ""],
     grid: KGrid | Mesh | None,
-    atoms: int,
+    mask: Bool[Array, " atoms"],
     power: int,
 ) -> KGrid | Mesh | None:
     """The grid to sum over, derived from concrete arguments if there is none."""
@@ -189,14 +189,22 @@ def _checked_grid(
                 "`sigma` is traced, so the grid it needs is unknown: make one with "
                 "`k_grid(cell, sigma=...)` for the smallest width and pass `grid`."
             )
-        grid = lattice_plan(cell, atoms, sigma=float(sigma), power=power)
+        grid = lattice_plan(cell, len(mask), sigma=float(sigma), power=power)
+    if not isinstance(grid, KGrid | Mesh):
+        raise ValueError(
+            f"A grid is a `KGrid` or a `Mesh`, got a {type(grid).__name__}: make one "
+            "with `lattice_plan(cell, atoms)`, or a plan with `layer.plan_for(...)`."
+        )
     if not isinstance(cell, Tracer):
         checked_cells(np.asarray(cell))
     if grid.basis.ndim != 2 or cell.ndim != 2:
         raise ValueError(
-            "`energy` takes one structure, its cell [3, 3] and a grid without graph "
-            "axis: use `jax.vmap` over structures, cells and grid together."
+            "`energy` and the layer take one structure, its cell [3, 3] and a grid "
+            "without graph axis, got cells of shape "
+            f"{list(cell.shape)} and a grid for cells of {list(grid.cell.shape)}: use "
+            "`jax.vmap` over structures, cells and grid together."
         )
+    _refuse_uncovered(grid, cell, mask)
     if not traced_sigma and float(sigma) < grid.sigma * (1 - 1e-5):
         raise ValueError(
             f"The grid is made for widths from {grid.sigma} Å, got sigma = {sigma}: "
@@ -208,3 +216,21 @@ def _checked_grid(
             f"this kernel have {power}: pass `power={power}` to `k_grid` or `mesh`."
         )
     return grid
+
+
+def _refuse_uncovered(
+    grid: KGrid | Mesh,
+    cell: Float[Array | np.ndarray, "3 3"],
+    mask: Bool[Array, " atoms"],
+) -> None:
+    """Says outside a trace what inside one is NaN: the grid is for another cell."""
+    if isinstance(cell, Tracer) or isinstance(grid.cell, Tracer):
+        return
+    some = None if isinstance(mask, Tracer) else np.asarray(mask)
+    if not grid.covers(np.asarray(cell), mask=some):
+        raise ValueError(
+            f"The grid was made for the cell {np.asarray(grid.cell).tolist()} and "
+            f"stretches up to {grid.stretch - 1:.2g}, got {np.asarray(cell).tolist()}: "
+            "make one for this cell with `lattice_plan(cell, atoms)` or "
+            "`layer.plan_for(...)`, there with a `margin` for cells that move."
+        )

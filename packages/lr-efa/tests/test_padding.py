@@ -1,0 +1,60 @@
+"""Padding is inert whatever it holds, in every derivative that training takes."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from lr_efa import EuclideanFastAttention
+
+CELL = np.array([[5.0, 0.3, 0], [1.0, 5.5, 0], [-1.0, 0.8, 6.0]])
+MASK = jnp.arange(5) < 3
+
+
+def layer(method, degree):
+    options = {"qk": 4, "v": 1, "width": 0.4, "method": method, "degree": degree}
+    made = EuclideanFastAttention(2, omega_max=0.5, key=jr.key(0), **options)
+    return eqx.tree_at(lambda x: x.output, made, jnp.ones((degree + 1, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("method", "degree", "cell"),
+    [("exact", 1, None), ("quadrature", 0, None), ("auto", 1, CELL)],
+)
+def test_padding_reaches_no_derivative(method, degree, cell):
+    efa = layer(method, degree)
+    rng = np.random.default_rng(0)
+    places, scalars = rng.uniform(0, 5, (5, 3)), rng.normal(size=5)
+    cells = None if cell is None else cell[None]
+    plan = efa.plan_for(cells, places[None], np.asarray(MASK)[None])
+    plan = jax.tree.map(lambda x: x[0], plan)
+    arguments = (0, 1) if cell is None else (0, 1, 2)
+    shape = (5, (degree + 1) ** 2, 2)
+
+    def update(scalars, places, cell):
+        shaped = scalars[:, None, None] * jnp.ones(shape)
+        features = shaped if degree else shaped[:, 0]
+        return efa(features, places, cell, MASK, plan=plan)[0]
+
+    def total(*inputs):
+        return jnp.sum(jnp.sin(update(*inputs)))
+
+    def sloped(*inputs):
+        slopes = jax.grad(total, arguments)(*inputs)
+        return sum(jnp.sum(jnp.cos(s)) for s in slopes), slopes
+
+    @jax.jit
+    def everything(scalars, places):
+        """Values, slopes and slopes of slopes."""
+        inputs = scalars, places, None if cell is None else jnp.asarray(cell)
+        return update(*inputs), *jax.grad(sloped, arguments, has_aux=True)(*inputs)
+
+    found = []
+    for junk in (0.0, np.nan, np.inf):
+        filled = np.where(MASK, scalars, junk), np.where(MASK[:, None], places, junk)
+        found.append(jax.tree.leaves(everything(*map(jnp.asarray, filled))))
+    assert all(jnp.all(jnp.isfinite(x)) and jnp.any(x) for x in found[0])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)

@@ -1,0 +1,103 @@
+"""Padding is inert whatever it holds, in every derivative that training takes."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from lr_les import (
+    LatentEwald,
+    born_charges,
+    energy,
+    induction,
+    k_grid,
+    mesh,
+    polarization,
+    quadrupole,
+)
+
+CELL = np.array([[5.0, 0.3, 0], [1.0, 5.5, 0], [-1.0, 0.8, 6.0]])
+MASK = jnp.arange(5) < 3
+
+
+def energies(charges, positions, cell, grid):
+    dipoles = charges[:, None] * jnp.array([0.3, -0.2, 0.5])
+    options = {"dipoles": dipoles, "grid": grid, "mask": MASK}
+    return energy(charges, positions, cell, **options)
+
+
+def layer(charges, positions, cell, grid):
+    with jax.ensure_compile_time_eval():
+        made = LatentEwald(2, tolerance=1e-3, key=jr.key(0))
+    features = charges[:, None] * jnp.ones(2)
+    return jnp.stack(made(features, positions, cell, MASK, plan=grid)[1:])
+
+
+def induced(charges, positions, cell, grid):
+    responses = {"charge_response": charges, "polarizability": charges}
+    found = induction(charges, positions, cell, grid=grid, mask=MASK, **responses)
+    return found[0]
+
+
+def phases(charges, positions, cell, grid):
+    del grid
+    found = polarization(charges, positions, cell, mask=MASK)
+    return jnp.concatenate([found.real, found.imag])
+
+
+def born(charges, positions, cell, grid):
+    del grid
+    follow = lambda r, cell: jnp.where(MASK, charges, 0.0) * jnp.sum(r**2, axis=1)
+    return born_charges(follow, positions, cell, mask=MASK).reshape(5, 9)
+
+
+def second_moment(charges, positions, cell, grid):
+    del cell, grid
+    return quadrupole(charges, positions, mask=MASK)
+
+
+grid = lambda: k_grid(CELL, tolerance=1e-3, power=2)
+KERNELS = {
+    "open": (energies, None),
+    "direct": (energies, grid),
+    "mesh": (energies, lambda: mesh(CELL, tolerance=1e-3, power=2)),
+    "layer": (layer, grid),
+    "induction": (induced, grid),
+    "phases": (phases, grid),
+    "born charges": (born, grid),
+    "open born charges": (born, None),
+    "quadrupole": (second_moment, None),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_padding_reaches_no_derivative(name):
+    kernel, make = KERNELS[name]
+    rng = np.random.default_rng(0)
+    places, scalars = rng.uniform(0, 5, (5, 3)), rng.normal(size=5)
+    cell = None if make is None else jnp.asarray(CELL)
+    plan = None if make is None else make()
+    arguments = (0, 1) if cell is None else (0, 1, 2)
+
+    def total(scalars, places, cell):
+        return jnp.sum(jnp.sin(kernel(scalars, places, cell, plan)))
+
+    def sloped(*inputs):
+        slopes = jax.grad(total, arguments)(*inputs)
+        return sum(jnp.sum(jnp.cos(s)) for s in slopes), slopes
+
+    @jax.jit
+    def everything(scalars, places):
+        """Values, slopes and slopes of slopes."""
+        inputs = scalars, places, cell
+        value = kernel(*inputs, plan)
+        return value, *jax.grad(sloped, arguments, has_aux=True)(*inputs)
+
+    found = []
+    for junk in (0.0, np.nan, np.inf):
+        filled = np.where(MASK, scalars, junk), np.where(MASK[:, None], places, junk)
+        found.append(jax.tree.leaves(everything(*map(jnp.asarray, filled))))
+    assert all(jnp.all(jnp.isfinite(x)) and jnp.any(x) for x in found[0])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
