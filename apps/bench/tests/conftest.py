@@ -8,7 +8,10 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
 SMALL = {
-    "model": {"mace": {"channels": 4, "l_max": 1, "radial": [8]}, "cutoff": 4.0},
+    "model": {
+        "mace": {"channels": 4, "l_max": 1, "hidden_degree": 0, "radial": [8]},
+        "cutoff": 4.0,
+    },
     "train": {"epochs": 3, "batch": 4},
     "split": {"clusters": 4},
 }

@@ -11,6 +11,8 @@ FAST = [
         "-o",
         "model.mace.l_max=1",
         "-o",
+        "model.mace.hidden_degree=0",
+        "-o",
         "model.mace.radial=[8]",
     ),
     *("-o", "train.epochs=1", "-o", "split.clusters=4"),

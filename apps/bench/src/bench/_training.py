@@ -1,5 +1,6 @@
 """Finds the weights of one run; stops and goes on without losing anything."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -54,8 +55,12 @@ class Parts(NamedTuple):
     test: np.ndarray
 
 
+@functools.lru_cache(maxsize=16)
 def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay, clipping, warm-up and a quadratic fall."""
+    """Adam with decoupled weight decay, clipping, warm-up and a quadratic fall.
+
+    The same object for the same settings: a compiled step is found again by it.
+    """
     rate, warm = settings.learning_rate, round(settings.warmup * steps)
     schedule = optax.join_schedules(
         [
