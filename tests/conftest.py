@@ -14,3 +14,11 @@ def programs_as_users_compile_them():
     yield
     jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", cheap)
+
+
+@pytest.fixture
+def compiled_cheaply():
+    """For programs of a test of which it asks no more than what is zero."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
