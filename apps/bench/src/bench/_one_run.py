@@ -256,7 +256,7 @@ def _one(
         },
         "floors": {p: floor_of(chosen[p], references, charges).known() for p in chosen},
         "charge_sign": sign,
-        "kinds": kinds,
+        "kinds": list(kinds),
         "settings": grid.model.model_dump(mode="json"),
         KEY: made_from,
     }
