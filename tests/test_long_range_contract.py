@@ -238,16 +238,28 @@ def test_ions_are_degenerate_until_charges_are_equilibrated(name, degenerate):
     [(told, True), (celli, True), (polarizable, True), (les, False), (efa, False)],
 )
 def test_layers_say_whether_they_use_the_total_charge(layer, uses):
-    backbone = eqx.filter_eval_shape(
-        lambda: BACKBONES["mace"][0](
-            (1, 8),
-            BACKBONES["mace"][1],
+    assert sketched((1, 8), layer).uses_total_charge == uses
+
+
+@pytest.mark.parametrize("layer", [celli, polarizable, both(les, celli)])
+def test_models_of_elements_that_a_layer_does_not_serve_are_not_built(layer):
+    assert sketched((1, 96), layer).elements == (1, 96)
+    with pytest.raises(ValueError, match="Element 97 has no published covalent radius"):
+        sketched((1, 97), layer)
+
+
+def sketched(elements, layer):
+    """A backbone with shapes in place of arrays."""
+    make, size = BACKBONES["mace"]
+    return eqx.filter_eval_shape(
+        lambda: make(
+            elements,
+            size,
             average_neighbours=1.0,
             long_range={"embedding": layer(4, jr.key(1))},
             key=jr.key(0),
         )
     )
-    assert backbone.uses_total_charge == uses
 
 
 # Where an adapter's network stands before the layer, its own readout is linear.

@@ -10,21 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
 from backbones._triplets import triplets_within
 from matscipy.neighbours import neighbour_list
 
-# For what is asked of the calculator alone.
-TINY = bb.MACESize(
-    channels=2,
-    hidden_degree=0,
-    l_max=1,
-    correlation=1,
-    bessel=3,
-    radial=(4,),
-    readout=2,
-)
 close = lambda a, b, tol=1e-9: np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
 
 
@@ -141,7 +131,7 @@ def test_models_without_charges_do_not_claim_zeros(mace):
 
 def test_a_size_is_compiled_once_whatever_the_atoms_do(mace):
     count = []
-    potential = watched(mace(TINY), count)
+    potential = watched(mace(), count)
     calculator = bb.Calculator(potential, total_charge=0.0)
     rng = np.random.default_rng(0)
     atoms = ase.build.bulk("C", "diamond", a=3.6, cubic=True)
@@ -153,7 +143,7 @@ def test_a_size_is_compiled_once_whatever_the_atoms_do(mace):
     assert len(count) == 1
     del atoms[3]  # one atom less fits the same size
     atoms.calc = calculator
-    alone = bb.Calculator(mace(TINY), total_charge=0.0)
+    alone = bb.Calculator(mace(), total_charge=0.0)
     close(atoms.get_potential_energy(), alone.get_potential_energy(atoms))
     assert len(count) == 1 == len(calculator.rooms)
     large = atoms.repeat(2)
@@ -192,7 +182,7 @@ class Planned(eqx.Module):
 def test_plans_are_kept_while_they_cover_the_cell(mace):
     made = []
     layer = Planned(made)
-    potential = mace(TINY, {"final": layer})
+    potential = mace(long_range={"final": layer})
     place = np.eye(3)[None], np.zeros((1, 2, 3)), np.ones((1, 2), bool)
     assert not bb.plan_covers({"final": np.zeros(3)}, *place)
     # Neither arrays nor a word: it says nothing of what it serves.
@@ -200,7 +190,7 @@ def test_plans_are_kept_while_they_cover_the_cell(mace):
     assert bb.plan_covers({"final": None, "block 1": (None, None)}, *place)
     atoms = ase.build.bulk("C", "diamond", a=3.6)
     atoms.calc = bb.Calculator(potential, total_charge=0.0)
-    bare = bb.Calculator(mace(TINY), total_charge=0.0)
+    bare = bb.Calculator(mace(), total_charge=0.0)
     for scale, plans in ((1.0, 1), (1.02, 1), (2.0, 2), (2.02, 2), (1.0, 3)):
         atoms.set_cell(ase.build.bulk("C", "diamond", a=3.6 * scale).cell)
         extra = atoms.get_potential_energy() - bare.get_potential_energy(atoms)
@@ -208,6 +198,26 @@ def test_plans_are_kept_while_they_cover_the_cell(mace):
         base = {1: 1.0, 2: 2.0, 3: 1.0}[plans]
         close(extra, (3.6 * base) ** 3 / 4)
     assert set(made) == {0.1}
+
+
+def test_results_that_are_not_finite_are_an_error_with_its_cause(mace, model):
+    water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
+    told = bb.TotalCharge(4, charges=(-1, 1), key=jax.random.key(0))
+    charged = mace(long_range={"embedding": told})
+    water.calc = bb.Calculator(charged, total_charge=2.0)
+    with pytest.raises(CalculationFailed, match="knows no total charge 2 with spin 0"):
+        water.get_potential_energy()
+    assert not water.calc.results
+    weights = lambda p: p.backbone.embedding
+    broken = eqx.tree_at(weights, charged, jnp.full((3, 4), jnp.nan))
+    water.calc = bb.Calculator(broken, total_charge=1.0)
+    with pytest.raises(ValueError, match=r"weights are not in .backbone.embedding"):
+        water.get_forces()
+    # Pairs so close that the model's numbers overflow.
+    loud = eqx.tree_at(weights, charged, jnp.full((3, 4), 1e200))
+    water.calc = bb.Calculator(loud, total_charge=1.0)
+    with pytest.raises(ValueError, match=r"two atoms are 0.949 Å apart at least"):
+        water.get_forces()
 
 
 def test_bad_atoms_are_refused(mace):

@@ -54,6 +54,24 @@ def test_sum_adds_and_no_long_range_does_nothing(Spread):
     assert isinstance(both, bb.LongRange)
 
 
+class Light(bb.NoLongRange):
+    """A layer that does not serve every element."""
+
+    def check_elements(self, numbers):
+        if max(numbers) > 96:
+            raise ValueError(f"Element {max(numbers)} has no width.")
+
+
+def test_layers_are_asked_about_the_elements_when_a_model_is_built(kind):
+    with pytest.raises(ValueError, match="Element 97 has no width"):
+        kind(
+            (1, 97),
+            average_neighbours=1.0,
+            long_range={"final": Light()},
+            key=jr.key(0),
+        )
+
+
 def test_bad_models_are_refused(mace, Spread):
     weight = jnp.ones(4)
     with pytest.raises(ValueError, match="no hook 'middle'"):

@@ -208,14 +208,11 @@ def read_tested(run: Path) -> list[Any]:
 def _frames(run: Path, check: Callable[[Any], None]) -> list[Any]:
     import ase.io
 
-    from ._comment_line import parse_comment
-
     path = run / "predictions.extxyz"
     frame = None
     try:
         with path.open(encoding="utf-8") as file:
-            parse = {"properties_parser": parse_comment}
-            frames = list(ase.io.iread(file, format="extxyz", **parse))
+            frames = list(ase.io.iread(file, format="extxyz"))
         for frame in frames:
             check(frame)
     except OSError as error:

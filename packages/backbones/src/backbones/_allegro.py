@@ -85,7 +85,10 @@ class Allegro(eqx.Module):
             (inputs, *size.two_body, size.hidden), activation="mish", key=keys[1]
         )
         hooks = Hooks(
-            long_range or {}, offered=dict.fromkeys(size.widths, 0), charges=charges
+            long_range or {},
+            offered=dict.fromkeys(size.widths, 0),
+            elements=self.elements,
+            charges=charges,
         )
         weights = len(size.start) * size.channels
         self.start = Linear(size.hidden, weights, key=keys[2])

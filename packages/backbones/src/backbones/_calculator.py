@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators import calculator as ase_calculator
 
 from ._bucket import Bucket, dense_arrays
+from ._causes import likely_cause
 from ._contract import plan_covers
 from ._neighbours import Neighbours, neighbours
 from ._packing import Room
@@ -26,6 +27,10 @@ _CLOSEST = 0.1
 @eqx.filter_jit
 def _evaluate(potential, batch):
     return potential(batch)
+
+
+class NotFiniteError(ase_calculator.CalculationFailed, ValueError):
+    """A model gave an energy, force or stress that is not finite."""
 
 
 class Calculator(ase_calculator.Calculator):
@@ -46,6 +51,8 @@ class Calculator(ase_calculator.Calculator):
     Raises:
         ValueError: mixed boundaries, an unknown element, positions that are not finite
             or two atoms less than 0.1 Å apart, when asked for a property.
+        ase.calculators.calculator.CalculationFailed: energy, forces or stress are not
+            finite; also a ValueError, which names the likely cause.
         ase.calculators.calculator.PropertyNotImplementedError: charges without a layer
             that has them, the stress of an open structure or the dipole of a crystal.
     """
@@ -103,11 +110,23 @@ class Calculator(ase_calculator.Calculator):
         }
         if found.stress is not None:
             self.results["stress"] = np.asarray(found.stress[0], np.float64)
+        self._check_finite(structure)
         if self.potential.backbone.has_charges:
             charges = host(found.charges)
             self.results["charges"] = charges
             if structure.cell is None:
                 self.results["dipole"] = charges @ structure.positions
+
+    def _check_finite(self, structure: Structure) -> None:
+        names = ("energy", "forces", "stress")
+        found = {name: self.results.get(name, 0.0) for name in names}
+        wrong = [name for name, value in found.items() if not np.isfinite(value).all()]
+        if wrong:
+            self.results = {}
+            raise NotFiniteError(
+                f"The {wrong[0]} of this model is not finite for "
+                f"{len(structure)} atoms: {likely_cause(self.potential, structure)}."
+            )
 
     def _refuse(self, properties, structure: Structure) -> None:
         reasons = {}

@@ -81,7 +81,10 @@ class DimeNet(eqx.Module):
             AtomReadout(size, key=k) for k in jr.split(keys[3], size.blocks + 1)
         )
         hooks = Hooks(
-            long_range or {}, offered=dict.fromkeys(size.widths, 0), charges=charges
+            long_range or {},
+            offered=dict.fromkeys(size.widths, 0),
+            elements=self.elements,
+            charges=charges,
         )
         said = {h: size.channels for h in size.widths if h != "embedding"}
         said["final"] = size.channels * (size.blocks + 1)

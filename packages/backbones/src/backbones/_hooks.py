@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ._backbone import NodeOutput
@@ -28,12 +29,15 @@ class Hooks(eqx.Module):
     Args:
         layers: from the hook's name to the layer.
         offered: every hook of the backbone with the highest degree it offers.
+        elements: atomic numbers of the backbone; a layer's `check_elements`, if it has
+            one, refuses those that it does not serve.
         charges: the hook whose charges the model reports; may be left out when there
             is at most one layer.
 
     Raises:
-        ValueError: an unknown hook, a layer of a higher degree than its hook offers,
-            or several layers and no word on whose charges count.
+        ValueError: an unknown hook, a layer of a higher degree than its hook offers or
+            one that does not serve an element, or several layers and no word on whose
+            charges count.
     """
 
     layers: dict[str, LongRange]
@@ -44,6 +48,7 @@ class Hooks(eqx.Module):
         layers: Mapping[str, LongRange],
         *,
         offered: Mapping[str, int],
+        elements: tuple[int, ...] = (),
         charges: str | None = None,
     ):
         for hook, layer in layers.items():
@@ -57,6 +62,9 @@ class Hooks(eqx.Module):
                     f"Hook {hook!r} offers features up to degree {offered[hook]}, but "
                     f"{type(layer).__name__} asks for degree {layer.degree}."
                 )
+            check_elements: Any = getattr(layer, "check_elements", None)
+            if check_elements is not None:
+                check_elements(np.array(elements, np.int32))
         if charges is None and len(layers) > 1:
             raise ValueError(
                 f"There are layers at {', '.join(map(repr, layers))}: say with "

@@ -202,7 +202,9 @@ class MACE(eqx.Module):
         degrees |= {
             f"block {i}": size.hidden_degree for i in range(1, size.interactions)
         }
-        self.hooks = Hooks(long_range or {}, offered=degrees, charges=charges)
+        self.hooks = Hooks(
+            long_range or {}, offered=degrees, elements=self.elements, charges=charges
+        )
 
     @property
     def cutoff(self) -> float:

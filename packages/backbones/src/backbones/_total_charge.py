@@ -94,6 +94,12 @@ class TotalCharge(eqx.Module):
         nothing = jnp.zeros(mask.shape, features.dtype)
         return update, nothing, nothing
 
+    def knows(self, total_charge: float, spin: int) -> bool:
+        """Whether there are vectors for this charge (e) and multiplicity."""
+        index = total_charge - self.lowest
+        known = index == round(index) and 0 <= index < len(self.charge)
+        return known and (self.spin is None or 0 <= spin < len(self.spin))
+
     def plan_for(self, cells, positions, mask, **margin):
         """Returns None: there is no lattice sum."""
         del cells, positions, mask, margin

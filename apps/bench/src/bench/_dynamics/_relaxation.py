@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import ase
 import ase.io
 import numpy as np
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import CalculationFailed, Calculator
 from ase.optimize import FIRE
 
 from .._errors import BenchError, in_short
@@ -81,16 +81,21 @@ def _downhill(
     energies: list[float] = []
     moving.calc = calculator
     fire, began = FIRE(moving, logfile=None), time.perf_counter()
-    for _ in fire.irun(fmax=RESTING_FORCE, steps=steps):
-        energies.append(float(moving.get_potential_energy()))
-        # The energy may fall as fast as it likes: that is what this is for.
-        failure = watch.failure(_look(moving, energies[-1]), None)
-        if failure is not None:
-            break
-        if fire.nsteps and fire.nsteps % _TOLD == 0:
-            rate = fire.nsteps / (time.perf_counter() - began)
-            tell("relax", fire.nsteps / steps, rate, 0.0)
-    last = moving.get_forces()
+    try:
+        for _ in fire.irun(fmax=RESTING_FORCE, steps=steps):
+            energies.append(float(moving.get_potential_energy()))
+            # The energy may fall as fast as it likes: that is what this is for.
+            failure = watch.failure(_look(moving, energies[-1]), None)
+            if failure is not None:
+                break
+            if fire.nsteps and fire.nsteps % _TOLD == 0:
+                rate = fire.nsteps / (time.perf_counter() - began)
+                tell("relax", fire.nsteps / steps, rate, 0.0)
+        last = moving.get_forces()
+    except CalculationFailed:
+        energies.append(np.nan)
+        failure = watch.failure(_look(moving, np.nan), None)
+        last = np.full_like(moving.positions, np.nan)
     outcome = {
         "steps": fire.nsteps,
         "cause": None if failure is None else failure.cause,

@@ -10,6 +10,7 @@ from typing import Any
 import ase
 import ase.io
 import numpy as np
+from ase.calculators.calculator import CalculationFailed
 from backbones import Calculator, Structure
 
 from .._errors import BenchError
@@ -149,7 +150,10 @@ def _evaluation(
 ) -> Callable[[ase.Atoms], tuple[float, np.ndarray]]:
     def evaluate(atoms: ase.Atoms) -> tuple[float, np.ndarray]:
         found: Any = calculator
-        energy = float(found.get_property("energy", atoms))
+        try:
+            energy = float(found.get_property("energy", atoms))
+        except CalculationFailed:
+            return np.nan, np.full_like(atoms.positions, np.nan)
         return energy, np.asarray(found.get_property("forces", atoms))
 
     return evaluate
