@@ -106,6 +106,48 @@ def test_an_interrupted_preparation_goes_on(file, tmp_path):
     assert contents(stopped) == contents(straight)
 
 
+def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_path):
+    out, damaged = tmp_path / "out", tmp_path / "damaged.xyz.gz"
+    damaged.write_bytes(gzip.compress(file.read_bytes())[:-2000])
+    with pytest.raises(BenchError, match=r"damaged.xyz.gz cannot be unpacked from"):
+        prepare(order(damaged), out)
+    assert not out.exists()
+    # A readable part is kept for the same request, as after an interruption.
+    lines = file.read_text().splitlines(keepends=True)
+    damaged = tmp_path / "damaged.xyz"
+    damaged.write_text("".join([*lines[:49], "five\n", *lines[50:]]))
+    told = []
+    for _ in range(2):
+        with pytest.raises(BenchError, match=r"damaged.xyz cannot be read as extxyz"):
+            prepare(order(damaged), out, tell=lambda *x: told.append(x))
+    assert told == [(0, 2), (1, 2), (1, 2)]
+    prepare(order(file), out)
+    assert load(str(out)).digest == load(str(file)).digest
+    assert {p.suffix for p in out.iterdir() if p.name != ".lock"} == {".npy", ".json"}
+
+
+def test_what_strictness_refused_is_prepared_without_it(tmp_path, springs):
+    path, out = broken(tmp_path / "broken.xyz", springs), tmp_path / "out"
+    with pytest.raises(BenchError, match="is not finite; mend or remove it; `bench pr"):
+        prepare(order(path, strict=True), out)
+    assert prepare(order(path), out)["structures"] == 6
+    ase.io.write(path, ase.io.read(path, "5:"), format="extxyz")
+    with pytest.raises(BenchError, match="id 's005' is used twice"):
+        prepare(order(path, strict=True), tmp_path / "again")
+    assert prepare(order(path), tmp_path / "again")["structures"] == 2
+
+
+def test_a_shard_that_fails_leaves_the_folder_to_the_others(file, tmp_path):
+    out, damaged = tmp_path / "out", tmp_path / "damaged.xyz"
+    lines = file.read_text().splitlines(keepends=True)
+    damaged.write_text("".join([*lines[:49], "five\n", *lines[50:]]))
+    prepare(order(damaged), out, shard=Shard(1, 2))
+    with pytest.raises(BenchError, match="cannot be read as extxyz"):
+        prepare(order(damaged), out, shard=Shard(2, 2))
+    with pytest.raises(BenchError, match="beginning of another preparation"):
+        prepare(order(file), out)
+
+
 @pytest.mark.parametrize("count", [2, 5])
 def test_shards_together_are_the_whole(file, tmp_path, count):
     whole, shared = tmp_path / "whole", tmp_path / "shared"

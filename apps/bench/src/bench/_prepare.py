@@ -1,9 +1,5 @@
 """From any source to a prepared data set: in parts, by several processes."""
 
-import dataclasses
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +7,7 @@ from typing import Any, NamedTuple
 import filelock
 
 from ._columns import Columns
-from ._errors import BenchError, in_short
+from ._errors import BenchError
 from ._merge import check_labels, merge
 from ._order import Order, Shard, atomic_energies
 from ._parts import (
@@ -22,15 +18,22 @@ from ._parts import (
     save_part,
     units_of,
 )
-from ._prepared import HEADER, PLAN, is_prepared
+from ._plan import (
+    PARTS,
+    claim,
+    digest_of_plan,
+    discard_parts,
+    make_plan,
+    read_object,
+    reclaimable,
+)
+from ._prepared import HEADER, is_prepared
 from ._recipes import Filters
-from ._sources import BLOCK, Source, Unit, open_source
+from ._sources import Source, Unit, open_source
 from ._tally import Tally, total
 from ._unfinished import sweep
 from ._workers import FRAGILE, run
-from ._writing import no_room, write_text
-
-PARTS = "parts"
+from ._writing import no_room
 
 
 class _Job(NamedTuple):
@@ -94,24 +97,26 @@ def prepare(
     fragile = source.format in FRAGILE and workers > 0
     ((_, units),) = run(units_of, [source], int(fragile))
     try:
-        (out / PARTS).mkdir(parents=True, exist_ok=True)
         sweep(out)
-        _keep_plan(out / PLAN, plan)
+        claim(out, plan)
     except OSError as error:
         raise no_room(out, error) from error
     jobs = [
         _Job(source, unit, order.filters, order.strict, out / PARTS / f"{i:07d}.npz")
         for i, unit in enumerate(units)
     ]
-    _read(jobs if shard is None else jobs[shard.number - 1 :: shard.of], workers, tell)
     if shard is not None:
+        # Others may be reading: a failure of this one leaves the folder theirs.
+        _read(jobs[shard.number - 1 :: shard.of], workers, tell)
         return None
+    with reclaimable(out, plan):
+        _read(jobs, workers, tell)
     paths = [part for job in jobs for part in parts_of(job.path)]
-    with _alone(out):
+    with _alone(out), reclaimable(out, plan):
         _check(paths, order, out)
         facts = _facts(order, source, plan)
         header = merge(paths, out, order.filters, order.strict, facts, references)
-        _discard_parts(out)
+        discard_parts(out)
     return header
 
 
@@ -139,68 +144,20 @@ def _check(paths: list[Path], order: Order, out: Path) -> None:
     try:
         check_labels(tally, order.reading.named, order.source)
     except BenchError:
-        _discard_parts(out)
+        discard_parts(out)
         raise
 
 
-def _discard_parts(out: Path) -> None:
-    shutil.rmtree(out / PARTS, ignore_errors=True)
-    (out / PLAN).unlink(missing_ok=True)
-
-
-def make_plan(order: Order, source: Source) -> dict[str, Any]:
-    """All that decides the result: the files as they are now, and what is asked.
-
-    Args:
-        order: what to prepare.
-        source: its reader.
-    """
-    stats = [(str(path), path.stat()) for path in source.files]
-    return {
-        "files": [[name, s.st_size, s.st_mtime_ns] for name, s in stats],
-        "format": source.format,
-        "block": BLOCK,
-        "reading": dataclasses.asdict(order.reading),
-        "filters": json.loads(json.dumps(dataclasses.asdict(order.filters))),
-        "strict": order.strict,
-    }
-
-
-def _keep_plan(path: Path, plan: dict[str, Any]) -> None:
-    if not path.exists():
-        write_text(path, json.dumps(plan))
-    elif _said(path) != plan:
-        raise BenchError(
-            f"{path.parent} holds the beginning of another preparation: its files, "
-            "names or filters differ; choose another folder with --out, or delete it."
-        )
-
-
 def _finished(out: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    header = _said(out / HEADER)
-    if header.get("plan") != _digest(plan):
+    header = read_object(out / HEADER)
+    if header.get("plan") != digest_of_plan(plan):
         raise BenchError(
             f"{out} holds a finished data set made from other files or with other "
             "names or filters: choose another folder with --out, or delete it."
         )
     # Left where the last call was stopped right after its end.
-    _discard_parts(out)
+    discard_parts(out)
     return header
-
-
-def _said(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BenchError(
-            f"{path} is damaged ({in_short(error)}): delete {path.parent} and prepare "
-            "the data again."
-        ) from error
-    return found if isinstance(found, dict) else {}
-
-
-def _digest(plan: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _facts(order: Order, source: Source, plan: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +171,7 @@ def _facts(order: Order, source: Source, plan: dict[str, Any]) -> dict[str, Any]
             "stress": order.reading.stress_unit,
         },
         "filters": plan["filters"],
-        "plan": _digest(plan),
+        "plan": digest_of_plan(plan),
     }
 
 
