@@ -50,6 +50,14 @@ def evaluate(query, key, value, positions, cell, grid=None):
     return compiled(query, key, value, positions, cell, grid)
 
 
+def whole(attend, *arrays, omegas, **options):
+    """A form of one structure, compiled as a whole with the grid of its cell."""
+    grid = shell_grid(arrays[-1], omegas, width=options["width"])
+    return jax.jit(lambda grid, *a: attend(*a, omegas, grid=grid, **options))(
+        grid, *arrays
+    )
+
+
 @pytest.fixture
 def same(close):
     def check(found, expected, rtol=1e-11):
@@ -107,9 +115,8 @@ def test_another_cell_of_the_same_lattice(structure, triclinic, same):
 @pytest.mark.parametrize("normalize", [False, True])
 def test_supercells(structure, triclinic, close, normalize):
     q, k, v, r = structure()
-    call = lambda q, k, v, r, cell: attend_periodic(
-        q, k, v, r, cell, OMEGAS, width=WIDTH, normalize=normalize
-    )
+    options = {"omegas": OMEGAS, "width": WIDTH, "normalize": normalize}
+    call = lambda *arrays: whole(attend_periodic, *arrays, **options)
     twice = triclinic * jnp.array([[2.0], [1.0], [1.0]])
     images = jnp.concatenate([r, r + triclinic[0]])
     found = call(*(jnp.tile(x, (2, 1)) for x in (q, k, v)), images, twice)
@@ -152,16 +159,9 @@ def test_a_growing_cell_gives_the_kernel_of_the_shells(structure, degree):
     expected = (-1) ** (degree // 2) * product * harmonic * kernel / 2**0.5
     errors = []
     for length in (8.0, 14.0, 30.0):
-        found = attend_directional_periodic(
-            q,
-            k,
-            v,
-            positions,
-            length * jnp.eye(3),
-            omegas,
-            degree=degree,
-            width=width,
-        )
+        arrays = q, k, v, positions, length * jnp.eye(3)
+        options = {"omegas": omegas, "degree": degree, "width": width}
+        found = whole(attend_directional_periodic, *arrays, **options)
         errors.append(abs(found[0, component, 0] - expected))
     # Shells begin at K = 0, where their height jumps for degrees above zero.
     assert errors[2] < [1e-6, 1e-4, 1e-4][degree] < errors[0]
@@ -170,12 +170,12 @@ def test_a_growing_cell_gives_the_kernel_of_the_shells(structure, degree):
 def test_narrow_shells_in_a_large_cell_give_the_open_form(structure):
     q, k, v, r = structure(3, qk=4, v=2, sph=1)
     omegas, box = np.array([0.4, 0.7]), 110.0 * jnp.eye(3)
-    expected = attend_directional(q, k, v, r, omegas, degree=2, method="exact")
+    open_form = lambda *a: attend_directional(*a, omegas, degree=2, method="exact")
+    expected = jax.jit(open_form)(q, k, v, r)
     errors = []
     for width in (0.08, 0.04):
-        found = attend_directional_periodic(
-            q, k, v, r, box, omegas, degree=2, width=width
-        )
+        options = {"omegas": omegas, "degree": 2, "width": width}
+        found = whole(attend_directional_periodic, q, k, v, r, box, **options)
         errors.append(jnp.max(jnp.abs(found - expected)))
     scale = jnp.max(jnp.abs(expected))
     # The kernel differs from the sinc by order (s r)^2.
