@@ -19,11 +19,6 @@ FAST = [
 ]
 
 
-def bench(*arguments):
-    command = [sys.executable, "-c", "from bench._cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_help_loads_no_jax():
     program = (
         "import sys\nfrom typer.testing import CliRunner\nfrom bench._cli import app\n"
@@ -44,12 +39,12 @@ def test_help_loads_no_jax():
         (("info", "none.xyz"), "There is no data set"),
     ],
 )
-def test_mistakes_end_in_one_sentence(arguments, message, tmp_path):
+def test_mistakes_end_in_one_sentence(arguments, message, tmp_path, call_bench):
     out = () if arguments[0] != "run" else ("--out", str(tmp_path / "out"))
-    done = bench(*arguments, *out)
-    assert done.returncode == 1
-    assert done.stderr.startswith("bench: ") and message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    status, _, err = call_bench(*arguments, *out)
+    assert status == 1
+    assert err.startswith("bench: ") and message in err
+    assert len(err.strip().splitlines()) == 1
 
 
 def test_own_file_from_start_to_report(own_file, tmp_path, monkeypatch):

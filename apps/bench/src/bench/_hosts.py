@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
+from ._announce import announce
 from ._errors import BenchError, in_short
 
 
@@ -33,6 +34,7 @@ def join_hosts(address: str | None, hosts: int | None, host: int | None) -> None
         raise BenchError(f"--host counts from 0 to {hosts - 1}, got {host}.")
     if address is not None:
         _check_address(address, first=host == 0)
+    announce("waiting for the other processes")
     try:
         jax.distributed.initialize(
             address, hosts, host, coordinator_bind_address=address

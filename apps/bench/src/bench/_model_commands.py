@@ -55,7 +55,6 @@ def train_command(
     own = chosen[run]
     folder = out or Path("runs") / Path(grid).stem
     if together or coordinator is not None:
-        announce("waiting for the other processes")
         join_hosts(coordinator, hosts, host)
     with output_folder(folder, settings) if leads() else contextlib.nullcontext():
         place = Workplace(settings, folder)
