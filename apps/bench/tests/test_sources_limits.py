@@ -307,3 +307,32 @@ def test_a_cif_without_end_is_not_read_to_it(tmp_path):
         file.truncate(1 << 40)
     (row,) = rows_of(path)
     assert "larger than 64 MiB" in row.why
+
+
+def asking_for_4_gib(packed):
+    """The file of one block with the largest dictionary that a head can ask for."""
+    head = bytes([*packed[12:16], 40, *packed[17:20]])
+    return packed[:12] + head + zlib.crc32(head).to_bytes(4, "little") + packed[24:]
+
+
+def test_packed_files_that_ask_for_memory_are_refused(tmp_path):
+    path = tmp_path / "a.xyz.xz"
+    packed = lzma.compress(XYZ)
+    second = asking_for_4_gib(lzma.compress(XYZ.replace(b"-1.0", b"-2.0")))
+    for content in (asking_for_4_gib(packed), packed + second):
+        path.write_bytes(content)
+        assert "takes more than 256 MiB of memory, as its head says" in refused(path)
+    xml = tmp_path / "vasprun.xml.xz"
+    xml.write_bytes(asking_for_4_gib(lzma.compress(b"<modeling></modeling>")))
+    assert "takes more than 256 MiB of memory" in refused(xml)
+
+
+def test_streams_of_xz_behind_one_another_are_one_file(tmp_path):
+    path = tmp_path / "a.xyz.xz"
+    other = lzma.compress(XYZ.replace(b"-1.0", b"-2.0"), preset=9)
+    path.write_bytes(lzma.compress(XYZ) + bytes(8) + other + bytes(200_000))
+    assert [row.energy for row in rows_of(path)] == [-1.0, -2.0]
+    for damaged in (other[:-5], other + b"behind"):
+        path.write_bytes(damaged)
+        with pytest.raises(BenchError, match="cannot be unpacked from frame"):
+            rows_of(path)

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from .._errors import BenchError, in_short
+from ._xz import Xz
 
 ALLOWANCE = 1 << 28
 """Bytes that every file may unpack to."""
@@ -19,7 +20,7 @@ SMALLEST_ROW = 64
 """Bytes that a row of an array counts as where the array has rows, but no numbers."""
 
 
-COMPRESSED = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+COMPRESSED = {".xz": Xz, ".gz": gzip.open, ".bz2": bz2.open}
 """What opens a file, by its last suffix."""
 
 
