@@ -54,7 +54,7 @@ class Xz(io.RawIOBase):
         return len(content)
 
     def _next_stream(self) -> bytes:
-        """The beginning of the stream behind one that has ended; nothing without one."""
+        """The beginning of the next stream; nothing at the end of the file."""
         packed = self._decoder.unused_data.lstrip(b"\0")
         while not packed:
             piece = self._file.read(_PIECE)
