@@ -182,6 +182,11 @@ def test_a_database_of_ase_is_read(tmp_path, frames):
     parts = [Unit(str(path), 0, 2), Unit(str(path), 2, 6)]
     ids = [r.id for unit in parts for r in source.rows(unit)]
     assert ids == [r.id for r in rows_of(path)]
+    for nothing in (b"S", b""):
+        path.write_bytes(nothing)
+        with pytest.raises(BenchError, match=r"no table of systems|is empty"):
+            rows_of(path)
+        assert path.read_bytes() == nothing
     path.write_bytes(b"no database" * 100)
     with pytest.raises(BenchError, match="cannot be read as db .*not a database"):
         units_of(open_source(str(path), Reading()))

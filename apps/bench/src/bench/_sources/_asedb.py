@@ -57,7 +57,10 @@ class AseDb(NamedTuple):
 
 
 def _check_tables(path: Path) -> None:
-    """Refuses databases whose rows are computed: a view may have any number of them."""
+    """Refuses what is no database of ASE, and rows that are computed.
+
+    A view may have any number of them.
+    """
     try:
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -65,6 +68,10 @@ def _check_tables(path: Path) -> None:
             computed = database.execute(
                 "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger') "
                 "OR sql LIKE 'CREATE VIRTUAL%'"
+            ).fetchone()
+            systems = database.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' "
+                "AND name = 'systems'"
             ).fetchone()
     except sqlite3.Error as error:
         raise BenchError(
@@ -75,6 +82,9 @@ def _check_tables(path: Path) -> None:
             f"{path} is refused: {computed[0]} in it is a view or a trigger, which no "
             "database of ASE has."
         )
+    if systems is None:
+        # ASE would make the table, and write into a file that it was to read.
+        raise BenchError(f"{path} is no database of ASE: it has no table of systems.")
 
 
 def _opened(path: Path) -> Any:
