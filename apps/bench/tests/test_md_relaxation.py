@@ -4,6 +4,7 @@ import ase
 import ase.build
 import ase.io
 import numpy as np
+from ase.calculators.calculator import CalculationFailed, Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
 from bench._dynamics._relaxation import relaxed
@@ -65,3 +66,18 @@ def test_a_second_call_reads_what_the_first_wrote(tmp_path):
     # Without the word that it is finished, it is made again.
     (tmp_path / "relaxation.json").unlink()
     assert relaxed(pair, near, 100, tmp_path, TELL).outcome == first.outcome
+
+
+class Failing(Calculator):
+    """A model whose numbers are not finite."""
+
+    implemented_properties = ["energy", "forces"]
+
+    def calculate(self, *_, **__):
+        raise CalculationFailed("not finite")
+
+
+def test_a_model_without_numbers_is_reported_as_such(tmp_path):
+    atoms = ase.Atoms("C2", [[0, 0, 0], [1.5, 0, 0]])
+    rest = relaxed(atoms, Failing(), 5, tmp_path, TELL)
+    assert not rest.intact and rest.outcome["cause"] == "nan"
