@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import lzma
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from bench._cli import app
 from bench._config import Run
 from bench._dynamics._cases import choose_cases, paired, read_cases
 from bench._dynamics._models import open_models
+from bench._dynamics._structure_files import read_frames
 from bench._dynamics._table import HEADINGS, line, rows
 from bench._errors import BenchError
 from bench._model import build_potential
@@ -209,6 +212,63 @@ def test_names_of_structures_are_names_of_folders(tmp_path):
     assert (hidden, odd) == ("structure", "a_b_c_")
     assert len(long) == 120 and long.startswith("xxx") and long[-9] == "-"
     assert wide.startswith("äää") and len(wide.encode()) <= 120
+
+
+def test_structures_are_read_as_data_are(tmp_path, springs):
+    """Of every format that data have, with the same checks; bad labels do no harm."""
+    atoms = springs(3, periodic=True)
+    atoms.info["total_charge"] = 2
+    paths = [tmp_path / f"a.{kind}" for kind in ("extxyz", "db", "traj")]
+    for path in paths:
+        ase.io.write(path, atoms)
+    text = paths[0].read_bytes()
+    paths += [tmp_path / "b.xyz.xz", tmp_path / "labels.xyz"]
+    paths[3].write_bytes(lzma.compress(text))
+    paths[4].write_bytes(re.sub(rb"energy=\S+", b"energy=nan", text))
+    ase.io.write(tmp_path / "POSCAR", atoms, format="vasp")
+    for path in [*paths, tmp_path / "POSCAR"]:
+        (case,) = read_cases([path], None, 0)
+        order = np.argsort(atoms.numbers, kind="stable")
+        mine = np.argsort(case.structure.numbers, kind="stable")
+        np.testing.assert_array_equal(
+            case.structure.numbers[mine], atoms.numbers[order]
+        )
+        # Neither of these two has a place for it.
+        without = path.name in ("POSCAR", "a.db")
+        assert case.structure.total_charge == (0.0 if without else 2.0)
+    (water,) = read_frames(paths[3])
+    np.testing.assert_allclose(water.positions, atoms.positions, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("close.xyz", b"2\n\nH 0 0 0\nH 0 0 0.05\n", "0 and 1 are 0.05 Å apart"),
+        (
+            "long.xyz",
+            b"1\n" + b"x" * (2 << 20) + b"\nH 0 0 0\n",
+            "line of more than 1 MiB",
+        ),
+        ("cut.xyz", b"3\n\nH 0 0 0\n", "ends after 1 of 3 atoms"),
+        (
+            "vasprun.xml",
+            b'<!DOCTYPE a [<!ENTITY b "c">]><modeling>&b;</modeling>',
+            "declares the entity 'b'",
+        ),
+        ("old.traj", b"PickleTrajectory" + b"x" * 99, "cannot be read"),
+        ("a.py", b"raise SystemExit\n", "cannot be read|not read here"),
+        ("a.json", b'{"1": {}, "ids": [1], "nextid": 2}', "'json', which is not read"),
+    ],
+)
+def test_structures_that_data_may_not_have_are_refused(
+    name, content, message, tmp_path
+):
+    path = tmp_path / name
+    path.write_bytes(content)
+    for read in (read_frames, lambda path: read_cases([path], None, 0, "all")):
+        with pytest.raises(BenchError, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("charge", ["plus", "nan", "1 2", "T"])

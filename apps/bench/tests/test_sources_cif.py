@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from ase.geometry import cellpar_to_cell
 from ase.spacegroup import crystal
+from bench._dynamics._structure_files import read_frames
+from bench._errors import BenchError
+from bench._order import Order
+from bench._prepare import prepare
 from bench._sources import Reading, Rejected, open_source
 
 CASES = Path(__file__).parent / "data" / "cif"
@@ -303,3 +307,20 @@ def test_cartesian_coordinates(tmp_path):
     np.testing.assert_allclose(
         only_row(tmp_path, text).positions, [place for _, place in SITES], atol=1e-12
     )
+
+
+@pytest.mark.parametrize("symbol", ["C", "N"])
+def test_sites_listed_in_full_beside_their_operations_are_refused(tmp_path, symbol):
+    """Each operation would put a second atom on a site that is listed already."""
+    path, out = tmp_path / "full.cif", tmp_path / "out"
+    twin = (f"X1 {symbol}", (-0.04, -0.29, -0.11))
+    path.write_text(cif(operations("x,y,z", "-x,-y,-z"), sites=[*SITES, twin]))
+    with pytest.raises(
+        BenchError, match="full.cif cannot .* 1 and 4 are 0 Å"
+    ):
+        read_frames(path)
+    with pytest.raises(BenchError, match="full: atoms 1 and 4 are 0 Å apart; mend"):
+        prepare(Order(str(path), strict=True), out)
+    path.write_text(cif(operations("x,y,z"), sites=[*SITES, twin]))
+    (atoms,) = read_frames(path)
+    assert len(atoms) == 3

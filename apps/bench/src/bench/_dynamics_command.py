@@ -187,7 +187,7 @@ def _simulate(
     from rich.console import Console
 
     from ._cli import _keep_compiled_programs
-    from ._dynamics._cases import read_frames
+    from ._dynamics._structure_files import read_frames
 
     console = Console()
     frames = read_frames(reference) if reference else ()

@@ -4,18 +4,16 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import ase
-import ase.io
 import numpy as np
 from backbones import Structure
 
 from .._errors import BenchError, in_short
 from .._run_files import read_test_ids, read_tested
-from .._sources import Reading, Rejected, Row, open_source
 from ._causes import fragments
 from ._models import Model, check_elements, told_apart
+from ._structure_files import read_frames
 
 # A cell flatter than this needs millions of images of each atom.
 _THINNEST = 0.5
@@ -56,7 +54,7 @@ def read_cases(
     """Structures of files.
 
     Args:
-        files: anything ASE reads.
+        files: as `read_frames` reads them.
         total_charge: e; None takes `total_charge` of the file, and 0 without it.
         spin: multiplicity, 0 where unknown.
         frames: which structure of each file, counted from 0, or `ALL`; None where no
@@ -68,10 +66,11 @@ def read_cases(
     """
     cases = []
     for path in files:
-        for name, atoms in _chosen(path, frames):
+        charged = total_charge is None
+        for name, atoms in _chosen(path, read_frames(path, charged=charged), frames):
             charge = total_charge
             if charge is None:
-                charge = _charge_of(path, atoms)
+                charge = atoms.info.get("total_charge", 0.0)
             try:
                 structure = Structure.from_ase(atoms, total_charge=charge, spin=spin)
             except ValueError as error:
@@ -87,9 +86,11 @@ def read_cases(
     ]
 
 
-def _chosen(path: Path, frames: str | None) -> list[tuple[str, ase.Atoms]]:
+def _chosen(
+    path: Path, every: list[ase.Atoms], frames: str | None
+) -> list[tuple[str, ase.Atoms]]:
     """Names and structures of a file."""
-    every, name = read_frames(path), _file_name(path.name.split(".")[0]) or "structure"
+    name = _file_name(path.name.split(".")[0]) or "structure"
     if len(every) == 1 and frames in (None, ALL, "0"):
         return [(name, every[0])]
     if frames is None:
@@ -107,21 +108,6 @@ def _chosen(path: Path, frames: str | None) -> list[tuple[str, ase.Atoms]]:
     return [(f"{name}-{int(frames)}", every[int(frames)])]
 
 
-def _charge_of(path: Path, atoms: ase.Atoms) -> float:
-    """The total charge that a file gives, e; 0 without one."""
-    told = atoms.info.get("total_charge", 0.0)
-    try:
-        charge = np.nan if isinstance(told, bool | np.bool_) else float(told)
-    except (TypeError, ValueError):
-        charge = np.nan
-    if not np.isfinite(charge):
-        raise BenchError(
-            f"{path}: `total_charge` is no number of e but {str(told)[:40]!r}: "
-            "correct it, or give --total-charge."
-        )
-    return charge
-
-
 def _check_cell(path: Path, cell: np.ndarray | None) -> None:
     if cell is None:
         return
@@ -132,43 +118,6 @@ def _check_cell(path: Path, cell: np.ndarray | None) -> None:
             f"needs {_THINNEST:g} Å: check the cell's unit, or set pbc='F F F' for a "
             "molecule."
         )
-
-
-def read_frames(path: Path) -> list[ase.Atoms]:
-    """All structures of a file.
-
-    Args:
-        path: a CIF, or anything else that ASE reads.
-
-    Raises:
-        BenchError: it cannot be read, or is empty.
-    """
-    # A folder may be a trajectory of pickles, which run what they hold.
-    if path.is_dir():
-        raise BenchError(f"{path} is a folder: give a file with structures.")
-    if path.suffix == ".cif":
-        return _crystals(path)
-    try:
-        frames: Any = ase.io.read(path, ":")
-    except Exception as error:  # ASE's readers raise whatever they like
-        raise BenchError(f"{path} cannot be read: {in_short(error)}") from error
-    if not frames:
-        raise BenchError(f"{path} holds no structure.")
-    return frames
-
-
-def _crystals(path: Path) -> list[ase.Atoms]:
-    """The structures of a CIF, by the reader that `bench prepare` has for them."""
-    source = open_source(str(path), Reading())
-    rows = [row for unit in source.units() for row in source.rows(unit)]
-    for row in rows:
-        if isinstance(row, Rejected):
-            raise BenchError(f"{row.where} cannot be simulated: {row.why}.")
-    return [
-        ase.Atoms(row.numbers, row.positions, cell=row.cell, pbc=True)
-        for row in rows
-        if isinstance(row, Row)
-    ]
 
 
 Pair = tuple[Model, Case]

@@ -126,6 +126,15 @@ def _reader(
     )
 
 
+def is_known(path: Path) -> bool:
+    """Whether the name of a file tells its format.
+
+    Args:
+        path: of the file.
+    """
+    return bool(_formats(path))
+
+
 def _formats(path: Path) -> list[str]:
     return [
         kind

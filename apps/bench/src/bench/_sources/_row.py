@@ -133,6 +133,8 @@ def _numbers(value: Any) -> np.ndarray:
 
 
 def _finite(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if isinstance(value, bool | np.bool_):
+        raise RowError(f"{name} is not made of numbers: {value!r}")
     try:
         found = np.asarray(value, np.float64)
     except (TypeError, ValueError):
