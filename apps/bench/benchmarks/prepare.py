@@ -9,7 +9,7 @@
    anew by another process, against a training step of a small MACE on the same MOFs:
    structures a second.
 
-Data are looked for in the folder `LONG_RANGE_DATA` or `shared/data` beside the
+Data are looked for in the folder `BENCH_DATA` or `shared/data` beside the
 repository; without it, made-up rows take their place. `--quick` reads a tenth.
 """
 
@@ -32,7 +32,7 @@ from bench._recipes import Filters
 from bench._workers import local_workers
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
-DATA = Path(os.environ.get("LONG_RANGE_DATA") or BESIDE)
+DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)
 
 
 def processor():

@@ -1,6 +1,6 @@
 """Reads every folder of published data and prints what was found, and in what time.
 
-Data are looked for in the folder `LONG_RANGE_DATA` or `shared/data` beside the
+Data are looked for in the folder `BENCH_DATA` or `shared/data` beside the
 repository. Times are of one process and of its processor. `--quick` leaves out the
 folders that take longer than seconds.
 """
@@ -16,7 +16,7 @@ from bench._prepare import prepare
 from bench._sources import Reading
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
-DATA = Path(os.environ.get("LONG_RANGE_DATA") or BESIDE)
+DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)
 
 SOURCES = {
     "omol25_aselmdb": {},
@@ -35,6 +35,10 @@ SOURCES = {
     "water_deepmd": {},
     "water_rpbe_d3_les": {},
     "efa_profiles": {},
+    "ncia": dict(energy="interaction_energy"),
+    "sapt10k": dict(energy="interaction_energy"),
+    "cmm_ion_scans": dict(energy="eda_int"),
+    "water_bec_pbc": dict(born_charges="apt"),
 }
 LARGE = ("qmof", "efa_profiles", "odac23_ddec_mofs")
 

@@ -8,7 +8,9 @@ import ase.io
 import h5py
 import numpy as np
 import pytest
+from ase.data import atomic_masses
 from bench._dataset import load, open_data
+from bench._errors import BenchError
 from bench._order import Order
 from bench._prepare import prepare
 from bench._recipes import Filters
@@ -16,14 +18,14 @@ from bench._sources import Reading
 from bench._summary import describe
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
-DATA = Path(os.environ.get("LONG_RANGE_DATA") or BESIDE)
+DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)
 
 
 @pytest.fixture
 def folder(request):
     path = DATA / request.param
     if not path.exists():
-        pytest.skip(f"{path} is not here: set LONG_RANGE_DATA to the folder of data")
+        pytest.skip(f"{path} is not here: set BENCH_DATA to the folder of data")
     return path
 
 
@@ -202,35 +204,123 @@ def test_placeholder_forces_are_named(folder, tmp_path):
     assert len(prepared(folder / "two_atoms.npz", tmp_path / "two")[1]) == 10_000
 
 
+@of("ncia")
+def test_interaction_energies_are_read_when_named(folder, tmp_path):
+    dimers = str(folder / "IHB100x10.extxyz.xz")
+    order = Order(dimers, Reading(), Filters())
+    with pytest.raises(BenchError, match=r"has an energy, forces, .*interaction_en"):
+        prepare(order, tmp_path / "none")
+    names = dict(energy="interaction_energy", tags="fragment")
+    header, data = prepared(dimers, tmp_path, **names)
+    assert len(data) == header["labels"]["energy"] == 1000
+    assert {s.structure.total_charge for s in data.samples} == {-2.0, -1.0, 1.0}
+    # Ten distances of each dimer; some dimers are of one pair of molecules.
+    assert len(set(data.groups)) <= 100
+    sample = data.samples[data.ids.index("01.001_080")]
+    assert sample.energy == -0.5765259129
+    assert sample.structure.total_charge == 1.0 and set(sample.tags.tolist()) == {0, 1}
+    np.testing.assert_array_equal(
+        sample.structure.positions[0], [-1.52148338, -1.71648841, 0.49504366]
+    )
+
+
+@of("water_bec_pbc")
+def test_born_charges_of_a_liquid_are_polarization_by_displacement(folder, tmp_path):
+    """The sum rule holds; turning a molecule turns its dipole in this order only."""
+    header, data = prepared(folder, tmp_path, born_charges="apt")
+    assert header["labels"]["born_charges"] == header["labels"]["forces"] == 23
+    turned = {order: [] for order in ("as read", "exchanged")}
+    dipoles = []
+    for sample in data.samples:
+        tensors, numbers = sample.born_charges, sample.structure.numbers
+        assert np.abs(tensors.sum(0)).max() < 0.06  # e, of 192 atoms
+        for water, bonds in waters(sample.structure):
+            center = atomic_masses[numbers[water]] @ bonds / 18.015
+            turns = np.cross(np.eye(3)[:, None], bonds - center)
+            dipoles.append(np.cross(np.eye(3), bonds.sum(0)))
+            sums = ("jab,wjb->wa", "jba,wjb->wa")
+            for order, rule in zip(turned, sums, strict=True):
+                turned[order].append(np.einsum(rule, tensors[water], turns))
+    misfit = {order: misfit_of(dipoles, found) for order, found in turned.items()}
+    assert misfit["as read"] < 0.9 * misfit["exchanged"]
+
+
+def waters(structure):
+    """Oxygen and hydrogens of each molecule, and the vectors from the oxygen, Å."""
+    oxygens = np.flatnonzero(structure.numbers == 8)
+    hydrogens = np.flatnonzero(structure.numbers == 1)
+    edge = structure.cell[0, 0]
+    apart = structure.positions[hydrogens] - structure.positions[oxygens, None]
+    apart -= edge * np.rint(apart / edge)
+    nearest = np.linalg.norm(apart, axis=2).argmin(0)
+    for i, oxygen in enumerate(oxygens):
+        (own,) = np.nonzero(nearest == i)
+        if len(own) == 2:
+            bonds = np.concatenate([np.zeros((1, 3)), apart[i, own]])
+            yield np.array([oxygen, *hydrogens[own]]), bonds
+
+
+def misfit_of(expected, found):
+    """Root of the mean square that is left of a fit by a factor."""
+    expected, found = np.ravel(expected), np.ravel(found)
+    factor = expected @ found / (expected @ expected)
+    return np.mean((found - factor * expected) ** 2) ** 0.5
+
+
+@of("runner_4g")
+def test_a_format_that_is_not_read_is_refused(folder, tmp_path):
+    sources = {folder: "no file of a known format", "carbon_chain.data": "no format"}
+    for source, message in sources.items():
+        with pytest.raises(BenchError, match=message) as caught:
+            prepared(folder / source, tmp_path)
+        assert str(folder / source) in str(caught.value)
+        assert "\n" not in str(caught.value) and "--format" in str(caught.value)
+        assert not (tmp_path / "out").exists()
+
+
 NAMES = {
+    "cmm_ion_scans": dict(energy="eda_int"),
     "golddac": dict(energy="REF_energy", forces="REF_forces", id="name"),
     "lode_charged_dimers": dict(total_charge="chargeA+chargeB"),
+    "ncia": dict(energy="interaction_energy"),
+    "sapt10k": dict(energy="interaction_energy"),
     "spice_dipeptides_les": dict(forces="force", charges="mbi_charges"),
+    "water_bec_pbc": dict(born_charges="apt"),
 }
+"""Labels that have other names than usual; some energies are of interaction only."""
+
+
 COUNTS = {
     "aimnet_charged_molecules": 195,
+    "cmm_ion_scans": 9174,
     "core_ddec3": 1812,
     "efa_profiles": 10_000 + 2500 + 1000 + 401,
     "golddac": 162,
     "lode_charged_dimers": 60,
+    "ncia": 1000 + 3750 + 4420,
     "odac23_ddec_mofs": 135,
     "odac25_format_fixture": 40,
     "omol25_aselmdb": 114,
     "qmof": 11_039,
     "qmof_format_fixture": 12,
     "qmof_hse06_vasprun": 1,
+    "sapt10k": 6655,
     "spice_bec": 121 + 81,
     "spice_dipeptides_les": 550,
+    "water_bec_pbc": 23,
     "water_deepmd": 400,
     "water_rpbe_d3_les": 50,
 }
 """Structures as SOURCE.txt says; of OMol25 those that are no repeats."""
 
+NOT_READ = {"runner_4g": "RuNNer's own format has no reader"}
+"""Folders that are refused, and why."""
+
 
 def test_no_folder_was_forgotten():
     if not DATA.exists():
-        pytest.skip(f"{DATA} is not here: set LONG_RANGE_DATA to the folder of data")
-    assert {p.name for p in DATA.iterdir() if p.is_dir()} <= set(COUNTS)
+        pytest.skip(f"{DATA} is not here: set BENCH_DATA to the folder of data")
+    assert {p.name for p in DATA.iterdir() if p.is_dir()} <= {*COUNTS, *NOT_READ}
 
 
 @pytest.mark.parametrize("folder", COUNTS, indirect=True)
@@ -243,6 +333,7 @@ def test_every_folder_is_prepared_and_has_a_readable_summary(folder, tmp_path):
     assert {"atoms", "elements", "charges", "labels", "floors", "from"} <= set(told)
     assert f"{header['atoms']} in all" in told["atoms"]
     kinds = ("energy", "forces", "stress", "charges")
-    assert all((header["labels"][k] > 0) == (k in told["labels"]) for k in kinds)
+    named = {label.split()[0] for label in told["labels"].split(", ")}
+    assert all((header["labels"][k] > 0) == (k in named) for k in kinds)
     assert ("eV/atom" in told.get("spread", "")) == (header["labels"]["energy"] > 0)
     assert max(map(len, lines)) < 2500

@@ -90,6 +90,16 @@ def test_whole_files_are_read(place):
     assert read_grid(place.parent) == Grid(dataset="own", splits=("random",))
 
 
+def test_ids_that_look_like_numbers_are_words(place):
+    path = place / "predictions.extxyz"
+    text = path.read_text().replace("id=s002", "id=01.001_080").replace("s003", "007")
+    path.write_text(text.replace("group=g1", "group=1e5"))
+    split = Split(["s000"], ["s001"], ["01.001_080", "007"])
+    frames = read_test_predictions(place, {"test": 2}, split)
+    assert [f.info["id"] for f in frames] == ["01.001_080", "007"]
+    assert [f.info["group"] for f in frames] == ["1e5", "1e5"]
+
+
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize(
     "damage",

@@ -315,9 +315,7 @@ def test_sites_listed_in_full_beside_their_operations_are_refused(tmp_path, symb
     path, out = tmp_path / "full.cif", tmp_path / "out"
     twin = (f"X1 {symbol}", (-0.04, -0.29, -0.11))
     path.write_text(cif(operations("x,y,z", "-x,-y,-z"), sites=[*SITES, twin]))
-    with pytest.raises(
-        BenchError, match="full.cif cannot .* 1 and 4 are 0 Å"
-    ):
+    with pytest.raises(BenchError, match="full.cif cannot .* 1 and 4 are 0 Å"):
         read_frames(path)
     with pytest.raises(BenchError, match="full: atoms 1 and 4 are 0 Å apart; mend"):
         prepare(Order(str(path), strict=True), out)

@@ -286,3 +286,22 @@ def test_types_without_an_element_are_refused(tmp_path, types):
 def test_arrays_of_deepmd_that_do_not_fit_are_refused(tmp_path, wrong, message):
     with pytest.raises(BenchError, match=message):
         mixed(tmp_path, **({"types": np.zeros((2, 3), int)} | wrong))
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+@pytest.mark.parametrize("names", [{}, {"forces": "other"}])
+def test_labels_of_another_length_are_not_dropped(tmp_path, atoms, ending, names):
+    label = names.get("forces", "energy")
+    arrays = dict(
+        positions=np.stack([a.positions for a in atoms]), numbers=atoms[0].numbers
+    )
+    arrays |= {label: np.arange(3.0), "unknown": np.arange(7)}
+    path = tmp_path / f"a.{ending}"
+    if ending == "npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    with pytest.raises(BenchError, match=f"4 structures, but 3 rows of {label}"):
+        rows_of(path, **names)

@@ -93,6 +93,21 @@ def test_names_and_units_can_be_given(tmp_path, frames):
         Reading(energy_unit="Hartree")
 
 
+@pytest.mark.parametrize(
+    "text", ["01.001_080", "007", "1e5", "T", "nan", "1 2", "1_0", "[1, 2]", 'a"1']
+)
+def test_ids_and_groups_are_words_also_where_they_look_like_numbers(text, tmp_path):
+    path = tmp_path / "a.xyz"
+    word = '"' + text.replace('"', '\\"') + '"'
+    lines = [f"note='id=5 \"group=6' id = {word} group={word} energy=-1.0", "H 0 0 0"]
+    path.write_text("\n".join(["1", *lines, ""]))
+    (row,) = rows_of(path)
+    assert (row.id, row.group, row.energy) == (text, text, -1.0)
+    path.write_text(path.read_text().replace("id =", "name=").replace("group=", "of="))
+    (row,) = rows_of(path, id="name", group="of")
+    assert (row.id, row.group) == (text, text)
+
+
 def test_frames_without_names_are_numbered(tmp_path, frames):
     for name in ("a", "b"):
         for atoms in frames:

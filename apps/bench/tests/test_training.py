@@ -251,6 +251,16 @@ def test_divergence_stops_with_a_sentence(small_grid, tmp_path):
         train(potential, shelf, parts, wild, tmp_path, 0, lambda row: None)
 
 
+def test_a_validation_part_without_labels_is_refused(small_grid, tmp_path):
+    shelf, potential = setup(small_grid)
+    settings = small_grid.train.model_copy(
+        update={"loss": LossSettings(energy=0, force=0, charge=0, stress=1)}
+    )
+    parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
+    with pytest.raises(BenchError, match="the validation part has stress, which train"):
+        train(potential, shelf, parts, settings, tmp_path, 0, lambda row: None)
+
+
 def test_the_structure_that_breaks_the_loss_is_named(small_grid, tmp_path):
     """Two of its atoms are in one place, whatever the weights are."""
     data = load(small_grid.dataset)

@@ -7,7 +7,7 @@ describes a few of the same MOFs over all elements of
 the set at once, dense as by default, in a process of its own; its time for the whole
 set is extrapolated.
 
-The MOFs are read from the folder `qmof` of `LONG_RANGE_DATA`, or of `shared/data`
+The MOFs are read from the folder `qmof` of `BENCH_DATA`, or of `shared/data`
 beside the repository.
 
     uv run --package chemsplit packages/chemsplit/benchmarks/soap.py [--quick]
@@ -29,9 +29,9 @@ from chemsplit import mean_soap
 
 def data_set() -> Path:
     beside = Path(__file__).parents[4] / "shared" / "data"
-    path = Path(os.environ.get("LONG_RANGE_DATA", beside)) / "qmof" / "qmof_dev.npz"
+    path = Path(os.environ.get("BENCH_DATA", beside)) / "qmof" / "qmof_dev.npz"
     if not path.exists():
-        sys.exit(f"{path} is absent; set LONG_RANGE_DATA to the folder of data sets.")
+        sys.exit(f"{path} is absent; set BENCH_DATA to the folder of data sets.")
     return path
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 def described(count, **options):
     beside = Path(__file__).parents[4] / "shared" / "data"
-    path = Path(os.environ.get("LONG_RANGE_DATA", beside)) / "qmof" / "qmof_dev.npz"
+    path = Path(os.environ.get("BENCH_DATA", beside)) / "qmof" / "qmof_dev.npz"
     if not path.exists():
         pytest.skip(f"{path} is absent")
     with np.load(path) as file:

@@ -243,7 +243,7 @@ def test_several_channels_are_refused(molecule):
 
 def labelled_structures():
     """Open structures with dipoles and Born charges, as read from the file."""
-    folder = os.environ.get("LONG_RANGE_DATA")
+    folder = os.environ.get("BENCH_DATA")
     roots = [Path(folder)] if folder else []
     roots += [parent / "shared" / "data" for parent in Path(__file__).parents]
     paths = [root / "spice_bec" / "des370k_dimers.xyz" for root in roots]
@@ -272,7 +272,7 @@ def test_published_labels_are_transposed():
     """The dipole turns with the molecule only if each label's axes are exchanged."""
     lines = labelled_structures()
     if lines is None:
-        pytest.skip("data/spice_bec is not here: set LONG_RANGE_DATA to its folder.")
+        pytest.skip("data/spice_bec is not here: set BENCH_DATA to its folder.")
     stored, exchanged = [], []
     for r, labels, dipole, neutral in frames(lines):
         if neutral:

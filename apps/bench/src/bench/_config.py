@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 
-from ._errors import BenchError
+from ._errors import BenchError, abbreviated
 from ._shapes import ModelSettings, Strict
 from ._text_files import parse_yaml, read_text
 from ._train_settings import KINDS, TrainSettings
@@ -231,7 +231,7 @@ def _override(values: dict[str, Any], text: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise BenchError(f"{key!r} goes below {parent!r}, which holds no keys.")
-    values[last] = parse_yaml(value, f"-o {text}")
+    values[last] = parse_yaml(value, f"-o {abbreviated(text)}")
 
 
 def _sentence(error: pydantic.ValidationError, source: str, model: Any = Grid) -> str:

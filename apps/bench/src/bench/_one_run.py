@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +17,13 @@ from ._announce import announce
 from ._checkpoint import BEST, LAST, Checkpoints
 from ._config import Grid, Run
 from ._dataset import DataSet, Sample, load
-from ._divergence import named
 from ._environment import environment
 from ._errors import BenchError, in_short
-from ._evaluation import Predicted, errors_of, floor_of, predict, sign_of
+from ._evaluation import errors_of, floor_of
+from ._held_back import predict_held_back
 from ._hosts import leads, wait_for_all
 from ._loading import Shelf, fill_shelf
-from ._memory import peak_memory, watch_memory
+from ._memory import watch_memory
 from ._model import build_potential
 from ._predictions import write_predictions
 from ._provenance import KEY, check_provenance, devices_of, provenance
@@ -219,27 +218,11 @@ def _one(
         made_from=made_from,
     )
     members = {"validation": parts.validation, "test": parts.test}
-    predictions, seconds = {}, 0.0
-    for part, indices in members.items():
-        began = time.perf_counter()
-        found = predict(best, shelf, indices, slopes="force" in kinds)
-        _check_finite(found, shelf, indices, part)
-        predictions[part] = found if "force" in kinds else _without_energies(found)
-        seconds = time.perf_counter() - began
-    # Compiled by then, so this is the cost of the test part alone.
-    atoms = sum(len(samples[i].structure) for i in parts.test)
-    cost = {"microseconds_per_atom": 1e6 * seconds / atoms, "mebibytes": peak_memory()}
-    write(place / "cost.json", json.dumps(cost))
+    turned = not run.has_charges
+    held = predict_held_back(best, shelf, members, kinds, turned=turned)
+    predictions = held.predictions
+    write(place / "cost.json", json.dumps(held.cost))
     chosen = {p: [samples[i] for i in m] for p, m in members.items()}
-    sign = 1
-    if "born" in kinds:
-        predictions = _with_response(best, shelf, members, predictions)
-    if "born" in kinds and not run.has_charges:
-        sign = sign_of(predictions["validation"], chosen["validation"])
-        predictions = {
-            part: [p.turned(sign) for p in several]
-            for part, several in predictions.items()
-        }
     path = place / "predictions.extxyz"
     if leads():
         write_predictions(path, shelf.data, members, predictions, references)
@@ -255,7 +238,7 @@ def _one(
             p: errors_of(predictions[p], chosen[p], kinds).known() for p in chosen
         },
         "floors": {p: floor_of(chosen[p], references, charges).known() for p in chosen},
-        "charge_sign": sign,
+        "charge_sign": held.charge_sign,
         "kinds": list(kinds),
         "settings": grid.model.model_dump(mode="json"),
         KEY: made_from,
@@ -269,35 +252,6 @@ def _one(
 def _made_from(grid: Grid, run: Run, data: DataSet, split: Split) -> dict[str, Any]:
     devices = mesh_of(grid.training(run.backbone)).size
     return provenance(grid, run, data, split, devices)
-
-
-def _check_finite(predictions, shelf: Shelf, members: np.ndarray, part: str) -> None:
-    lost = np.array([not p.is_finite for p in predictions])
-    if lost.any():
-        raise BenchError(
-            f"The prediction for {named(shelf, members[lost])} of the {part} part is "
-            "not finite: look for atoms on top of each other or a wrong cell there."
-        )
-
-
-def _without_energies(predictions: list[Predicted]) -> list[Predicted]:
-    return [p.without_energy() for p in predictions]
-
-
-def _with_response(potential, shelf: Shelf, members, predictions):
-    """Predictions with Born charges where they are labelled."""
-    samples = shelf.data.samples
-    found = {}
-    for part, indices in members.items():
-        labelled = [i for i in indices if samples[i].born_charges is not None]
-        chosen = np.array(labelled, int)
-        born = predict(potential, shelf, chosen, born=True) if labelled else []
-        own = {i: p.born_charges for i, p in zip(labelled, born, strict=True)}
-        found[part] = [
-            p._replace(born_charges=own.get(i))
-            for i, p in zip(indices, predictions[part], strict=True)
-        ]
-    return found
 
 
 def _shelf(grid: Grid, run: Run, data: DataSet) -> Shelf:

@@ -224,7 +224,7 @@ def _tell():
     """A bar on a terminal; elsewhere a line now and then."""
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console()
     last = [0.0]
 
     def tell(done: int, of: int) -> None:

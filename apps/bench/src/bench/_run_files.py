@@ -208,11 +208,14 @@ def read_tested(run: Path) -> list[Any]:
 def _frames(run: Path, check: Callable[[Any], None]) -> list[Any]:
     import ase.io
 
+    from ._comment_line import parse_comment
+
     path = run / "predictions.extxyz"
     frame = None
     try:
         with path.open(encoding="utf-8") as file:
-            frames = list(ase.io.iread(file, format="extxyz"))
+            parse = {"properties_parser": parse_comment}
+            frames = list(ase.io.iread(file, format="extxyz", **parse))
         for frame in frames:
             check(frame)
     except OSError as error:

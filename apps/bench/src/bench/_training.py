@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from ._checkpoint import Checkpoints, write_rows
+from ._dataset import Sample
 from ._divergence import cause_of, first_broken, named, not_finite
 from ._errors import BenchError
 from ._evaluation import Errors, errors_of, predict
@@ -159,6 +160,7 @@ def train(
     Raises:
         BenchError: the loss is not finite any more, or a checkpoint cannot be used.
     """
+    _check_validation(settings, (shelf.data.samples[i] for i in parts.validation))
     references = dict(potential.references)
     schedule = settings.schedule
     mesh = mesh_of(settings)
@@ -206,9 +208,7 @@ def train(
         errors = validate(average, shelf, parts.validation, kinds)
         # The last phase's loss decides which epoch is best, in all phases.
         validation = errors.loss(settings.loss)
-        if np.isnan(validation):
-            raise BenchError(_without_labels(settings))
-        if np.isinf(validation):
+        if not np.isfinite(validation):
             lost = named(shelf, not_finite(average, shelf, parts.validation))
             why = (
                 f"the prediction for {lost} of the validation part is not finite: "
@@ -256,13 +256,15 @@ def _diverged(epoch: int, why: str | None, checkpoints: Checkpoints) -> BenchErr
     return BenchError(f"Training diverged in epoch {epoch + 1}: {why}{good}.")
 
 
-def _without_labels(settings: TrainSettings) -> str:
+def _check_validation(settings: TrainSettings, samples: Iterable[Sample]) -> None:
+    """Refuses a validation part that cannot say which epoch is the best."""
     weighed = [field_of(k) for k, weight in settings.loss.weights.items() if weight]
-    return (
-        f"No structure of the validation part has {' or '.join(weighed)}, which "
-        "train.loss weighs, so that no epoch is the best: choose another seed or a "
-        "larger split.validation_share."
-    )
+    if not any(getattr(s, label) is not None for s in samples for label in weighed):
+        raise BenchError(
+            f"No structure of the validation part has {' or '.join(weighed)}, which "
+            "train.loss weighs, so that no epoch is the best: choose another seed or "
+            "a larger split.validation_share."
+        )
 
 
 def _patience_is_over(rows: list[dict[str, Any]], patience: int | None) -> bool:

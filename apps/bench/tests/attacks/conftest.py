@@ -18,12 +18,6 @@ import yaml
 UNFINISHED = ("*.partial", ".*.tmp*")
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(item.path).parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session")
 def command():
     """Runs a command line in this process: status, standard output and error."""

@@ -4,6 +4,10 @@ import importlib.util
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_no_kind_of_attack_is_more_than_a_tenth():
     kinds = Counter()

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = "import sys; from {0}._cli import main; sys.argv[0] = '{0}'; main()"
 
 

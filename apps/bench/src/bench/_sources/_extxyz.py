@@ -11,8 +11,9 @@ from typing import IO, Any, NamedTuple
 
 import ase
 from ase.data import chemical_symbols
-from ase.io.extxyz import key_val_str_to_dict, read_xyz
+from ase.io.extxyz import read_xyz
 
+from .._comment_line import LITERAL, parse_comment
 from .._errors import BenchError, in_short
 from ._atoms import row_of
 from ._elements import atomic_number
@@ -71,18 +72,19 @@ class ExtendedXYZ(NamedTuple):
                 f"it ends after {max(len(lines) - 2, 0)} of {int(lines[0])} atoms"
             )
         _check_columns(lines)
-        atoms, comment = _parsed(lines)
+        literal = [getattr(self.reading, name) or name for name in LITERAL]
+        atoms, comment = _parsed(lines, literal)
         # ASE keeps the upper triangle of a stress: the row checks that it is symmetric.
         full = {"stress": comment["stress"]} if "stress" in comment else {}
         return row_of(atoms, self.reading, id, None, full)
 
 
-def _parsed(lines: list[bytes]) -> tuple[ase.Atoms, dict[str, Any]]:
+def _parsed(lines: list[bytes], literal: list[str]) -> tuple[ase.Atoms, dict[str, Any]]:
     """A frame as ASE reads it, and all that its comment line says."""
     comment: dict[str, Any] = {}
 
     def parse(line: str) -> dict[str, Any]:
-        comment.update(key_val_str_to_dict(line))
+        comment.update(parse_comment(line, literal))
         return dict(comment)
 
     read = lambda text: next(read_xyz(io.StringIO(text), 0, properties_parser=parse))

@@ -31,6 +31,10 @@ NAMES = DEFAULTS | {
 """Names understood without being told; a single number that is NaN is an absent one."""
 
 
+_LEARNED = ("energy", "forces", "stress", "charges", "dipole", "born_charges")
+"""Labels that are never the same for all structures."""
+
+
 class Table:
     """Arrays of one file or group, cut into structures.
 
@@ -71,6 +75,27 @@ class Table:
             return len(self.ends)
         place = self.geometry["positions"]
         return len(np.asarray(self.geometry["frac"] if place is None else place))
+
+    def check_labels(self, named: Mapping[str, str]) -> None:
+        """Refuses labels that are neither of structures nor of atoms.
+
+        Args:
+            named: names that were given for labels.
+
+        Raises:
+            BenchError: an array has another length.
+        """
+        atoms = None if self.ends is None else int(self.ends[-1])
+        for label in _LEARNED:
+            for name in (*NAMES.get(label, ()), named.get(label)):
+                array = self.values.get(name or "")
+                if array is None or array.ndim == 0:
+                    continue
+                if len(array) not in (len(self), atoms):
+                    raise BenchError(
+                        f"{self.where} holds {len(self)} structures, but {len(array)} "
+                        f"rows of {name}: it is damaged, or {name} is no {label}."
+                    )
 
     def cut(self, array: np.ndarray | None, i: int, *, lone: bool = False) -> Any:
         """The part of an array that belongs to structure `i`.
@@ -129,6 +154,7 @@ def rows_of(
         chosen: which structures; None means all.
         first: number of the table's first structure in its group.
     """
+    table.check_labels(reading.named)
 
     def build(i: int) -> Row:
         geometry, values = table.structure(i)
