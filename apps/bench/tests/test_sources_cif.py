@@ -194,12 +194,41 @@ UNSURE = {
     "more than 1000 operations": cif(
         operations(*(f"x+{i}/24,y,z" for i in range(1001)))
     ),
+    "by _space_group_name_Schoenflies alone": cif(
+        "_space_group_name_Schoenflies 'O_h^5'"
+    ),
+    "by _space_group_symop_magn_operation.xyz alone": cif(
+        "loop_\n_space_group_symop_magn_operation.xyz\n'x,y,z,+1'\n'-x,-y,-z,-1'"
+    ),
 }
 
 
 @pytest.mark.parametrize("why", UNSURE)
 def test_symmetry_that_is_not_determined_is_refused(tmp_path, why):
     assert why in only_row(tmp_path, UNSURE[why]).why
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "_space_group_name_H-M_full 'P 1 21/c 1'",
+        "_symmetry.space_group_name_H-M 'P 1 21/c 1'",
+        operations("x,y,z", "-x,y+1/2,-z+1/2", "-x,-y,-z", "x,-y+1/2,z+1/2").replace(
+            "_space_group_symop_operation_xyz", "_symmetry_equiv.pos_as_xyz"
+        ),
+    ],
+)
+def test_symmetry_is_read_under_its_longer_names(tmp_path, head):
+    usual = only_row(tmp_path, cif(named("P 21/c"), MONOCLINIC, sites=SITES[1:]))
+    row = only_row(tmp_path, cif(head, MONOCLINIC, sites=SITES[1:]))
+    assert len(row) == 4
+    place = lambda r: np.sort(np.round(r.positions, 9) @ [1.0, np.pi, np.e])
+    np.testing.assert_allclose(place(row), place(usual), atol=1e-6)
+
+
+def test_a_crystal_system_is_no_symmetry(tmp_path):
+    text = cif("_symmetry_cell_setting cubic\n_symmetry_space_group_name_H-M ?")
+    assert len(only_row(tmp_path, text)) == 2
 
 
 DISORDERED = {

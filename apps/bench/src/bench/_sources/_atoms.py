@@ -9,7 +9,8 @@ import ase
 import ase.io
 
 from .._errors import BenchError, in_short
-from ._limits import check_unpacked
+from ._limits import check_unpacked, unpacked
+from ._lines import next_lines
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row
 from ._source import Unit, attempt
@@ -35,6 +36,15 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 """Formats of ASE that are read, with their file names; none of them runs or unpickles
 what a file holds, which is why the list is closed."""
+
+
+MOST_HEADER = 100
+"""Lines of a dump in front of its atoms."""
+
+LAMMPS = "lammps-dump-text"
+
+ANY_UNIT = (LAMMPS, "traj", "qbox")
+"""Formats that ASE reads as they are; of the others it makes eV and Å."""
 
 
 def values_of(atoms: ase.Atoms) -> dict[str, Any]:
@@ -80,10 +90,14 @@ class AseFiles(NamedTuple):
         """A unit a file.
 
         Raises:
-            BenchError: a file of XML declares entities.
+            BenchError: a file of XML declares entities, a dump of LAMMPS has types
+                instead of elements.
         """
-        for path in self.files if self.format == "vasp-xml" else ():
-            check_entities(path)
+        for path in self.files:
+            if self.format == "vasp-xml":
+                check_entities(path)
+            if self.format == LAMMPS:
+                _check_elements(path)
         return [Unit(str(path)) for path in self.files]
 
     def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
@@ -109,7 +123,48 @@ class AseFiles(NamedTuple):
             if atoms is None:
                 return
             assert isinstance(atoms, ase.Atoms)
+            if self.format == LAMMPS and atoms.calc is not None:
+                # ASE puts a zero there; a dump says no energy.
+                atoms.calc.results.pop("energy", None)
             where = f"Frame {number} of {unit.path}"
             id = f"{name}/{number:07d}"
             yield attempt(where, row_of, atoms, self.reading, id, name)
             number += 1
+
+
+def check_units(format: str, reading: Reading) -> None:
+    """Refuses units for what ASE has converted, and asks for them where it has not.
+
+    Args:
+        format: a key of `FORMATS`.
+        reading: with the units that were given.
+
+    Raises:
+        BenchError: the labels would be in other units than is said.
+    """
+    units = (reading.energy_unit, reading.length_unit)
+    if format == "qbox" and units != ("hartree", "bohr"):
+        raise BenchError(
+            "Qbox writes hartree and bohr: give --energy-unit hartree --length-unit "
+            "bohr, and --stress-unit GPa where it has stresses."
+        )
+    given = units != ("eV", "angstrom") or reading.stress_unit is not None
+    if format not in ANY_UNIT and given:
+        raise BenchError(
+            f"What {format} says is read in eV and Å, whatever the program writes: "
+            "leave away --energy-unit, --length-unit and --stress-unit."
+        )
+
+
+def _check_elements(path: Path) -> None:
+    """Refuses dumps whose atoms have but types, which ASE takes for atomic numbers."""
+    with unpacked(path) as file:
+        for line in next_lines(file, MOST_HEADER):
+            if line.startswith(b"ITEM: ATOMS"):
+                columns = line.split()[2:]
+                if b"element" in columns or b"mass" in columns:
+                    return
+                raise BenchError(
+                    f"{path} says types of atoms, not which elements they are: dump "
+                    "the column `element` as well (dump_modify element O H ...)."
+                )

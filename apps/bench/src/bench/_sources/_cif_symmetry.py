@@ -1,6 +1,8 @@
 """Symmetry of a CIF: its operations, and the atoms that they make of its sites."""
 
 import functools
+from collections.abc import Iterable
+from typing import Any, cast
 
 import gemmi
 import numpy as np
@@ -14,11 +16,15 @@ OPERATIONS = (
     "_space_group_symop_operation_xyz",
     "_space_group_symop.operation_xyz",
     "_symmetry_equiv_pos_as_xyz",
+    "_symmetry_equiv.pos_as_xyz",
 )
 NAMES = (
     "_space_group_name_H-M_alt",
     "_symmetry_space_group_name_H-M",
     "_space_group.name_H-M_alt",
+    "_symmetry.space_group_name_H-M",
+    "_space_group_name_H-M_full",
+    "_space_group.name_H-M_full",
 )
 HALL = (
     "_space_group_name_Hall",
@@ -29,7 +35,15 @@ NUMBERS = (
     "_space_group_IT_number",
     "_symmetry_Int_Tables_number",
     "_space_group.IT_number",
+    "_symmetry.Int_Tables_number",
 )
+WITHOUT_OPERATIONS = {
+    "_symmetry_cell_setting",
+    "_space_group_crystal_system",
+    "_space_group.crystal_system",
+}
+"""Tags that determine no operation: the cell has whatever symmetry it has."""
+
 SAME_PLACE = 0.05
 """Å; images of a site that lie closer are one atom on a symmetry element."""
 
@@ -107,7 +121,8 @@ def expand(
         site = int(np.flatnonzero(apart.any(1))[0])
         raise RowError(
             f"site {site + 1} lies {distances[site][apart[site]].min():.2f} Å from its "
-            "own symmetric image: it is disordered, give ordered structures"
+            "own symmetric image: it is disordered, or its coordinates have too few "
+            "digits; give ordered structures"
         )
     images %= 1.0
     special = (distances <= SAME_PLACE).sum(1) > 1
@@ -230,6 +245,7 @@ def _of_group(
         return _of_hall(hall, named)
     if named is None:
         if name is None:
+            _check_nothing_said(block)
             return (gemmi.Op("x,y,z"),)
         raise RowError(
             f"it lists no operations and its space group {name!r} is unknown: list the "
@@ -243,6 +259,21 @@ def _of_group(
             "origin: list the operations, or add :1 or :2 to the name"
         )
     return tuple(named.operations())
+
+
+def _check_nothing_said(block: cif.Block) -> None:
+    """Refuses symmetry under tags that are not read, such as magnetic operations."""
+    for item in cast(Iterable[Any], block):
+        tags = item.loop.tags if item.loop else [item.pair[0]] if item.pair else ()
+        for tag in tags:
+            about = tag.lower().startswith(("_space_group", "_symmetry"))
+            if not about or tag.lower() in WITHOUT_OPERATIONS:
+                continue
+            if not all(map(cif.is_null, block.find_values(tag))):
+                raise RowError(
+                    f"it gives its symmetry by {tag} alone, which is not read: list "
+                    f"the operations as {OPERATIONS[0]}"
+                )
 
 
 def _of_number(number: int, cell: Cell) -> Operations:

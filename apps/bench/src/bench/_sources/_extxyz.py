@@ -5,7 +5,7 @@ import io
 import itertools
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -74,6 +74,7 @@ class ExtendedXYZ(NamedTuple):
         _check_columns(lines)
         literal = [getattr(self.reading, name) or name for name in LITERAL]
         atoms, comment = _parsed(lines, literal)
+        _check_keys(comment)
         # ASE keeps the upper triangle of a stress: the row checks that it is symmetric.
         full = {"stress": comment["stress"]} if "stress" in comment else {}
         return row_of(atoms, self.reading, id, None, full)
@@ -126,15 +127,35 @@ def _with_known_symbols(text: str) -> str:
 
 
 def _check_columns(lines: list[bytes]) -> None:
-    """Refuses columns that are not there: ASE makes room for all that are announced."""
+    """Refuses columns that are not there: ASE makes room for all that are announced.
+
+    It drops those that are not announced: they may be charges or forces.
+    """
     announced = re.search(rb"Properties=\"?([^\s\"]+)", lines[1])
-    if announced is not None and len(lines) > 2:
-        counts = announced[1].split(b":")[2::3]
-        if not all(c.isdigit() and len(c) < 10 for c in counts):
-            raise RowError(f"its columns are announced as {announced[1][:60]!r}")
-        expected, found = sum(map(int, counts)), len(lines[2].split())
-        if expected != found:
-            raise RowError(f"its atoms have {found} columns, {expected} are announced")
+    counts = [b"4"] if announced is None else announced[1].split(b":")[2::3]
+    if announced and not all(c.isdigit() and len(c) < 10 for c in counts):
+        raise RowError(f"its columns are announced as {announced[1][:60]!r}")
+    atoms, expected = lines[2:], sum(map(int, counts))
+    # All lines at once: one after the other takes longer than to read them.
+    if len(b" ".join(atoms).split()) == expected * len(atoms):
+        return
+    wrong = next(n for n in (len(a.split()) for a in atoms) if n != expected)
+    if announced is None and wrong > expected:
+        raise RowError(
+            f"its atoms have {wrong} columns, and line 2 names none of them: add "
+            "Properties=species:S:1:pos:R:3 and on, such as :forces:R:3"
+        )
+    raise RowError(f"its atoms have {wrong} columns, {expected} are announced")
+
+
+def _check_keys(comment: Mapping[str, Any]) -> None:
+    """Refuses a cell or columns under a name that extended XYZ does not know."""
+    for key in comment:
+        name = {"cell": "Lattice"}.get(key.lower(), key.capitalize())
+        if name in ("Lattice", "Properties") and name not in comment:
+            raise RowError(
+                f"line 2 has `{key}`, which extended XYZ calls `{name}`: rename it"
+            )
 
 
 def _opened(path: Path, offset: int) -> IO[bytes]:

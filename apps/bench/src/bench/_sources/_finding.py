@@ -9,7 +9,7 @@ from .._errors import BenchError
 from .._where import pointer
 from ._asedb import AseDb
 from ._aselmdb import AseLmdb
-from ._atoms import FORMATS, AseFiles
+from ._atoms import FORMATS, AseFiles, check_units
 from ._cif import Cifs
 from ._columnar import Hdf5, Npz
 from ._deepmd import DeepMD
@@ -119,6 +119,7 @@ def _reader(
     if format in READERS:
         return READERS[format](ordered, reading)
     if format in FORMATS:
+        check_units(format, reading)
         return AseFiles(ordered, reading, format)
     raise BenchError(
         f"There is no format {format!r}: known are "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import BenchError
+from ._elements import atomic_number
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
 from ._source import attempt
@@ -18,6 +19,7 @@ GEOMETRY = {
     "cell": ("cell", "lattice", "box"),
     "count": ("n_atoms", "natoms"),
     "mask": ("node_mask", "mask"),
+    "pbc": ("pbc",),
 }
 NAMES = DEFAULTS | {
     "energy": ("energy", "energy_pbe_d3", "E"),
@@ -97,13 +99,12 @@ class Table:
                         f"rows of {name}: it is damaged, or {name} is no {label}."
                     )
 
-    def cut(self, array: np.ndarray | None, i: int, *, lone: bool = False) -> Any:
-        """The part of an array that belongs to structure `i`.
+    def cut(self, array: np.ndarray | None, i: int) -> Any:
+        """The part of an array that belongs to structure `i`, None where there is none.
 
         Args:
-            array: of structures, of atoms, or the same for all structures.
+            array: of structures or of atoms.
             i: which structure.
-            lone: an array of another length is the same for all structures.
         """
         if array is None or array.ndim == 0:
             return array
@@ -111,13 +112,31 @@ class Table:
             return array[self.ends[i - 1] if i else 0 : self.ends[i]]
         if len(array) == len(self):
             return array[i]
-        return array if lone else None
+        return None
+
+    def _geometry(self, name: str, i: int) -> Any:
+        """A part of the geometry of structure `i`, which all may have in common.
+
+        What is in common is told by its shape, not by its length: there may be as many
+        structures as atoms.
+        """
+        array = self.geometry[name]
+        shape = () if array is None else array.shape
+        common = {
+            "numbers": self.ends is None and len(shape) == 1,
+            "cell": shape == (3, 3),
+            "pbc": shape == (3,),
+        }
+        if common.get(name):
+            return array
+        own = self.cut(array, i)
+        return array if own is None and name in common else own
 
     def structure(self, i: int) -> tuple[Geometry, dict[str, Any]]:
         """Geometry and values of one structure, padding removed."""
         own = {
-            k: self.cut(self.geometry[k], i, lone=k in ("numbers", "cell"))
-            for k in ("numbers", "positions", "frac", "cell", "mask")
+            k: self._geometry(k, i)
+            for k in ("numbers", "positions", "frac", "cell", "mask", "pbc")
         }
         values = {k: _plain(self.cut(v, i)) for k, v in self.values.items()}
         cell = None if own["cell"] is None else np.asarray(own["cell"], float)
@@ -126,7 +145,7 @@ class Table:
             if cell is None or cell.shape != (3, 3):
                 raise RowError("it has fractional coordinates but no cell")
             place = np.asarray(own["frac"], float) @ cell
-        numbers = np.asarray(own["numbers"])
+        numbers = _numbers(np.asarray(own["numbers"]))
         live = numbers > 0 if own["mask"] is None else np.asarray(own["mask"], bool)
         if not live.all():
             size = len(live)
@@ -135,7 +154,8 @@ class Table:
                 for k, v in values.items()
             }
             numbers, place = numbers[live], np.asarray(place)[live]
-        return Geometry(numbers, place, cell, cell is not None), values
+        pbc = cell is not None if own["pbc"] is None else own["pbc"]
+        return Geometry(numbers, place, cell, pbc), values
 
 
 def rows_of(
@@ -169,6 +189,15 @@ def rows_of(
 
     for i in range(len(table)) if chosen is None else chosen:
         yield attempt(f"Structure {first + i} of {table.where}", build, i)
+
+
+def _numbers(given: np.ndarray) -> np.ndarray:
+    """Atomic numbers, those of symbols where there are symbols."""
+    if given.dtype.kind not in "SUO" or given.ndim != 1:
+        return given
+    texts = [v.decode() if isinstance(v, bytes) else str(v) for v in given]
+    # An empty text is padding.
+    return np.array([atomic_number(t, i) if t else 0 for i, t in enumerate(texts)])
 
 
 def _absent(value: Any) -> bool:
