@@ -15,6 +15,16 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from backbones._triplets import triplets_within
 from matscipy.neighbours import neighbour_list
 
+# For what is asked of the calculator alone.
+TINY = bb.MACESize(
+    channels=2,
+    hidden_degree=0,
+    l_max=1,
+    correlation=1,
+    bessel=3,
+    radial=(4,),
+    readout=2,
+)
 close = lambda a, b, tol=1e-9: np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
 
 
@@ -131,7 +141,7 @@ def test_models_without_charges_do_not_claim_zeros(mace):
 
 def test_a_size_is_compiled_once_whatever_the_atoms_do(mace):
     count = []
-    potential = watched(mace(), count)
+    potential = watched(mace(TINY), count)
     calculator = bb.Calculator(potential, total_charge=0.0)
     rng = np.random.default_rng(0)
     atoms = ase.build.bulk("C", "diamond", a=3.6, cubic=True)
@@ -143,7 +153,7 @@ def test_a_size_is_compiled_once_whatever_the_atoms_do(mace):
     assert len(count) == 1
     del atoms[3]  # one atom less fits the same size
     atoms.calc = calculator
-    alone = bb.Calculator(mace(), total_charge=0.0)
+    alone = bb.Calculator(mace(TINY), total_charge=0.0)
     close(atoms.get_potential_energy(), alone.get_potential_energy(atoms))
     assert len(count) == 1 == len(calculator.rooms)
     large = atoms.repeat(2)
@@ -182,7 +192,7 @@ class Planned(eqx.Module):
 def test_plans_are_kept_while_they_cover_the_cell(mace):
     made = []
     layer = Planned(made)
-    potential = mace(long_range={"final": layer})
+    potential = mace(TINY, {"final": layer})
     place = np.eye(3)[None], np.zeros((1, 2, 3)), np.ones((1, 2), bool)
     assert not bb.plan_covers({"final": np.zeros(3)}, *place)
     # Neither arrays nor a word: it says nothing of what it serves.
@@ -190,7 +200,7 @@ def test_plans_are_kept_while_they_cover_the_cell(mace):
     assert bb.plan_covers({"final": None, "block 1": (None, None)}, *place)
     atoms = ase.build.bulk("C", "diamond", a=3.6)
     atoms.calc = bb.Calculator(potential, total_charge=0.0)
-    bare = bb.Calculator(mace(), total_charge=0.0)
+    bare = bb.Calculator(mace(TINY), total_charge=0.0)
     for scale, plans in ((1.0, 1), (1.02, 1), (2.0, 2), (2.02, 2), (1.0, 3)):
         atoms.set_cell(ase.build.bulk("C", "diamond", a=3.6 * scale).cell)
         extra = atoms.get_potential_energy() - bare.get_potential_energy(atoms)
