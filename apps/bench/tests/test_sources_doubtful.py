@@ -1,6 +1,7 @@
 """Inputs that would be read as something else than they are."""
 
 import re
+import zipfile
 
 import h5py
 import numpy as np
@@ -107,3 +108,46 @@ def test_boundaries_of_arrays_are_read(tmp_path):
     assert first.cell is not None and second.cell is None
     np.savez(tmp_path / "a.npz", **arrays, pbc=[True, True, False])
     assert all("mix open and periodic" in r.why for r in rows_of(tmp_path / "a.npz"))
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    """Each run of VASP writes a vasprun.xml: none may take the place of another."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.xyz").write_text(f"3\nenergy=-14\n{WATER}")
+    rows = rows_of(tmp_path)
+    assert [row.id for row in rows] == ["a/train.xyz/0000000", "b/train.xyz/0000000"]
+    (tmp_path / "b" / "train.xyz").rename(tmp_path / "b" / "test.xyz")
+    assert [row.id for row in rows_of(tmp_path)] == ["train/0000000", "test/0000000"]
+    site = "data_x\n" + "\n".join(
+        [f"_cell_length_{axis} 9" for axis in "abc"]
+        + [f"_cell_angle_{angle} 90" for angle in ("alpha", "beta", "gamma")]
+        + [f"_atom_site_fract_{axis} 0" for axis in "xyz"]
+        + ["_atom_site_type_symbol Zn"]
+    )
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("relaxed.cif", "./run1/relaxed.cif"):
+            archive.writestr(name, site)
+    rows = rows_of(tmp_path / "a.zip")
+    assert sorted(row.id for row in rows) == ["relaxed.cif", "run1/relaxed.cif"]
+
+
+def test_all_arrays_of_deepmd_are_offered(tmp_path):
+    for iteration in ("iter0", "iter1"):
+        place = tmp_path / iteration / "data" / "set.000"
+        place.mkdir(parents=True)
+        (place.parent / "type.raw").write_text("0 1 1")
+        (place.parent / "type_map.raw").write_text("O H")
+        np.save(place / "coord.npy", [PLACES.ravel()] * 2)
+        np.save(place / "q.npy", [[-0.8, 0.5, 0.3]] * 2)
+        np.save(place / "spin.npy", np.zeros((2, 9)))
+        np.save(place / "total.npy", [[1.0], [0.0]])
+        np.save(place / "words.npy", np.array(["a", None]), allow_pickle=True)
+    rows = rows_of(tmp_path, charges="q", total_charge="total")
+    assert [r.id for r in rows[1:3]] == ["iter0/data/set.000/0000001"] + [
+        "iter1/data/set.000/0000000"
+    ]
+    assert rows[0].group == "iter0/data" and rows[0].spin is None
+    assert rows[0].charges.tolist() == [-0.8, 0.5, 0.3]
+    assert [row.total_charge for row in rows] == [1, 0, 1, 0]
+    assert set(rows[0].names) == {"q", "spin", "total"}

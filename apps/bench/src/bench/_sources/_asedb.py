@@ -12,7 +12,7 @@ from .._errors import BenchError, in_short
 from ._atoms import values_of
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row
-from ._source import Unit, attempt, blocks
+from ._source import Unit, attempt, blocks, names_of, stem
 
 
 class AseDb(NamedTuple):
@@ -38,11 +38,12 @@ class AseDb(NamedTuple):
     def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
         """The rows of a stretch."""
         path = Path(unit.path)
+        own = names_of(self.files, stem)[path]
         with _opened(path) as database:
             size = unit.stop - unit.start
             for row in database.select(sort="id", offset=unit.start, limit=size):
                 where = f"Row {row.id} of {path}"
-                yield attempt(where, self._row, row, f"{path.stem}/{row.id:07d}")
+                yield attempt(where, self._row, row, f"{own}/{row.id:07d}")
 
     def _row(self, row: Any, id: str) -> Row:
         atoms = row.toatoms()

@@ -14,7 +14,7 @@ import numpy as np
 from .._errors import BenchError, in_short
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
-from ._source import BLOCK, Unit, attempt
+from ._source import BLOCK, Unit, attempt, names_of, stem
 
 LARGEST_ROW = 1 << 26
 """Bytes of a row once unpacked; a larger one is not a structure."""
@@ -68,13 +68,14 @@ class AseLmdb(NamedTuple):
     def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
         """The rows of a stretch that were not deleted."""
         path = Path(unit.path)
+        own = names_of(self.files, stem)[path]
         with _opened(path) as database, database.begin() as view:
             deleted = set(_special(view, b"deleted_ids", path) or ())
             for number in range(unit.start, unit.stop):
                 if number not in deleted:
                     blob = view.get(str(number).encode())
                     where = f"Row {number} of {path}"
-                    yield attempt(where, self._row, blob, f"{path.stem}/{number}")
+                    yield attempt(where, self._row, blob, f"{own}/{number}")
 
     def _row(self, blob: bytes | None, id: str) -> Row:
         if blob is None:

@@ -13,7 +13,7 @@ from ._limits import check_unpacked, unpacked
 from ._lines import next_lines
 from ._reading import Geometry, Reading, read_row
 from ._row import Rejected, Row
-from ._source import Unit, attempt
+from ._source import Unit, attempt, first_word, names_of
 from ._xml import check_entities
 
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -108,7 +108,7 @@ class AseFiles(NamedTuple):
                 without bounds.
         """
         check_unpacked(Path(unit.path))
-        name = Path(unit.path).name.split(".")[0]
+        name = names_of(self.files, first_word)[Path(unit.path)]
         frames = ase.io.iread(unit.path, index=":", format=self.format)
         number = 0
         while True:

@@ -26,7 +26,7 @@ from ._cif_symmetry import expand, operations_of, text_of
 from ._limits import check_size
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
-from ._source import Unit, attempt, blocks
+from ._source import Unit, attempt, blocks, names_of, stem
 
 CELL = tuple(
     f"_cell_{kind}"
@@ -40,6 +40,14 @@ LARGEST_CIF = 1 << 26
 NAMES = DEFAULTS | {"charges": ("pbe_ddec_charge", "charge"), "group": ()}
 ASCII = bytes(range(128)) + b"?" * 128
 """Of every byte, what the parser sees: no text that is kept needs more letters."""
+
+
+class _File(NamedTuple):
+    """A CIF: how people call it, the id of its structure, and what opens it."""
+
+    where: str
+    id: str
+    opened: Callable[[], IO[bytes]]
 
 
 class Cifs(NamedTuple):
@@ -71,17 +79,20 @@ class Cifs(NamedTuple):
         part = slice(unit.start, unit.stop)
         if not unit.path:
             plain = [path for path in self.files if path.suffix != ".zip"]
+            names = names_of(tuple(plain), stem)
             for path in plain[part]:
                 values = self._values(energies, path)
-                opened = functools.partial(path.open, "rb")
-                yield from _rows(str(path), opened, values, self.reading)
+                file = _File(str(path), names[path], functools.partial(path.open, "rb"))
+                yield from _rows(file, values, self.reading)
             return
         with zipfile.ZipFile(unit.path) as archive:
-            for name in _members(Path(unit.path))[part]:
+            members = _members(Path(unit.path))
+            names = names_of(tuple(map(Path, members)), stem)
+            for name in members[part]:
                 values = self._values(energies, Path(name))
                 opened = functools.partial(archive.open, name)
-                where = f"{name} in {unit.path}"
-                yield from _rows(where, opened, values, self.reading)
+                file = _File(f"{name} in {unit.path}", names[Path(name)], opened)
+                yield from _rows(file, values, self.reading)
 
     def _values(
         self, energies: Mapping[str, float | None], path: Path
@@ -103,21 +114,17 @@ def _members(path: Path) -> list[str]:
 
 
 def _rows(
-    where: str,
-    opened: Callable[[], IO[bytes]],
-    values: Mapping[str, Any],
-    reading: Reading,
+    file: _File, values: Mapping[str, Any], reading: Reading
 ) -> Iterator[Row | Rejected]:
     """The structures of one CIF."""
-    found = attempt(where, _blocks, opened)
+    found = attempt(file.where, _blocks, file.opened)
     if isinstance(found, Rejected):
         yield found
         return
-    stem = Path(where.split(" in ")[0]).stem
     for block in found:
-        id, place = stem, where
+        id, place = file.id, file.where
         if len(found) > 1:
-            id, place = f"{stem}/{block.name}", f"Block {block.name} of {where}"
+            id, place = f"{id}/{block.name}", f"Block {block.name} of {place}"
         yield attempt(place, _row, block, id, values, reading)
 
 

@@ -15,7 +15,7 @@ from ._chunks import check_chunks
 from ._limits import SMALLEST_ROW, check_size
 from ._reading import Reading
 from ._row import Rejected, Row
-from ._source import Unit, blocks
+from ._source import Unit, blocks, names_of, stem
 from ._table import GEOMETRY, Table, no_structures, rows_of
 
 SHARES = 8
@@ -55,7 +55,7 @@ class Npz(NamedTuple):
     def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
         """The structures of a stretch."""
         table = _npz(unit.path)
-        prefix = Path(unit.path).stem
+        prefix = names_of(self.files, stem)[Path(unit.path)]
         yield from rows_of(table, self.reading, prefix, range(unit.start, unit.stop))
 
 
@@ -103,7 +103,8 @@ class Hdf5(NamedTuple):
             except (OSError, TypeError, ValueError, MemoryError) as error:
                 raise _damaged(unit.path, error) from error
         where = f"{unit.path}{unit.at}"
-        prefix = f"{Path(unit.path).stem}{unit.at}".rstrip("/")
+        own = names_of(self.files, stem)[Path(unit.path)]
+        prefix = f"{own}{unit.at}".rstrip("/")
         yield from rows_of(Table(arrays, where), self.reading, prefix, None, unit.start)
 
 

@@ -3,7 +3,7 @@
 In the mixed form each frame has types of its own (`real_atom_types.npy`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +14,14 @@ from .._errors import BenchError, in_short
 from ._elements import KNOWN
 from ._reading import DEFAULTS, Geometry, Reading, read_row
 from ._row import Rejected, Row, RowError
-from ._source import Unit, attempt, blocks
+from ._source import Unit, attempt, blocks, names_of
 
 LABELS = {"energy": "energy", "force": "forces", "virial": "virial"}
-NAMES = DEFAULTS | {"virial": ("virial",)}
+NAMES = {
+    **dict.fromkeys(DEFAULTS, ()),
+    **{label: (label,) for label in LABELS.values()},
+}
+"""Other arrays are read where they are asked for: `spin.npy` holds vectors of atoms."""
 
 
 class DeepMD(NamedTuple):
@@ -45,6 +49,11 @@ class DeepMD(NamedTuple):
         for i in range(unit.start, unit.stop):
             yield attempt(f"Frame {i} of {place}", self._row, frames, i)
 
+    def _name(self, system: Path) -> str:
+        """A name of its own for each system."""
+        systems = tuple(dict.fromkeys(path.parent.parent for path in self.files))
+        return names_of(systems, _folder_name)[system]
+
     def _row(self, frames: "Frames", i: int) -> Row:
         own = {k: np.array(v[i], float) for k, v in frames.arrays.items()}
         numbers, real = frames.numbers(i)
@@ -52,7 +61,9 @@ class DeepMD(NamedTuple):
         values: dict[str, Any] = {LABELS[k]: v for k, v in own.items() if k in LABELS}
         if "forces" in values:
             values["forces"] = values["forces"].reshape(-1, 3)[real]
-        system = frames.place.parent.name
+        if real.all():
+            values |= {k: _of_atoms(own[k], len(numbers)) for k in frames.others}
+        system = self._name(frames.place.parent)
         # A mixed system holds all compositions of one size: they are not one material.
         formula = f"/{Symbols(numbers).get_chemical_formula()}" if frames.mixed else ""
         return read_row(
@@ -73,12 +84,14 @@ class Frames(NamedTuple):
         elements: atomic numbers by type.
         types: of the atoms of each frame, or of all frames; -1 is no atom but padding.
         arrays: by name, a row for each frame.
+        others: names of those that are not read unless they are asked for.
     """
 
     place: Path
     elements: np.ndarray
     types: np.ndarray
     arrays: dict[str, np.ndarray]
+    others: tuple[str, ...] = ()
 
     @property
     def periodic(self) -> bool:
@@ -139,7 +152,37 @@ def _frames(place: Path) -> Frames:
                 f"{place / name}.npy has {len(array)} rows, but coord.npy has {count} "
                 "frames: fetch the set again."
             )
-    return Frames(place, elements, types, arrays)
+    others = _others(place, arrays, count)
+    return Frames(place, elements, types, arrays | others, tuple(others))
+
+
+def _others(place: Path, known: Collection[str], count: int) -> dict[str, np.ndarray]:
+    """What a set has besides: numbers, a row for each frame."""
+    names = sorted(path.stem for path in place.glob("*.npy"))
+    found = {}
+    for name in names:
+        try:
+            array = _array(place, name)
+        except BenchError:  # of no use to us, such as words stored as objects
+            continue
+        numbers = array.dtype.kind in "iuf" and array.shape[:1] == (count,)
+        if numbers and name not in known:
+            found[name] = array
+    return found
+
+
+def _of_atoms(value: np.ndarray, atoms: int) -> float | np.ndarray:
+    """One number, or a row for each atom where the numbers can be that."""
+    if value.size == 1:
+        return value.item()
+    if value.size % atoms:
+        return value
+    rows = value.reshape(atoms, -1)
+    return rows[:, 0] if rows.shape[1] == 1 else rows
+
+
+def _folder_name(path: Path) -> str:
+    return path.name or path.resolve().name
 
 
 def _array(place: Path, name: str) -> np.ndarray:

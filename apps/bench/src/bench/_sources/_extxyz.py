@@ -21,7 +21,7 @@ from ._limits import COMPRESSED, unpacked
 from ._lines import LONGEST_LINE, is_cut, next_lines
 from ._reading import Reading
 from ._row import Rejected, Row, RowError
-from ._source import BLOCK, Unit, attempt
+from ._source import BLOCK, Unit, attempt, first_word, names_of
 
 MOST_ATOMS = 10_000_000
 """Of a frame; a larger number is a damaged one: the file would be read at once."""
@@ -55,7 +55,8 @@ class ExtendedXYZ(NamedTuple):
             BenchError: a line that should hold a number of atoms holds something else.
         """
         path = Path(unit.path)
-        prefix = f"{path.name.split('.')[0]}/" if len(self.files) > 1 else ""
+        own = names_of(self.files, first_word)[path]
+        prefix = f"{own}/" if len(self.files) > 1 else ""
         last = None if unit.stop < 0 else unit.stop - unit.start
         with _opened(path, int(unit.at or 0)) as file:
             frames = itertools.islice(_frames(file, path, unit.start), last)

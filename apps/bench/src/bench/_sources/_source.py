@@ -1,5 +1,7 @@
 """What every reader is: files cut into units that can be read one by one."""
 
+import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -72,6 +74,40 @@ def attempt[T](where: str, build: Callable[..., T], *arguments: Any) -> T | Reje
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         text = " ".join(str(error).split()) or "no reason given"
         return Rejected(where, (kind + text).rstrip(".")[:300])
+
+
+@functools.lru_cache(4)
+def names_of(paths: tuple[Path, ...], short: Callable[[Path], str]) -> dict[Path, str]:
+    """A name for each path, its own: ids and groups are made of it.
+
+    Args:
+        paths: all of a source.
+        short: the usual name; where two paths share it, all are named by their way from
+            the folder that holds them, such as `run1/vasprun.xml`.
+    """
+    names = {path: short(path) for path in paths}
+    if len(set(names.values())) == len(names):
+        return names
+    root = os.path.commonpath([path.parent for path in paths])
+    return {path: Path(os.path.relpath(path, root)).as_posix() for path in paths}
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its last suffix.
+
+    Args:
+        path: of the file.
+    """
+    return path.stem
+
+
+def first_word(path: Path) -> str:
+    """The name of a file up to its first dot.
+
+    Args:
+        path: of the file.
+    """
+    return path.name.split(".")[0]
 
 
 def blocks(path: str, rows: int, at: str = "", shares: int | None = None) -> list[Unit]:
