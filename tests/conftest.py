@@ -1,3 +1,10 @@
+from how_tests_run import (
+    programs_end_where_there_are_too_many as programs_end_where_there_are_too_many,
+)
+from how_tests_run import pytest_cmdline_main as pytest_cmdline_main
+
+# isort: split
+# Read after the environment, which JAX looks at once.
 import jax
 import pytest
 

@@ -1,4 +1,4 @@
-"""What `conftest.py` at the root decides for the tests of all members."""
+"""What `how_tests_run.py` decides for the tests of all members."""
 
 import importlib.util
 import os
@@ -9,12 +9,15 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SETTINGS = ROOT / "tests" / "how_tests_run.py"
 
 
 @pytest.fixture
 def settings(monkeypatch):
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    spec = importlib.util.spec_from_file_location("settings", ROOT / "conftest.py")
+    spec = importlib.util.spec_from_file_location(
+        "settings", ROOT / "tests" / "how_tests_run.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -132,7 +132,9 @@ def test_grids_that_do_not_fit_are_refused(structure, triclinic):
         energy(q, r, triclinic, sigma=0.5, grid=grid)
     with pytest.raises(ValueError, match="A `grid` needs a `cell`"):
         energy(q, r, grid=grid)
-    with pytest.raises(ValueError, match=r"`energy` takes one structure.*jax\.vmap"):
+    with pytest.raises(
+        ValueError, match=r"`energy` and the layer take one structure.*jax\.vmap"
+    ):
         energy(q, r, triclinic, grid=k_grid(triclinic[None]))
 
 

@@ -1,8 +1,9 @@
 """How the tests of all members run: side by side, compiled cheaply, programs kept.
 
-pytest reads this file before any member's own, also for a member alone. What the
-environment says stays: `JAX_DISABLE_MOST_OPTIMIZATIONS=0` compiles as for users,
-`JAX_COMPILATION_CACHE_DIR` keeps programs elsewhere.
+The `conftest.py` of packages, apps and tests import it before those of the members are
+read, also where a member is tested alone. What the environment says stays:
+`JAX_DISABLE_MOST_OPTIMIZATIONS=0` compiles as for users, `JAX_COMPILATION_CACHE_DIR`
+keeps programs elsewhere.
 """
 
 import hashlib
@@ -28,11 +29,11 @@ MOST_MAPS = 16_384
 def _kind_of_machine() -> str:
     """What compiled programs depend on: they may not run on another processor."""
     try:
-        told = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        told = []
+        lines = []
     begin = ("model name", "flags", "Features", "CPU part")
-    traits = {line for line in told if line.startswith(begin)}
+    traits = {line for line in lines if line.startswith(begin)}
     try:
         jaxlib = version("jaxlib")
     except PackageNotFoundError:  # chemsplit alone has none
