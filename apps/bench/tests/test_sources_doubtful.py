@@ -151,3 +151,24 @@ def test_all_arrays_of_deepmd_are_offered(tmp_path):
     assert rows[0].charges.tolist() == [-0.8, 0.5, 0.3]
     assert [row.total_charge for row in rows] == [1, 0, 1, 0]
     assert set(rows[0].names) == {"q", "spin", "total"}
+
+
+def test_a_stress_of_six_numbers_is_said_to_need_a_name(tmp_path):
+    path = tmp_path / "water.xyz"
+    comment = f'{CUBE} energy=-14 stress="1 2 3 4 5 6"'
+    path.write_text(f"3\n{comment}\n{WATER}")
+    (row,) = rows_of(path)
+    assert "`stress` is not nine numbers: write all nine, or call it otherwise" in (
+        row.why
+    )
+    path.write_text(f"3\n{comment.replace('stress', 'mine')}\n{WATER}")
+    (row,) = rows_of(path, stress="mine")
+    assert row.stress.tolist() == [1, 2, 3, 4, 5, 6]
+    path.write_text(f'3\nLattice="8 8 8" energy=-14\n{WATER}')
+    assert rows_of(path)[0].why == "its `Lattice` is not nine numbers: write all nine"
+
+
+def test_an_atom_beyond_all_digits_is_named(tmp_path):
+    path = tmp_path / "water.xyz"
+    path.write_text(f"3\nenergy=-14\n{WATER.replace('0.96', '1e15')}")
+    assert "atom 1 lies more than 1e+08 Å" in rows_of(path)[0].why

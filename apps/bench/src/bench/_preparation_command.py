@@ -217,7 +217,7 @@ def _report(out: Path, read: int, seconds: float) -> None:
     from ._summary import describe
 
     typer.echo(describe(open_data(str(out))))
-    typer.echo(f"Prepared: {out}, {read} structures in {seconds:.1f} s")
+    typer.echo(f"Prepared: {out}, {read} structures read in {seconds:.1f} s")
 
 
 def _tell():

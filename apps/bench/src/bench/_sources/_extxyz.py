@@ -86,7 +86,13 @@ def _parsed(lines: list[bytes], literal: list[str]) -> tuple[ase.Atoms, dict[str
     comment: dict[str, Any] = {}
 
     def parse(line: str) -> dict[str, Any]:
-        comment.update(parse_comment(line, literal))
+        try:
+            comment.update(parse_comment(line, literal))
+        except ValueError as error:
+            # What ASE says of names that it knows as matrices.
+            if "special 3x3 matrix" not in str(error):
+                raise
+            raise _no_matrix(str(error)) from None
         return dict(comment)
 
     read = lambda text: next(read_xyz(io.StringIO(text), 0, properties_parser=parse))
@@ -96,6 +102,15 @@ def _parsed(lines: list[bytes], literal: list[str]) -> tuple[ase.Atoms, dict[str
     except KeyError:
         # What ASE says of a symbol that it does not know.
         return read(_with_known_symbols(text)), comment
+
+
+def _no_matrix(error: str) -> RowError:
+    name = next((n for n in ("Lattice", "virial") if n in error), "stress")
+    hint = "" if name == "Lattice" else f", or call it otherwise and give --{name}-key"
+    order = (
+        "" if name == "Lattice" else " (six are read in the order xx yy zz yz xz xy)"
+    )
+    return RowError(f"its `{name}` is not nine numbers: write all nine{hint}{order}")
 
 
 def _text(content: bytes) -> str:

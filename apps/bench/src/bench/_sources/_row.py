@@ -11,6 +11,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 LARGEST_NAME = 400
 """Characters of an id or a group."""
 
+FARTHEST = 1e8
+"""Å from the origin; beyond, distances lose their eighth digit."""
+
 
 class RowError(ValueError):
     """A structure cannot be used; the message says why in a few words."""
@@ -159,6 +162,12 @@ def _positions(value: Any, atoms: int) -> np.ndarray:
     if len(bad):
         raise RowError(
             f"the position of atom {bad[0]} is not finite: {found[bad[0]].tolist()}"
+        )
+    far = np.flatnonzero((np.abs(found) > FARTHEST).any(1))
+    if len(far):
+        raise RowError(
+            f"atom {far[0]} lies more than {FARTHEST:g} Å from the origin: "
+            f"{found[far[0]].tolist()}"
         )
     return found
 
