@@ -171,6 +171,25 @@ def test_beyond_the_plan_is_nan(problem):
         assert jnp.all(jnp.isnan(found)) == bool(change)
 
 
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "mesh"])
+def test_derivatives_beyond_the_plan_are_nan(problem, direct):
+    """Of the operator alone, whose charges are given and finite."""
+    r, sigma, cell, q, *_ = problem
+    plan = plan_for(r, cell, tolerance=1e-3, skin=0.6, direct=direct)
+
+    @jax.jit
+    def slopes(r, sigma, cell):
+        energy = lambda *place: q @ coulomb_operator(*place, plan)(q)
+        return jax.grad(energy, (0, 1, 2))(r, sigma, cell)
+
+    def lost(*place):
+        return [bool(jnp.all(jnp.isnan(slope))) for slope in slopes(*place)]
+
+    assert not any(lost(r, sigma, cell))
+    assert all(lost(r.at[3, 1].add(0.31), sigma, cell))
+    assert all(lost(r, sigma, 1.01 * cell))
+
+
 def test_conjugate_gradients_solve_or_say_nan():
     rng = np.random.default_rng(0)
     root = rng.normal(size=(30, 30))

@@ -165,14 +165,14 @@ def coulomb_operator(
     # Multiplied, not selected: the gradients of what is not covered are NaN too.
     sound = jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan).astype(dtype)
     return CoulombOperator(
-        pairs=_pair_terms(coordinates, widths, cell, plan),
+        pairs=sound * _pair_terms(coordinates, widths, cell, plan),
         neighbours=plan.neighbours,
         own=sound * (itself - smeared),
         widths=widths,
         background=2 * math.pi / volume,
         points=points,
         weights=weights,
-        kernel=kernel,
+        kernel=sound * kernel,
         phases=waves(wrapped, indices),
         low=squared[: plan.low],
         low_valid=plan.valid[: plan.low],

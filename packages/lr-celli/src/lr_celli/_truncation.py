@@ -71,8 +71,10 @@ def wave_vectors(
     reach = float(erfcinv(tolerance))
     check_count(cell, reach / split * stretch, max_vectors)
     volume = abs(np.linalg.det(cell)) / stretch**3
+    # A stretch shortens the vectors, in the exponential as in the denominator.
+    scale = stretch**2 / volume
     beyond = reach + 1.0
-    while (rest := _beyond(cell, split / stretch, beyond) / volume) > 0.05 * tolerance:
+    while (rest := scale * _beyond(cell, split / stretch, beyond)) > 0.05 * tolerance:
         beyond += 0.3
     integers, squared = vectors_below(cell, beyond / split * stretch)
     squared = squared / stretch**2
