@@ -71,8 +71,8 @@ class LongRange(Protocol):
         one energies and all derivatives are NaN.
 
         Args:
-            cells: `(graphs, 3, 3)` Å, or None for open boundaries; those of graphs
-                without atoms do not matter.
+            cells: `(graphs, 3, 3)` Å, the identity for graphs without atoms; or None
+                for open boundaries.
             positions: `(graphs, slots, 3)` Å.
             mask: `(graphs, slots)`.
             margin: relative strain of the cells that the plan covers.

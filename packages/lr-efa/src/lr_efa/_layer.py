@@ -212,8 +212,7 @@ class EuclideanFastAttention(eqx.Module):
         them; None where pairs of atoms are summed, which serves every molecule.
 
         Args:
-            cells: one per graph, Å; None is open. That of a graph without atoms does
-                not matter.
+            cells: one per graph, the identity on padding graphs, Å; None is open.
             positions: Å; used for molecules only.
             mask: false on padding.
             margin: relative stretch of the cells that stays covered.
