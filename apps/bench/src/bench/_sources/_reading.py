@@ -28,6 +28,9 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
 is another way to give a stress; programs differ in its sign, so it has to be named."""
 
 
+OF_ROWS = ("id", "group")
+"""What is no label: a name may be both of these and a label."""
+
 SINGLE = (str, bool, int, float, np.integer)
 """Types of single numbers and words."""
 
@@ -106,7 +109,7 @@ class Reading:
             "dipole": length,
         }
 
-    @property
+    @functools.cached_property
     def named(self) -> dict[str, str]:
         """The names that were given, by label."""
         given = ((label, getattr(self, label)) for label in DEFAULTS)
@@ -205,11 +208,14 @@ def _assign(
     """The value of each label, id and group, and the name it had."""
     found: dict[str, Any] = dict.fromkeys(DEFAULTS)
     origins = {}
+    # What is named as one label is no other one: `charge` may be charges of atoms.
+    taken = {name for label, name in reading.named.items() if label not in OF_ROWS}
     for label in DEFAULTS:
         given = getattr(reading, label)
         if label == "stress" and reading.virial is not None:
             continue
-        for name in defaults.get(label, ()) if given is None else (given,):
+        usual = (n for n in defaults.get(label, ()) if n not in taken)
+        for name in usual if given is None else (given,):
             value = values.get(name)
             if value is None and "+" in name:
                 value = _sum(values, name)
