@@ -175,7 +175,7 @@ def test_an_atom_beyond_all_digits_is_named(tmp_path):
 
 
 def test_a_name_given_for_one_label_is_no_other(tmp_path):
-    """`charge` is the total charge of arrays, unless it is said to be those of atoms."""
+    """`charge` is the total charge of arrays, unless it is named as those of atoms."""
     charge = [[-0.8, 0.5, 0.3]] * 2
     np.savez(tmp_path / "a.npz", z=[8, 1, 1], R=[PLACES] * 2, charge=charge)
     assert "total_charge has shape (3,)" in rows_of(tmp_path / "a.npz")[0].why

@@ -34,6 +34,15 @@ def test_names_that_are_not_read_come_with_the_option_that_reads_them(tmp_path):
     assert header["labels"]["forces"] == 1 and warnings_of(data) == []
 
 
+def test_of_several_names_none_is_chosen(tmp_path):
+    """The charges of two molecules: either alone would be wrong."""
+    path = tmp_path / "names.xyz"
+    path.write_text("1\nchargeA=1 chargeB=-1 energy=-1\nH 0 0 0\n")
+    (warning,) = warnings_of(load(str(path)))
+    assert re.search("`chargeA`, `chargeB` of .* are not read", warning)
+    assert "`--total-charge-key NAME` reads one of them, `chargeA+chargeB` a" in warning
+
+
 def test_names_of_other_kinds_are_not_taken_for_labels(tmp_path):
     """A word is no charge, a number no force; a name beside what is read is none."""
     path = tmp_path / "names.xyz"

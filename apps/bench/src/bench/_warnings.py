@@ -12,6 +12,9 @@ from ._unread import unread_labels
 LARGEST_STRESS = 100.0
 """GPa. Larger numbers are more likely virials, or of another unit."""
 
+SUMS = ("--energy-key", "--total-charge-key")
+"""Options of numbers whose parts may have names of their own."""
+
 
 def warnings_of(data: DataSet, *, split_at_random: bool = True) -> list[str]:
     """Sentences on what is likely to be a mistake.
@@ -30,11 +33,17 @@ def _unread(data: DataSet) -> list[str]:
     """Labels under names that are not read."""
     if data.header is None:
         return []
-    return [
-        f"{', '.join(f'`{name}`' for name in names)} of {data.header['source']} is not "
-        f"read: `bench prepare` with `{option} {names[0]}` reads it"
-        for option, names in unread_labels(data.header).items()
-    ]
+    source, found = data.header["source"], []
+    for option, names in unread_labels(data.header).items():
+        shown = ", ".join(f"`{name}`" for name in names)
+        if len(names) == 1:
+            advice = f"`bench prepare` with `{option} {names[0]}` reads it"
+            found.append(f"{shown} of {source} is not read: {advice}")
+        else:
+            both = f", `{names[0]}+{names[1]}` a sum" if option in SUMS else ""
+            advice = f"`bench prepare` with `{option} NAME` reads one of them{both}"
+            found.append(f"{shown} of {source} are not read: {advice}")
+    return found
 
 
 def _stress(data: DataSet) -> str:
