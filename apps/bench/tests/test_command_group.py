@@ -1,15 +1,19 @@
 """What every command does with errors, and what its help says."""
 
 import errno
+import json
 import lzma
 import re
+import time
 import zipfile
 
+import numpy as np
 import pytest
 import yaml
 from bench._cli import app
 from bench._command_group import EXPECTED
 from bench._errors import BenchError, one_line
+from bench._text_files import _children
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -53,6 +57,22 @@ def test_faults_of_the_program_keep_their_traceback(error, monkeypatch):
     monkeypatch.setattr("bench._config.preset_text", fail)
     done = CliRunner().invoke(app, ["template", "quick"])
     assert not isinstance(done.exception, BenchError | SystemExit)
+
+
+@pytest.mark.parametrize("statement", ["np.zeros(3).reshape(2, 2)", "json.loads('[')"])
+def test_an_error_of_a_library_names_our_place(statement, call_bench, monkeypatch):
+    own = {"__name__": "bench._ours", "np": np, "json": json}
+    exec(f"def fail(name):\n    {statement}", own)
+    monkeypatch.setattr("bench._config.preset_text", own["fail"])
+    status, _, err = call_bench("template", "quick")
+    assert status == 1 and err.endswith(" (met at bench._ours:2).\n")
+
+
+def test_an_error_of_our_own_packages_needs_no_place(call_bench, monkeypatch):
+    own = {"__name__": "backbones._ours"}
+    exec("def fail(name):\n    raise ValueError('Do this.')", own)
+    monkeypatch.setattr("bench._config.preset_text", own["fail"])
+    assert call_bench("template", "quick") == (1, "", "bench: Do this.\n")
 
 
 def test_an_interrupt_has_its_status(call_bench, monkeypatch):
@@ -137,3 +157,15 @@ def test_help_shows_every_word_of_its_source(monkeypatch):
                 assert " ".join(text.split()) in words, option.help
                 told += "[" in text
     assert told >= 7
+
+
+def test_keys_are_compared_in_linear_time():
+    """50,000 keys take seconds to minutes if each is compared with each."""
+    text = yaml.SafeLoader.DEFAULT_SCALAR_TAG
+    keys = [yaml.ScalarNode(text, str(i)) for i in range(50_000)]
+    mapping = yaml.MappingNode(
+        "tag", [(key, yaml.ScalarNode(text, "")) for key in keys]
+    )
+    began = time.process_time()
+    assert len(_children(mapping, "it")) == 100_000
+    assert time.process_time() - began < 2

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import ase.io
+import filelock
 import numpy as np
 import pytest
 import yaml
@@ -11,8 +12,9 @@ from backbones import read_header
 from bench._checkpoint import Checkpoints
 from bench._config import Grid
 from bench._errors import BenchError
-from bench._experiment import output_folder, run_grid
+from bench._experiment import claim, output_folder, run_grid
 from bench._jobs import attempt_alone
+from bench._one_run import Workplace
 from bench._provenance import KEY, check_provenance, differences
 from bench._retest import load_trained, retest
 from chemsplit import Split
@@ -180,6 +182,55 @@ def test_a_mistake_leaves_nothing_and_a_folder_without_results_is_anyones(
         run_grid(grid, out, stop)
     assert not (out / "random-mace-seed3" / "failed.json").exists()
     assert (out / RUN / "last.npz").exists()
+
+
+@pytest.mark.parametrize("settings", [{}, {"descriptor": "Composition()"}])
+def test_a_split_that_somebody_put_there_is_used(stopped, tmp_path, settings):
+    """Whatever its name and seed, and whatever other settings came to nothing there."""
+    grid, _, folder = stopped
+    out = tmp_path / "out"
+    place = out / RUN
+    place.mkdir(parents=True)
+    made = Split.load(folder / RUN / "split.json")
+    own = Split(made.test, made.validation, made.train, "random", settings, 0)
+    own.save(place / "split.json")
+    other = grid.model_copy(update={"seeds": (3,)})
+    config = yaml.safe_dump(other.model_dump(mode="json"))
+    (out / "config.yaml").write_text(config)
+    with output_folder(out, grid):
+        claim(out, grid)
+        run = grid.runs()[0]
+        assert Workplace(grid, out)._split(run) == own
+    assert made.settings["test_share"] == grid.split.test_share
+
+
+def test_a_failure_keeps_the_place_of_what_a_library_said(
+    stopped, tmp_path, monkeypatch
+):
+    grid, _, _ = stopped
+
+    def fail(*_, **__):
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr("bench._splits.make_split", fail)
+    assert "no such luck" in attempt_alone(grid, tmp_path, grid.runs()[0])
+    failed = json.loads((tmp_path / RUN / "failed.json").read_text())
+    assert "in fail\n" in failed["traceback"]
+
+
+def test_an_empty_folder_goes_while_it_is_locked(stopped, tmp_path, monkeypatch):
+    grid, _, _ = stopped
+    there = []
+    release = filelock.FileLock.release
+
+    def watched(lock, *arguments, **options):
+        there.append((tmp_path / "out").exists())
+        release(lock, *arguments, **options)
+
+    monkeypatch.setattr(filelock.FileLock, "release", watched)
+    with output_folder(tmp_path / "out", grid):
+        pass
+    assert there[0] is False
 
 
 def test_differences_are_named_by_their_keys():

@@ -14,6 +14,21 @@ def test_round_trip_keeps_every_array(mace, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
 
 
+def test_a_file_that_cannot_be_written_leaves_the_old_one_alone(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    bb.write_arrays(path, {"a": np.ones(2)}, {"epoch": 1})
+
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(28, "full")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="full"):
+        bb.write_arrays(path, {"a": np.zeros(2)}, {"epoch": 2})
+    assert bb.read_header(path) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
+
+
 def test_another_architecture_is_refused(mace, with_layer, tmp_path):
     path = tmp_path / "model.npz"
     bb.write_arrays(path, mace(), {})

@@ -12,6 +12,7 @@ from ase.build import bulk, molecule
 from scipy.sparse import csr_matrix
 
 from chemsplit import Composition, Description, Split, describe, read_structures
+from chemsplit._draft import draft
 
 # ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates: in
 # Atoms(), and in copy() and indexing, which start from it.
@@ -168,3 +169,20 @@ def test_a_file_takes_those_of_killed_writers_with_it(tmp_path):
     others.touch()
     split.save(tmp_path / "s[1].json")
     assert sorted(p.name for p in tmp_path.iterdir()) == [others.name, "s[1].json"]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("cannot write mode F"), FileNotFoundError(2, "gone", "other")]
+)
+def test_errors_of_others_while_a_file_is_written_stay_as_they_are(error, tmp_path):
+    with pytest.raises(OSError) as raised, draft(tmp_path / "out.png"):
+        raise error
+    assert raised.value is error and not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"full: '.*out.png'"),
+        draft(tmp_path / "out.png"),
+    ):
+        raise OSError(28, "full")

@@ -4,6 +4,7 @@ import lzma
 import sys
 import zipfile
 import zlib
+from opcode import opmap
 from typing import Any, NoReturn
 
 import typer
@@ -25,6 +26,9 @@ EXPECTED = (
 )
 """What files, arguments and the machine cause. Anything else is a fault of the program
 and keeps its traceback."""
+
+_PACKAGES = ("bench", "backbones", "chemsplit", "lr_celli", "lr_efa", "lr_les")
+"""Packages whose own messages say what to do, and need no place."""
 
 _USAGE: Any = typer.BadParameter.__bases__[0]
 """Errors of the argument parser, which has no public name for them."""
@@ -60,8 +64,24 @@ def _sentence(error: BaseException) -> str:
         return f"too little memory ({in_short(error)}): use less data at a time."
     if isinstance(error, RecursionError):
         return "the input is nested too deeply."
-    told = in_short(error)
-    return told if isinstance(error, ValueError) else f"{type(error).__name__}: {told}"
+    said = in_short(error)
+    if not isinstance(error, ValueError):
+        said = f"{type(error).__name__}: {said}"
+    return f"{said.rstrip('.')}{_place(error)}."
+
+
+def _place(error: BaseException) -> str:
+    """Where an error was met that no `raise` of ours made, for it may be our fault."""
+    tb, place, ours = error.__traceback__, "", True
+    while tb is not None:
+        name = str(tb.tb_frame.f_globals.get("__name__"))
+        ours = name.split(".")[0] in _PACKAGES
+        if ours:
+            place = f" (met at {name}:{tb.tb_lineno})"
+            # Compiled code has no frame of its own: its caller seems to be the last.
+            ours = tb.tb_frame.f_code.co_code[tb.tb_lasti] == opmap["RAISE_VARARGS"]
+        tb = tb.tb_next
+    return "" if ours else place
 
 
 def run_app(app: typer.Typer) -> NoReturn:

@@ -11,7 +11,7 @@ import yaml
 from ._config import Grid, Run
 from ._errors import BenchError
 from ._jobs import side_by_side
-from ._one_run import FAILED, SPLIT, Failure, Workplace, is_begun
+from ._one_run import FAILED, Failure, Workplace, is_begun
 from ._provenance import differences
 from ._text_files import read_yaml
 from ._unfinished import sweep
@@ -47,15 +47,17 @@ def output_folder(folder: Path, grid: Grid):
         _check_settings(folder, grid)
         yield folder
     finally:
-        lock.release()
+        # Still locked, or the file of a process that locks it next would go.
         if fresh and not (folder / CONFIG).exists():
             _remove_if_empty(folder)
+        lock.release()
 
 
 def claim(folder: Path, grid: Grid) -> None:
     """Makes a folder that of a grid, once its data are known to open.
 
-    What runs of other settings left that came to nothing is taken away.
+    Reasons why runs of other settings came to nothing are taken away. Splits stay: a
+    run makes its own again, and one that somebody put there is used.
 
     Args:
         folder: from `output_folder`.
@@ -65,9 +67,8 @@ def claim(folder: Path, grid: Grid) -> None:
         BenchError: it holds results or checkpoints of other settings.
     """
     if not _check_settings(folder, grid):
-        for name in (SPLIT, FAILED):
-            for path in folder.glob(f"*/{name}"):
-                path.unlink()
+        for path in folder.glob(f"*/{FAILED}"):
+            path.unlink()
     values = grid.model_dump(mode="json")
     write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False))
 

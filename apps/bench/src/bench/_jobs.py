@@ -56,6 +56,7 @@ def side_by_side(
                 found[run.name] = _outcome(place, run, process)
                 shares.append(cores)
                 working.remove(one)
+        _pass_on(rows, tell)  # of the last process, since the last look
     finally:
         for _, process, _ in working:
             process.terminate()

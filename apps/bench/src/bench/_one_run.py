@@ -115,7 +115,9 @@ class Workplace:
             reason = (
                 str(error) if known else f"{type(error).__name__}: " + in_short(error)
             )
-            story = {} if known else {"traceback": traceback.format_exc()}
+            # What a library said keeps its place, whatever message it became.
+            plain = known and error.__cause__ is None
+            story = {} if plain else {"traceback": traceback.format_exc()}
             if leads():
                 try:
                     write_text(failed, json.dumps({"reason": reason} | story, indent=1))
@@ -158,7 +160,9 @@ class Workplace:
     def _is_kept(self, run: Run, place: Path) -> bool:
         """Whether a split that is there stays: training began, or it is not ours."""
         split = Split.load(place / SPLIT)
-        ours = split.name == run.split and split.seed == run.seed
+        # Those of chemsplit's own commands have names and seeds as well.
+        made_here = "test_share" in split.settings
+        ours = made_here and split.name == run.split and split.seed == run.seed
         return is_begun(place) or not ours
 
 

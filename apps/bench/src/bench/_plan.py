@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ._errors import BenchError, in_short
+from ._errors import BenchError
 from ._order import Order
 from ._prepared import PLAN
 from ._sources import BLOCK, Source
+from ._text_files import read_object
 from ._writing import write_text
 
 PARTS = "parts"
@@ -56,16 +57,16 @@ def claim(out: Path, plan: dict[str, Any]) -> None:
     """
     (out / PARTS).mkdir(parents=True, exist_ok=True)
     if (out / PLAN).exists():
-        noted = read_object(out / PLAN)
-        failed = noted.pop(_FAILED, False)
-        if noted == plan and not failed:
+        found = noted(out / PLAN)
+        failed = found.pop(_FAILED, False)
+        if found == plan and not failed:
             return
-        if noted != plan and not failed:
+        if found != plan and not failed:
             raise BenchError(
                 f"{out} holds the beginning of another preparation: its files, names "
                 "or filters differ; choose another folder with --out, or delete it."
             )
-        if noted != plan:
+        if found != plan:
             discard_parts(out)
             (out / PARTS).mkdir()
     write_text(out / PLAN, json.dumps(plan))
@@ -103,23 +104,16 @@ def discard_parts(out: Path) -> None:
     (out / PLAN).unlink(missing_ok=True)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A file of JSON in the folder of a data set.
+def noted(path: Path) -> dict[str, Any]:
+    """The plan or the header in the folder of a data set.
 
     Args:
-        path: of the plan or the header.
+        path: of the file.
 
     Raises:
         BenchError: it is damaged.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BenchError(
-            f"{path} is damaged ({in_short(error)}): delete {path.parent} and prepare "
-            "the data again."
-        ) from error
-    return found if isinstance(found, dict) else {}
+    return read_object(path, f"delete {path.parent} and prepare the data again.")
 
 
 def digest_of_plan(plan: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from ._plan import (
     digest_of_plan,
     discard_parts,
     make_plan,
-    read_object,
+    noted,
     reclaimable,
 )
 from ._prepared import HEADER, is_prepared
@@ -149,7 +149,7 @@ def _check(paths: list[Path], order: Order, out: Path) -> None:
 
 
 def _finished(out: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    header = read_object(out / HEADER)
+    header = noted(out / HEADER)
     if header.get("plan") != digest_of_plan(plan):
         raise BenchError(
             f"{out} holds a finished data set made from other files or with other "

@@ -1,6 +1,7 @@
 """JSON and YAML that others wrote: small, not nested without end, named in errors."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,8 @@ def _children(node: yaml.Node, name: str) -> list[yaml.Node]:
     if not isinstance(node, yaml.MappingNode):
         return []
     keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    twice = next((key for key in keys if keys.count(key) > 1 and key != "<<"), None)
+    counts = Counter(keys)
+    twice = next((key for key in counts if counts[key] > 1 and key != "<<"), None)
     if twice is not None:
         raise BenchError(
             f"{name} cannot be read: not valid YAML, the key {twice!r} stands twice."

@@ -77,7 +77,7 @@ class Pool(concurrent.futures.ProcessPoolExecutor):
 
 @contextlib.contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block; processes begun in it are never told.
+    """Ctrl-C waits for the end of the block; processes begun in it get none.
 
     They import for seconds before `serve_parent` can speak for them, and would print a
     traceback each.

@@ -27,18 +27,20 @@ def write_arrays(path: str | os.PathLike, tree: Any, header: dict[str, Any]) -> 
     arrays = {jax.tree_util.keystr(at): np.asarray(leaf) for at, leaf in leaves}
     text = json.dumps({"format": FORMAT, "header": header})
     temporary = path.with_name(path.name + ".partial")
-    with open(temporary, "wb") as file:
-        # Names of leaves hold dots and brackets, so they travel as numbered entries.
-        names = json.dumps(list(arrays))
-        entries: dict[str, Any] = {
-            f"array_{i}": a for i, a in enumerate(arrays.values())
-        }
-        entries["header"] = np.frombuffer(text.encode(), np.uint8)
-        entries["names"] = np.frombuffer(names.encode(), np.uint8)
-        np.savez(file, **entries)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    # Names of leaves hold dots and brackets, so they travel as numbered entries.
+    names = json.dumps(list(arrays))
+    entries: dict[str, Any] = {f"array_{i}": a for i, a in enumerate(arrays.values())}
+    entries["header"] = np.frombuffer(text.encode(), np.uint8)
+    entries["names"] = np.frombuffer(names.encode(), np.uint8)
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **entries)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        # On a full disk what did not fit would keep its room.
+        temporary.unlink(missing_ok=True)
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def from_mace_torch(state: Any, settings: Mapping[str, Any]) -> Potential:
     arrays = Arrays(state)
     plain = checked_settings(settings)
     elements = tuple(int(z) for z in arrays["atomic_numbers"])
-    if list(elements) != sorted(set(elements)):
+    if not elements or list(elements) != sorted(set(elements)):
         raise ValueError(f"`atomic_numbers` must ascend, got {list(elements)}.")
     size = _size(arrays, len(elements))
     cutoff = arrays.number("r_max")

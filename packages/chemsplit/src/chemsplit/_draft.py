@@ -35,6 +35,8 @@ def draft(path: Path) -> Iterator[Path]:
         yield written
         written.replace(path)
     except OSError as error:
+        if error.errno is None or error.filename not in (None, str(written)):
+            raise  # of a library in its own words, or about another file
         # A full disk does not say which file it had no room for.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
