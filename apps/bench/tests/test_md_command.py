@@ -112,6 +112,12 @@ def test_a_study_from_start_to_page(trained, tmp_path, springs):
     )
     unmoved = called(*call, "--timestep", 1.5, "--no-relax").exception
     assert "holds simulations with other settings" in str(unmoved)
+    compared = called(*call[:-1], own, "--timestep", 1.5).exception
+    assert "does not compare distances with this --reference" in str(compared)
+    said = (out / "settings.json").rename(tmp_path / "settings.json")
+    unknown = called(*call, "--timestep", 1.5).exception
+    assert "and no settings.json, which says of what: choose" in str(unknown)
+    said.rename(out / "settings.json")
     # Another model of the same name is not taken for this one, finished or not.
     twin = trained("twin", layer="les", seed=1)
     for _ in range(2):

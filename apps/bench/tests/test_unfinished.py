@@ -84,7 +84,7 @@ def test_a_full_disk_is_named(small_grid, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").rglob("*.partial"))
 
 
-def test_the_loser_of_a_folder_hears_so(small_grid, tmp_path, call_bench):
+def test_a_second_process_of_a_folder_is_refused(small_grid, tmp_path, call_bench):
     """Two processes that begin at once: one works, the other ends in one line."""
     grid, out = tmp_path / "grid.yaml", tmp_path / "out"
     grid.write_text(yaml.safe_dump(small_grid.model_dump(mode="json")))

@@ -67,7 +67,7 @@ def make_split(
     units = None if groups is None else _renumbered(np.asarray(groups)[order])
     seeded = _with_seed(splitter, seed)
     if isinstance(seeded, ShuffleSplit | GroupShuffleSplit):
-        # Checked before, for scikit-learn speaks of its own parameters.
+        # Checked before, for scikit-learn names its own parameters.
         grouped = isinstance(seeded, GroupShuffleSplit) and units is not None
         number, what = (
             (len(set(units)), "groups") if grouped else (len(order), "samples")

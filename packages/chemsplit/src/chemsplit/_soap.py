@@ -79,7 +79,7 @@ class MeanSoap:
 def _dscribe(settings: MeanSoap, elements: tuple[int, ...], periodic: bool) -> Any:
     """Set up DScribe for a set of elements; a worker meets the same sets again."""
     with warnings.catch_warnings():
-        # DScribe 2.1 has TeX in plain docstrings, which Python tells of at every start
+        # DScribe 2.1 has TeX in plain docstrings, which Python warns of at every start
         # where bytecode is not written.
         warnings.simplefilter("ignore", SyntaxWarning)
         from dscribe.descriptors import SOAP

@@ -15,7 +15,8 @@ from ase import units
 from backbones import read_header
 
 from .._errors import BenchError, in_short
-from .._provenance import KEY, check_provenance
+from .._provenance import KEY, check_provenance, differences
+from .._text_files import read_object
 from .._writing import write_text
 from ._block import Sample
 
@@ -174,6 +175,32 @@ def is_begun(folder: Path) -> bool:
     """
     names = (RESULT, CHECKPOINT, RELAXATION)
     return any(True for name in names for _ in folder.rglob(name))
+
+
+def check_claim(folder: Path, name: str, values: Mapping[str, Any], kind: str) -> None:
+    """Refuses a folder with work that was made of something else.
+
+    Args:
+        folder: of a pair or a study; it may not exist.
+        name: of its file that says what the work is made of.
+        values: what the file has to say.
+        kind: what of the work is another one; for the message.
+
+    Raises:
+        BenchError: it holds work of other values, or of values that nothing says.
+    """
+    if not is_begun(folder):
+        return
+    path, remedy = folder / name, "choose another folder with --out, or delete that one"
+    if not path.exists():
+        raise BenchError(
+            f"{folder} holds simulations and no {name}, which says of what: {remedy}."
+        )
+    there = read_object(path, f"{remedy}.")
+    if there != values:
+        raise BenchError(
+            f"{folder} holds {kind}, {differences(there, values)}: {remedy}."
+        )
 
 
 def read_thermo(path: Path) -> dict[str, np.ndarray]:

@@ -13,9 +13,6 @@ import numpy as np
 from ase.calculators.calculator import CalculationFailed
 from backbones import Calculator, Structure
 
-from .._errors import BenchError
-from .._provenance import differences
-from .._text_files import read_object
 from ._cases import Case
 from ._interaction import interaction
 from ._models import Model
@@ -27,7 +24,7 @@ from ._observables import (
 )
 from ._prechecks import dimer_checks, force_checks, scan_dimers
 from ._protocol import Settings, timestep_warning
-from ._recording import RESULT, is_begun, write_json
+from ._recording import RESULT, check_claim, write_json
 from ._relaxation import relaxed
 from ._result_files import read_phase
 from ._simulation import Subject, Tell, run_phase
@@ -130,18 +127,10 @@ def claim(place: Path, model: Model, structure: Structure) -> dict[str, Any]:
     told += repr((structure.total_charge, structure.spin)).encode()
     digest = hashlib.sha256(told).hexdigest()[:16]
     values = {**model.made_from, "structure": digest}
-    path = place / "pair.json"
-    remedy = "choose another folder with --out, or delete that one"
-    if path.exists() and is_begun(place):
-        there = read_object(path, f"{remedy}.")
-        if there != values:
-            raise BenchError(
-                f"{place} holds a simulation of another model or structure of that "
-                f"name, {differences(there, values)}: {remedy}."
-            )
-    else:
-        place.mkdir(parents=True, exist_ok=True)
-        write_json(path, values)
+    kind = "a simulation of another model or structure of that name"
+    check_claim(place, "pair.json", values, kind)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / "pair.json", values)
     return values
 
 

@@ -16,15 +16,13 @@ import jax
 
 from .._announce import announce
 from .._errors import BenchError, in_short
-from .._provenance import differences
-from .._text_files import read_object
 from .._unfinished import sweep
 from .._workers import interrupts_kept, serve_parent
 from ._cases import Case, Pair
 from ._models import open_model
 from ._observables import Radial, radial_distribution
 from ._protocol import Settings
-from ._recording import RESULT, is_begun, write_json
+from ._recording import RESULT, check_claim, is_begun, write_json
 from ._result_files import read_pair
 from ._simulated import claim, simulated
 
@@ -116,16 +114,19 @@ def study(
 
 def _claim(out: Path, values: dict[str, Any]) -> None:
     """Makes a folder that of some settings, unless it holds work of others."""
-    path = out / "settings.json"
-    remedy = "choose another folder with --out, or delete that one"
-    if path.exists() and is_begun(out):
-        there = read_object(path, f"{remedy}.")
-        if there != values:
-            raise BenchError(
-                f"{out} holds simulations with other settings, "
-                f"{differences(there, values)}: {remedy}."
-            )
-    write_json(path, values)
+    check_claim(out, "settings.json", values, "simulations with other settings")
+    write_json(out / "settings.json", values)
+
+
+def _check_reference(task: _Task, target: Radial) -> None:
+    """Refuses a finished pair whose distances were compared with something else."""
+    path = task.place / RESULT
+    radial = read_pair(path, task.name, task.case.name)["radial"]
+    if radial is not None and radial.get("reference") != target.values.tolist():
+        raise BenchError(
+            f"{path} does not compare distances with this --reference: delete it, and "
+            "the same command compares anew without simulating again."
+        )
 
 
 def _of_others(tasks: Sequence[_Task], pairs: Sequence[Pair]) -> dict[str, str]:
@@ -135,6 +136,8 @@ def _of_others(tasks: Sequence[_Task], pairs: Sequence[Pair]) -> dict[str, str]:
         try:
             if is_begun(task.place):
                 claim(task.place, model, case.structure)
+            if task.target is not None and (task.place / RESULT).exists():
+                _check_reference(task, task.target)
         except BenchError as error:
             found[_label(task)] = str(error)
     return found
