@@ -15,7 +15,13 @@ import yaml
 from bench._one_run import Failure, Workplace
 from bench._unfinished import partial_path, sweep
 
-MAIN = "from bench._cli import main; main()"
+# A shell that runs tests in the background makes them and their children ignore SIGINT.
+MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from bench._cli import main
+main()
+"""
 
 
 def started(*arguments, **options):

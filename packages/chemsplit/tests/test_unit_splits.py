@@ -87,9 +87,9 @@ def test_sizes_follow_scikit_learns_rules(make, X, sizes, n_test):
         ({"test_size": 121}, "test_size=121"),
         (
             {"test_size": 0.6, "train_size": 0.6},
-            "sum of test_size and train",
+            "test_size=0.6, train_size=0.6: each needs at least one",
         ),
-        ({"train_size": 1e-3}, "train set will be empty"),
+        ({"train_size": 1e-3}, "train_size=0.001: each needs at least one"),
         ({"train_size": 0.3, "test_size": 0.3}, "leave some over"),
     ],
 )

@@ -112,6 +112,7 @@ def born_charges(
     """
     if not isinstance(eps_inf, jax.Array) and not eps_inf > 0:
         raise ValueError(f"`eps_inf` must be positive, got {eps_inf}.")
+    _check_positions(positions)
     live = jnp.ones(len(positions), bool) if mask is None else mask
     positions = jnp.where(live[:, None], positions, 0.0)
     if callable(charges):
@@ -191,12 +192,8 @@ def _check_shapes(
     charges: Float[Array, "..."],
     dipoles: Float[Array, "..."] | None,
 ) -> None:
+    _check_positions(positions)
     atoms = positions.shape[0]
-    if positions.shape != (atoms, 3):
-        raise ValueError(
-            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
-            "batch of structures use `jax.vmap`."
-        )
     if charges.shape != (atoms,):
         raise ValueError(
             f"`charges` are one per atom, shape [{atoms}], got {list(charges.shape)}: "
@@ -206,6 +203,14 @@ def _check_shapes(
         raise ValueError(
             f"`dipoles` are one per atom, shape [{atoms}, 3], got "
             f"{list(dipoles.shape)}: add up charge channels first."
+        )
+
+
+def _check_positions(positions: Float[Array, "..."]) -> None:
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ValueError(
+            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
+            "batch of structures use `jax.vmap`."
         )
 
 
