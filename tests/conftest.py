@@ -25,7 +25,7 @@ def programs_as_users_compile_them():
 
 @pytest.fixture
 def compiled_cheaply():
-    """For programs of a test of which it asks no more than what is zero."""
+    """For a test that asks whether numbers are zero, or equal to each other."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -184,7 +184,9 @@ def test_forces_and_stress_are_slopes_of_the_energy(potential, periodic):
     close(slope / abs(np.linalg.det(s.cell)), np.sum(full * strain), 1e-6)
 
 
-def test_unequal_cells_in_one_batch_are_what_they_are_alone(potential):
+def test_unequal_cells_in_one_batch_are_what_they_are_alone(
+    potential, compiled_cheaply
+):
     small, large = structure(True, 1, 4), structure(True, 2, 6)
     large = dataclasses.replace(large, cell=1.5 * large.cell)
     together = predict(potential, small, large)
