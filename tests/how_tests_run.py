@@ -6,6 +6,7 @@ read, also where a member is tested alone. What the environment says stays:
 keeps programs elsewhere.
 """
 
+import gc
 import hashlib
 import os
 import platform
@@ -53,6 +54,11 @@ for _name, _setting in {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }.items():
     os.environ.setdefault(_name, _setting)
+
+
+# Tracing makes many short-lived objects beside the long-lived ones of JAX, and Python
+# looks through all of them each time: a tenth of the time, at its usual thresholds.
+gc.set_threshold(50_000, 50, 50)
 
 
 @pytest.hookimpl(tryfirst=True)
