@@ -1,6 +1,7 @@
 """The files of a training: checkpoints to go on from, and the errors of its epochs."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from backbones import read_arrays, read_header, write_arrays
 
 from ._errors import BenchError
 from ._provenance import KEY, check_provenance
+from ._writing import write_text
 
 LAST = "last.npz"
 """The state after the last finished epoch."""
@@ -127,10 +129,9 @@ def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
         folder: of the run.
     """
     for name, write in (("metrics.csv", _as_csv), ("metrics.jsonl", _as_jsonl)):
-        temporary = folder / f"{name}.partial"
-        with open(temporary, "w", newline="") as file:
-            write(rows, file)
-        temporary.replace(folder / name)
+        text = io.StringIO(newline="")
+        write(rows, text)
+        write_text(folder / name, text.getvalue())
 
 
 def _as_csv(rows, file) -> None:
