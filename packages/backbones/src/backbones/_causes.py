@@ -19,7 +19,8 @@ def likely_cause(potential: Potential, structure: Structure) -> str:
     """
     for at, leaf in jax.tree.leaves_with_path(eqx.filter(potential, eqx.is_array)):
         if not np.isfinite(np.asarray(leaf)).all():
-            return f"its weights are not in {jax.tree_util.keystr(at)}, so train again"
+            name = jax.tree_util.keystr(at)
+            return f"its weights in {name} are not finite: train again"
     is_layer = lambda node: isinstance(node, TotalCharge)
     for layer in jax.tree.leaves(potential, is_leaf=is_layer):
         if is_layer(layer) and not layer.knows(structure.total_charge, structure.spin):
