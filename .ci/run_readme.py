@@ -1,4 +1,4 @@
-"""Runs the python blocks of a README as pasted: `python run_readme.py README.md`."""
+"""Runs the Python code blocks of a README: `python run_readme.py README.md`."""
 
 import re
 import sys

@@ -1,6 +1,4 @@
-"""How tests run is decided in `tests/how_tests_run.py`."""
+"""Imports the configuration in `tests/pytest_configuration.py`."""
 
-from how_tests_run import (
-    programs_end_where_there_are_too_many as programs_end_where_there_are_too_many,
-)
-from how_tests_run import pytest_cmdline_main as pytest_cmdline_main
+from pytest_configuration import limit_memory_maps as limit_memory_maps
+from pytest_configuration import pytest_cmdline_main as pytest_cmdline_main

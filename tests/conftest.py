@@ -1,31 +1,32 @@
-from how_tests_run import (
-    programs_end_where_there_are_too_many as programs_end_where_there_are_too_many,
-)
-from how_tests_run import pytest_cmdline_main as pytest_cmdline_main
+"""Fixtures of the tests that need two or more members."""
+
+from pytest_configuration import limit_memory_maps as limit_memory_maps
+from pytest_configuration import pytest_cmdline_main as pytest_cmdline_main
 
 # isort: split
-# Read after the environment, which JAX looks at once.
+# JAX reads the environment, set by `pytest_configuration`, when it is imported.
 import jax
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_as_users_compile_them():
-    """What members do together is tested optimized, as users compile it.
+def optimization_enabled():
+    """Compiles with full optimization: members are tested together as users run them.
 
-    In memory JAX tells programs apart by what they compute alone: none outlive this.
+    JAX's in-memory caches are cleared before and after, since their keys do not contain
+    the level of optimization.
     """
-    cheap = jax.config.read("jax_disable_most_optimizations")
+    disabled = jax.config.read("jax_disable_most_optimizations")
     jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", cheap)
+    jax.config.update("jax_disable_most_optimizations", disabled)
 
 
 @pytest.fixture
-def compiled_cheaply():
-    """For a test that asks whether numbers are zero, or equal to each other."""
+def optimization_disabled():
+    """For tests that check only whether numbers are zero or equal to each other."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

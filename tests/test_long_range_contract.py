@@ -185,7 +185,7 @@ def test_forces_and_stress_are_slopes_of_the_energy(potential, periodic):
 
 
 def test_unequal_cells_in_one_batch_are_what_they_are_alone(
-    potential, compiled_cheaply
+    potential, optimization_disabled
 ):
     small, large = structure(True, 1, 4), structure(True, 2, 6)
     large = dataclasses.replace(large, cell=1.5 * large.cell)
@@ -198,7 +198,7 @@ def test_unequal_cells_in_one_batch_are_what_they_are_alone(
     assert np.all(together.charges[0, 4:] == 0)
 
 
-def test_every_leaf_learns_from_forces(potential, compiled_cheaply):
+def test_every_leaf_learns_from_forces(potential, optimization_disabled):
     (bucket,) = bb.pack(
         [structure(True, 1), structure(True, 2)],
         cutoff=4.0,

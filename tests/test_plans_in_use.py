@@ -51,8 +51,8 @@ PLANNED += ("EFA, cells ignored",)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_as_users_compile_them():
-    """Compiled cheaply: here the question is what is computed, for many layers."""
+def optimization_enabled():
+    """Overrides the fixture of `conftest.py`: many layers, and only values matter."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
-"""What the three long-range packages, which may not import each other, share."""
+"""Files duplicated in the three long-range packages, which do not import each other."""
 
 from pathlib import Path
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 
 
-def test_coverage_of_cells_is_one_file_in_three_packages():
-    files = sorted(PACKAGES.glob("lr-*/src/*/_covers.py"))
+def test_cell_coverage_is_the_same_file_in_three_packages():
+    files = sorted(PACKAGES.glob("lr-*/src/*/_cell_coverage.py"))
     assert [path.parent.name for path in files] == ["lr_celli", "lr_efa", "lr_les"]
     assert len({path.read_bytes() for path in files}) == 1

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._covers import covered_cells
+from ._cell_coverage import covered_cells
 from ._lattice import ROUNDING, checked_cells
 from ._truncation import image_counts, wave_vectors
 from ._vectors import padded, rounded_up
@@ -151,7 +151,9 @@ class Ewald(eqx.Module):
             ValueError: the number of cells is not that of the split.
         """
         del positions
-        return covered_cells(self.cell, cells, mask, self.stretch, both_ways=True)
+        return covered_cells(
+            self.cell, cells, mask, self.stretch, limit_compression=True
+        )
 
 
 def default_tolerance() -> float:

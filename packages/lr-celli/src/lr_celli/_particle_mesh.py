@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._covers import covered_cells, one_or_all
+from ._cell_coverage import bool_or_array, covered_cells
 from ._lattice import ROUNDING, checked_cells
 from ._pairs import neighbour_table
 from ._spline import friendly
@@ -163,7 +163,9 @@ class ParticleMesh(eqx.Module):
                 f"{list(np.shape(positions))}: make one for these structures."
             )
         live = np.isfinite(planned).all(axis=-1) if mask is None else np.asarray(mask)
-        covered = covered_cells(self.cell, cells, live, self.stretch, both_ways=True)
+        covered = covered_cells(
+            self.cell, cells, live, self.stretch, limit_compression=True
+        )
         if cells is None:
             return covered
         # Only covered cells are inverted: others may span no space.
@@ -176,7 +178,7 @@ class ParticleMesh(eqx.Module):
         moved = (moved - np.round(moved)) @ host
         # Of an atom that was padding the plan knows no place: NaN, which is not near.
         near = known & (np.linalg.norm(moved, axis=-1) <= self.skin / 2 + 1e-3)
-        return one_or_all(np.asarray(covered) & (near | ~live).all(axis=-1))
+        return bool_or_array(np.asarray(covered) & (near | ~live).all(axis=-1))
 
 
 def _check_numbers(

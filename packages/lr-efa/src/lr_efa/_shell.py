@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erf
 
 from ._arguments import is_traced
-from ._covers import covered_cells
+from ._cell_coverage import covered_cells
 from ._lattice import checked_cells
 
 # Beyond the largest sphere shells end at so many widths, over the last of which a

@@ -4,7 +4,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._covers import one_or_all
+from ._cell_coverage import bool_or_array
 from ._sphere import SphereGrid, extent
 
 
@@ -41,4 +41,4 @@ class SpherePlan(eqx.Module):
         live = np.ones(np.shape(positions)[:-1], bool) if mask is None else mask
         served = cells is None or self.ignores_cells
         within = extent(positions, live) <= self.reach
-        return one_or_all(within & served)
+        return bool_or_array(within & served)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ._cell_coverage import covered_cells
 from ._coverage import ROUNDING, concrete_cells, positive
-from ._covers import covered_cells
 from ._reduction import reduced_basis
 
 # Tolerance, order of the splines and spacing in units of sigma, so that forces keep
