@@ -18,13 +18,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from bench._dynamics._cases import Pair, paired, read_cases
-from bench._dynamics._causes import Limits
-from bench._dynamics._interaction import interaction
-from bench._dynamics._models import open_models
-from bench._dynamics._protocol import Phase, Settings
-from bench._dynamics._recording import read_thermo
-from bench._dynamics._simulation import Subject, run_phase
+from bench.dynamics.checks.causes import Limits
+from bench.dynamics.engine.interaction import interaction
+from bench.dynamics.study.cases import Pair, paired, read_cases
+from bench.dynamics.study.models import open_models
+from bench.dynamics.study.phase import Subject, run_phase
+from bench.dynamics.study.protocol import Phase, Settings
+from bench.dynamics.study.recording import read_thermo
 
 NOTHING = Limits(1e9, 1e9, volume=1e9, contact=0.2, stretch=1e9, reach=4.0)
 WAYS = ((0.5, False), (0.25, False), (0.5, True))

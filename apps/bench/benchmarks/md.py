@@ -22,12 +22,12 @@ import numpy as np
 from ase import units
 from ase.md.verlet import VelocityVerlet
 from backbones import Calculator, Structure
-from bench._config import ModelSettings, Run
-from bench._dataset import load
-from bench._dynamics._engine import Engine
-from bench._dynamics._ensembles import NVE, Moving, Targets
-from bench._dynamics._interaction import interaction
-from bench._model import build_potential
+from bench.dataset.opening import load
+from bench.dynamics.engine.engine import Engine
+from bench.dynamics.engine.ensembles import NVE, Moving, Targets
+from bench.dynamics.engine.interaction import interaction
+from bench.model.building import build_potential
+from bench.settings.grid import ModelSettings, Run
 
 TIMESTEP = 0.5
 AIM = Targets(np.float32(units.kB * 300), np.float32(0.0))

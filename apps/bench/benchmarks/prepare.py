@@ -26,10 +26,10 @@ import ase.db
 import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
-from bench._order import Order
-from bench._prepare import prepare
-from bench._recipes import Filters
-from bench._workers import local_workers
+from bench.dataset.filters import Filters
+from bench.dataset.preparing import prepare
+from bench.dataset.request import Order
+from bench.execution.workers import local_workers
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
 DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)
@@ -105,7 +105,7 @@ def preparing(folder, quick):
 
 def reading(folder, quick):
     """Prepared rows against ASE's of the same source."""
-    from bench._dataset import load
+    from bench.dataset.opening import load
 
     count = 200 if quick else 2000
     made = list(frames(count))
@@ -151,12 +151,12 @@ def edges(folder, quick):
     """Edges and batches of MOFs against training steps of a small model on them."""
     import equinox as eqx
     import jax
-    from bench._config import Grid
-    from bench._dataset import load, open_data
-    from bench._edges import edge_pool, edges_ahead
-    from bench._loading import fill_shelf
-    from bench._model import build_potential
-    from bench._training import loss
+    from bench.batches.loading import fill_shelf
+    from bench.batches.neighbors import edge_pool, edges_ahead
+    from bench.dataset.opening import load, open_data
+    from bench.model.building import build_potential
+    from bench.settings.grid import Grid
+    from bench.training.loop import loss
 
     if DATA.exists():
         out = folder / "small"

@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench._order import Order
-from bench._prepare import prepare
-from bench._sources import Reading
+from bench.dataset.preparing import prepare
+from bench.dataset.request import Order
+from bench.sources import Reading
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
 DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)

@@ -27,9 +27,9 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
-from bench._dataset import load
-from bench._edges import find_edges
-from bench._references import composition_energy, fit_references
+from bench.batches.neighbors import find_edges
+from bench.dataset.opening import load
+from bench.dataset.references import composition_energy, fit_references
 
 HERE = Path(__file__).parent
 # The peers' models and the way sides answer are those of the benchmark of single steps.

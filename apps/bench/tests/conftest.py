@@ -44,10 +44,9 @@ def springs(seed: int, periodic: bool = False) -> ase.Atoms:
 @pytest.fixture
 def call_bench(monkeypatch, capfd):
     """The command line in this process: status, standard output, standard error."""
-    monkeypatch.setattr("bench._cli._keep_compiled_programs", lambda: None)
 
     def call(*arguments):
-        from bench._cli import main
+        from bench.cli.main import main
 
         monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
@@ -77,7 +76,7 @@ def small_grid(own_file):
 
 
 def grid_of(file: Path):
-    from bench._config import Grid
+    from bench.settings.grid import Grid
 
     return Grid(dataset=str(file), **SMALL)
 

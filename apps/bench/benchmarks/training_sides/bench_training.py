@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from answering import answer, settings
 from backbones import parameter_count
-from bench._config import Grid
-from bench._dataset import load
-from bench._loading import fill_shelf
-from bench._model import build_potential
-from bench._references import fit_references
-from bench._steps import mesh_of, on_all, steps
-from bench._training import State, _step, make_optimizer
+from bench.batches.loading import fill_shelf
+from bench.dataset.opening import load
+from bench.dataset.references import fit_references
+from bench.model.building import build_potential
+from bench.settings.grid import Grid
+from bench.training.loop import State, _step, make_optimizer
+from bench.training.steps import mesh_of, on_all, steps
 
 
 def main():

@@ -23,13 +23,12 @@ def command():
     """Runs a command line in this process: status, standard output and error."""
 
     def run(program, *arguments):
-        import bench._cli
+        import bench.cli.main
         import chemsplit._cli
 
-        main = {"bench": bench._cli.main, "chemsplit": chemsplit._cli.main}[program]
+        main = {"bench": bench.cli.main.main, "chemsplit": chemsplit._cli.main}[program]
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bench._cli, "_keep_compiled_programs", lambda: None)
             patch.setattr(sys, "argv", [program, *map(str, arguments)])
             with (
                 contextlib.redirect_stdout(out),

@@ -9,11 +9,17 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = "import sys; from {0}._cli import main; sys.argv[0] = '{0}'; main()"
+PROGRAM = "import sys; from {1} import main; sys.argv[0] = '{0}'; main()"
+MODULES = {"bench": "bench.cli.main", "chemsplit": "chemsplit._cli"}
 
 
 def program(name, *arguments, **options):
-    command = [sys.executable, "-c", PROGRAM.format(name), *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM.format(name, MODULES[name]),
+        *map(str, arguments),
+    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **pipes, **options)
 

@@ -1,0 +1,1 @@
+"""Labeled batches of few shapes."""

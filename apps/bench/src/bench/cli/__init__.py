@@ -1,0 +1,1 @@
+"""Arguments in, one line out: the command `bench`."""

@@ -1,0 +1,195 @@
+"""The command `bench`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.command_group import CommandGroup, run_app
+from bench.cli.md import md_command
+from bench.cli.models import eval_command, split_command, train_command
+from bench.cli.prepare import prepare_command
+from bench.exceptions import BenchError, Interrupted
+from bench.execution.announcements import announce
+from bench.execution.compilation_cache import enable_compilation_cache
+
+app = typer.Typer(
+    cls=CommandGroup,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Trains and tests potentials with and without long-range layers on chemistry "
+    "they have not seen. Without a command: the quick grid on bundled data.",
+)
+
+Out = Annotated[Path | None, typer.Option(help="Folder of results.  \\[runs/GRID]")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--override", help="A setting, such as -o train.epochs=5."),
+]
+
+
+Jobs = Annotated[
+    int, typer.Option(min=1, help="Runs at the same time, each in its own process.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def quick(
+    context: typer.Context, out: Out = None, override: Override = None, jobs: Jobs = 1
+) -> None:
+    """Runs the quick grid when no command is given."""
+    if context.invoked_subcommand is None:
+        _run("quick", out, override, jobs)
+
+
+@app.command()
+def run(
+    grid: Annotated[
+        str,
+        typer.Argument(
+            help="A grid of bench, such as quick, layers, charges, full or one of the "
+            "published qmof, odac25 and omol25; or a YAML file."
+        ),
+    ],
+    out: Out = None,
+    override: Override = None,
+    jobs: Jobs = 1,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Make each run a job of a cluster.")
+    ] = False,
+    submit_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of submitit, such as timeout_min=60."),
+    ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(help="Where epochs are logged besides files: tensorboard, wandb."),
+    ] = None,
+) -> None:
+    """Trains and tests every run of a grid; goes on where an earlier call stopped."""
+    if submit:
+        _submit(grid, out, override, submit_option or [])
+    else:
+        _run(grid, out, override, jobs, log or [])
+
+
+@app.command()
+def template(
+    grid: Annotated[str, typer.Argument(help="A grid that comes with bench.")],
+) -> None:
+    """Prints a grid's file, to start your own from."""
+    from bench.settings.grid import preset_text
+
+    typer.echo(preset_text(grid), nl=False)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Of a finished grid.")]) -> None:
+    """Writes report.html and report.md again."""
+    from bench.report.write import write_report
+
+    typer.echo(f"Report: {write_report(folder)}")
+
+
+app.command("prepare")(prepare_command)
+app.command("split")(split_command)
+app.command("train")(train_command)
+app.command("eval")(eval_command)
+app.command("md")(md_command)
+
+
+@app.command()
+def info(
+    dataset: Annotated[
+        str, typer.Argument(help="A bundled set, a prepared folder, or any source.")
+    ],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare checksums of a prepared set.")
+    ] = False,
+) -> None:
+    """Describes a data set."""
+    from bench.dataset.opening import open_data
+    from bench.dataset.prepared import open_prepared
+    from bench.dataset.prepared import verify as verify_checksums
+    from bench.dataset.summary import describe
+
+    if verify:
+        verify_checksums(open_prepared(Path(dataset)))
+    typer.echo(describe(open_data(dataset, strict=False)))
+
+
+def _run(
+    source: str,
+    out: Path | None,
+    override: list[str] | None,
+    jobs: int,
+    log: Sequence[str] = (),
+) -> None:
+    from bench.settings.grid import load_grid
+
+    grid = load_grid(source, override)
+    folder = _folder(source, out)
+    enable_compilation_cache()
+    announce(f"{source}: {len(grid.runs())} runs in {folder}; loading JAX")
+    # Imported late: these load jax, which takes seconds.
+    from bench.cli.progress import Progress, results_table
+    from bench.experiment.grid import output_folder, run_grid
+    from bench.experiment.loggers import told_to
+    from bench.report.write import write_report
+
+    try:
+        with output_folder(folder, grid):
+            with (
+                Progress(grid) as progress,
+                told_to(log, folder, progress.tell) as tell,
+            ):
+                outcome = run_grid(grid, folder, tell, jobs, progress.warn)
+            page = write_report(folder) if outcome.results else None
+    except KeyboardInterrupt:
+        # Here, for the argument parser would end the process without a word.
+        raise Interrupted(
+            "interrupted; finished epochs are kept and the same command goes on from "
+            "there."
+        ) from None
+    if page is not None:
+        progress.console.print(results_table(outcome.results))
+        typer.echo(f"Report: {page}")
+    if outcome.failures:
+        name, reason = next(iter(outcome.failures.items()))
+        raise BenchError(
+            f"{len(outcome.failures)} of {len(grid.runs())} runs failed: "
+            f"{', '.join(outcome.failures)}. The first, {name}: {reason}"
+        )
+
+
+def _submit(
+    source: str, out: Path | None, override: list[str] | None, texts: list[str]
+) -> None:
+    from bench.cli.cluster import options_of, submit_runs
+    from bench.experiment.grid import output_folder, unfinished
+    from bench.settings.grid import load_grid
+
+    grid, folder, options = (
+        load_grid(source, override),
+        _folder(source, out),
+        options_of(texts),
+    )
+    with output_folder(folder, grid):
+        waiting = unfinished(grid, folder)
+        if not waiting:
+            raise BenchError(f"All runs in {folder} are finished: nothing to submit.")
+        jobs = submit_runs(grid, folder.resolve(), waiting, options)
+    typer.echo(
+        f"Submitted {len(jobs)} jobs, {jobs[0]} and on; once they are done, the same "
+        "command without --submit writes the report and tries again what failed."
+    )
+
+
+def _folder(source: str, out: Path | None) -> Path:
+    return out or Path("runs") / Path(source).stem
+
+
+def main() -> None:
+    """Entry point: mistakes of the user end in one line and a non-zero status."""
+    run_app(app)

@@ -1,0 +1,1 @@
+"""Data sets as columns: prepare, store, open, describe."""

@@ -1,0 +1,246 @@
+"""Joins parts to a data set: choices among all, order, digest and statistics."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase.data import chemical_symbols
+from scipy import sparse
+
+from bench.dataset.atomic_energies import ATOMS, left_by, of_isolated_atoms
+from bench.dataset.columns import FLAGS, ISOLATED, Columns
+from bench.dataset.composition import Fit, count_elements, fit_composition
+from bench.dataset.counts import EXAMPLES, Tally, total
+from bench.dataset.filters import Filters, Overview
+from bench.dataset.parts import load_part, load_tally
+from bench.dataset.unread_labels import unread_labels
+from bench.dataset.writing import write_prepared
+from bench.exceptions import BenchError
+from bench.labels import LABELS, LEARNED, field_of
+
+
+def merge(
+    paths: Sequence[Path],
+    out: Path,
+    filters: Filters,
+    strict: bool,
+    facts: dict[str, Any],
+    references: dict[int, float] | Literal["atoms"] | None = None,
+) -> dict[str, Any]:
+    """Writes the structures that are chosen among all parts.
+
+    Args:
+        paths: of all parts, in the order of the source.
+        out: folder of the data set.
+        filters: what is kept.
+        strict: whether an id that is used twice is an error.
+        facts: further entries of the header.
+        references: atomic energies, eV; `"atoms"` takes them from the isolated atoms
+            among the structures, which are then no structures of the set; None leaves
+            them to be fitted to the training part.
+
+    Returns:
+        The header.
+
+    Raises:
+        BenchError: nothing is left, or something cannot be read or written.
+    """
+    tally = total(load_tally(path) for path in paths)
+    everyone, digests, present, charges = _overview(paths)
+    single = _first_of_each_id(everyone, digests, tally, strict)
+    if references == ATOMS:
+        own = everyone.take(single)
+        lone = (present[single] & ISOLATED) > 0
+        references = of_isolated_atoms(own, lone, charges[single])
+        tally.left_out["isolated atoms, used as references"] += int(lone.sum())
+        single = single[~lone]
+    chosen, left_out = filters.choose(everyone.take(single))
+    tally.left_out.update(left_out)
+    rows = single[chosen]
+    if not len(rows):
+        raise nothing_left(tally, facts["source"])
+    kept = everyone.take(rows)
+    fit = fit_composition(kept.counts, kept.energies)
+    if references is not None:
+        facts = facts | {"references": left_by(references, kept, facts["source"])}
+    header = {
+        **facts,
+        "structures": len(rows),
+        "atoms": int(kept.counts.sum()),
+        "digest": digest_of(digests[rows]),
+        **notes_of(tally),
+        "labels": {k: int((present[rows] & bit > 0).sum()) for k, bit in FLAGS.items()},
+        **_statistics(fit, kept),
+    }
+    order = np.argsort(kept.ids, kind="stable")
+    return write_prepared(out, lambda: _chosen(paths, rows), order, header)
+
+
+def notes_of(tally: Tally) -> dict[str, Any]:
+    """What a header says of how a set was read.
+
+    Args:
+        tally: of all structures.
+    """
+    return {
+        "read": tally.read,
+        "left_out": {why: n for why, n in tally.left_out.items() if n},
+        "rejected": tally.rejected,
+        "rejected_examples": [list(e) for e in tally.examples],
+        "still": tally.still,
+        "open_stress": tally.open_stress,
+        "offered": sorted(tally.names),
+        "kinds": sorted(tally.kinds),
+        "origins": sorted(tally.origins),
+    }
+
+
+def digest_of(digests: np.ndarray) -> str:
+    """Which data a result belongs to, whatever the order of the structures.
+
+    Args:
+        digests: column of all structures, `(structures, 16)`.
+    """
+    rows = np.ascontiguousarray(digests).view("S16").ravel()
+    return hashlib.sha256(np.sort(rows).tobytes()).hexdigest()[:16]
+
+
+def check_labels(tally: Tally, named: dict[str, str], source: str) -> None:
+    """Refuses a name that no structure has, and structures without any label to learn.
+
+    Args:
+        tally: of all structures.
+        named: names that were given, by label.
+        source: what was read.
+
+    Raises:
+        BenchError: the name, and the names that exist.
+    """
+    if tally.kept == 0:
+        raise nothing_left(tally, source)
+    offered = ", ".join(sorted(tally.names)) or "no names"
+    for kind, name in named.items():
+        label = "stress" if kind == "virial" else kind
+        if label not in LABELS or tally.labels[label]:
+            continue
+        if label == "stress" and tally.open_stress:
+            raise BenchError(
+                f"{name!r} of {source} is the {kind} of structures without a cell, "
+                "which have none: leave it away, or give their cells."
+            )
+        raise BenchError(
+            f"No structure of {source} has {name!r}, which is to be its {kind}; "
+            f"there are {offered}."
+        )
+    if not any(tally.labels[field_of(kind)] for kind in LEARNED):
+        likely = unread_labels(notes_of(tally))
+        options = " ".join(f"{option} {names[0]}" for option, names in likely.items())
+        raise BenchError(
+            f"No structure of {source} has an energy, forces, stress, charges or a "
+            f"dipole; it has {offered}: say which is which, such as "
+            f"{options or '--energy-key E'}."
+        )
+
+
+def nothing_left(tally: Tally, source: str) -> BenchError:
+    """What is said where filters and checks leave no structure.
+
+    Args:
+        tally: of all structures.
+        source: what was read.
+    """
+    reasons = [f"{why}: {n}" for why, n in tally.left_out.most_common()]
+    reasons += [f"{where}: {why}" for where, why in tally.examples[:1]]
+    return BenchError(
+        f"Of {tally.read} structures of {source} none is left "
+        f"({'; '.join(reasons) or 'it has none'})."
+    )
+
+
+def _overview(
+    paths: Sequence[Path],
+) -> tuple[Overview, np.ndarray, np.ndarray, np.ndarray]:
+    """What choices are made from, with digests, flags and charges: all that is held."""
+    pieces = []
+    for path in paths:
+        part = load_part(path)
+        pieces.append(
+            (
+                part.arrays["energy"],
+                part.texts("group"),
+                part.texts("id"),
+                count_elements(part),
+                part.arrays["digest"],
+                part.arrays["present"],
+                part.arrays["total_charge"],
+            )
+        )
+    energies, groups, ids, counts, *rest = zip(*pieces, strict=True)
+    _, codes = np.unique(np.concatenate(groups), return_inverse=True)
+    everyone = Overview(
+        np.concatenate(energies),
+        codes,
+        np.concatenate(ids),
+        sparse.csr_array(sparse.vstack(counts, format="csr")),
+    )
+    digests, present, charges = map(np.concatenate, rest)
+    return everyone, digests, present, charges
+
+
+def _first_of_each_id(
+    everyone: Overview, digests: np.ndarray, tally: Tally, strict: bool
+) -> np.ndarray:
+    """Structures whose id no earlier one has; true repeats are told from clashes."""
+    order = np.argsort(everyone.ids, kind="stable")
+    ids = everyone.ids[order]
+    again = np.flatnonzero(ids[1:] == ids[:-1]) + 1
+    if not len(again):
+        return np.arange(len(ids))
+    text = lambda i: bytes(ids[i]).decode()
+    first = np.searchsorted(ids, ids[again], side="left")
+    same = (digests[order[again]] == digests[order[first]]).all(1)
+    clashes = [text(i) for i in again[~same]]
+    if strict:
+        raise BenchError(
+            f"The id {text(again[0])!r} is used twice: ids must be unique."
+        )
+    if same.any():
+        tally.left_out["repeats of another structure"] += int(same.sum())
+    for id in clashes[:EXAMPLES]:
+        tally.reject(id, "its id is used before for another structure")
+    tally.rejected += max(len(clashes) - EXAMPLES, 0)
+    return np.sort(np.setdiff1d(np.arange(len(ids)), order[again]))
+
+
+def _chosen(paths: Sequence[Path], rows: np.ndarray) -> Iterator[Columns]:
+    """The chosen structures of each part."""
+    begin = 0
+    for path in paths:
+        part = load_part(path)
+        end = begin + len(part)
+        own = rows[np.searchsorted(rows, begin) : np.searchsorted(rows, end)] - begin
+        if len(own):
+            yield part.take(own)
+        begin = end
+
+
+def _statistics(fit: Fit, kept: Overview) -> dict[str, Any]:
+    known = fit.residuals[np.isfinite(fit.residuals)]
+    totals = kept.counts.sum(0)
+    return {
+        "elements": {chemical_symbols[z]: int(totals[z]) for z in fit.elements},
+        "composition_fit": {
+            "energies": {
+                chemical_symbols[z]: float(fit.energies[z]) for z in fit.elements
+            },
+            "mae": float(np.abs(known).mean()) if len(known) else None,
+            "rmse": float((known**2).mean() ** 0.5) if len(known) else None,
+            "outliers": len(fit.outliers),
+            "examples": [
+                [bytes(kept.ids[i]).decode(), float(fit.residuals[i])]
+                for i in fit.outliers[:EXAMPLES]
+            ],
+        },
+    }

@@ -1,0 +1,120 @@
+"""Writes a prepared data set: column by column, the header last."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from bench.dataset.columns import LAYOUT, Columns, absent, columns_of
+from bench.dataset.prepared import FORMAT, HEADER, VERSION, dtype_of
+from bench.files import atomic, write_error, write_text
+
+
+def write_prepared(
+    folder: Path,
+    parts: Callable[[], Iterable[Columns]],
+    order: np.ndarray,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Writes the columns of all parts one after the other, and the header last.
+
+    Args:
+        folder: exists; files of an unfinished attempt are replaced.
+        parts: the structures, asked for once to learn their columns and sizes and once
+            for their contents.
+        order: structures in the order of their ids.
+        facts: further entries of the header.
+
+    Returns:
+        The header.
+
+    Raises:
+        BenchError: the disk is full or cannot be written.
+    """
+    shapes = _shapes(parts())
+    lengths = shapes | {"order": len(order)}
+    try:
+        with contextlib.ExitStack() as stack:
+            files = {
+                name: stack.enter_context(_column_file(folder, name, rows))
+                for name, rows in lengths.items()
+            }
+            files["order"].add(np.asarray(order))
+            for part in parts():
+                for name in shapes:
+                    files[name].add(
+                        part.arrays[name] if name in part.arrays else absent(name, part)
+                    )
+            columns = {name: file.close() for name, file in files.items()}
+        header = {"format": FORMAT, "version": VERSION, **facts, "columns": columns}
+        write_text(folder / HEADER, json.dumps(header, indent=1, ensure_ascii=False))
+        return header
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+class _ColumnFile:
+    """An npy file of known length that is written piece by piece, and its checksum."""
+
+    def __init__(self, file: BinaryIO, name: str, rows: int):
+        dtype = dtype_of(name)
+        shape = (rows, *(LAYOUT[name].shape if name in LAYOUT else ()))
+        self._ends = name.startswith("end_")
+        self._before, self._left, self._dtype = 0, rows, dtype
+        self._hash, self._file, self._name = hashlib.sha256(), file, name
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        buffer = io.BytesIO()
+        npy.write_array_header_1_0(buffer, header)
+        self._write(buffer.getvalue())
+
+    def add(self, piece: np.ndarray) -> None:
+        piece = np.ascontiguousarray(piece, self._dtype)
+        if self._ends and len(piece):
+            piece = piece + self._before
+            self._before = int(piece[-1])
+        self._left -= len(piece)
+        self._write(piece.tobytes())
+
+    def close(self) -> dict[str, Any]:
+        """Flushes the file to disk and returns its length and checksum."""
+        assert self._left == 0, self._name
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        size = self._file.tell()
+        self._file.close()
+        return {"bytes": size, "sha256": self._hash.hexdigest()}
+
+    def _write(self, content: bytes) -> None:
+        self._hash.update(content)
+        self._file.write(content)
+
+
+@contextlib.contextmanager
+def _column_file(folder: Path, name: str, rows: int) -> Iterator[_ColumnFile]:
+    with atomic(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+        yield _ColumnFile(file, name, rows)
+
+
+def _shapes(parts: Iterable[Columns]) -> dict[str, int]:
+    """Rows of every column of all parts together."""
+    rows = atoms = 0
+    letters = {"text_id": 0, "text_group": 0}
+    names: list[str] = columns_of([])
+    for part in parts:
+        rows, atoms = rows + len(part), atoms + int(part.sizes.sum())
+        for name in letters:
+            letters[name] += len(part.arrays[name])
+        names = columns_of([part, Columns(dict.fromkeys(names, np.zeros(0)))])
+    length = lambda name: (
+        letters[name]
+        if name in letters
+        else (atoms if name in LAYOUT and LAYOUT[name].atoms else rows)
+    )
+    return {name: length(name) for name in names}

@@ -1,0 +1,1 @@
+"""Reasons to stop a simulation, checks before it starts, energy drift."""

@@ -1,0 +1,1 @@
+"""Molecular dynamics in jax-md: blocks of steps, ensembles, neighbor lists, plans."""

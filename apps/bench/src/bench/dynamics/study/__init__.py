@@ -1,0 +1,1 @@
+"""Simulations of many structures by many models, and their results."""

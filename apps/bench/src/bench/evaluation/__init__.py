@@ -1,0 +1,1 @@
+"""Predictions, their errors with intervals, and evaluation of trained models."""

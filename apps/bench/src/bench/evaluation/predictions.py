@@ -1,0 +1,80 @@
+"""Predictions beside their labels, in a file that other programs read."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from bench.dataset.opening import DataSet, Sample
+from bench.dataset.references import composition_energy
+from bench.evaluation.errors import Predicted
+from bench.files import write_text
+
+
+def write_predictions(
+    path: Path,
+    data: DataSet,
+    parts: Mapping[str, np.ndarray],
+    predictions: Mapping[str, Sequence[Predicted]],
+    references: dict[int, float],
+) -> None:
+    """An extxyz file of predictions, the labels beside them as `label_*`.
+
+    Args:
+        path: replaced once the new file is complete.
+        data: the samples.
+        parts: indices of samples by part of the split.
+        predictions: one a sample, by part.
+        references: eV by atomic number; their sum is stored as `floor_energy` beside
+            labelled energies.
+    """
+    frames = []
+    for part, members in parts.items():
+        for index, p in zip(members, predictions[part], strict=True):
+            s = data.samples[index]
+            atoms = s.to_ase()
+            results: dict[str, Any] = {}
+            if p.energy is not None:
+                results["energy"] = p.energy
+            if p.forces is not None:
+                results["forces"] = p.forces
+            if p.stress is not None:
+                results["stress"] = p.stress
+            atoms.calc = SinglePointCalculator(atoms, **results)
+            atoms.arrays["model_charges"] = np.asarray(p.charges, float)
+            atoms.info = dict(
+                id=s.id,
+                index=int(index),
+                group=s.group,
+                part=part,
+                total_charge=s.structure.total_charge,
+            )
+            if s.energy is not None:
+                floor = composition_energy(s, references)
+                atoms.info |= {"label_energy": s.energy, "floor_energy": floor}
+            if s.forces is not None:
+                atoms.arrays["label_forces"] = s.forces
+            if s.stress is not None:
+                atoms.info |= {"label_stress": s.stress}
+            if s.charges is not None:
+                atoms.arrays["label_charges"] = s.charges
+            _write_response(atoms, p, s)
+            frames.append(atoms)
+    content = io.StringIO()
+    ase.io.write(content, frames, format="extxyz")
+    write_text(path, content.getvalue())
+
+
+def _write_response(atoms: ase.Atoms, p: Predicted, s: Sample) -> None:
+    """Dipoles and Born charges, where there are labels and predictions."""
+    if p.dipole is not None and s.dipole is not None:
+        atoms.info |= {"model_dipole": p.dipole, "label_dipole": s.dipole}
+    if p.born_charges is not None and s.born_charges is not None:
+        flat = lambda x: np.asarray(x, float).reshape(-1, 9)
+        atoms.arrays["model_born"] = flat(p.born_charges)
+        atoms.arrays["label_born"] = flat(s.born_charges)

@@ -1,0 +1,249 @@
+"""What a grid and its runs leave in their folders, checked as it is read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+from chemsplit import Split
+
+from bench.evaluation.intervals import compared
+from bench.exceptions import BenchError, one_line
+from bench.labels import KINDS
+from bench.model.facts import SAME_COMMAND, ModelFacts, rerun_remedy
+from bench.settings.grid import Grid, checked_grid
+from bench.settings.parsing import parse_checked, read_checked, read_text, read_yaml
+
+
+class _Errors(pydantic.BaseModel):
+    energy_mae: float | None
+    force_mae: float | None
+    stress_mae: float | None
+    charge_mae: float | None
+    dipole_mae: float | None
+    born_mae: float | None
+
+
+class _Parts(pydantic.BaseModel):
+    validation: _Errors
+    test: _Errors
+
+
+class _Sizes(pydantic.BaseModel):
+    train: int
+    validation: int
+    test: int
+
+
+class _Excluded(pydantic.BaseModel):
+    structures: int
+    unseen: dict[str, int]
+
+
+class _Result(ModelFacts):
+    model: str
+    parameters: int
+    sizes: _Sizes
+    excluded: _Excluded
+    errors: _Parts
+    floors: _Parts
+
+
+class _Cost(pydantic.BaseModel):
+    microseconds_per_atom: float
+    mebibytes: float | None = None
+
+
+class _Epoch(pydantic.BaseModel):
+    epoch: int
+    validation_energy_mae: float | None = None
+    validation_force_mae: float | None = None
+    validation_charge_mae: float | None = None
+
+
+class _Failure(pydantic.BaseModel):
+    reason: str
+
+
+class _TestIds(pydantic.BaseModel):
+    test: list[str]
+
+
+def read_grid(folder: Path) -> Grid:
+    """The grid that a folder of results belongs to.
+
+    Args:
+        folder: with `config.yaml`.
+
+    Raises:
+        BenchError: it is no such folder, or the file is damaged.
+    """
+    path = folder / "config.yaml"
+    return checked_grid(read_yaml(path) or {}, str(path))
+
+
+def read_result(run: Path) -> dict[str, Any]:
+    """The result of a finished run.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        BenchError: the file is missing or damaged.
+    """
+    return read_checked(run / "result.json", _Result, rerun_remedy(run))
+
+
+def read_cost(run: Path) -> dict[str, float | None]:
+    """What the predictions of a run cost.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        BenchError: the file is missing or damaged.
+    """
+    return read_checked(run / "cost.json", _Cost, rerun_remedy(run))
+
+
+def read_reason(run: Path) -> str:
+    """Why a run failed.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        BenchError: the file is missing or damaged.
+    """
+    path = run / "failed.json"
+    return read_checked(path, _Failure, f"delete it; {SAME_COMMAND}")["reason"]
+
+
+def read_history(run: Path) -> list[dict[str, Any]]:
+    """The row of each epoch of a run.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        BenchError: the file is missing or damaged.
+    """
+    path = run / "metrics.jsonl"
+    lines = read_text(path).splitlines()
+    if not lines:
+        raise BenchError(f"{path} holds no epoch: {rerun_remedy(run)}")
+    return [
+        parse_checked(line, f"{path}, line {i},", _Epoch, rerun_remedy(run))
+        for i, line in enumerate(lines, 1)
+    ]
+
+
+def read_test_ids(run: Path) -> set[str]:
+    """Ids of the structures that a run was tested on.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        BenchError: the file is missing or damaged.
+    """
+    return set(read_checked(run / "split.json", _TestIds, rerun_remedy(run))["test"])
+
+
+def read_split(run: Path) -> Split:
+    """The split of a run.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        BenchError: the file is missing or damaged.
+    """
+    try:
+        return Split.load(run / "split.json")
+    except OSError as error:
+        raise BenchError(f"{run / 'split.json'}: {error.strerror}.") from error
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"{one_line(error)} Or {rerun_remedy(run)}") from error
+
+
+def read_tested(run: Path) -> list[Any]:
+    """Structures of the validation and test parts of a run, as ASE objects.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        BenchError: the file is missing or damaged.
+    """
+    return _frames(run, _check_structure)
+
+
+def _frames(run: Path, check: Callable[[Any], None]) -> list[Any]:
+    import ase.io
+
+    from bench.sources.comment_line import parse_comment
+
+    path = run / "predictions.extxyz"
+    frame = None
+    try:
+        with path.open(encoding="utf-8") as file:
+            parse = {"properties_parser": parse_comment}
+            frames = list(ase.io.iread(file, format="extxyz", **parse))
+        for frame in frames:
+            check(frame)
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}.") from error
+    except Exception as error:  # ASE's readers raise whatever they like
+        raise BenchError(
+            f"{path} is damaged ({type(error).__name__}: {one_line(error)}): "
+            f"{rerun_remedy(run)}"
+        ) from error
+    return frames
+
+
+def read_test_predictions(run: Path, sizes: dict[str, int], split: Split) -> list[Any]:
+    """Predictions for the test part of a run.
+
+    Args:
+        run: its folder.
+        sizes: of the parts, by its result.
+        split: of the run.
+
+    Raises:
+        BenchError: the file is missing, damaged, or not of this run.
+    """
+    frames = [f for f in _frames(run, _check_predictions) if f.info["part"] == "test"]
+    ids = {str(f.info["id"]) for f in frames}
+    if len(frames) != sizes["test"] or not ids <= set(split.test):
+        raise BenchError(
+            f"{run / 'predictions.extxyz'} does not hold the structures that the run "
+            f"was tested on: {rerun_remedy(run)}"
+        )
+    return frames
+
+
+def _check_structure(frame: Any) -> None:
+    """Raises something where a frame lacks what a simulation needs."""
+    for name in ("id", "group", "part"):
+        if name not in frame.info:
+            raise ValueError(f"a structure has no {name}")
+    numbers = [frame.info["total_charge"], frame.info.get("spin", 0)]
+    if not np.isfinite(np.array(numbers, float)).all():
+        raise ValueError("a number of a structure is not finite")
+
+
+def _check_predictions(frame: Any) -> None:
+    """Raises something where a frame lacks what a report needs."""
+    _check_structure(frame)
+    numbers = [frame.info["index"], frame.info.get("floor_energy", 0.0)]
+    if not np.isfinite(np.array(numbers, float)).all():
+        raise ValueError("a number of a structure is not finite")
+    for kind in KINDS:
+        pair = compared(frame, kind)
+        if pair is None:
+            continue
+        found, label = (np.asarray(side, float) for side in pair)
+        if found.shape != label.shape:
+            raise ValueError(f"a {kind} has another size than its label")

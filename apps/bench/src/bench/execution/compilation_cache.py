@@ -1,0 +1,16 @@
+"""JAX's persistent compilation cache."""
+
+import os
+from pathlib import Path
+
+
+def enable_compilation_cache() -> None:
+    """Makes JAX keep compiled programs on disk, for later calls and parallel runs.
+
+    Variables that are set already stay as they are.
+    """
+    # Environment variables, which the processes of single runs inherit.
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(home / "long-range-bench")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

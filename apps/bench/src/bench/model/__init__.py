@@ -1,0 +1,1 @@
+"""The potential of a run."""

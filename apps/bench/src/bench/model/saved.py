@@ -1,0 +1,45 @@
+"""The trained potential of a run."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from backbones import Potential
+from backbones import load as load_model
+
+from bench.exceptions import BenchError
+from bench.model.building import layers_of
+from bench.model.facts import read_model_facts
+
+
+def load_potential(folder: str | os.PathLike) -> Potential:
+    """The potential that a run of `bench` trained, as it was tested.
+
+    Args:
+        folder: of the run, with `result.json` and `model.npz`.
+
+    Raises:
+        BenchError: there is no finished run, or its model cannot be read.
+    """
+    place = Path(folder)
+    for name in ("result.json", "model.npz"):
+        if not (place / name).is_file():
+            raise BenchError(
+                f"{place} holds no finished run ({name} is missing): name a folder "
+                "that `bench` wrote, such as runs/quick/random-mace+les-seed0."
+            )
+    run, settings, _ = read_model_facts(place)
+    try:
+        layers, _ = layers_of(settings, run)
+        return load_model(place / "model.npz", long_range=layers)
+    except (ValueError, OSError) as error:
+        raise BenchError(f"The model in {place} cannot be read: {error}") from error
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file's bytes, such as those of a model.
+
+    Args:
+        path: of the file.
+    """
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

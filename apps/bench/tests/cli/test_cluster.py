@@ -1,0 +1,102 @@
+"""Shards as jobs, with a stand-in for the cluster that works in this process."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import ase.io
+import pytest
+from bench.cli.cluster import submit_shards
+from bench.dataset.preparing import prepare
+from bench.dataset.request import Order
+from bench.exceptions import BenchError
+from typer.testing import CliRunner
+
+
+class Executor:
+    """What `submitit.AutoExecutor` does, at once and here."""
+
+    asked: dict = {}
+
+    def __init__(self, folder, cluster):
+        self.asked.update(folder=folder, cluster=cluster)
+
+    def update_parameters(self, **options):
+        if "nonsense" in options:
+            raise NameError("unknown option nonsense")
+        self.asked.update(options)
+
+    def map_array(self, work, *columns):
+        for arguments in zip(*columns, strict=True):
+            work(*arguments)
+        return [SimpleNamespace(job_id=f"7_{i}") for i, _ in enumerate(columns[0])]
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    module = ModuleType("submitit")
+    module.AutoExecutor = Executor
+    monkeypatch.setitem(sys.modules, "submitit", module)
+    monkeypatch.setattr("bench.cli.cluster.local_workers", lambda: 0)
+    monkeypatch.setattr("bench.sources.extxyz.BLOCK", 5)
+
+
+@pytest.fixture
+def file(tmp_path, springs):
+    path = tmp_path / "frames.xyz"
+    ase.io.write(path, [springs(i) for i in range(12)], format="extxyz")
+    return path
+
+
+def test_jobs_read_all_parts_and_the_join_reads_none(cluster, file, tmp_path):
+    out = tmp_path / "out"
+    jobs = submit_shards(
+        Order(str(file)), out, 2, {"cluster": "slurm", "timeout_min": 9}
+    )
+    assert jobs == ["7_0", "7_1"]
+    assert Executor.asked["cluster"] == "slurm" and Executor.asked["timeout_min"] == 9
+    assert len(list((out / "parts").iterdir())) == 3
+    told = []
+    header = prepare(Order(str(file)), out, tell=lambda *x: told.append(x))
+    assert told == [(3, 3)] and header["structures"] == 12
+
+
+def test_the_command_submits(cluster, file, tmp_path):
+    from bench.cli.main import app
+
+    command = ["prepare", str(file), "--out", str(tmp_path / "out"), "--submit", "3"]
+    done = CliRunner().invoke(app, [*command, "--submit-option", "timeout_min=60"])
+    assert done.exit_code == 0, done.output
+    assert "Submitted 3 jobs" in done.output and Executor.asked["timeout_min"] == 60
+    wrong = CliRunner().invoke(app, [*command, "--submit-option", "timeout"])
+    assert "KEY=VALUE, got timeout" in str(wrong.exception)
+
+
+def test_unknown_options_and_a_missing_library_are_said(
+    cluster, file, tmp_path, monkeypatch
+):
+    order = Order(str(file))
+    with pytest.raises(BenchError, match="submitit refuses .*nonsense"):
+        submit_shards(order, tmp_path / "out", 2, {"nonsense": 1})
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(BenchError, match="extra `slurm`"):
+        submit_shards(order, tmp_path / "out", 2, {})
+
+
+def test_runs_of_a_grid_are_jobs(cluster, grid_of, springs, tmp_path):
+    """Each job makes one run; the same command without --submit makes the report."""
+    import yaml
+    from bench.cli.main import app
+
+    path = tmp_path / "own.extxyz"
+    ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
+    grid = grid_of(path)
+    settings = {"train": {"epochs": 1}, "splits": ["random"], "long_range": ["none"]}
+    config = tmp_path / "grid.yaml"
+    config.write_text(yaml.safe_dump(grid.model_dump(mode="json") | settings))
+    command = ["run", str(config), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*command, "--submit"])
+    assert done.exit_code == 0, done.output
+    assert "Submitted 1 jobs" in done.output and Executor.asked["name"] == "bench-run"
+    assert (tmp_path / "out" / "random-mace-seed0" / "result.json").exists()
+    again = CliRunner().invoke(app, [*command, "--submit"])
+    assert "nothing to submit" in str(again.exception)

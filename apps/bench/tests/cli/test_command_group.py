@@ -1,0 +1,171 @@
+"""What every command does with errors, and what its help says."""
+
+import errno
+import json
+import lzma
+import re
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import yaml
+from bench.cli.command_group import EXPECTED
+from bench.cli.main import app
+from bench.exceptions import BenchError, printable
+from bench.settings.parsing import _children
+from typer.main import get_command
+from typer.testing import CliRunner
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "big"), "big: No space left"),
+        (OSError("disk"), "OSError: disk"),
+        (ValueError("one\ntwo"), "one two"),
+        (UnicodeDecodeError("utf-8", b"\xe4", 0, 1, "bad"), "'utf-8' codec"),
+        (EOFError(), "EOFError"),
+        (MemoryError(), "too little memory"),
+        (RecursionError("maximum depth"), "nested too deeply"),
+        (yaml.YAMLError("yaml"), "yaml"),
+        (lzma.LZMAError("corrupt"), "corrupt"),
+        (zipfile.BadZipFile("no zip"), "no zip"),
+    ],
+)
+def test_expected_errors_end_in_one_line(error, message, call_bench, monkeypatch):
+    def fail(name):
+        raise error
+
+    assert isinstance(error, EXPECTED)
+    monkeypatch.setattr("bench.settings.grid.preset_text", fail)
+    status, out, err = call_bench("template", "quick")
+    assert (status, out) == (1, "")
+    assert err.startswith("bench: ") and message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("error", [KeyError("key"), TypeError("type"), AssertionError])
+def test_faults_of_the_program_keep_their_traceback(error, monkeypatch):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr("bench.settings.grid.preset_text", fail)
+    done = CliRunner().invoke(app, ["template", "quick"])
+    assert not isinstance(done.exception, BenchError | SystemExit)
+
+
+@pytest.mark.parametrize("statement", ["np.zeros(3).reshape(2, 2)", "json.loads('[')"])
+def test_an_error_of_a_library_names_our_place(statement, call_bench, monkeypatch):
+    own = {"__name__": "bench._ours", "np": np, "json": json}
+    exec(f"def fail(name):\n    {statement}", own)
+    monkeypatch.setattr("bench.settings.grid.preset_text", own["fail"])
+    status, _, err = call_bench("template", "quick")
+    assert status == 1 and err.endswith(" (met at bench._ours:2).\n")
+
+
+def test_an_error_of_our_own_packages_needs_no_place(call_bench, monkeypatch):
+    own = {"__name__": "backbones._ours"}
+    exec("def fail(name):\n    raise ValueError('Do this.')", own)
+    monkeypatch.setattr("bench.settings.grid.preset_text", own["fail"])
+    assert call_bench("template", "quick") == (1, "", "bench: Do this.\n")
+
+
+def test_an_interrupt_has_its_status(call_bench, monkeypatch):
+    def stop(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.settings.grid.preset_text", stop)
+    assert call_bench("template", "quick") == (130, "", "bench: interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nonsense",), "No such command 'nonsense'"),
+        (("run",), "Missing argument"),
+        (("run", "quick", "--jobs", "zero"), "--jobs"),
+        (("md", "x", "--nonsense"), "No such option"),
+        (("run", "quick", "-o", "seeds=[0"), "-o seeds=[0 cannot be read"),
+        (("run", "quick", "-o", "seeds=" + 2000 * "["), "nested too deeply"),
+        (("run", "quick", "-o", "seeds=[&a [1], *b]"), "undefined alias"),
+        (("run", "quick", "-o", "seeds=&a [*a]"), "an anchor holds itself"),
+        (("run", "quick", "-o", "model={cutoff: 4, cutoff: 5}"), "stands twice"),
+        (("run", "quick", "-o", 'seeds=!!int ""'), "cannot be read: not valid YAML"),
+        (("run", "x" * 300 + ".yaml"), "File name too long"),
+        (("train", "quick", "random-mace-seed0", "--together"), "cannot be connected"),
+        (("train", "quick", "random-mace-seed0", "--host", "0"), "need --together"),
+        (("train", "quick", "random-mace-seed0", "--coordinator", "x"), "NAME:PORT"),
+        (
+            ("train", "quick", "random-mace-seed0", "--coordinator", "localhost:1:2"),
+            "NAME:PORT",
+        ),
+        (
+            ("train", "quick", "random-mace-seed0", "--coordinator", "localhost:99999"),
+            "NAME:PORT",
+        ),
+    ],
+)
+def test_command_lines(arguments, message, call_bench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call_bench(*arguments)
+    waiting = "--together" in arguments
+    assert status in (1, 2) and out == waiting * "waiting for the other processes\n"
+    assert err.startswith("bench: ") and message in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("# Größe\ndataset: ions\n".encode("latin-1"), "is not UTF-8 text (byte 4)"),
+        (b"dataset: " + 5000 * b"[", "nested too deeply"),
+        (BOMB.encode(), "once its anchors are written out"),
+        (b"dataset: " + 1_100_000 * b"x", "characters"),
+        (b"dataset: ions\nseeds: [0\n", "line 3, column 1"),
+        (b"seeds: 2001-99-99\n", "not valid YAML (month must be in 1..12"),
+    ],
+)
+def test_grids_that_are_no_grids(content, message, call_bench, tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_bytes(content)
+    status, out, err = call_bench("run", path, "--out", tmp_path / "out")
+    assert (status, out) == (1, "")
+    assert str(path) in err and message in err and len(err) < 400
+    assert [p.name for p in tmp_path.iterdir()] == ["grid.yaml"]
+
+
+def test_names_of_others_do_not_reach_the_terminal():
+    assert printable("a\n b\u2028c \x1b[31mred\x07") == "a b c \\x1b[31mred\\x07"
+
+
+def test_help_shows_every_word_of_its_source(monkeypatch):
+    """Square brackets would be taken for markup and vanish."""
+    monkeypatch.setenv("COLUMNS", "400")
+    told = 0
+    for name, command in get_command(app).commands.items():
+        shown = CliRunner().invoke(app, [name, "--help"], color=False).output
+        words = " ".join(re.sub("[^ -~]", " ", shown).split())
+        for option in command.params:
+            if option.help:
+                text = re.sub("[^ -~]", " ", option.help.replace("\\[", "["))
+                assert " ".join(text.split()) in words, option.help
+                told += "[" in text
+    assert told >= 7
+
+
+def test_keys_are_compared_in_linear_time():
+    """50,000 keys take seconds to minutes if each is compared with each."""
+    text = yaml.SafeLoader.DEFAULT_SCALAR_TAG
+    keys = [yaml.ScalarNode(text, str(i)) for i in range(50_000)]
+    mapping = yaml.MappingNode(
+        "tag", [(key, yaml.ScalarNode(text, "")) for key in keys]
+    )
+    began = time.process_time()
+    assert len(_children(mapping, "it")) == 100_000
+    assert time.process_time() - began < 2

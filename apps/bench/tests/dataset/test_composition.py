@@ -1,0 +1,92 @@
+"""Composition fits, outliers and floors, against direct least squares."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from bench.dataset.columns import pack
+from bench.dataset.composition import count_elements, fit_composition, floors_of
+from bench.dataset.opening import load
+from bench.dataset.references import fit_references, mean_charges
+from bench.evaluation.errors import floor_of
+from bench.sources import Row
+
+
+def made(count, seed=0, energies=None):
+    """Structures of H, C, O and U with energies of elements and a little noise."""
+    rng = np.random.default_rng(seed)
+    energies = energies or {1: -13.6, 6: -1036.1, 8: -2043.2, 92: -9.5}
+    rows = []
+    for i in range(count):
+        numbers = rng.choice(list(energies), size=rng.integers(2, 30))
+        energy = sum(energies[z] for z in numbers) + 0.01 * len(numbers) * rng.normal()
+        positions = rng.normal(size=(len(numbers), 3))
+        rows.append(Row(f"{i:04d}", f"{i}", numbers, positions, energy=energy))
+    return rows
+
+
+def test_energies_of_elements_are_found():
+    columns = pack(made(400))
+    fit = fit_composition(count_elements(columns), columns.arrays["energy"])
+    assert fit.elements.tolist() == [1, 6, 8, 92]
+    np.testing.assert_allclose(
+        fit.energies[fit.elements], [-13.6, -1036.1, -2043.2, -9.5], atol=0.03
+    )
+    spread = np.sqrt(np.mean(fit.residuals**2))
+    assert 0.008 < spread < 0.011
+    assert len(fit.outliers) == 0
+
+
+def test_fit_and_floors_are_those_of_the_training_code():
+    data = load("frameworks")
+    fit = fit_composition(count_elements(data.columns), data.columns.arrays["energy"])
+    references = fit_references(data.samples)
+    # Directions that the compositions do not determine are small in both, not equal.
+    direct = np.zeros(119)
+    direct[list(references)] = list(references.values())
+    counts = count_elements(data.columns)
+    np.testing.assert_allclose(counts @ fit.energies, counts @ direct, atol=1e-5)
+    expected = floor_of(data.samples, references, mean_charges(data.samples))
+    found = floors_of(data.columns, fit)
+    np.testing.assert_allclose(
+        [1000 * x for x in found],
+        [expected.energy_mae, expected.force_mae, expected.charge_mae],
+        rtol=1e-5,
+    )
+
+
+def test_energies_of_another_level_stand_out():
+    rows = made(300)
+    other = [dataclasses.replace(r, energy=r.energy / 27.2114) for r in made(8, seed=5)]
+    other = [dataclasses.replace(r, id=f"other-{r.id}") for r in other]
+    columns = pack(rows[:100] + other + rows[100:])
+    fit = fit_composition(count_elements(columns), columns.arrays["energy"])
+    assert sorted(fit.outliers) == list(range(100, 108))
+    far = np.abs(fit.residuals[fit.outliers])
+    assert len(far) == 8
+
+
+def test_structures_without_labels_count_for_nothing():
+    rows = made(50)
+    bare = [
+        dataclasses.replace(r, energy=None, id="b" + r.id) for r in made(20, seed=3)
+    ]
+    columns, alone = pack(rows + bare), pack(rows)
+    fit = fit_composition(count_elements(columns), columns.arrays["energy"])
+    other = fit_composition(count_elements(alone), alone.arrays["energy"])
+    np.testing.assert_allclose(fit.energies, other.energies)
+    assert np.isnan(fit.residuals[50:]).all()
+    floors = floors_of(columns, fit)
+    assert floors.energy == pytest.approx(floors_of(alone, other).energy)
+    assert np.isnan([floors.forces, floors.charges]).all()
+
+
+def test_counts_do_not_depend_on_blocks(monkeypatch):
+    columns = pack(made(30))
+    whole = count_elements(columns).toarray()
+    numbers = [r.numbers for r in made(30)]
+    np.testing.assert_array_equal(
+        whole, [np.bincount(n, minlength=119) for n in numbers]
+    )
+    monkeypatch.setattr("bench.dataset.composition.BLOCK", 7)
+    np.testing.assert_array_equal(count_elements(columns).toarray(), whole)

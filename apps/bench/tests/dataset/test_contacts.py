@@ -1,0 +1,101 @@
+"""Structures in which atoms lie on one another, against all pairs and images."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench.dataset.columns import pack
+from bench.dataset.contacts import overlaps
+from bench.dataset.opening import load, open_data
+from bench.dataset.preparing import prepare
+from bench.dataset.request import Order
+from bench.dataset.summary import describe
+from bench.exceptions import BenchError
+from bench.sources import Row
+
+DATA = Path(__file__).parents[1] / "data"
+SHIFTS = np.array(list(itertools.product(range(-4, 5), repeat=3)))
+
+
+def row(positions, cell=None, id="a"):
+    return Row(id, "g", np.ones(len(positions), int), np.array(positions, float), cell)
+
+
+def nearest(positions, cell):
+    """The smallest distance of two atoms or images, by looking at all of them."""
+    shifts = np.zeros((1, 3)) if cell is None else SHIFTS @ cell
+    apart = positions[:, None, None] - positions[None, :, None] + shifts
+    lengths = np.linalg.norm(apart, axis=-1)
+    atoms = np.arange(len(positions))
+    lengths[atoms, atoms, len(shifts) // 2] = np.inf
+    return lengths.min()
+
+
+def made(rng):
+    """A structure, open or in a skewed cell, that may have a pair near the limit."""
+    count = int(rng.integers(1, 8))
+    cell = None
+    positions = rng.uniform(-3, 3, (count, 3)) * rng.choice([0.2, 1, 1e4])
+    if rng.random() < 0.6:
+        cell = rng.normal(size=(3, 3)) * rng.choice([1, 4])
+        positions = rng.uniform(-1, 2, (count, 3)) @ cell
+        if abs(np.linalg.det(cell)) < 0.01 * np.linalg.norm(cell, axis=1).prod():
+            return made(rng)
+    if count > 1 and rng.random() < 0.5:
+        step = rng.normal(size=3)
+        step *= rng.uniform(0.05, 0.15) / np.linalg.norm(step)
+        lattice = 0 if cell is None else rng.integers(-2, 3, 3) @ cell
+        positions[0] = positions[1] + step + lattice
+    return positions, cell
+
+
+def test_overlaps_are_those_that_all_pairs_and_images_have():
+    rng = np.random.default_rng(0)
+    structures = [made(rng) for _ in range(300)]
+    found = overlaps(pack([row(*s, id=str(i)) for i, s in enumerate(structures)]))
+    near = [i for i, s in enumerate(structures) if nearest(*s) < 0.1]
+    assert sorted(found) == near
+    assert 50 < len(near) < 250
+    assert overlaps(pack([])) == {}
+
+
+@pytest.mark.parametrize(
+    ("positions", "cell", "why"),
+    [
+        ([[0, 0, 0], [1, 0, 0], [0.06, 0, 0.06]], None, "atoms 0 and 2 are 0.085 Å"),
+        ([[0.02, 0, 0], [8.96, 9, 0]], 9 * np.eye(3), "atoms 0 and 1 are 0.06 Å"),
+        ([[0, 0, 0]], np.diag([9, 0.05, 9]), "an atom and its own image are 0.05 Å"),
+        ([[0, 0, 0]], [[9, 0, 0], [0, 9, 0], [9, 9, 0.05]], "own image are 0.05 Å"),
+    ],
+)
+def test_what_is_too_close_is_said(positions, cell, why):
+    (found,) = overlaps(pack([row(positions, cell)])).values()
+    assert why in found
+
+
+def test_coincident_atoms_by_the_thousand_are_found_at_once():
+    assert list(overlaps(pack([row(np.zeros((20_000, 3)))]))) == [0]
+
+
+def test_rows_of_coincident_atoms_are_named_and_left_out(tmp_path):
+    path = DATA / "overlaps.xyz"
+    header = prepare(Order(str(path)), tmp_path / "out")
+    assert (header["read"], header["structures"], header["rejected"]) == (14, 12, 2)
+    assert header["rejected_examples"] == [
+        ["0000005", "atoms 1 and 2 are 0 Å apart"],
+        ["0000009", "atoms 1 and 2 are 0 Å apart"],
+    ]
+    assert header["labels"]["forces"] == 12
+    described = describe(open_data(str(path), strict=False))
+    for text in (described, describe(open_data(str(tmp_path / "out")))):
+        assert "unusable    2, such as 0000005: atoms 1 and 2 are 0 Å apart" in text
+    with pytest.raises(
+        BenchError, match="0000005: atoms 1 and 2 .*; mend or remove it"
+    ):
+        load(str(path))
+
+
+def test_an_overlap_in_a_cell_leaves_nothing():
+    with pytest.raises(BenchError, match="none is left .* atoms 1 and 3 are 0 Å apart"):
+        open_data(str(DATA / "overlap_in_a_cell.xyz"), strict=False)

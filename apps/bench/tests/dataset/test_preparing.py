@@ -1,0 +1,667 @@
+"""From a source to a prepared set: restarts, shards, bad rows, full disks."""
+
+import gzip
+import json
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import ase.io
+import lmdb
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from bench.dataset.filters import Filters
+from bench.dataset.opening import load, open_data
+from bench.dataset.preparing import prepare
+from bench.dataset.references import fit_references, references_for
+from bench.dataset.request import Order, Shard
+from bench.dataset.summary import describe
+from bench.exceptions import BenchError
+from bench.sources import Reading
+from typer.testing import CliRunner
+
+
+@pytest.fixture(autouse=True)
+def small_units(monkeypatch):
+    monkeypatch.setattr("bench.sources.extxyz.BLOCK", 5)
+
+
+@pytest.fixture
+def file(tmp_path, springs):
+    """Twelve frames in units of five; the ids do not follow the order."""
+    path = tmp_path / "frames.xyz"
+    frames = [springs(i) for i in range(12)]
+    for i, atoms in enumerate(frames):
+        atoms.info["id"] = f"x{(7 * i) % 12:02d}"
+    ase.io.write(path, frames, format="extxyz")
+    return path
+
+
+def order(path, **more):
+    return Order(str(path), **more)
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.glob("*.npy"))}
+
+
+def test_a_prepared_set_is_the_set(file, tmp_path):
+    header = prepare(order(file), tmp_path / "out")
+    prepared, direct = load(str(tmp_path / "out")), load(str(file))
+    assert prepared.digest == direct.digest == header["digest"]
+    assert prepared.ids == direct.ids == [f"x{i:02d}" for i in range(12)]
+    assert prepared.groups == direct.groups
+    for mine, theirs in zip(prepared.samples, direct.samples, strict=True):
+        np.testing.assert_array_equal(
+            mine.structure.positions, theirs.structure.positions
+        )
+        np.testing.assert_array_equal(mine.forces, theirs.forces)
+        assert mine.energy == theirs.energy
+    files = {p.name for p in (tmp_path / "out").iterdir()} - {".lock"}
+    assert files == {*contents(tmp_path / "out"), "dataset.json"}
+    text, other = describe(prepared), describe(direct)
+    assert text.splitlines()[1:7] == other.splitlines()[1:7]
+
+
+def test_preparing_again_does_nothing_and_other_wishes_are_refused(file, tmp_path):
+    out = tmp_path / "out"
+    first = prepare(order(file), out)
+    before = (out / "energy.npy").stat().st_mtime_ns
+    assert prepare(order(file), out) == first
+    assert (out / "energy.npy").stat().st_mtime_ns == before
+    with pytest.raises(BenchError, match="finished data set made from other files"):
+        prepare(order(file, filters=Filters(max_atoms=3)), out)
+    file.write_text(file.read_text() + "\n")
+    with pytest.raises(BenchError, match="finished data set made from other files"):
+        prepare(order(file), out)
+
+
+def test_an_interrupted_preparation_goes_on(file, tmp_path):
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    prepare(order(file), straight)
+
+    def stop(done, of):
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(order(file), stopped, tell=stop)
+    (part,) = (stopped / "parts").iterdir()
+    kept = part.stat().st_mtime_ns
+    with pytest.raises(BenchError, match="no finished data set: run the same"):
+        load(str(stopped))
+    with pytest.raises(BenchError, match="beginning of another preparation"):
+        prepare(order(file, strict=True), stopped)
+    told = []
+    prepare(
+        order(file),
+        stopped,
+        tell=lambda *x: told.append(
+            (*x, part.exists() and part.stat().st_mtime_ns == kept)
+        ),
+    )
+    assert told == [(1, 3, True), (2, 3, True), (3, 3, True)]
+    assert contents(stopped) == contents(straight)
+
+
+def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_path):
+    out, damaged = tmp_path / "out", tmp_path / "damaged.xyz.gz"
+    damaged.write_bytes(gzip.compress(file.read_bytes())[:-2000])
+    with pytest.raises(BenchError, match=r"damaged.xyz.gz cannot be unpacked from"):
+        prepare(order(damaged), out)
+    assert not out.exists()
+    # A readable part is kept for the same request, as after an interruption.
+    lines = file.read_text().splitlines(keepends=True)
+    damaged = tmp_path / "damaged.xyz"
+    damaged.write_text("".join([*lines[:49], "five\n", *lines[50:]]))
+    told = []
+    for _ in range(2):
+        with pytest.raises(BenchError, match=r"damaged.xyz cannot be read as extxyz"):
+            prepare(order(damaged), out, tell=lambda *x: told.append(x))
+    assert told == [(0, 2), (1, 2), (1, 2)]
+    prepare(order(file), out)
+    assert load(str(out)).digest == load(str(file)).digest
+    assert {p.suffix for p in out.iterdir() if p.name != ".lock"} == {".npy", ".json"}
+
+
+def test_what_strictness_refused_is_prepared_without_it(tmp_path, springs):
+    path, out = broken(tmp_path / "broken.xyz", springs), tmp_path / "out"
+    with pytest.raises(BenchError, match="is not finite; mend or remove it; `bench pr"):
+        prepare(order(path, strict=True), out)
+    assert prepare(order(path), out)["structures"] == 6
+    ase.io.write(path, ase.io.read(path, "5:"), format="extxyz")
+    with pytest.raises(BenchError, match="id 's005' is used twice"):
+        prepare(order(path, strict=True), tmp_path / "again")
+    assert prepare(order(path), tmp_path / "again")["structures"] == 2
+
+
+def test_a_shard_that_fails_leaves_the_folder_to_the_others(file, tmp_path):
+    out, damaged = tmp_path / "out", tmp_path / "damaged.xyz"
+    lines = file.read_text().splitlines(keepends=True)
+    damaged.write_text("".join([*lines[:49], "five\n", *lines[50:]]))
+    prepare(order(damaged), out, shard=Shard(1, 2))
+    with pytest.raises(BenchError, match="cannot be read as extxyz"):
+        prepare(order(damaged), out, shard=Shard(2, 2))
+    with pytest.raises(BenchError, match="beginning of another preparation"):
+        prepare(order(file), out)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_shards_together_are_the_whole(file, tmp_path, count):
+    whole, shared = tmp_path / "whole", tmp_path / "shared"
+    prepare(order(file), whole)
+    for number in range(count, 0, -1):
+        done = prepare(order(file), shared, shard=Shard(number, count))
+        assert done is None and not (shared / "dataset.json").exists()
+    prepare(order(file), shared)
+    assert contents(shared) == contents(whole)
+
+
+def test_a_missing_shard_is_read_by_the_join(file, tmp_path):
+    prepare(order(file), tmp_path / "out", shard=Shard(1, 2))
+    told = []
+    prepare(order(file), tmp_path / "out", tell=lambda *x: told.append(x))
+    assert told == [(2, 3), (3, 3)]
+
+
+def test_shards_are_written_i_of_n():
+    assert Shard.parse("3/8") == (3, 8)
+    for text in ("0/8", "9/8", "3", "a/b", "3/", "-1/2", "1.5/2"):
+        with pytest.raises(BenchError, match="A shard is written 1/8"):
+            Shard.parse(text)
+
+
+def test_other_processes_read_the_same(file, tmp_path, monkeypatch):
+    prepare(order(file), tmp_path / "here")
+    prepare(order(file), tmp_path / "there", workers=2)
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+def test_a_unit_larger_than_memory_is_kept_in_parts(file, tmp_path, monkeypatch):
+    """A packed file is entered at its beginning only; it is one unit, however long."""
+    monkeypatch.setattr("bench.dataset.parts.BLOCK", 30)
+    packed = tmp_path / "frames.xyz.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes() * 10))
+    out = tmp_path / "out"
+    prepare(order(packed), out, shard=Shard(1, 1))
+    names = sorted(p.name for p in (out / "parts").iterdir())
+    last = "0000000.npz"
+    assert names == [*(f"0000000+{i:06d}.npz" for i in range(3)), last]
+    header = prepare(order(packed), out)
+    assert header["read"] == 120 and header["structures"] == 12
+    assert header["left_out"] == {"repeats of another structure": 108}
+    assert header["digest"] == load(str(file)).digest
+
+
+def test_a_unit_that_was_interrupted_is_read_again(file, tmp_path, monkeypatch):
+    packed = tmp_path / "frames.xyz.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    monkeypatch.setattr("bench.dataset.parts.BLOCK", 3)
+    saved = []
+
+    def stop(path, *content):
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(path.name)
+        save(path, *content)
+
+    from bench.dataset.parts import save_part as save
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.dataset.preparing.save_part", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(order(packed), tmp_path / "out")
+    assert saved == ["0000000+000000.npz", "0000000+000001.npz"]
+    told = []
+    prepare(order(packed), tmp_path / "out", tell=lambda *x: told.append(x))
+    assert told == [(0, 1), (1, 1)]
+    assert load(str(tmp_path / "out")).digest == load(str(file)).digest
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import bench.sources.extxyz
+from bench.dataset.request import Order
+from bench.dataset.preparing import prepare
+bench.sources.extxyz.BLOCK = 5
+tell = lambda done, of: print(done, flush=True)
+prepare(Order(sys.argv[1]), Path(sys.argv[2]), tell=tell)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 17, 46])
+def test_a_killed_preparation_goes_on(file, tmp_path, springs, after):
+    """Killed as by kill -9, at no chosen place behind so many parts of 48."""
+    ase.io.write(file, [springs(i) for i in range(240)], format="extxyz")
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED, str(file), str(killed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < after:
+            pass
+        process.kill()
+    told = []
+    header = prepare(order(file), killed, tell=lambda *x: told.append(x))
+    prepare(order(file), straight)
+    assert header["read"] == header["structures"] == 240
+    # Either parts were left to read, or it had come to its end.
+    assert not told or (told[0][0] >= after and told[-1] == (48, 48))
+    assert contents(killed) == contents(straight)
+
+
+def with_atoms(path, springs, *lone):
+    """Five structures of H, C and O, and single atoms of given energy and charge."""
+    frames = [springs(i) for i in range(5)]
+    for symbol, energy, charge in lone:
+        atom = ase.Atoms(symbol, [[0, 0, 0]])
+        atom.info = {"id": f"{symbol}{charge}{energy}", "total_charge": charge}
+        atom.calc = SinglePointCalculator(atom, energy=energy)
+        frames.append(atom)
+    ase.io.write(path, frames, format="extxyz")
+    return path
+
+
+LONE = (("H", -13.0, 0), ("H", -12.5, 0), ("H", -14.0, -1), ("C", -1.0, 0), ("O", 2, 0))
+
+
+def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
+    path = with_atoms(tmp_path / "a.xyz", springs, *LONE)
+    header = prepare(order(path, references="atoms"), tmp_path / "out")
+    assert header["structures"] == 5
+    assert header["left_out"] == {"isolated atoms, used as references": 5}
+    # Of two neutral atoms the lower one, and never the ion, which lies lower still.
+    assert header["references"]["energies"] == {"H": -13.0, "C": -1.0, "O": 2.0}
+    data = load(str(tmp_path / "out"))
+    assert data.references == {1: -13.0, 6: -1.0, 8: 2.0}
+    left = [(s.energy + 2 * 13.0 + 2 * 1.0 - 2.0) / 5 for s in data.samples]
+    assert header["references"]["mae"] == pytest.approx(np.mean(np.abs(left)))
+    assert header["references"]["rmse"] == pytest.approx(
+        np.sqrt(np.mean(np.square(left)))
+    )
+    assert "references  H -13.000, C -1.000, O 2.000 eV; left" in describe(data)
+    assert references_for(data, np.arange(2)) == data.references
+    plain = prepare(order(path), tmp_path / "plain")
+    assert plain["structures"] == 10 and "references" not in plain
+    fitted = load(str(tmp_path / "plain"))
+    assert fitted.references is None
+    members = np.array([fitted.ids.index("s003")])
+    expected = fit_references([fitted.samples[int(members[0])]])
+    assert references_for(fitted, members) == expected
+
+
+def test_one_atom_of_a_crystal_is_no_isolated_atom(tmp_path):
+    """Three fcc cells of one copper atom stay, the lowest of them below the atom."""
+    path = Path(__file__).parents[1] / "data" / "isolated_and_fcc.xyz"
+    header = prepare(order(path, references="atoms"), tmp_path / "out")
+    assert header["references"]["energies"] == {"O": -1.9, "Cu": -0.25}
+    assert header["left_out"] == {"isolated atoms, used as references": 2}
+    assert header["structures"] == 7 and header["elements"] == {"O": 4, "Cu": 7}
+
+
+@pytest.mark.parametrize(
+    ("pbc", "kind", "isolated"),
+    [
+        ("F F F", "bulk", True),
+        ("T T T", "IsolatedAtom", True),
+        ("T T T", "isolated_atom", True),
+        ("T T T", "bulk", False),
+    ],
+)
+def test_isolated_atoms_are_open_or_called_so(tmp_path, pbc, kind, isolated):
+    path = tmp_path / "atom.xyz"
+    path.write_text(
+        f'1\nLattice="9 0 0 0 9 0 0 0 9" pbc="{pbc}" config_type={kind} energy=-1\n'
+        "H 0 0 0\n2\nenergy=-4\nH 0 0 0\nH 0 0 0.7\n"
+    )
+    wanted = order(path, references="atoms")
+    if not isolated:
+        with pytest.raises(BenchError, match="energy of H, .* without a cell"):
+            prepare(wanted, tmp_path / "out")
+        return
+    header = prepare(wanted, tmp_path / "out")
+    assert header["references"]["energies"] == {"H": -1.0}
+    assert header["structures"] == 1
+
+
+def test_given_atomic_energies_are_kept_and_belong_to_the_set(file, tmp_path):
+    path = tmp_path / "atoms.yaml"
+    path.write_text('H: -13.6\nC: -1030\n"O": -2041.5\nNo: 1\n')
+    header = prepare(order(file, references=str(path)), tmp_path / "out")
+    assert header["references"]["energies"] == {"H": -13.6, "C": -1030, "O": -2041.5}
+    assert prepare(order(file, references=str(path)), tmp_path / "out") == header
+    path.write_text(path.read_text().replace("13.6", "13.7"))
+    with pytest.raises(BenchError, match="finished data set made from other files"):
+        prepare(order(file, references=str(path)), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("H: -13.6", "no atomic energy of C, O, which"),
+        ("H: high\nC: 1\nO: 1", "energy of H is no number: 'high'"),
+        ("H: .nan", "energy of H is not finite"),
+        ("Hx: 1", "no element 'Hx'"),
+        ("[1, 2]", "must hold energies by element"),
+        ("{", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_atomic_energies_that_cannot_be_used_are_refused(file, tmp_path, text, message):
+    path = tmp_path / "atoms.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BenchError, match=message):
+        prepare(order(file, references=str(path)), tmp_path / "out")
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_missing_isolated_atoms_are_named(tmp_path, springs):
+    path = with_atoms(tmp_path / "a.xyz", springs, ("H", -13.0, 0), ("C", -1.0, 1))
+    with pytest.raises(BenchError, match="no atomic energy of C, O"):
+        prepare(order(path, references="atoms"), tmp_path / "out")
+
+
+def broken(path, springs):
+    """Frame 3 has a force that is no number; frame 6 repeats frame 5, 7 its id."""
+    frames = [springs(i) for i in range(9)]
+    forces = frames[3].get_forces()
+    forces[1, 1] = np.inf
+    energy = frames[3].get_potential_energy()
+    frames[3].calc = SinglePointCalculator(frames[3], energy=energy, forces=forces)
+    frames[6] = frames[5].copy()
+    frames[6].calc = frames[5].calc
+    frames[7].info["id"] = "s005"
+    ase.io.write(path, frames, format="extxyz")
+    return path
+
+
+def test_bad_rows_are_named_counted_and_kept_out(tmp_path, springs):
+    path = broken(tmp_path / "broken.xyz", springs)
+    header = prepare(order(path), tmp_path / "out")
+    assert header["read"] == 9 and header["structures"] == 6
+    assert header["left_out"] == {"repeats of another structure": 1}
+    assert header["rejected"] == 2
+    assert header["rejected_examples"] == [
+        [f"Frame 3 of {path}", "forces is not finite"],
+        ["s005", "its id is used before for another structure"],
+    ]
+    data = open_data(str(tmp_path / "out"))
+    assert data.ids == ["s000", "s001", "s002", "s004", "s005", "s008"]
+    text = describe(data)
+    assert "unusable    2, such as Frame 3 of" in text
+    assert "left out    repeats of another structure: 1" in text
+
+
+def test_strictness_refuses_them(tmp_path, springs):
+    path = broken(tmp_path / "broken.xyz", springs)
+    with pytest.raises(BenchError, match="Frame 3 of .*: forces is not finite"):
+        prepare(order(path, strict=True), tmp_path / "out")
+    frames = ase.io.read(path, ":")
+    ase.io.write(path, frames[5:], format="extxyz")
+    with pytest.raises(BenchError, match="id 's005' is used twice"):
+        prepare(order(path, strict=True), tmp_path / "out2")
+
+
+def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
+    filters = Filters(total_charges=(1.0,))
+    with pytest.raises(
+        BenchError, match=r"12 structures .* none is left \(other total"
+    ):
+        prepare(order(file, filters=filters), tmp_path / "out")
+    # What was read for that is of no use and was not kept.
+    assert not (tmp_path / "out" / "parts").exists()
+    header = prepare(
+        order(file, filters=Filters(without=("charges",))), tmp_path / "out"
+    )
+    assert header["labels"]["charges"] == 0 and header["labels"]["forces"] == 12
+    assert load(str(tmp_path / "out")).samples[0].charges is None
+
+
+def test_names_that_no_structure_has_are_refused(file, tmp_path):
+    reading = Reading(forces="force")
+    with pytest.raises(
+        BenchError, match="has 'force', .* its forces; there are .*forces"
+    ):
+        prepare(order(file, reading=reading), tmp_path / "out")
+    prepare(order(file), tmp_path / "out")
+
+
+def test_names_that_may_be_meant_are_offered(tmp_path, springs):
+    frames = [springs(i) for i in range(3)]
+    for atoms in frames:
+        atoms.info["REF_energy"] = atoms.calc.results["energy"]
+        atoms.arrays["REF_forces"] = atoms.calc.results["forces"]
+        atoms.calc = None
+    path = tmp_path / "named.xyz"
+    ase.io.write(path, frames, format="extxyz")
+    said = "such as --energy-key REF_energy --forces-key REF_forces"
+    with pytest.raises(BenchError, match=said):
+        prepare(order(path), tmp_path / "out")
+    reading = Reading(energy="REF_energy", forces="REF_forces")
+    header = prepare(order(path, reading=reading), tmp_path / "out")
+    assert header["labels"]["energy"] == header["labels"]["forces"] == 3
+
+
+def test_a_prepared_set_without_energies_is_described_and_opened(tmp_path, springs):
+    frames = [springs(i) for i in range(3)]
+    for atoms in frames:
+        atoms.calc.results.pop("energy")
+    path = tmp_path / "charges.xyz"
+    ase.io.write(path, frames, format="extxyz")
+    prepare(order(path), tmp_path / "out")
+    data = open_data(str(tmp_path / "out"))
+    assert "labels      forces, charges" in describe(data)
+    samples = load(str(tmp_path / "out")).samples
+    assert [s.energy for s in samples] == [None] * 3
+    assert all(s.charges is not None for s in samples)
+
+
+def test_placeholder_forces_are_suspected(tmp_path, springs):
+    frames = [springs(i) for i in range(3)]
+    for atoms in frames:
+        atoms.calc.results["forces"][:] = 0
+    path = tmp_path / "zeros.xyz"
+    ase.io.write(path, frames, format="extxyz")
+    prepare(order(path), tmp_path / "out")
+    text = describe(open_data(str(tmp_path / "out")))
+    assert "forces of 3 structures are zero throughout" in text
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from bench.exceptions import BenchError
+from bench.dataset.request import Order
+from bench.dataset.preparing import prepare
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+try:
+    prepare(Order(sys.argv[1]), Path(sys.argv[2]))
+except BenchError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [100, 20_000])
+def test_a_full_disk_leaves_nothing_half_written(file, tmp_path, springs, room):
+    many = [springs(i) for i in range(400)]
+    ase.io.write(file, many, format="extxyz")
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", FULL, str(file), str(out), str(room)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "cannot be written" in said and said.count("\n") == 1
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not (out / "dataset.json").exists()
+    header = prepare(order(file), out)
+    assert header["structures"] == len(load(str(out))) == 400
+
+
+def test_two_joins_at_once_are_refused(file, tmp_path):
+    import filelock
+
+    (tmp_path / "out").mkdir()
+    with (
+        filelock.FileLock(tmp_path / "out" / ".lock"),
+        pytest.raises(BenchError, match="Another process is joining"),
+    ):
+        prepare(order(file), tmp_path / "out")
+
+
+def test_a_damaged_part_is_named(file, tmp_path):
+    out = tmp_path / "out"
+    prepare(order(file), out, shard=Shard(1, 1))
+    part = out / "parts" / "0000001.npz"
+    part.write_bytes(part.read_bytes()[:-30])
+    with pytest.raises(BenchError, match="0000001.npz is damaged"):
+        prepare(order(file), out)
+    part.unlink()
+    assert prepare(order(file), out)["structures"] == 12
+
+
+def test_a_damaged_plan_and_header_are_named(file, tmp_path):
+    prepare(order(file), tmp_path / "begun", shard=Shard(1, 2))
+    (tmp_path / "begun" / "plan.json").write_text("{")
+    with pytest.raises(BenchError, match=r"plan.json is damaged .*: delete"):
+        prepare(order(file), tmp_path / "begun")
+    header = prepare(order(file), tmp_path / "done")
+    # As if the process had been killed when all was written and nothing cleared away.
+    (tmp_path / "done" / "parts").mkdir()
+    (tmp_path / "done" / "parts" / "0000000.npz").touch()
+    assert prepare(order(file), tmp_path / "done") == header
+    assert not (tmp_path / "done" / "parts").exists()
+    (tmp_path / "done" / "dataset.json").write_text("]")
+    with pytest.raises(BenchError, match=r"dataset.json is damaged .*: delete"):
+        prepare(order(file), tmp_path / "done")
+
+
+def many_rows(path: Path, count: int) -> None:
+    """A database in ASE's form, written without ASE for its speed."""
+    rng = np.random.default_rng(0)
+    array = lambda x, kind: {"__ndarray__": [list(x.shape), kind, x.ravel().tolist()]}
+    corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1.0]])
+    with (
+        lmdb.open(str(path), subdir=False, map_size=1 << 32) as database,
+        database.begin(write=True) as view,
+    ):
+        for i in range(1, count + 1):
+            row = {
+                "numbers": array(np.array([6, 8, 1, 1]), "int64"),
+                "positions": array(corners + 0.1 * rng.normal(size=(4, 3)), "float64"),
+                "pbc": array(np.zeros(3, bool), "bool"),
+                "cell": array(np.zeros((3, 3)), "float64"),
+                "energy": float(rng.normal()),
+                "forces": array(rng.normal(size=(4, 3)), "float64"),
+                "data": {"source": f"made/up/{i}/step0", "charge": 0, "spin": 1},
+            }
+            text = zlib.compress(json.dumps(row).encode(), 1)
+            view.put(str(i).encode(), text)
+        view.put(b"nextid", zlib.compress(str(count + 1).encode()))
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from bench.dataset.request import Order
+from bench.dataset.preparing import prepare
+header = prepare(Order(sys.argv[1]), Path(sys.argv[2]))
+print(header["structures"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak(tmp_path, count):
+    """MiB that preparing so many rows took at most, without the database itself.
+
+    Its pages are mapped: they count as resident, and the kernel takes them back when it
+    needs room.
+    """
+    path = tmp_path / f"{count}.aselmdb"
+    many_rows(path, count)
+    command = [sys.executable, "-c", PEAK, str(path), str(tmp_path / f"out{count}")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    structures, kilobytes = map(int, said.split())
+    assert structures == count
+    return kilobytes / 1024 - path.stat().st_size / 2**20
+
+
+def test_memory_does_not_grow_with_rows(tmp_path):
+    # Rows of a part are held, and some 200 bytes of each row of the whole.
+    assert peak(tmp_path, 6000) - peak(tmp_path, 2000) < 10
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_hundred_thousand_rows(tmp_path):
+    assert peak(tmp_path, 100_000) - peak(tmp_path, 3000) < 30
+
+
+def invoke(*arguments):
+    from bench.cli.main import app
+
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def test_the_command_prepares_and_describes(file, tmp_path):
+    out = tmp_path / "out"
+    done = invoke("prepare", file, "--out", out, "--workers", 1)
+    assert done.exit_code == 0, done.output
+    assert "out: 12 open structures in 6 groups" in done.output
+    told = invoke("info", out, "--verify")
+    assert told.exit_code == 0 and "out: 12 open structures" in told.output
+    path = out / "energy.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    assert "has changed" in str(invoke("info", out, "--verify").exception)
+
+
+def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
+    asked = {}
+
+    def spy(order, out, **more):
+        asked.update(order=order, out=out, **more)
+
+    monkeypatch.setattr("bench.dataset.preparing.prepare", spy)
+    keys = ["energy", "forces", "stress", "charges", "total-charge", "spin", "tags"]
+    names = [x for k in [*keys, "id", "group"] for x in (f"--{k}-key", f"my-{k}")]
+    done = invoke(
+        *("prepare", "source", "--out", "o", "--shard", "2/3", "--workers", 7),
+        *names,
+        *("--energy-unit", "hartree", "--length-unit", "bohr", "--strict"),
+        *("--recipe", "omol25", "--format", "traj", "--total-charge", -1),
+        *("--total-charge", 1, "--spin", 2, "--min-atoms", 2, "--max-atoms", 9),
+        *("--require", "forces", "--without", "tags", "--references", "atoms"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "Shard 2/3 is read" in done.output
+    read = asked["order"].reading
+    assert read.named == {
+        k.replace("-", "_"): f"my-{k}" for k in [*keys, "id", "group"]
+    }
+    assert (read.energy_unit, read.length_unit) == ("hartree", "bohr")
+    assert asked["order"].filters == Filters(
+        "omol25", (-1.0, 1.0), (2,), 2, 9, ("forces",), ("tags",)
+    )
+    assert asked["order"].references == "atoms"
+    assert asked["order"].strict and asked["order"].format == "traj"
+    assert asked["shard"] == (2, 3) and asked["workers"] == 7
+
+
+def test_where_data_come_from_is_said():
+    text = invoke("prepare", "--where").output
+    for word in ("QMOF", "figshare.13147324", "ODAC25", "OMol25", "CC BY 4.0", "arXiv"):
+        assert word in text
+    refused = invoke("prepare")
+    assert isinstance(refused.exception, BenchError)
+    assert "bench prepare SOURCE --out FOLDER" in str(refused.exception)
+    missing = invoke("prepare", "train_4M", "--out", "x")
+    assert "bench prepare --where" in str(missing.exception)
+
+
+def test_preparing_loads_no_jax(file, tmp_path):
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from bench.dataset.request import Order\n"
+        "from bench.dataset.preparing import prepare\n"
+        f"prepare(Order({str(file)!r}), Path({str(tmp_path / 'out')!r}))\n"
+        "assert not {'jax', 'equinox'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

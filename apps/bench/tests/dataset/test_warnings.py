@@ -1,0 +1,233 @@
+"""What is said of a data set that is likely to be a mistake."""
+
+import re
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from bench.dataset.columns import pack
+from bench.dataset.duplicates import identical
+from bench.dataset.opening import DataSet, load, open_data
+from bench.dataset.preparing import prepare
+from bench.dataset.request import Order
+from bench.dataset.summary import describe
+from bench.dataset.warnings import warnings_of
+from bench.exceptions import BenchError
+from bench.experiment.grid import output_folder, run_grid
+from bench.sources import Reading, Row
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def prepared(path, out, **names):
+    header = prepare(Order(str(path), Reading(**names)), out)
+    return header, open_data(str(out))
+
+
+def test_names_that_are_not_read_come_with_the_option_that_reads_them(tmp_path):
+    said = "`force` of .* is not read: `bench prepare` with `--forces-key force`"
+    (warning,) = warnings_of(load(str(DATA / "force.xyz")))
+    assert re.search(said, warning)
+    assert warning in describe(open_data(str(DATA / "force.xyz"), strict=False))
+    header, data = prepared(DATA / "force.xyz", tmp_path / "out", forces="force")
+    assert header["labels"]["forces"] == 1 and warnings_of(data) == []
+
+
+def test_of_several_names_none_is_chosen(tmp_path):
+    """The charges of two molecules: either alone would be wrong."""
+    path = tmp_path / "names.xyz"
+    path.write_text("1\nchargeA=1 chargeB=-1 energy=-1\nH 0 0 0\n")
+    (warning,) = warnings_of(load(str(path)))
+    assert re.search("`chargeA`, `chargeB` of .* are not read", warning)
+    assert "`--total-charge-key NAME` reads one of them, `chargeA+chargeB` a" in warning
+
+
+def test_names_of_other_kinds_are_not_taken_for_labels(tmp_path):
+    """A word is no charge, a number no force; a name beside what is read is none."""
+    path = tmp_path / "names.xyz"
+    path.write_text(
+        "2\nProperties=species:S:1:pos:R:3:mulliken_charges:R:1 energy=-1 "
+        'formation_energy=-2 charge_model=ddec max_force=1 net_charge=1 bec="1 2 3"\n'
+        "H 0 0 0 0.5\nH 0 0 0.8 0.5\n"
+    )
+    found = warnings_of(load(str(path)))
+    assert [re.search("with `(.*)` reads", warning)[1] for warning in found] == [
+        "--charges-key mulliken_charges",
+        "--total-charge-key net_charge",
+        "--born-charges-key bec",
+    ]
+
+
+def test_virials_become_stress(tmp_path):
+    """Minus diag(51.2, 102.4, 153.6) eV over 512 Å^3."""
+    header, data = prepared(DATA / "virials.xyz", tmp_path / "out", virial="virials")
+    np.testing.assert_allclose(data.samples[0].stress, [-0.1, -0.2, -0.3, 0, 0, 0])
+    assert header["labels"]["stress"] == 1 and header["origins"] == [
+        "energy=energy",
+        "forces=forces",
+        "stress=virials",
+    ]
+    text = describe(data)
+    # 1 eV/Å^3 is 160.2177 GPa.
+    assert "stress 24.5 GPa RMS, largest component 48.1" in text
+    assert "warning" not in text
+
+
+def test_virials_read_as_stress_are_noticed(tmp_path):
+    _, data = prepared(DATA / "virials.xyz", tmp_path / "out", stress="virials")
+    (warning,) = warnings_of(data)
+    assert "stresses reach 2.461e+04 GPa: if they are virials (eV)" in warning
+    assert "largest component 2.46e+04" in describe(data)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        ("GPa", 1 / 160.21766208),
+        ("kbar", 0.1 / 160.21766208),
+        ("eV/Å^3", 1),
+        ("eV/A^3", 1),
+    ],
+)
+def test_units_of_stress(tmp_path, unit, factor):
+    names = dict(stress="virials", stress_unit=unit, length_unit="bohr")
+    _, data = prepared(DATA / "virials.xyz", tmp_path / "out", **names)
+    expected = factor * np.array([51.2, 102.4, 153.6, 0, 0, 0])
+    np.testing.assert_allclose(data.samples[0].stress, expected, rtol=1e-6)
+
+
+def test_virials_have_the_unit_of_energies(tmp_path):
+    names = dict(virial="virials", energy_unit="hartree", length_unit="bohr")
+    _, data = prepared(DATA / "virials.xyz", tmp_path / "out", **names)
+    # One hartree over a cubic bohr is 183.6315 eV/Å^3.
+    np.testing.assert_allclose(
+        data.samples[0].stress[:3], [-18.363, -36.726, -55.089], atol=1e-2
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (dict(virial="v", stress="s"), "read from 's' or from the virial 'v'"),
+        (dict(virial="v", stress_unit="GPa"), "virial 'v' is an energy"),
+        (dict(stress_unit="gpa"), "no unit 'gpa'; known are eV/Å"),
+    ],
+)
+def test_names_and_units_that_contradict_are_refused(names, message):
+    with pytest.raises(BenchError, match=message):
+        Reading(**names)
+
+
+def test_a_stress_without_a_cell_is_not_used(tmp_path):
+    path = tmp_path / "open.xyz"
+    atoms = ase.io.read(DATA / "virials.xyz")
+    atoms.pbc = False
+    ase.io.write(path, atoms, format="extxyz")
+    with pytest.raises(BenchError, match="'virials' of .* structures without a cell"):
+        prepared(path, tmp_path / "out", virial="virials")
+    atoms.info["stress"] = np.eye(3)
+    ase.io.write(path, atoms, format="extxyz")
+    assert "the stress of 1 structures without a cell is not used" in "".join(
+        warnings_of(load(str(path)))
+    )
+
+
+def test_charges_that_sum_to_another_total_are_counted():
+    (warning,) = warnings_of(load(str(DATA / "ion_charges.xyz")))
+    assert "charges of 1 of 1 structures" in warning
+    assert "largest difference is +1 e, in 0000000. No total charge is given" in warning
+    assert "--total-charge-key" in warning
+
+
+def water(id, total, charges):
+    positions = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]) + len(id)
+    return Row(
+        id, id, [8, 1, 1], positions, energy=0.0, total_charge=total, charges=charges
+    )
+
+
+def test_charges_beside_a_total_charge_that_is_given(tmp_path):
+    rows = [
+        water("a", 1, [0.2, 0.4, 0.4]),
+        water("bb", -1, [-0.2, 0.4, 0.4]),
+        water("ccc", 0, [-0.8, 0.4, 0.36]),
+        water("dddd", 0, [-0.8, 0.4, 0.395]),
+    ]
+    (warning,) = warnings_of(DataSet("made", pack(rows), np.arange(4)))
+    assert "charges of 2 of 4 structures" in warning
+    assert "largest difference is +1.6 e, in bb" in warning
+    assert "No total charge" not in warning
+
+
+def moved(rng, count):
+    """Copies of one structure, each with one coordinate moved by 0.001 Å or more."""
+    base = 5 * rng.uniform(size=(20, 3))
+    places = np.repeat(base[None], count, 0)
+    for i in range(1, count):
+        places[i, i % 20, i % 3] += 0.001 * i
+    return places
+
+
+def test_structures_are_identical_up_to_rounding():
+    rng = np.random.default_rng(0)
+    cell = 6 * np.eye(3)
+    make = lambda i, x, n=(1, 6) * 10, c=cell: Row(f"{i:03d}", f"{i}", n, x, c)
+    places = moved(rng, 30)
+    rows = [make(i, x) for i, x in enumerate(places)]
+    single = places[3].astype(np.float32)
+    rows += [
+        make(30, single),
+        make(31, np.round(places[7], 6)),
+        make(32, places[3] - 1e-7),
+        # None of these is one of the others.
+        make(33, places[5], (6, 1) * 10),
+        make(34, places[5], c=cell + np.diag([0, 0, 0.001])),
+        make(35, places[5], c=None),
+    ]
+    groups = identical(pack(rows))
+    assert [g.tolist() for g in groups] == [[3, 30, 32], [7, 31]]
+    assert identical(pack(rows[:30])) == [] and identical(pack([])) == []
+
+
+def test_many_copies_cost_no_more_than_their_number():
+    """All pairs of these would be 200 million."""
+    rows = [Row("a", "a", [1, 1], [[0, 0, 0], [0, 0, 0.7]])] * 20_000
+    (group,) = identical(pack(rows))
+    assert len(group) == 20_000
+
+
+class Stop(Exception):
+    """Ends a grid before it trains."""
+
+
+def test_a_run_begins_with_the_warnings(tmp_path, grid_of):
+    heard = []
+
+    def stop(sentence):
+        heard.append(sentence)
+        raise Stop
+
+    for name, splits in (("repeated", ("random",)), ("force", ("cluster",))):
+        grid = grid_of(DATA / f"{name}.xyz").model_copy(update={"splits": splits})
+        with output_folder(tmp_path / name, grid) as folder, pytest.raises(Stop):
+            run_grid(grid, folder, lambda *_: None, warn=stop)
+    assert "4 structures are not unique" in heard[0]
+    assert "`--forces-key force` reads it" in heard[1]
+
+
+def test_identical_frames_are_counted_and_named(tmp_path):
+    path = DATA / "repeated.xyz"
+    (warning,) = warnings_of(load(str(path)))
+    assert "4 structures are not unique, of 1 geometry, such as 0000000" in warning
+    assert "a random split may test on what it has trained on" in warning
+    assert warnings_of(load(str(path)), split_at_random=False) == []
+    _, data = prepared(path, tmp_path / "out")
+    assert f"warning     {warning}" in describe(data)
+    # In one group they stay together.
+    frames = ase.io.read(path, ":")
+    for atoms in frames:
+        atoms.info["group"] = "water"
+    ase.io.write(tmp_path / "group.xyz", frames, format="extxyz")
+    (warning,) = warnings_of(load(str(tmp_path / "group.xyz")))
+    assert "random split" not in warning

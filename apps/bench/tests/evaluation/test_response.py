@@ -1,0 +1,221 @@
+"""Dipoles and Born charges: read, predicted, learned from and compared."""
+
+import dataclasses
+
+import ase
+import ase.io
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from bench.batches.loading import fill_shelf
+from bench.dataset.opening import open_data
+from bench.dataset.preparing import prepare
+from bench.dataset.references import fit_references
+from bench.dataset.request import Order
+from bench.dataset.summary import describe
+from bench.evaluation.errors import Predicted, errors_of, floor_of, predict, sign_of
+from bench.evaluation.response import born_charges_of, dipoles
+from bench.exceptions import BenchError
+from bench.experiment.requirements import learnable
+from bench.model.building import build_potential
+from bench.sources import Reading
+from bench.training.loss import loss
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+def labelled(springs, seed, charge=0, **answers):
+    atoms = springs(seed)
+    results = atoms.calc.results | answers
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    atoms.info["total_charge"] = charge
+    return atoms
+
+
+def opened(frames, tmp_path, **reading):
+    path = tmp_path / "own.extxyz"
+    ase.io.write(path, frames, format="extxyz")
+    order = Order(str(path), Reading(**reading))
+    prepare(order, tmp_path / "prepared")
+    return open_data(str(tmp_path / "prepared"))
+
+
+def test_dipoles_are_stored_about_the_centre_of_mass(springs, tmp_path):
+    frames = [labelled(springs, i, -i, dipole=[1.0, 2.0, 3.0]) for i in range(2)]
+    centre = frames[1].get_center_of_mass()
+    found = opened(frames, tmp_path / "a", dipole_origin="coordinates").samples
+    np.testing.assert_allclose(found[0].dipole, [1, 2, 3])
+    np.testing.assert_allclose(found[1].dipole, [1, 2, 3] + centre)
+    about_mass = opened(frames, tmp_path / "b", dipole_origin="mass").samples
+    np.testing.assert_allclose(about_mass[1].dipole, [1, 2, 3])
+    # Of a charged molecule it means nothing without an origin.
+    silent = opened(frames, tmp_path / "c")
+    assert silent.samples[1].dipole is None and silent.samples[0].dipole is not None
+    assert "dipoles     of 1 charged structures are not used" in describe(silent)
+    with pytest.raises(BenchError, match="`mass` or `coordinates`, got 'origin'"):
+        Reading(dipole_origin="origin")
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+
+
+def test_born_charges_are_stored_as_polarisation_by_displacement(springs, tmp_path):
+    frame = springs(0)
+    given = np.random.default_rng(0).normal(size=(5, 3, 3))
+    frame.arrays["bec"] = given.reshape(5, 9)
+    names = dict(born_charges="bec")
+    (plain,) = opened([frame], tmp_path / "a", **names).samples
+    (turned,) = opened([frame], tmp_path / "b", **names, born_transposed=True).samples
+    np.testing.assert_allclose(plain.born_charges, given, rtol=1e-6)
+    np.testing.assert_allclose(turned.born_charges, given.mT, rtol=1e-6)
+
+
+@pytest.fixture(params=["open", "periodic"])
+def model(request, springs, grid_of, tmp_path):
+    periodic = request.param == "periodic"
+    frames = [springs(i, periodic) for i in range(3)]
+    path = tmp_path / "own.extxyz"
+    ase.io.write(path, frames, format="extxyz")
+    grid = grid_of(path).model_copy(update={"long_range": ("celli",)})
+    run = grid.runs()[0]
+    data = open_data(str(path))
+    make = lambda: build_potential(
+        grid.model, run, fit_references(data.samples), average_neighbours=4.0, scale=1.0
+    )
+    potential = make()
+    shelf = fill_shelf(data, grid, potential.backbone)
+    ((_, batch, targets),) = shelf.batches(np.arange(3), dict(potential.references))
+    wide = lambda x: (
+        jnp.asarray(x, float) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    )
+    return grid, potential, jax.tree.map(wide, batch), targets, shelf
+
+
+def moved(batch, g, atom, direction, by):
+    positions = batch.positions.at[g, atom, direction].add(by)
+    return dataclasses.replace(batch, positions=positions)
+
+
+def test_born_charges_are_derivatives_of_the_dipole(model):
+    """Of the dipole in open space; in a cell, of its phase form, by its formula."""
+    _, potential, batch, _, _ = model
+    born = jax.jit(born_charges_of)(potential, batch)
+    assert born.shape == (*batch.mask.shape, 3, 3)
+    assert np.all(np.asarray(born)[~np.asarray(batch.mask)] == 0)
+    charges = jax.jit(lambda b: potential.energies(b)[1])
+    if batch.cell is None:
+        # About a fixed origin: neutral structures do not care which.
+        at = lambda b: np.einsum("gi,gic->gc", charges(b), b.positions)
+        for g, atom, b in ((0, 0, 0), (1, 3, 1), (2, 4, 2)):
+            ahead, behind = (at(moved(batch, g, atom, b, h)) for h in (1e-4, -1e-4))
+            slope = (ahead - behind)[g] / 2e-4
+            np.testing.assert_allclose(born[g, atom, :, b], slope, atol=1e-6)
+        # The sum over atoms is the total charge, exactly.
+        np.testing.assert_allclose(born.sum(1), 0, atol=1e-8)
+        return
+    for g, atom, b in ((0, 0, 0), (2, 4, 2)):
+        ahead, behind = (charges(moved(batch, g, atom, b, h)) for h in (1e-4, -1e-4))
+        slope = np.asarray(ahead - behind)[g] / 2e-4
+        cell = np.asarray(batch.cell[g])
+        fractional = np.asarray(batch.positions[g]) @ np.linalg.inv(cell)
+        turns = np.sin(2 * np.pi * (fractional - fractional[atom])) / (2 * np.pi)
+        by_hand = np.einsum("ia,ac,i->c", turns, cell, slope)
+        by_hand[b] += charges(batch)[g, atom]
+        np.testing.assert_allclose(born[g, atom, :, b], by_hand, atol=1e-6)
+
+
+def test_dipoles_do_not_depend_on_where_a_molecule_is(model):
+    _, potential, batch, targets, _ = model
+    charges = np.asarray(potential.energies(batch)[1]) + 0.1 * np.asarray(batch.mask)
+    here = dipoles(batch, charges)
+    there = dataclasses.replace(batch, positions=batch.positions + 5.0)
+    np.testing.assert_allclose(here, dipoles(there, charges), atol=1e-9)
+    g, mask = 1, np.asarray(batch.mask[1])
+    atoms = ase.Atoms(np.asarray(batch.species[g])[mask], batch.positions[g][mask])
+    by_hand = charges[g][mask] @ (atoms.positions - atoms.get_center_of_mass())
+    # e3nn-free arithmetic; masses are rounded to single precision nowhere.
+    np.testing.assert_allclose(here[g], by_hand, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["open"], indirect=True)
+def test_dipoles_are_learned_from(model):
+    """The loss of a shifted label is the square of the shift, by component."""
+    grid, potential, batch, targets, _ = model
+    settings = grid.train.loss.model_copy(
+        update={"energy": 0.0, "force": 0.0, "charge": 0.0, "dipole": 2.0}
+    )
+    exact = np.asarray(dipoles(batch, potential.energies(batch)[1]))
+    wrong = dataclasses.replace(
+        targets,
+        dipoles=exact + np.array([0.3, 0.0, 0.0]),
+        dipole_weight=np.array([1.0, 1.0, 0.0, 0.0])[: batch.graphs],
+    )
+    value = loss(potential, batch, wrong, settings)
+    np.testing.assert_allclose(value, 2.0 * 0.3**2 / 3, rtol=1e-6)
+
+
+def test_a_predicted_response_is_compared_with_labels(springs, tmp_path):
+    frame = labelled(springs, 0, dipole=[0.5, 0.0, -0.5])
+    frame.arrays["born_charges"] = np.tile(np.eye(3).ravel(), (5, 1))
+    (sample,) = opened([frame], tmp_path / "a").samples
+    wrong = Predicted(
+        sample.energy, sample.forces, None, -sample.charges, -sample.dipole - 0.01,
+        -1.1 * sample.born_charges,
+    )  # fmt: skip
+    assert sign_of([wrong], [sample]) == -1
+    found = errors_of([wrong.turned(-1)], [sample], ("charge", "dipole", "born"))
+    np.testing.assert_allclose(found.charge_mae, 0, atol=1e-9)
+    np.testing.assert_allclose([found.dipole_mae, found.dipole_rmse], 10, rtol=1e-6)
+    np.testing.assert_allclose(found.born_mae, 1000 * 0.1 / 3, rtol=1e-6)
+    # Variance of ones and zeros in shares of a third: 2/9.
+    np.testing.assert_allclose(found.born_r2, 1 - (0.01 / 3) / (2 / 9), rtol=1e-6)
+    charges = {1: 0.1, 6: -0.2, 8: 0.2}
+    floor = floor_of([sample], {1: 0.0, 6: 0.0, 8: 0.0}, charges)
+    fixed = np.array([charges[int(z)] for z in sample.structure.numbers])
+    apart = frame.positions - frame.get_center_of_mass()
+    error = np.abs(fixed @ apart - [0.5, 0.0, -0.5]).mean()
+    np.testing.assert_allclose(floor.dipole_mae, 1000 * error, rtol=1e-6)
+    by_hand = np.abs(fixed - 1).mean() / 3
+    np.testing.assert_allclose(floor.born_mae, 1000 * by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["open"], indirect=True)
+def test_predictions_come_with_the_response_where_it_is_asked_for(model):
+    _, potential, _, _, shelf = model
+    plain = predict(potential, shelf, np.arange(3), slopes=False)
+    full = predict(potential, shelf, np.arange(3), born=True)
+    assert plain[0].forces is None and plain[0].born_charges is None
+    assert full[0].born_charges.shape == (5, 3, 3)
+    np.testing.assert_allclose(plain[2].dipole, full[2].dipole, atol=1e-6)
+    np.testing.assert_allclose(plain[2].energy, full[2].energy, atol=1e-6)
+
+
+def test_a_loss_without_labels_is_refused(springs, grid_of, tmp_path):
+    path = tmp_path / "own.extxyz"
+    ase.io.write(path, [springs(i) for i in range(4)], format="extxyz")
+    grid, samples = grid_of(path), open_data(str(path)).samples
+    celli = next(r for r in _with(grid, ("celli",)).runs())
+    plain = next(r for r in _with(grid, ("none",)).runs())
+    kept = learnable(grid.train, celli, samples)
+    assert (kept.loss.force, kept.loss.charge, kept.loss.stress) == (1, 10, 0)
+    assert learnable(grid.train, plain, samples).loss.charge == 0
+    dipole = grid.train.model_copy(
+        update={"loss": grid.train.loss.model_copy(update={"dipole": 1.0})}
+    )
+    with pytest.raises(BenchError, match="weighs dipole by 1, but none of the 4 train"):
+        learnable(dipole, celli, samples)
+    # A model without charges has no dipole to learn.
+    assert learnable(dipole, plain, samples).loss.dipole == 0
+
+
+def _with(grid, layers):
+    return grid.model_copy(update={"long_range": layers})

@@ -1,0 +1,181 @@
+"""A trained model tested again, its features, and the parts of a grid alone."""
+
+import json
+
+import ase.io
+import equinox as eqx
+import numpy as np
+import pytest
+import yaml
+from bench import load_potential
+from bench.cli.main import app
+from bench.dataset.opening import load
+from bench.evaluation.embeddings import mean_features, weighed
+from bench.evaluation.trained import _shelf, load_trained, retest, write_embeddings
+from bench.experiment.grid import output_folder, run_grid
+from bench.settings.grid import Grid
+from chemsplit import Description, SeedSimilaritySplit, Split, make_split
+from sklearn.metrics import (
+    mean_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+)
+from typer.testing import CliRunner
+
+RUN = "named-mace+les-seed0"
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory, springs, grid_of):
+    """Twelve molecules with dipoles and Born charges; four are tested on by name."""
+    path = tmp_path_factory.mktemp("data") / "own.extxyz"
+    frames = [springs(i) for i in range(12)]
+    for i, frame in enumerate(frames):
+        frame.info["id"] = f"{'test' if i < 4 else 'train'}/{i}"
+        charges = frame.calc.results["charges"]
+        apart = frame.positions - frame.get_center_of_mass()
+        frame.calc.results["dipole"] = charges @ apart
+        tensors = charges[:, None, None] * np.eye(3)
+        frame.arrays["born_charges"] = tensors.reshape(-1, 9)
+    ase.io.write(path, frames, format="extxyz")
+    changes = {
+        "splits": ("named",),
+        "long_range": ("les",),
+        "split": {"test_ids": "test/*", "validation_share": 0.25},
+    }
+    return Grid(**(grid_of(path).model_dump() | changes))
+
+
+@pytest.fixture(scope="module")
+def finished(grid, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    with output_folder(folder, grid):
+        outcome = run_grid(grid, folder, lambda *_: None)
+    assert not outcome.failures, outcome.failures
+    return folder / RUN
+
+
+def test_errors_are_those_of_scikit_learn(finished):
+    """From the written predictions, without any code of the evaluation."""
+    frames = ase.io.read(finished / "predictions.extxyz", ":")
+    test = [f for f in frames if f.info["part"] == "test"]
+    assert len(test) == 4 and {f.info["id"].split("/")[0] for f in test} == {"test"}
+    result = json.loads((finished / "result.json").read_text())
+    errors = result["errors"]["test"]
+    array = lambda name: np.concatenate([f.arrays[name].ravel() for f in test])
+    info = lambda name: np.concatenate([np.ravel(f.info[name]) for f in test])
+    pairs = {
+        "energy": (
+            info("label_energy") / [len(f) for f in test],
+            np.array([f.get_potential_energy() / len(f) for f in test]),
+        ),
+        "force": (
+            array("label_forces"),
+            np.concatenate([f.get_forces().ravel() for f in test]),
+        ),
+        "dipole": (info("label_dipole"), info("model_dipole")),
+        "born": (array("label_born"), array("model_born")),
+    }
+    for kind, (label, found) in pairs.items():
+        # Extended XYZ keeps eight digits.
+        near = dict(rtol=1e-4, atol=1e-3)
+        for name, metric in (
+            ("mae", mean_absolute_error),
+            ("rmse", root_mean_squared_error),
+        ):
+            expected = 1000 * metric(label, found)
+            np.testing.assert_allclose(errors[f"{kind}_{name}"], expected, **near)
+        if kind in ("dipole", "born"):
+            r2 = r2_score(label, found)
+            np.testing.assert_allclose(errors[f"{kind}_r2"], r2, rtol=1e-4)
+    assert errors["charge_mae"] is None  # latent ones are no labelled charges
+    # The sign of latent charges is that of the validation part's dipoles.
+    held = [f for f in frames if f.info["part"] == "validation"]
+    along = sum(np.vdot(f.info["model_dipole"], f.info["label_dipole"]) for f in held)
+    along += sum(np.vdot(f.arrays["model_born"], f.arrays["label_born"]) for f in held)
+    assert along > 0 and result["charge_sign"] in (-1, 1)
+
+
+def test_the_model_that_is_tested_is_the_best_one(finished):
+    lines = (finished / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    best = min(rows, key=lambda row: row["validation_loss"])
+    errors = json.loads((finished / "result.json").read_text())["errors"]["validation"]
+    for kind in ("energy", "force"):
+        expected = best[f"validation_{kind}_mae"]
+        np.testing.assert_allclose(errors[f"{kind}_mae"], expected, rtol=1e-5)
+
+
+def test_a_model_tested_again_errs_as_before(finished, grid, tmp_path):
+    """On the first four frames, which are the test part; and on unknown atoms."""
+    frames = ase.io.read(grid.dataset, ":4")
+    strange = frames[0].copy()
+    strange.numbers[0], strange.info = 30, {"id": "strange"}
+    path = tmp_path / "some.extxyz"
+    ase.io.write(path, [*frames, strange], format="extxyz")
+    found = retest(load_trained(finished), str(path), tmp_path / "again")
+    assert (found.structures, found.left_out) == (4, {"Zn": 1})
+    errors = json.loads((finished / "result.json").read_text())["errors"]["test"]
+    for name, value in errors.items():
+        expected = np.nan if value is None else value
+        again = found.errors[name]
+        # Other batches sum in another order, in single precision.
+        np.testing.assert_allclose(
+            np.nan if again is None else again, expected, rtol=1e-3, atol=0.05
+        )
+    told = json.loads((tmp_path / "again" / "evaluation.json").read_text())
+    assert told["model"] == RUN and told["errors"] == found.errors
+
+
+def test_features_are_means_over_atoms_and_split_with_chemsplit(finished, tmp_path):
+    trained = load_trained(finished)
+    source = yaml.safe_load((finished.parent / "config.yaml").read_text())["dataset"]
+    path = tmp_path / "features.npz"
+    assert write_embeddings(trained, source, path) == 12
+    found = Description.load(path)
+    width = 2 * trained.settings.mace.channels
+    assert found.X.shape == (12, width) and found.settings["model"] == RUN
+    split = make_split(
+        SeedSimilaritySplit(1, test_size=0.25), found.X, found.ids, found.groups,
+        seed=0, name="learned",
+    )  # fmt: skip
+    # Groups of two stay whole.
+    assert len(split.indices(list(found.ids))[2]) in (2, 4)
+    # The layer's energy is its weights times the features, summed over the atoms.
+    probed = weighed(load_potential(finished), width)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=width).astype(np.float32)
+    hooks = probed.backbone.hooks.layers["final"]
+    where = lambda p: p.backbone.hooks.layers["final"].layers[-1].weights
+    loud = eqx.tree_at(where, probed, values)
+    assert len(hooks.layers) == 2
+    shelf = _shelf(trained, load(source), probed)
+    ((chosen, batch, _), *_) = shelf.batches(np.arange(12), dict(probed.references))
+    energies = eqx.filter_jit(lambda potential, batch: potential.energies(batch)[0])
+    sums = np.asarray(energies(loud, batch) - energies(probed, batch)).sum(1)
+    means = mean_features(probed, shelf, chosen)
+    atoms = np.array([len(shelf.data.samples[i].structure) for i in chosen])
+    n = len(chosen)
+    np.testing.assert_allclose(sums[:n], atoms * (means @ values), rtol=1e-3, atol=1e-4)
+    order = [list(found.ids).index(shelf.data.ids[i]) for i in chosen]
+    np.testing.assert_allclose(found.X.toarray()[order], means, rtol=1e-3, atol=1e-5)
+
+
+def test_parts_of_a_grid_have_commands(finished, grid, tmp_path, monkeypatch):
+    config = str(finished.parent / "config.yaml")
+    call = lambda *words: CliRunner().invoke(app, list(map(str, words)))
+    done = call("split", config, "--out", tmp_path / "splits")
+    assert done.exit_code == 0, done.output
+    saved = Split.load(tmp_path / "splits" / "named-seed0.json")
+    assert saved.digest == Split.load(finished / "split.json").digest
+    place = tmp_path / "again"
+    done = call("eval", finished, "--out", place, "--embeddings", tmp_path / "f.npz")
+    assert done.exit_code == 0, done.output
+    assert "energy_mae" in done.output and "12 structures" in done.output
+    # The run is finished, so that training it again does nothing but say so.
+    before = (finished / "result.json").read_text()
+    done = call("train", config, RUN, "--out", finished.parent)
+    assert done.exit_code == 0, done.output
+    assert (finished / "result.json").read_text() == before
+    wrong = call("train", config, "random-mace", "--out", finished.parent)
+    assert wrong.exit_code == 1 and f"it has {RUN}" in str(wrong.exception)

@@ -1,0 +1,221 @@
+"""Any kind of label alone is enough: charges without energies, forces without them."""
+
+import json
+from types import SimpleNamespace
+
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from bench.cli.main import app
+from bench.dataset.opening import load
+from bench.dataset.references import fit_references, mean_charges
+from bench.dataset.summary import describe
+from bench.dynamics.study.models import open_model
+from bench.evaluation.errors import Errors, Predicted, errors_of
+from bench.evaluation.trained import load_trained, retest
+from bench.exceptions import BenchError
+from bench.experiment.requirements import known_kinds, labelled_kinds, learnable
+from bench.labels import KINDS
+from bench.settings.grid import Grid, Run
+from bench.settings.training import LossSettings, TrainSettings
+from typer.testing import CliRunner
+
+FAST = ("model.mace.channels=4", "model.mace.l_max=1", "model.mace.radial=[8]")
+FAST += (
+    "train.epochs=1",
+    "model.celli.hidden=[8]",
+    "model.cutoff=4",
+    "splits=[random]",
+)
+
+
+@pytest.fixture
+def write(tmp_path, springs):
+    """Writes structures with some of their labels."""
+
+    def made(*labels, count=24):
+        frames = [springs(i) for i in range(count)]
+        for atoms in frames:
+            kept = {label: atoms.calc.results[label] for label in labels}
+            atoms.calc = SinglePointCalculator(atoms, **kept)
+        path = tmp_path / f"{'-'.join(labels)}.extxyz"
+        ase.io.write(path, frames, format="extxyz")
+        return path
+
+    return made
+
+
+def called(*words):
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def run(data, out, layers):
+    options = [x for o in (*FAST, f"dataset={data}", layers) for x in ("-o", o)]
+    return called("run", "quick", "--out", out, *options)
+
+
+def no_number_is_missing(text):
+    assert "nan" not in text.lower() and "None" not in text
+
+
+def test_charges_alone_are_prepared_learned_and_reported(write, tmp_path):
+    source, data, out = write("charges"), tmp_path / "data", tmp_path / "out"
+    said = called("prepare", source, "--out", data, "--workers", 1)
+    assert "labels      charges" in said and "element's mean charge" in said
+    assert "composition fit" not in said and "zero force" not in said
+    no_number_is_missing(called("info", data))
+    run(data, out, "long_range=[celli]")
+    place = out / "random-mace+celli-seed0"
+    result = json.loads((place / "result.json").read_text())
+    assert result["kinds"] == ["charge", "dipole", "born"]
+    known = {k for k, v in result["errors"]["test"].items() if v is not None}
+    assert known == {"charge_mae", "charge_rmse"}
+    # The floor, from the training part, and the errors, from the predictions.
+    samples = {s.id: s for s in load(str(source)).samples}
+    split = json.loads((place / "split.json").read_text())
+    means = mean_charges([samples[i] for i in split["train"]])
+    test = [samples[i] for i in split["test"]]
+    fixed = [s.charges - [means[z] for z in s.structure.numbers] for s in test]
+    floor = 1000 * np.abs(np.concatenate(fixed)).mean()
+    np.testing.assert_allclose(result["floors"]["test"]["charge_mae"], floor, rtol=1e-5)
+    assert {k for k, v in result["floors"]["test"].items() if v} == known
+    frames = [
+        f
+        for f in ase.io.read(place / "predictions.extxyz", ":")
+        if f.info["part"] == "test"
+    ]
+    apart = [f.arrays["model_charges"] - f.arrays["label_charges"] for f in frames]
+    error = 1000 * np.abs(np.concatenate(apart)).mean()
+    np.testing.assert_allclose(result["errors"]["test"]["charge_mae"], error, rtol=1e-4)
+    assert all(f.calc is None and "label_energy" not in f.info for f in frames)
+    (row,) = [
+        json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert row["validation_energy_mae"] is row["validation_force_mae"] is None
+    weighed = 10 * 1e-6 * result["errors"]["validation"]["charge_rmse"] ** 2
+    np.testing.assert_allclose(row["validation_loss"], weighed, rtol=1e-5)
+    text = (out / "report.md").read_text()
+    assert "## Charges" in text and "| random | mace+celli | 0 |" in text
+    assert "cost (µs/atom)" in text
+    assert "## Energy" not in text and "## Forces" not in text
+    no_number_is_missing(text)
+    page = (out / "report.html").read_text()
+    assert 'id="cost"' in page and 'id="charges-random-mace+celli-seed0"' in page
+    found = retest(load_trained(place), str(source), tmp_path / "again")
+    assert {k for k, v in found.errors.items() if v is not None} == known
+    with pytest.raises(BenchError, match="no forces to simulate with"):
+        open_model(place)
+
+
+def test_forces_alone_are_learned_and_reported(write, tmp_path):
+    source, out = write("forces"), tmp_path / "out"
+    run(source, out, "long_range=[none]")
+    place = out / "random-mace-seed0"
+    result = json.loads((place / "result.json").read_text())
+    assert result["kinds"] == ["force", "stress"]
+    known = {k for k, v in result["errors"]["test"].items() if v is not None}
+    assert known == {"force_mae", "force_rmse"}
+    test = [f for f in load(str(source)).samples if f.id in result_ids(place)]
+    floor = 1000 * np.abs(np.concatenate([s.forces for s in test])).mean()
+    np.testing.assert_allclose(result["floors"]["test"]["force_mae"], floor, rtol=1e-5)
+    text = (out / "report.md").read_text()
+    assert "## Forces" in text and "## Energy" not in text and "cost (µs/atom)" in text
+    no_number_is_missing(text)
+    # Energies are known up to a constant: forces are there to simulate with.
+    assert open_model(place).potential.references == ((1, 0.0), (6, 0.0), (8, 0.0))
+    # Tested on data with energies, it is compared in what it learned.
+    both = write("energy", "forces")
+    found = retest(load_trained(place), str(both), tmp_path / "again")
+    assert {k for k, v in found.errors.items() if v is not None} == known
+
+
+def result_ids(place):
+    return json.loads((place / "split.json").read_text())["test"]
+
+
+def test_sets_without_any_label_to_learn_from_are_refused(write, tmp_path, springs):
+    assert load(str(write("charges", count=3))).samples[0].energy is None
+    mixed = tmp_path / "mixed.extxyz"
+    frames = [springs(i) for i in range(3)]
+    frames[1].calc = None
+    frames[0].calc.results.pop("energy"), frames[2].calc.results.pop("energy")
+    ase.io.write(mixed, frames, format="extxyz")
+    with pytest.raises(BenchError, match="'s001' has no label .* 1 of 3 structures"):
+        load(str(mixed))
+
+
+def sample(**labels):
+    empty = dict.fromkeys(("energy", "forces", "stress", "charges", "dipole"))
+    return SimpleNamespace(**(empty | labels))
+
+
+@pytest.mark.parametrize(
+    ("layer", "labels", "kinds"),
+    [
+        ("celli", {"charges": 1}, {"charge", "dipole", "born"}),
+        ("none", {"forces": 1}, {"force", "stress"}),
+        ("none", {"energy": 1.0}, {"energy", "force", "stress"}),
+        ("les", {"forces": 1, "charges": 1}, {"force", "stress", "dipole", "born"}),
+        ("celli", {"energy": 1.0, "charges": 1}, set(KINDS)),
+    ],
+)
+def test_a_model_is_compared_in_what_it_learned(layer, labels, kinds):
+    run, samples = Run("x", "random", "mace", layer, 0), [sample(**labels)]
+    settings = learnable(TrainSettings(), run, samples)
+    assert set(known_kinds(run, settings, labelled_kinds(samples))) == kinds
+
+
+@pytest.mark.parametrize(
+    ("layer", "labels", "settings", "message"),
+    [
+        ("none", {"charges": 1}, {}, "mace can learn nothing .* have charges, .*celli"),
+        ("les", {"charges": 1}, {}, "mace.les can learn nothing"),
+        ("celli", {"dipole": 1}, {}, "have dipole, .* set train.loss.dipole=1"),
+        ("none", {"stress": 1}, {}, "set train.loss.stress=1"),
+        ("none", {"energy": 1}, {"frozen": ("backbone",)}, "freezes all of mace"),
+        (
+            "les",
+            {"energy": 1},
+            {"frozen": ("backbone", "les")},
+            "freezes all of mace.l",
+        ),
+        ("celli", {"charges": 1}, {"loss": {"energy": 5}}, "set train.loss.energy=0"),
+    ],
+)
+def test_what_cannot_be_learned_is_told(layer, labels, settings, message):
+    run = Run("x", "random", "mace", layer, 0)
+    with pytest.raises(BenchError, match=message):
+        learnable(TrainSettings(**settings), run, [sample(**labels)])
+
+
+def test_phases_that_move_nothing_are_left_out():
+    phase = {"epochs": 2, "frozen": ["backbone"]}
+    settings = TrainSettings(pretrain=[phase])
+    left = lambda layer: learnable(
+        settings, Run("x", "random", "mace", layer, 0), [sample(energy=1.0)]
+    )
+    assert len(left("none").pretrain) == 0 and len(left("les").pretrain) == 1
+
+
+def test_dipoles_alone_are_enough(write):
+    run = Run("x", "random", "mace", "celli", 0)
+    settings = TrainSettings(loss={"dipole": 1.0})
+    found = learnable(settings, run, [sample(dipole=1)])
+    assert {k for k, w in found.loss.weights.items() if w} == {"dipole"}
+
+
+def test_absent_labels_and_lost_predictions_are_told_apart(write):
+    (first, *_) = load(str(write("charges", count=3))).samples
+    assert fit_references([first]) == {1: 0.0, 6: 0.0, 8: 0.0}
+    good = Predicted(None, None, None, first.charges + 0.01)
+    errors = errors_of([good], [first])
+    assert np.isnan(errors.energy_mae) and errors.known()["energy_mae"] is None
+    np.testing.assert_allclose(errors.loss(LossSettings()), 10 * 0.01**2)
+    lost = errors_of([good._replace(charges=first.charges * np.nan)], [first])
+    assert lost.charge_mae == np.inf == lost.loss(LossSettings())
+    assert np.isnan(Errors(charge_rmse=1.0).loss(LossSettings(charge=0)))
+    assert "NaN" not in describe(load(str(write("charges", count=3))))
+    assert Grid(dataset="x").train.loss == LossSettings()

@@ -1,0 +1,81 @@
+"""Small files that were once read wrongly or not at all."""
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from bench.dataset.opening import open_data
+from bench.dataset.preparing import prepare
+from bench.dataset.request import Order
+from bench.dataset.summary import describe
+from bench.sources import Reading, Rejected, open_source
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def rows_of(path, format=None, **names):
+    source = open_source(str(path), Reading(**names), format)
+    return [row for unit in source.units() for row in source.rows(unit)]
+
+
+@pytest.mark.parametrize("name", ["bom", "latin1", "deuterium"])
+def test_water_is_read_however_its_file_is_written(name):
+    """A byte-order mark, text in Latin-1, deuterium: all of them the same water."""
+    (row,) = rows_of(DATA / f"{name}.xyz")
+    assert row.numbers.tolist() == [8, 1, 1]
+    np.testing.assert_array_equal(
+        row.positions, [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
+    )
+    np.testing.assert_array_equal(row.cell, 8 * np.eye(3))
+    assert row.energy == -14.0
+
+
+def test_a_byte_order_mark_leaves_later_frames_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.sources.extxyz.BLOCK", 1)
+    path = tmp_path / "two.xyz"
+    path.write_bytes(2 * (DATA / "deuterium.xyz").read_bytes())
+    plain = [r.id for r in rows_of(path)]
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [r.id for r in rows_of(path)] == plain == ["0000000", "0000001"]
+
+
+def test_isotopes_are_found_in_any_column(tmp_path):
+    path = tmp_path / "columns.xyz"
+    path.write_text(
+        "3\nProperties=charge:R:1:pos:R:3:species:S:1:tags:I:1 energy=-14.0\n"
+        "-0.8 0 0 0 O 1\n0.4 0.96 0 0 t 2\n0.4 -0.24 0.93 0 d 3\n"
+    )
+    (row,) = rows_of(path)
+    assert row.numbers.tolist() == [8, 1, 1] and row.tags.tolist() == [1, 2, 3]
+    assert row.charges.tolist() == [-0.8, 0.4, 0.4]
+
+
+def test_a_symbol_with_a_label_is_named():
+    (row,) = rows_of(DATA / "labelled_symbols.xyz")
+    assert isinstance(row, Rejected)
+    assert "'O1', the symbol of atom 0, is no element" in row.why
+
+
+def test_an_asymmetric_stress_is_refused_and_a_symmetric_one_is_not(tmp_path):
+    (row,) = rows_of(DATA / "asymmetric_stress.xyz")
+    assert isinstance(row, Rejected) and row.why == "stress is not symmetric"
+    atoms = ase.io.read(DATA / "asymmetric_stress.xyz")
+    ase.io.write(tmp_path / "mended.xyz", atoms, format="extxyz")
+    (row,) = rows_of(tmp_path / "mended.xyz")
+    np.testing.assert_allclose(row.stress, atoms.get_stress())
+
+
+def test_a_set_of_one_element_is_described_and_prepared(tmp_path):
+    path = DATA / "one_element.xyz"
+    energies = [a.get_potential_energy() for a in ase.io.iread(path, ":")]
+    header = prepare(Order(str(path)), tmp_path / "out")
+    assert header["elements"] == {"Si": 96}
+    # All have eight atoms: the best constant is the mean.
+    mean = np.mean(energies) / 8
+    fit = header["composition_fit"]
+    assert fit["energies"]["Si"] == pytest.approx(mean)
+    assert fit["mae"] == pytest.approx(np.abs(np.array(energies) / 8 - mean).mean())
+    for source in (path, tmp_path / "out"):
+        text = describe(open_data(str(source)))
+        assert f"Si {mean:.3f} eV" in text

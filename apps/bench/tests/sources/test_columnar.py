@@ -1,0 +1,307 @@
+"""npz, HDF5 and DeePMD's npy: structures as long arrays."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from bench.exceptions import BenchError
+from bench.sources import Reading, Rejected, open_source
+
+
+def rows_of(path, **names):
+    source = open_source(str(path), Reading(**names))
+    return [row for unit in source.units() for row in source.rows(unit)]
+
+
+@pytest.fixture
+def atoms(springs):
+    return [springs(i) for i in range(4)]
+
+
+def ragged(path, atoms, **more):
+    """Sizes 5, 4, 3, 2, all atoms behind one another, fractional coordinates."""
+    cells = np.stack([np.diag([9.0, 10.0, 11.0 + i]) + 0.1 for i in range(4)])
+    own = [a[: 5 - i] for i, a in enumerate(atoms)]
+    frac = [a.positions @ np.linalg.inv(c) for a, c in zip(own, cells, strict=True)]
+    arrays = dict(
+        qmof_id=np.array([f"qmof-{i}" for i in range(4)]),
+        n_atoms=np.array([len(a) for a in own], np.int32),
+        numbers=np.concatenate([a.numbers for a in own]).astype(np.uint8),
+        frac=np.concatenate(frac),
+        cell=cells,
+        energy_pbe_d3=np.array([-1.0, -2.0, np.nan, -4.0]),
+        pbe_ddec_charge=np.arange(14) / 10,
+        pbe_cm5_charge=np.arange(14) / 5,
+    )
+    np.savez(path, **{**arrays, **more})
+    return own, cells
+
+
+def test_ragged_arrays_are_cut_by_structure(tmp_path, atoms):
+    own, cells = ragged(tmp_path / "a.npz", atoms)
+    rows = rows_of(tmp_path / "a.npz")
+    assert [r.id for r in rows] == [f"qmof-{i}" for i in range(4)]
+    begin = 0
+    for row, a, cell in zip(rows, own, cells, strict=True):
+        np.testing.assert_array_equal(row.numbers, a.numbers)
+        np.testing.assert_allclose(row.positions, a.positions, atol=1e-12)
+        np.testing.assert_array_equal(row.cell, cell)
+        expected = np.arange(begin, begin + len(a)) / 10
+        np.testing.assert_allclose(row.charges, expected)
+        begin += len(a)
+    # The third energy is not known, and not zero.
+    assert [r.energy for r in rows] == [-1.0, -2.0, None, -4.0]
+    cm5 = rows_of(tmp_path / "a.npz", charges="pbe_cm5_charge")
+    np.testing.assert_allclose(cm5[1].charges, np.arange(5, 9) / 5)
+
+
+def test_dense_arrays_lose_their_padding(tmp_path, atoms):
+    numbers = np.stack([a.numbers for a in atoms]).astype(float)
+    mask = np.ones((4, 5), bool)
+    mask[2, 3:] = False
+    forces = np.stack([a.get_forces() for a in atoms])
+    np.savez(
+        tmp_path / "d.npz",
+        positions=np.stack([a.positions for a in atoms]),
+        atomic_numbers=numbers,
+        node_mask=mask,
+        energy=np.arange(4.0),
+        forces=forces,
+    )
+    rows = rows_of(tmp_path / "d.npz")
+    assert [len(r) for r in rows] == [5, 5, 3, 5]
+    np.testing.assert_allclose(rows[2].forces, forces[2, :3])
+    assert all(r.cell is None for r in rows)
+    # One row of numbers for all structures, zeros as padding.
+    np.savez(
+        tmp_path / "e.npz",
+        positions=np.stack([atoms[0].positions] * 2),
+        numbers=np.array([1, 6, 8, 0, 0]),
+        energy=np.arange(2.0),
+    )
+    assert [r.numbers.tolist() for r in rows_of(tmp_path / "e.npz")] == [[1, 6, 8]] * 2
+
+
+def test_bad_structures_and_bad_files_are_told_apart(tmp_path, atoms):
+    charges = np.arange(14) / 10
+    charges[6] = np.inf
+    ragged(tmp_path / "a.npz", atoms, pbe_ddec_charge=charges)
+    rows = rows_of(tmp_path / "a.npz")
+    assert [isinstance(r, Rejected) for r in rows] == [False, True, False, False]
+    assert rows[1] == (f"Structure 1 of {tmp_path / 'a.npz'}", "charges is not finite")
+    ragged(tmp_path / "b.npz", atoms, n_atoms=np.array([5, 4, 3, 9]))
+    with pytest.raises(BenchError, match="do not add up to 14 atoms"):
+        rows_of(tmp_path / "b.npz")
+    np.savez(tmp_path / "c.npz", energy=np.zeros(3))
+    with pytest.raises(BenchError, match="has energy but no numbers"):
+        rows_of(tmp_path / "c.npz")
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:-100])
+    with pytest.raises(BenchError, match="cannot be read as npz"):
+        rows_of(tmp_path / "cut.npz")
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("an object was unpickled",))
+
+
+def test_objects_are_never_unpickled(tmp_path, atoms):
+    ragged(tmp_path / "a.npz", atoms, extra=np.array([Trap()], object))
+    with pytest.raises(BenchError, match="Python objects, which are never loaded"):
+        rows_of(tmp_path / "a.npz")
+
+
+@pytest.fixture
+def groups(tmp_path, atoms):
+    """Two groups of one size each, links, a group without positions."""
+    path = tmp_path / "set.h5"
+    with h5py.File(path, "w") as file:
+        for name, own, size in (("005", atoms[:3], 5), ("003", atoms[3:], 3)):
+            group = file.create_group(name)
+            group["coord"] = np.stack([a.positions[:size] for a in own]).astype("f4")
+            group["numbers"] = np.stack([a.numbers[:size] for a in own])
+            group["energy"] = np.array([a.get_potential_energy() for a in own])
+            group["forces"] = np.stack([a.get_forces()[:size] for a in own])
+            group["charge"] = np.arange(len(own), dtype=np.int8) - 1
+            group["mult"] = np.arange(len(own), dtype=np.int8) + 1
+            group["charges"] = np.zeros((len(own), size), "f4")
+            group["_id"] = np.array([f"m{name}{i}".encode() for i in range(len(own))])
+        file["notes/text"] = "nothing"
+        file["out"] = h5py.ExternalLink("/etc/passwd", "/")
+        file["loop"] = h5py.SoftLink("/")
+    return path
+
+
+def test_groups_of_hdf5_are_read(groups, atoms):
+    rows = rows_of(groups)
+    assert [r.id for r in rows] == ["m0030", "m0050", "m0051", "m0052"]
+    assert [r.total_charge for r in rows] == [-1, -1, 0, 1]
+    assert [r.spin for r in rows] == [1, 1, 2, 3]
+    for row, a in zip(rows[1:], atoms, strict=False):
+        np.testing.assert_allclose(row.positions, a.positions, atol=1e-6)
+        np.testing.assert_array_equal(row.forces, a.get_forces())
+        assert row.energy == a.get_potential_energy()
+
+
+def test_arrays_that_lie_in_other_files_are_not_read(groups, tmp_path):
+    """A file that is sent to someone shall not bring back what lies on their disk."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.ones(30).tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["energy"] = np.ones(3)
+    with h5py.File(groups, "a") as file:
+        group = file["005"]
+        del group["energy"], group["forces"], group["charge"]
+        outside = [(str(secret), 0, h5py.h5f.UNLIMITED)]
+        group.create_dataset("forces", (3, 5, 3), "f8", external=outside[:1])
+        group["energy"] = h5py.ExternalLink("other.h5", "/energy")
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "energy", (3,))
+        group.create_virtual_dataset("charge", layout)
+    rows = [r for r in rows_of(groups) if r.id.startswith("m005")]
+    assert len(rows) == 3
+    for row in rows:
+        assert row.energy is None and row.forces is None and row.total_charge is None
+
+
+def test_stretches_of_a_group_are_the_group(groups, monkeypatch):
+    whole = [r.id for r in rows_of(groups)]
+    monkeypatch.setattr("bench.sources.source.BLOCK", 2)
+    assert len(open_source(str(groups), Reading()).units()) == 3
+    assert [r.id for r in rows_of(groups)] == whole
+
+
+def test_damaged_and_empty_hdf5_is_refused(groups, tmp_path):
+    groups.write_bytes(groups.read_bytes()[:3000])
+    with pytest.raises(BenchError, match="cannot be read as HDF5"):
+        rows_of(groups)
+    with h5py.File(tmp_path / "none.h5", "w") as file:
+        file["energy"] = np.zeros(3)
+    with pytest.raises(BenchError, match="no group of it has positions"):
+        rows_of(tmp_path / "none.h5")
+
+
+@pytest.fixture
+def system(tmp_path, springs):
+    """A system of DeePMD with two sets, from frames with a known stress."""
+    atoms = [springs(i, periodic=True) for i in range(5)]
+    root = tmp_path / "system"
+    types = {1: 1, 6: 0, 8: 2}
+    for a in atoms:
+        a.numbers[:] = atoms[0].numbers
+    for number, own in enumerate((atoms[:3], atoms[3:])):
+        place = root / f"set.{number:03d}"
+        place.mkdir(parents=True)
+        take = lambda f, own=own: np.stack([f(a).ravel() for a in own])
+        np.save(place / "coord.npy", take(lambda a: a.positions))
+        np.save(place / "box.npy", take(lambda a: a.cell.array))
+        np.save(place / "force.npy", take(lambda a: a.calc.results["forces"]))
+        np.save(place / "energy.npy", np.array([a.calc.results["energy"] for a in own]))
+        np.save(place / "virial.npy", take(lambda a: np.diag([1.0, 2.0, 3.0])))
+    (root / "type_map.raw").write_text("C\nH\nO\n")
+    (root / "type.raw").write_text("\n".join(str(types[z]) for z in atoms[0].numbers))
+    return root, atoms
+
+
+def test_systems_of_deepmd_are_read(system):
+    root, atoms = system
+    rows = rows_of(root)
+    assert [r.id for r in rows][::3] == [
+        "system/set.000/0000000",
+        "system/set.001/0000000",
+    ]
+    for row, a in zip(rows, atoms, strict=True):
+        np.testing.assert_array_equal(row.numbers, a.numbers)
+        np.testing.assert_array_equal(row.positions, a.positions)
+        np.testing.assert_array_equal(row.forces, a.calc.results["forces"])
+        # The virial is minus the stress times the volume.
+        expected = -np.array([1.0, 2.0, 3.0, 0, 0, 0]) / a.get_volume()
+        np.testing.assert_allclose(row.stress, expected)
+        assert row.group == "system"
+    (root / "nopbc").touch()
+    assert all(r.cell is None and r.stress is None for r in rows_of(root))
+
+
+def test_incomplete_systems_are_refused(system):
+    root, _ = system
+    (root / "type_map.raw").write_text("C\nH\n")
+    with pytest.raises(BenchError, match="type_map.raw"):
+        rows_of(root)
+    coord = root / "set.000" / "coord.npy"
+    coord.write_bytes(coord.read_bytes()[:50])
+    with pytest.raises(BenchError, match="cannot be read as npy"):
+        rows_of(root)
+
+
+def test_mixed_systems_of_deepmd_have_types_of_each_frame():
+    """Both frames have hydrogen as type of all atoms, as the form wants it."""
+    rows = rows_of(Path(__file__).parents[1] / "data" / "deepmd_mixed")
+    assert [r.numbers.tolist() for r in rows] == [[8, 1, 1], [1, 1, 8]]
+    assert [r.energy for r in rows] == [-14.0, -15.0]
+    assert [r.group for r in rows] == ["sys/H2O", "sys/H2O"]
+
+
+def mixed(root, types, **arrays):
+    """Two frames of three slots in a system of H, O and Zn."""
+    place = root / "sys" / "set.000"
+    place.mkdir(parents=True)
+    (root / "sys" / "type.raw").write_text("0\n0\n0\n")
+    (root / "sys" / "type_map.raw").write_text("H O Zn")
+    coord = np.arange(18.0).reshape(2, 9)
+    given = {"coord": coord, "force": -coord, "real_atom_types": types} | arrays
+    for name, array in given.items():
+        np.save(place / f"{name}.npy", np.array(array))
+    return rows_of(root)
+
+
+def test_virtual_atoms_of_deepmd_are_padding(tmp_path):
+    first, second = mixed(tmp_path, [[2, -1, 1], [0, 1, -1]])
+    assert first.numbers.tolist() == [30, 8] and second.numbers.tolist() == [1, 8]
+    np.testing.assert_array_equal(first.positions, [[0, 1, 2], [6, 7, 8]])
+    np.testing.assert_array_equal(second.forces, [[-9, -10, -11], [-12, -13, -14]])
+    # Compositions of a mixed system are as unlike as systems are otherwise.
+    assert (first.group, second.group) == ("sys/OZn", "sys/HO")
+
+
+@pytest.mark.parametrize("types", [[[0, 1, 3], [0, 1, 2]], [[0, -2, 1], [0, 1, 2]]])
+def test_types_without_an_element_are_refused(tmp_path, types):
+    first, second = mixed(tmp_path, types)
+    assert isinstance(first, Rejected) and "from 0 to 2" in first.why
+    assert second.numbers.tolist() == [1, 8, 30]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"types": np.zeros((2, 4), int)}, r"types.npy has shape \(2, 4\)"),
+        (
+            {"types": np.zeros((1, 3), int)},
+            "types.npy has 1 rows, .* 2 frames",
+        ),
+        ({"energy": np.zeros(3)}, "energy.npy has 3 rows, but coord.npy has 2 frames"),
+    ],
+)
+def test_arrays_of_deepmd_that_do_not_fit_are_refused(tmp_path, wrong, message):
+    with pytest.raises(BenchError, match=message):
+        mixed(tmp_path, **({"types": np.zeros((2, 3), int)} | wrong))
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+@pytest.mark.parametrize("names", [{}, {"forces": "other"}])
+def test_labels_of_another_length_are_not_dropped(tmp_path, atoms, ending, names):
+    label = names.get("forces", "energy")
+    arrays = dict(
+        positions=np.stack([a.positions for a in atoms]), numbers=atoms[0].numbers
+    )
+    arrays |= {label: np.arange(3.0), "unknown": np.arange(7)}
+    path = tmp_path / f"a.{ending}"
+    if ending == "npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    with pytest.raises(BenchError, match=f"4 structures, but 3 rows of {label}"):
+        rows_of(path, **names)

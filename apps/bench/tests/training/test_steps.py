@@ -1,0 +1,108 @@
+"""Steps of several batches: accumulated on one device, or one on each of several."""
+
+import json
+import os
+import subprocess
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+from bench.dataset.references import fit_references
+from bench.exceptions import BenchError
+from bench.experiment.jobs import attempt_alone
+from bench.experiment.run import Workplace, _shelf
+from bench.training.loss import loss
+from bench.training.steps import mesh_of, steps, summed_over_batches
+
+
+@pytest.fixture
+def grid(small_grid):
+    return small_grid.model_copy(update={"splits": ("random",), "long_range": ("les",)})
+
+
+def with_training(grid, **changes):
+    return grid.model_copy(update={"train": grid.train.model_copy(update=changes)})
+
+
+def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
+    """Three batches of four, then the same twelve structures in one."""
+    from bench.model.building import build_potential
+
+    place = Workplace(grid, tmp_path)
+    references = fit_references(place.data.samples)
+    run = grid.runs()[0]
+    potential = build_potential(
+        grid.model, run, references, average_neighbours=4.0, scale=1.0
+    )
+    found = []
+    for batch, accumulate in ((4, 3), (12, 1)):
+        settings = with_training(grid, batch=batch, accumulate=accumulate).train
+        here = with_training(grid, batch=batch, accumulate=accumulate)
+        shelf = _shelf(here, run, place.data)
+        mesh = mesh_of(settings)
+        rng = np.random.default_rng(0)
+        (inputs,) = steps(shelf, np.arange(12), references, rng, settings, mesh)
+        assert inputs[0].mask.shape[:3] == (accumulate, 1, batch)
+        weights, rest = eqx.partition(potential, eqx.is_inexact_array)
+
+        def one(inputs, shared, rest=rest):
+            weights, whole = shared
+            mean = lambda w: loss(eqx.combine(w, rest), *inputs, grid.train.loss, whole)
+            return jax.value_and_grad(mean)(weights)
+
+        total = jax.jit(summed_over_batches(one, mesh))
+        found.append(total(inputs, (weights, inputs[1])))
+    values, slopes = zip(*found, strict=True)
+    np.testing.assert_allclose(*values, rtol=1e-5)
+    size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(slopes[0]))
+    for a, b in zip(*map(jax.tree.leaves, slopes), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * size)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import jax
+from bench.settings.grid import load_grid
+from bench.experiment.jobs import attempt_alone
+assert len(jax.devices()) == 2
+grid = load_grid(sys.argv[1])
+print(attempt_alone(grid, Path(sys.argv[2]), grid.runs()[0]))
+"""
+
+
+def test_two_devices_train_like_one_that_accumulates(grid, tmp_path):
+    """The same batches a step, so the same weights but for rounding."""
+    one = with_training(grid, accumulate=2, devices=1)
+    two = with_training(grid, devices=2)
+    (tmp_path / "one").mkdir()
+    assert attempt_alone(one, tmp_path / "one", one.runs()[0]) is None
+    config = tmp_path / "two.yaml"
+    config.write_text(yaml.safe_dump(two.model_dump(mode="json")))
+    (tmp_path / "two").mkdir()
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    command = [sys.executable, "-c", PROGRAM, str(config), str(tmp_path / "two")]
+    done = subprocess.run(
+        command, env=os.environ | flags, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "None", done.stderr
+    rows = []
+    for place in ("one", "two"):
+        folder = tmp_path / place / two.runs()[0].name
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        rows.append([json.loads(line) for line in lines])
+    assert len(rows[0]) == len(rows[1]) == grid.train.epochs
+    for a, b in zip(*rows, strict=True):
+        np.testing.assert_allclose(a["train_loss"], b["train_loss"], rtol=1e-4)
+        np.testing.assert_allclose(
+            a["validation_loss"], b["validation_loss"], rtol=1e-3
+        )
+
+
+def test_more_devices_than_there_are_end_in_a_sentence(grid):
+    with pytest.raises(BenchError, match="asks for 99 devices and JAX finds"):
+        mesh_of(with_training(grid, devices=99).train)
