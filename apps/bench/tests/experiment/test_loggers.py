@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from bench.exceptions import BenchError
-from bench.experiment.loggers import told_to
+from bench.experiment.loggers import log_to
 from bench.settings.grid import Run
 
 RUN = Run("own", "random", "mace", "les", 0)
@@ -17,10 +17,10 @@ ROWS = [
 
 def tell_all(names, folder):
     heard = []
-    with told_to(names, folder, lambda run, row: heard.append(row)) as tell:
-        tell(RUN, None)
+    with log_to(names, folder, lambda run, row: heard.append(row)) as callback:
+        callback(RUN, None)
         for row in ROWS:
-            tell(RUN, row)
+            callback(RUN, row)
     assert heard == [None, *ROWS]
 
 
@@ -75,5 +75,5 @@ def test_a_run_of_wandb_has_its_name_and_goes_on_when_resumed(tmp_path, monkeypa
 )
 def test_what_is_not_there_is_said(name, module, message, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(BenchError, match=message), told_to([name], tmp_path, print):
+    with pytest.raises(BenchError, match=message), log_to([name], tmp_path, print):
         pass

@@ -135,16 +135,16 @@ def _run(
     # Imported late: these load jax, which takes seconds.
     from bench.cli.progress import Progress, results_table
     from bench.experiment.grid import output_folder, run_grid
-    from bench.experiment.loggers import told_to
+    from bench.experiment.loggers import log_to
     from bench.report.write import write_report
 
     try:
         with output_folder(folder, grid):
             with (
                 Progress(grid) as progress,
-                told_to(log, folder, progress.tell) as tell,
+                log_to(log, folder, progress.tell) as callback,
             ):
-                outcome = run_grid(grid, folder, tell, jobs, progress.warn)
+                outcome = run_grid(grid, folder, callback, jobs, progress.warn)
             page = write_report(folder) if outcome.results else None
     except KeyboardInterrupt:
         # Here, for the argument parser would end the process without a word.

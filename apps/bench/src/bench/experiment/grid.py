@@ -12,6 +12,7 @@ from bench.dataset.provenance import differences
 from bench.dataset.warnings import warnings_of
 from bench.exceptions import BenchError
 from bench.experiment.jobs import side_by_side
+from bench.experiment.loggers import RunCallback
 from bench.experiment.run import FAILED, Failure, Workplace, is_begun
 from bench.files import remove_leftovers, write_text
 from bench.settings.grid import Grid, Run
@@ -124,7 +125,7 @@ def unfinished(grid: Grid, folder: Path) -> list[Run]:
 def run_grid(
     grid: Grid,
     folder: Path,
-    tell: Callable[[Run, dict[str, Any] | None], None],
+    callback: RunCallback,
     jobs: int = 1,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Outcome:
@@ -136,7 +137,7 @@ def run_grid(
     Args:
         grid: what to run.
         folder: from `output_folder`.
-        tell: called with a run and each epoch's row, and with None when it is skipped.
+        callback: see `RunCallback`.
         jobs: how many runs are made at the same time, each in a process of its own.
         warn: called with each likely mistake in the data.
     """
@@ -152,12 +153,14 @@ def run_grid(
             waiting.append(run)
         else:
             found[run.name] = result
-            tell(run, None)
+            callback(run, None)
     if jobs > 1:
-        found |= side_by_side(place, waiting, tell, jobs)
+        found |= side_by_side(place, waiting, callback, jobs)
     else:
         for run in waiting:
-            found[run.name] = place.attempt(run, lambda row, run=run: tell(run, row))
+            found[run.name] = place.attempt(
+                run, lambda row, run=run: callback(run, row)
+            )
     every = [(run.name, found[run.name]) for run in grid.runs()]
     return Outcome(
         [result for _, result in every if not isinstance(result, Failure)],

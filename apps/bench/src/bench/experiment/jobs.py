@@ -4,15 +4,17 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from bench.execution.announcements import announce
 from bench.execution.workers import interrupts_kept, serve_parent
+from bench.experiment.loggers import RunCallback
 from bench.experiment.run import Failure, Workplace
 from bench.settings.grid import Grid, Run
+from bench.training.loop import EpochCallback
 
 _LOOK_AROUND = 0.2
 """Seconds between two looks at the processes."""
@@ -21,7 +23,7 @@ _LOOK_AROUND = 0.2
 def side_by_side(
     place: Workplace,
     runs: Sequence[Run],
-    tell: Callable[[Run, dict[str, Any]], None],
+    callback: RunCallback,
     jobs: int,
 ) -> dict[str, dict[str, Any] | Failure]:
     """What came of each run, by name.
@@ -31,7 +33,7 @@ def side_by_side(
     Args:
         place: of the grid; results are read from its folder.
         runs: to be made.
-        tell: called in this process with a run and each epoch's row.
+        callback: called in this process; see `RunCallback`.
         jobs: processes at the same time.
     """
     context = multiprocessing.get_context("spawn")
@@ -50,13 +52,13 @@ def side_by_side(
                 announce(f"{run.name}: started in a process of its own")
             sentinels = [process.sentinel for _, process, _ in working]
             multiprocessing.connection.wait(sentinels, timeout=_LOOK_AROUND)
-            _pass_on(rows, tell)
+            _pass_on(rows, callback)
             for one in [one for one in working if not one[1].is_alive()]:
                 run, process, cores = one
                 found[run.name] = _outcome(place, run, process)
                 shares.append(cores)
                 working.remove(one)
-        _pass_on(rows, tell)  # of the last process, since the last look
+        _pass_on(rows, callback)  # of the last process, since the last look
     finally:
         for _, process, _ in working:
             process.terminate()
@@ -64,12 +66,14 @@ def side_by_side(
     return found
 
 
-def attempt_alone(grid: Grid, folder: Path, run: Run, report=None) -> str | None:
+def attempt_alone(
+    grid: Grid, folder: Path, run: Run, callback: EpochCallback | None = None
+) -> str | None:
     """Makes one run in this process; the reason if it cannot be made.
 
     For a process that has nothing else to do, on this machine or in a cluster.
     """
-    outcome = Workplace(grid, folder).attempt(run, report or (lambda row: None))
+    outcome = Workplace(grid, folder).attempt(run, callback or (lambda row: None))
     return outcome.reason if isinstance(outcome, Failure) else None
 
 
@@ -94,13 +98,13 @@ def _attempt_and_tell(
     attempt_alone(grid, folder, run, lambda row: rows.put((run, row)))
 
 
-def _pass_on(rows: Any, tell: Callable[[Run, dict[str, Any]], None]) -> None:
+def _pass_on(rows: Any, callback: RunCallback) -> None:
     while True:
         try:
             run, row = rows.get_nowait()
         except queue.Empty:
             return
-        tell(run, row)
+        callback(run, row)
 
 
 def _outcome(place: Workplace, run: Run, process: BaseProcess):

@@ -2,15 +2,19 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.exceptions import BenchError
+from bench.execution.callback import Callback
 from bench.settings.grid import Run
 
-Tell = Callable[[Run, dict[str, Any] | None], None]
-"""Called with a run and a row, or with None when the run was finished before."""
+RunCallback = Callback[Run, dict[str, Any] | None]
+"""Called with a run and the metrics of each of its epochs.
+
+The metrics are None, once, for a run that was finished before.
+"""
 
 
 class TensorBoard:
@@ -30,7 +34,7 @@ class TensorBoard:
         self._open = lambda run: SummaryWriter(str(folder / "tensorboard" / run.name))
         self._writers: dict[str, Any] = {}
 
-    def tell(self, run: Run, row: dict[str, Any]) -> None:
+    def log(self, run: Run, row: dict[str, Any]) -> None:
         """Writes the numbers of an epoch."""
         if run.name not in self._writers:
             self._writers[run.name] = self._open(run)
@@ -58,7 +62,7 @@ class WeightsAndBiases:
         self._wandb, self._folder = wandb, folder
         self._runs: dict[str, Any] = {}
 
-    def tell(self, run: Run, row: dict[str, Any]) -> None:
+    def log(self, run: Run, row: dict[str, Any]) -> None:
         """Sends the numbers of an epoch; a run that is taken up again goes on."""
         if run.name not in self._runs:
             self._runs[run.name] = self._wandb.init(
@@ -83,13 +87,15 @@ BOARDS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
 @contextlib.contextmanager
-def told_to(names: Sequence[str], folder: Path, tell: Tell) -> Iterator[Tell]:
-    """A function that tells every epoch to some boards as well.
+def log_to(
+    names: Sequence[str], folder: Path, callback: RunCallback
+) -> Iterator[RunCallback]:
+    """Yields a callback that calls `callback` and logs every epoch.
 
     Args:
         names: keys of `BOARDS`.
         folder: of the experiment.
-        tell: is told first.
+        callback: called before the loggers.
 
     Raises:
         BenchError: a name is unknown, or its library is not installed.
@@ -101,14 +107,14 @@ def told_to(names: Sequence[str], folder: Path, tell: Tell) -> Iterator[Tell]:
             )
     boards = [BOARDS[name](folder) for name in names]
 
-    def tell_all(run: Run, row: dict[str, Any] | None) -> None:
-        tell(run, row)
+    def call_and_log(run: Run, row: dict[str, Any] | None) -> None:
+        callback(run, row)
         if row is not None:
             for board in boards:
-                board.tell(run, row)
+                board.log(run, row)
 
     try:
-        yield tell_all
+        yield call_and_log
     finally:
         for board in boards:
             board.close()

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,11 +36,8 @@ from bench.files import write_error, write_text
 from bench.model.building import build_potential
 from bench.settings.grid import Grid, Run
 from bench.training.checkpoint import BEST, LAST, Checkpoints
-from bench.training.loop import train
+from bench.training.loop import EpochCallback, train
 from bench.training.steps import mesh_of
-
-Report = Callable[[dict[str, Any]], None]
-"""Called with each epoch's row."""
 
 RESULT, SPLIT, FAILED = "result.json", "split.json", "failed.json"
 """Files of a run: what came of it, its split, or why nothing came of it."""
@@ -99,7 +95,7 @@ class Workplace:
         place = self.folder / run.name
         return read_reason(place) if (place / FAILED).exists() else None
 
-    def attempt(self, run: Run, report: Report) -> dict[str, Any] | Failure:
+    def attempt(self, run: Run, callback: EpochCallback) -> dict[str, Any] | Failure:
         """Makes a run, or says in its `failed.json` why it could not be made.
 
         A failed run is tried again when the grid is run again.
@@ -112,7 +108,7 @@ class Workplace:
             with lock if leads() else contextlib.nullcontext():
                 if leads():
                     failed.unlink(missing_ok=True)
-                result = self._made(run, place, report)
+                result = self._made(run, place, callback)
         except filelock.Timeout:
             return Failure(f"another process is working in {place}")
         except Exception as error:
@@ -131,7 +127,7 @@ class Workplace:
             return Failure(reason)
         return result
 
-    def _made(self, run: Run, place: Path, report: Report) -> dict[str, Any]:
+    def _made(self, run: Run, place: Path, callback: EpochCallback) -> dict[str, Any]:
         if leads():
             announce(f"{run.name}: splitting, packing, compiling")
         split = self._split(run)
@@ -140,7 +136,7 @@ class Workplace:
         kind = run.backbone, run.long_range
         if kind not in self._shelves:
             self._shelves[kind] = _shelf(self.grid, run, self.data)
-        return _one(self.grid, run, self._shelves[kind], split, place, report)
+        return _one(self.grid, run, self._shelves[kind], split, place, callback)
 
     def _split(self, run: Run) -> Split:
         """The split of a run, made at its first start.
@@ -193,7 +189,12 @@ def _split_of(place: Path) -> Split:
 
 
 def _one(
-    grid: Grid, run: Run, shelf: Shelf, split: Split, place: Path, report: Report
+    grid: Grid,
+    run: Run,
+    shelf: Shelf,
+    split: Split,
+    place: Path,
+    callback: EpochCallback,
 ) -> dict[str, Any]:
     """Trains one run, tests the best weights, writes all of it."""
     watch_memory()
@@ -223,7 +224,7 @@ def _one(
         settings,
         place,
         run.seed,
-        report,
+        callback,
         made_from=made_from,
     )
     members = {"validation": parts.validation, "test": parts.test}

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from bench.dataset.opening import Sample
 from bench.evaluation.divergence import cause_of, first_broken, named, not_finite
 from bench.evaluation.errors import Errors, errors_of, predict
 from bench.exceptions import BenchError
+from bench.execution.callback import Callback
 from bench.execution.hosts import leads, of_this_process, wait_for_all
 from bench.labels import LEARNED, field_of
 from bench.model.building import CLASSES
@@ -47,6 +48,10 @@ class State(NamedTuple):
     """Smallest validation loss so far."""
     steps: Int[Array, ""]
     """How many were made."""
+
+
+EpochCallback = Callback[dict[str, Any]]
+"""Called with the metrics of each epoch, a row of `metrics.csv`."""
 
 
 class Parts(NamedTuple):
@@ -139,7 +144,7 @@ def train(
     settings: TrainSettings,
     folder: Path,
     seed: int,
-    report: Callable[[dict[str, Any]], None],
+    callback: EpochCallback,
     *,
     made_from: Mapping[str, Any] | None = None,
 ) -> Potential:
@@ -154,7 +159,7 @@ def train(
         settings: phases, rates, weights; charges weigh nothing where they are latent.
         folder: gets `last.npz`, `best.npz`, `metrics.csv` and `metrics.jsonl`.
         seed: order of the data.
-        report: called with each epoch's row.
+        callback: see `EpochCallback`.
         made_from: data, split and settings, see `provenance`; checkpoints of others
             are refused.
 
@@ -234,7 +239,7 @@ def train(
         if leads():
             checkpoints.save_last(state, rows)
             write_rows(rows, folder)
-            report(rows[-1])
+            callback(rows[-1])
     wait_for_all("the end of training")
     best = checkpoints.load_best(of_this_process(state.average))
     return best if jax.process_count() > 1 else on_all(best, mesh)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from bench.dynamics.engine.interaction import Interaction
 from bench.dynamics.study.outcome import NOT_STARTED, phase_outcome
 from bench.dynamics.study.protocol import GPA, Phase, Settings
 from bench.dynamics.study.recording import Recording, kelvin, read_thermo
+from bench.execution.callback import Callback
 
-Tell = Callable[[str, float, float, float], None]
-"""Called with a phase's name, its share done, steps a second and the temperature."""
+PhaseCallback = Callback[str, float, float, float]
+"""Called with a phase's name, fraction completed, steps per second, temperature (K)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def run_phase(
     phase: Phase,
     settings: Settings,
     folder: Path,
-    tell: Tell,
+    callback: PhaseCallback,
     *,
     start: Sequence[bool],
 ) -> dict[str, Any]:
@@ -84,13 +85,13 @@ def run_phase(
         phase: what to do; that which it comes after is finished.
         settings: chosen.
         folder: of the structure; the phase has one of its own in it.
-        tell: of progress.
+        callback: see `PhaseCallback`.
         start: which replicas the phases before left intact.
 
     Returns:
         Of every replica how long it went well, and why not longer.
     """
-    simulation = _Simulation(subject, phase, settings, folder, tell)
+    simulation = _Simulation(subject, phase, settings, folder, callback)
     simulation.failures = [
         None if intact else Failure(NOT_STARTED, f"{phase.after or 'relax'} failed")
         for intact in start
@@ -100,10 +101,10 @@ def run_phase(
 
 class _Simulation:
     def __init__(
-        self, subject: Subject, phase: Phase, settings: Settings, folder, tell
+        self, subject: Subject, phase: Phase, settings: Settings, folder, callback
     ):
         self.subject, self.phase, self.settings = subject, phase, settings
-        self.folder, self.tell = folder, tell
+        self.folder, self.callback = folder, callback
         self.steps = max(round(1000 * phase.picoseconds / settings.timestep), 1)
         self.ensemble = _ensemble(phase, settings)
         self.freedom = freedom(len(subject.atoms), self.ensemble)
@@ -260,7 +261,7 @@ class _Simulation:
         kept |= {"before": self.before, "failures": failures, KEY: self._made_from}
         engine.save(self.recording.checkpoint, kept)
         warmth = kelvin(float(np.mean(sample.kinetic)), self.freedom)
-        self.tell(self.phase.name, engine.steps / self.steps, rate, warmth)
+        self.callback(self.phase.name, engine.steps / self.steps, rate, warmth)
 
     def _leave(self, engine: Engine) -> None:
         """The last frame, for phases that come after."""

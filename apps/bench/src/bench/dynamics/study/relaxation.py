@@ -12,7 +12,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator
 from ase.optimize import FIRE
 
 from bench.dynamics.checks.causes import Look, Watch
-from bench.dynamics.study.phase import Tell
+from bench.dynamics.study.phase import PhaseCallback
 from bench.dynamics.study.protocol import RESTING_FORCE
 from bench.dynamics.study.recording import RELAXATION, write_json
 from bench.dynamics.study.result_files import read_relaxation
@@ -37,7 +37,11 @@ class Relaxed(NamedTuple):
 
 
 def relaxed(
-    atoms: ase.Atoms, calculator: Calculator, steps: int, place: Path, tell: Tell
+    atoms: ase.Atoms,
+    calculator: Calculator,
+    steps: int,
+    place: Path,
+    callback: PhaseCallback,
 ) -> Relaxed:
     """Moves atoms downhill in a cell that stays, or reads where that came to.
 
@@ -50,14 +54,14 @@ def relaxed(
         calculator: the model.
         steps: at most.
         place: folder that gets `relaxed.extxyz` and `relaxation.json`.
-        tell: of progress.
+        callback: see `PhaseCallback`.
 
     References:
         Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), FIRE.
     """
     frame, told = place / "relaxed.extxyz", place / RELAXATION
     if not told.exists():
-        found, outcome = _downhill(atoms, calculator, steps, tell)
+        found, outcome = _downhill(atoms, calculator, steps, callback)
         content = io.StringIO()
         ase.io.write(content, found, format="extxyz")
         write_text(frame, content.getvalue())
@@ -74,7 +78,7 @@ def relaxed(
 
 
 def _downhill(
-    atoms: ase.Atoms, calculator: Calculator, steps: int, tell: Tell
+    atoms: ase.Atoms, calculator: Calculator, steps: int, callback: PhaseCallback
 ) -> tuple[ase.Atoms, dict[str, Any]]:
     watch = Watch(atoms, 3 * len(atoms))
     moving, failure = _bare(atoms), None
@@ -90,7 +94,7 @@ def _downhill(
                 break
             if fire.nsteps and fire.nsteps % _TOLD == 0:
                 rate = fire.nsteps / (time.perf_counter() - began)
-                tell("relax", fire.nsteps / steps, rate, 0.0)
+                callback("relax", fire.nsteps / steps, rate, 0.0)
         last = moving.get_forces()
     except CalculationFailed:
         energies.append(np.nan)

@@ -23,7 +23,7 @@ from bench.dynamics.study.observables import (
     overlap_error,
     radial_distribution,
 )
-from bench.dynamics.study.phase import Subject, Tell, run_phase
+from bench.dynamics.study.phase import PhaseCallback, Subject, run_phase
 from bench.dynamics.study.protocol import Settings, timestep_warning
 from bench.dynamics.study.recording import RESULT, check_claim, write_json
 from bench.dynamics.study.relaxation import relaxed
@@ -36,7 +36,7 @@ def simulated(
     case: Case,
     settings: Settings,
     place: Path,
-    tell: Tell,
+    callback: PhaseCallback,
     target: Radial | None = None,
 ) -> dict[str, Any]:
     """Simulates one structure in one model, or goes on with it.
@@ -46,7 +46,7 @@ def simulated(
         case: a structure of elements it knows.
         settings: chosen.
         place: folder of the pair.
-        tell: of progress.
+        callback: see `PhaseCallback`.
         target: distribution of distances to compare with.
 
     Returns:
@@ -69,7 +69,7 @@ def simulated(
     needed = [check for check in checks if check.name != "dimers"]
     rest = None
     if settings.relax:
-        rest = relaxed(atoms, calculator, settings.relaxing_steps, place, tell)
+        rest = relaxed(atoms, calculator, settings.relaxing_steps, place, callback)
     start, sound = (atoms, True) if rest is None else (rest.atoms, rest.intact)
     subject = Subject(
         start,
@@ -78,7 +78,7 @@ def simulated(
         dtype=np.dtype(model.potential.scale.dtype),
     )
     subject = dataclasses.replace(subject, made_from=made_from)
-    phases = _phases(subject, settings, place, tell, sound)
+    phases = _phases(subject, settings, place, callback, sound)
     found = {
         "model": model.name,
         "structure": case.name,
@@ -149,7 +149,11 @@ def _evaluation(
 
 
 def _phases(
-    subject: Subject, settings: Settings, place: Path, tell: Tell, sound: bool
+    subject: Subject,
+    settings: Settings,
+    place: Path,
+    callback: PhaseCallback,
+    sound: bool,
 ) -> list[dict[str, Any]]:
     """Results of the phases; one whose forerunner failed everywhere is not started."""
     results: dict[str, dict[str, Any]] = {}
@@ -163,7 +167,7 @@ def _phases(
             results[phase.name] = read_phase(path)
         else:
             results[phase.name] = run_phase(
-                subject, phase, settings, place, tell, start=intact
+                subject, phase, settings, place, callback, start=intact
             )
     return list(results.values())
 

@@ -5,7 +5,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +23,12 @@ from bench.dynamics.study.result_files import read_pair
 from bench.dynamics.study.structure import claim, simulated
 from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
+from bench.execution.callback import Callback
 from bench.execution.workers import interrupts_kept, serve_parent
 from bench.files import remove_leftovers
 
-Tell = Callable[[str, str, str, float, float, float], None]
-"""Called with model, structure, phase, its share done, steps a second, temperature."""
+StudyCallback = Callback[str, str, str, float, float, float]
+"""Called with a model's and a structure's name, then as `PhaseCallback`."""
 
 _LOOK_AROUND = 0.2
 """Seconds between two looks at the processes."""
@@ -62,7 +63,7 @@ def study(
     pairs: Sequence[Pair],
     settings: Settings,
     out: Path,
-    tell: Tell,
+    callback: StudyCallback,
     *,
     reference: Sequence[ase.Atoms] = (),
     jobs: int = 1,
@@ -73,7 +74,7 @@ def study(
         pairs: models with structures.
         settings: chosen.
         out: folder, with one a model in it.
-        tell: of progress.
+        callback: see `StudyCallback`.
         reference: a trajectory to compare distances with.
         jobs: pairs at the same time, each in a process of its own.
 
@@ -98,7 +99,7 @@ def study(
                 if not (task.place / RESULT).exists() and _label(task) not in failures
             ]
             run = _side_by_side if jobs > 1 else _in_turn
-            failures |= run(waiting, tell, jobs)
+            failures |= run(waiting, callback, jobs)
     except filelock.Timeout:
         raise BenchError(
             f"Another process is working in {out}: wait for it, or choose another "
@@ -143,23 +144,25 @@ def _of_others(tasks: Sequence[_Task], pairs: Sequence[Pair]) -> dict[str, str]:
     return found
 
 
-def _in_turn(tasks: Sequence[_Task], tell: Tell, jobs: int) -> dict[str, str]:
+def _in_turn(
+    tasks: Sequence[_Task], callback: StudyCallback, jobs: int
+) -> dict[str, str]:
     """Why pairs could not be simulated, by name."""
     del jobs
     failures = {}
     for task in tasks:
-        reason = _attempt(task, tell)
+        reason = _attempt(task, callback)
         if reason is not None:
             failures[_label(task)] = reason
     return failures
 
 
-def _attempt(task: _Task, tell: Tell) -> str | None:
+def _attempt(task: _Task, callback: StudyCallback) -> str | None:
     """Simulates a pair; the reason if that cannot be done."""
     announce(f"{_label(task)}: opening the model, compiling, checking it")
     try:
         model = dataclasses.replace(open_model(task.path), name=task.name)
-        news = lambda *facts: tell(task.name, task.case.name, *facts)
+        news = lambda *facts: callback(task.name, task.case.name, *facts)
         simulated(model, task.case, task.settings, task.place, news, task.target)
     except BenchError as error:
         return str(error)
@@ -172,7 +175,9 @@ def _label(task: _Task) -> str:
     return f"{task.name} with {task.case.name}"
 
 
-def _side_by_side(tasks: Sequence[_Task], tell: Tell, jobs: int) -> dict[str, str]:
+def _side_by_side(
+    tasks: Sequence[_Task], callback: StudyCallback, jobs: int
+) -> dict[str, str]:
     """The same with several processes; one that dies takes one pair with it."""
     context = multiprocessing.get_context("spawn")
     rows = context.Queue()
@@ -189,7 +194,7 @@ def _side_by_side(tasks: Sequence[_Task], tell: Tell, jobs: int) -> dict[str, st
                 working.append((task, process, cores))
             sentinels = [process.sentinel for _, process, _ in working]
             multiprocessing.connection.wait(sentinels, timeout=_LOOK_AROUND)
-            _pass_on(rows, tell, failures)
+            _pass_on(rows, callback, failures)
             for one in [one for one in working if not one[1].is_alive()]:
                 task, process, cores = one
                 if process.exitcode:
@@ -199,7 +204,7 @@ def _side_by_side(tasks: Sequence[_Task], tell: Tell, jobs: int) -> dict[str, st
                     )
                 shares.append(cores)
                 working.remove(one)
-        _pass_on(rows, tell, failures)
+        _pass_on(rows, callback, failures)
     finally:
         for _, process, _ in working:
             process.terminate()
@@ -227,7 +232,7 @@ def _alone(task: _Task, rows: Any, cores: set[int]) -> None:
         rows.put((_label(task), reason))
 
 
-def _pass_on(rows: Any, tell: Tell, failures: dict[str, str]) -> None:
+def _pass_on(rows: Any, callback: StudyCallback, failures: dict[str, str]) -> None:
     """News of the processes: two words of a failure, six of progress."""
     while True:
         try:
@@ -237,4 +242,4 @@ def _pass_on(rows: Any, tell: Tell, failures: dict[str, str]) -> None:
         if len(news) == 2:
             failures[news[0]] = news[1]
         else:
-            tell(*news)
+            callback(*news)
