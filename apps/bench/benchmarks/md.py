@@ -22,7 +22,7 @@ import numpy as np
 from ase import units
 from ase.md.verlet import VelocityVerlet
 from backbones import Calculator, Structure
-from bench.dataset.opening import load
+from bench.dataset.opening import load_for_training
 from bench.dynamics.engine.engine import Engine
 from bench.dynamics.engine.ensembles import NVE, Moving, Targets
 from bench.dynamics.engine.interaction import interaction
@@ -37,7 +37,7 @@ GOING = np.ones(1, bool)
 def framework(atoms_wanted):
     """A supercell of a bundled framework near some number of atoms, at 300 K."""
     best = None
-    for sample in load("frameworks").samples:
+    for sample in load_for_training("frameworks").samples:
         for repeat in ((1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2), (4, 4, 4)):
             count = len(sample.structure) * int(np.prod(repeat))
             if best is None or abs(count - atoms_wanted) < abs(best[0] - atoms_wanted):

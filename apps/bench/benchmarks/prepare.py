@@ -105,7 +105,7 @@ def preparing(folder, quick):
 
 def reading(folder, quick):
     """Prepared rows against ASE's of the same source."""
-    from bench.dataset.opening import load
+    from bench.dataset.opening import load_for_training
 
     count = 200 if quick else 2000
     made = list(frames(count))
@@ -118,7 +118,7 @@ def reading(folder, quick):
         prepare(Order(str(path)), folder / f"out-{path.suffix}", workers=0)
 
     def prepared(path):
-        data = load(str(folder / f"out-{path.suffix}"))
+        data = load_for_training(str(folder / f"out-{path.suffix}"))
         return sum(len(s.structure) + s.forces.shape[0] for s in data.samples)
 
     def by_ase(path):
@@ -153,7 +153,7 @@ def edges(folder, quick):
     import jax
     from bench.batches.loading import fill_shelf
     from bench.batches.neighbors import edge_pool, edges_ahead
-    from bench.dataset.opening import load, open_data
+    from bench.dataset.opening import load_for_training, open_dataset
     from bench.model.building import build_potential
     from bench.settings.grid import Grid
     from bench.training.loop import loss
@@ -162,9 +162,9 @@ def edges(folder, quick):
         out = folder / "small"
         limit = Filters(min_atoms=60, max_atoms=100, require=("energy",))
         prepare(Order(str(DATA / "qmof"), filters=limit), out)
-        data = open_data(str(out))
+        data = open_dataset(str(out))
     else:
-        data = load("frameworks")
+        data = load_for_training("frameworks")
     members = np.arange(16 if quick else 64)
     data = dataclasses.replace(data, order=data.order[members])
     grid = Grid(dataset="mofs", long_range=("none",))

@@ -28,8 +28,8 @@ import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.batches.neighbors import find_edges
-from bench.dataset.opening import load
-from bench.dataset.references import composition_energy, fit_references
+from bench.dataset.opening import load_for_training
+from bench.dataset.per_element import composition_energy, fit_atomic_energies
 
 HERE = Path(__file__).parent
 # The peers' models and the way sides answer are those of the benchmark of single steps.
@@ -52,7 +52,7 @@ CUTOFF = 4.0
 
 def write_structures(samples, folder):
     """The same structures for all: a file for ours, arrays for the others."""
-    references = fit_references(samples)
+    atomic_energies = fit_atomic_energies(samples)
     frames, energies = [], []
     for sample in samples:
         atoms = sample.to_ase()
@@ -60,7 +60,7 @@ def write_structures(samples, folder):
             atoms, energy=sample.energy, forces=sample.forces
         )
         frames.append(atoms)
-        energies.append(sample.energy - composition_energy(sample, references))
+        energies.append(sample.energy - composition_energy(sample, atomic_energies))
     ase.io.write(folder / "structures.extxyz", frames, format="extxyz")
     np.savez(
         folder / "structures.npz",
@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="8 structures, 2 rounds")
     asked = parser.parse_args()
     count, rounds = (8, 2) if asked.quick else (40, 5)
-    samples = list(load(asked.dataset).samples[:count])
+    samples = list(load_for_training(asked.dataset).samples[:count])
     if any(s.structure.cell is not None or s.forces is None for s in samples):
         raise SystemExit("Give molecules in open space with energies and forces.")
     atoms = sum(len(s.structure) for s in samples)

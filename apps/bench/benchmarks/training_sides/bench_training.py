@@ -9,8 +9,8 @@ import numpy as np
 from answering import answer, settings
 from backbones import parameter_count
 from bench.batches.loading import fill_shelf
-from bench.dataset.opening import load
-from bench.dataset.references import fit_references
+from bench.dataset.opening import load_for_training
+from bench.dataset.per_element import fit_atomic_energies
 from bench.model.building import build_potential
 from bench.settings.grid import Grid
 from bench.training.loop import State, _step, make_optimizer
@@ -29,12 +29,12 @@ def main():
     }
     values["train"] |= {"devices": 1, "loss": {"charge": 0.0}}
     grid = Grid(**values)
-    data, run = load(grid.dataset), grid.runs()[0]
-    references = fit_references(data.samples)
+    data, run = load_for_training(grid.dataset), grid.runs()[0]
+    atomic_energies = fit_atomic_energies(data.samples)
     potential = build_potential(
         grid.model,
         run,
-        references,
+        atomic_energies,
         average_neighbours=given["neighbours"],
         scale=1.0,
     )
@@ -48,7 +48,7 @@ def main():
     phase, everyone = grid.train.schedule[0], np.arange(len(data))
 
     made = lambda: steps(
-        *(shelf, everyone, references),
+        *(shelf, everyone, atomic_energies),
         *(np.random.default_rng(kept["pass"]), grid.train, mesh),
     )
     before = list(made())

@@ -119,9 +119,9 @@ attacks(
             "{xyz} --out o --max-atoms 1",
             "{xyz} --out o --total-charge 7",
             "{xyz} --out o --sample 0",
-            "{xyz} --out o --references nothere.yaml",
-            "{xyz} --out o --references {xyz}",
-            "{xyz} --out o --references atoms",
+            "{xyz} --out o --atomic-energies nothere.yaml",
+            "{xyz} --out o --atomic-energies {xyz}",
+            "{xyz} --out o --atomic-energies atoms",
             "{grid} --out o",
         )
     ],

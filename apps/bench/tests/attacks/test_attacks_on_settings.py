@@ -66,5 +66,5 @@ def test_settings(kind, name, text, bases, assault, tmp_path):
     if kind == "grids":
         assault("bench", "run", path, "--out", tmp_path / "out")
         return
-    prepare = ("prepare", bases.xyz, "--workers", 1, "--references", path)
+    prepare = ("prepare", bases.xyz, "--workers", 1, "--atomic-energies", path)
     assault("bench", *prepare, "--out", tmp_path / "out")

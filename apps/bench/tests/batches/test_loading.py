@@ -10,13 +10,13 @@ import pytest
 from backbones import pack
 from bench.batches.loading import fill_shelf
 from bench.batches.prefetching import prefetched
-from bench.dataset.opening import load
+from bench.dataset.opening import load_for_training
 from bench.dataset.preparing import prepare
 from bench.dataset.request import Order
 from bench.model.building import build_potential
 from bench.settings.grid import Grid
 
-REFERENCES = {1: -13.0, 6: -1000.0, 8: -2000.0}
+ATOMIC_ENERGIES = {1: -13.0, 6: -1000.0, 8: -2000.0}
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def grid(tmp_path, springs):
 def backbone_of(grid):
     run = next(r for r in grid.runs() if r.long_range == "les")
     return build_potential(
-        grid.model, run, REFERENCES, average_neighbours=1.0, scale=1.0
+        grid.model, run, ATOMIC_ENERGIES, average_neighbours=1.0, scale=1.0
     ).backbone
 
 
 def shelf_of(grid):
-    return fill_shelf(load(grid.dataset), grid, backbone_of(grid))
+    return fill_shelf(load_for_training(grid.dataset), grid, backbone_of(grid))
 
 
 def flat(batches):
@@ -71,7 +71,7 @@ def test_every_sample_comes_once_with_its_labels(grid):
     rng = np.random.default_rng(0)
     seen = []
     shapes = set()
-    for chosen, batch, targets in shelf.batches(members, REFERENCES, rng):
+    for chosen, batch, targets in shelf.batches(members, ATOMIC_ENERGIES, rng):
         shapes.add((batch.species.shape, batch.senders.shape))
         for g, index in enumerate(chosen):
             sample = shelf.data.samples[int(index)]
@@ -80,7 +80,7 @@ def test_every_sample_comes_once_with_its_labels(grid):
             seen.append(int(index))
             np.testing.assert_array_equal(batch.species[g, :n], numbers)
             assert not batch.mask[g, n:].any() and batch.mask[g, :n].all()
-            own = sample.energy - sum(REFERENCES[int(z)] for z in numbers)
+            own = sample.energy - sum(ATOMIC_ENERGIES[int(z)] for z in numbers)
             np.testing.assert_allclose(targets.energy[g], own, rtol=1e-6)
             for label, values, weight in (
                 (sample.forces, targets.forces, targets.force_weight),
@@ -105,7 +105,7 @@ def test_batches_are_those_of_backbones_pack(grid):
         buckets=2,
         plan_for=backbone_of(grid).plan_for,
     )
-    found = iter(shelf.batches(np.arange(22), REFERENCES))
+    found = iter(shelf.batches(np.arange(22), ATOMIC_ENERGIES))
     for bucket in buckets:
         for first in range(0, len(bucket), 4):
             rows = range(first, min(first + 4, len(bucket)))
@@ -118,7 +118,7 @@ def test_batches_are_those_of_backbones_pack(grid):
 def test_the_seed_decides_the_order(grid):
     shelf = shelf_of(grid)
     order = lambda rng: [
-        i.tolist() for i, _, _ in shelf.batches(np.arange(22), REFERENCES, rng)
+        i.tolist() for i, _, _ in shelf.batches(np.arange(22), ATOMIC_ENERGIES, rng)
     ]
     seeded = lambda seed: order(np.random.default_rng([seed, 3]))
     assert seeded(1) == seeded(1) != seeded(2)
@@ -128,10 +128,14 @@ def test_the_seed_decides_the_order(grid):
 
 @pytest.mark.parametrize("start", [0, 1, 4, 6, 9])
 def test_an_epoch_goes_on_in_its_middle(grid, start):
-    whole = shelf_of(grid).batches(np.arange(22), REFERENCES, np.random.default_rng(5))
+    whole = shelf_of(grid).batches(
+        np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5)
+    )
     whole = flat(whole)
     fresh = shelf_of(grid)
-    rest = fresh.batches(np.arange(22), REFERENCES, np.random.default_rng(5), start)
+    rest = fresh.batches(
+        np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), start
+    )
     assert_equal(flat(rest), whole[start:])
 
 
@@ -139,7 +143,7 @@ def test_an_epoch_goes_on_in_its_middle(grid, start):
 def test_steps_of_several_batches_go_on_in_the_middle_too(grid, start):
     of = lambda **more: flat(
         shelf_of(grid).steps(
-            np.arange(22), REFERENCES, np.random.default_rng(5), 2, **more
+            np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), 2, **more
         )
     )
     assert len(of()) == shelf_of(grid).count(np.arange(22), 2)
@@ -147,12 +151,12 @@ def test_steps_of_several_batches_go_on_in_the_middle_too(grid, start):
 
 
 def test_edges_of_other_processes_make_the_same_batches(grid, monkeypatch):
-    here = flat(shelf_of(grid).batches(np.arange(22), REFERENCES))
+    here = flat(shelf_of(grid).batches(np.arange(22), ATOMIC_ENERGIES))
     monkeypatch.setattr("bench.batches.neighbors.LARGE", 10)
     monkeypatch.setattr("bench.batches.neighbors.local_workers", lambda: 1)
     shelf = shelf_of(grid)
     assert shelf.edges.kept is None
-    assert_equal(flat(shelf.batches(np.arange(22), REFERENCES)), here)
+    assert_equal(flat(shelf.batches(np.arange(22), ATOMIC_ENERGIES)), here)
     shelf.edges.pool.shutdown()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from backbones import Structure
 from bench.batches.neighbors import edge_pool, edges_ahead, find_edges
-from bench.dataset.opening import load
+from bench.dataset.opening import load_for_training
 from bench.exceptions import BenchError
 from matscipy.neighbours import neighbour_list
 
@@ -37,7 +37,7 @@ def as_pairs(found):
 
 @pytest.mark.parametrize("name", ["frameworks", "ions"])
 def test_edges_are_those_of_matscipy(name):
-    structures = [s.structure for s in load(name).samples[::150]]
+    structures = [s.structure for s in load_for_training(name).samples[::150]]
     (found,) = edges_ahead([structures], 4.5)
     assert len(structures) > 3
     for structure, pairs in zip(structures, found, strict=True):
@@ -55,7 +55,7 @@ def test_a_cell_smaller_than_the_cutoff_sees_its_images():
 
 
 def test_other_processes_find_the_same_in_the_same_order():
-    structures = [s.structure for s in load("ions").samples[::200]]
+    structures = [s.structure for s in load_for_training("ions").samples[::200]]
     batches = [structures[:4], structures[4:5], structures[5:], structures[:2]]
     here = list(edges_ahead(batches, 4.0))
     with edge_pool(2) as pool:
@@ -84,7 +84,7 @@ def test_no_more_is_taken_ahead_than_asked_for():
 
 
 def test_a_large_set_keeps_counts_and_finds_its_edges_anew(monkeypatch):
-    samples = load("ions").samples[::100]
+    samples = load_for_training("ions").samples[::100]
     sizes = np.array([len(s.structure) for s in samples])
     structure = lambda i: samples[i].structure
     threads = concurrent.futures.ThreadPoolExecutor
@@ -106,7 +106,7 @@ def test_a_large_set_keeps_counts_and_finds_its_edges_anew(monkeypatch):
 
 def test_triplets_are_counted_as_they_are_found():
     """Pairs of edges, one of which ends where the other starts, but for its reverse."""
-    structure = load("ions").samples[700].structure
+    structure = load_for_training("ions").samples[700].structure
     (i, j, s) = zip(*direct(structure, 3.0), strict=True)
     assert not np.any(s), "open: no images"
     by_hand = sum(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from bench.dataset.columns import pack
 from bench.dataset.composition import count_elements, fit_composition, floors_of
-from bench.dataset.opening import load
-from bench.dataset.references import fit_references, mean_charges
+from bench.dataset.opening import load_for_training
+from bench.dataset.per_element import fit_atomic_energies, mean_charges
 from bench.evaluation.errors import floor_of
 from bench.sources import Row
 
@@ -38,15 +38,15 @@ def test_energies_of_elements_are_found():
 
 
 def test_fit_and_floors_are_those_of_the_training_code():
-    data = load("frameworks")
+    data = load_for_training("frameworks")
     fit = fit_composition(count_elements(data.columns), data.columns.arrays["energy"])
-    references = fit_references(data.samples)
+    atomic_energies = fit_atomic_energies(data.samples)
     # Directions that the compositions do not determine are small in both, not equal.
     direct = np.zeros(119)
-    direct[list(references)] = list(references.values())
+    direct[list(atomic_energies)] = list(atomic_energies.values())
     counts = count_elements(data.columns)
     np.testing.assert_allclose(counts @ fit.energies, counts @ direct, atol=1e-5)
-    expected = floor_of(data.samples, references, mean_charges(data.samples))
+    expected = floor_of(data.samples, atomic_energies, mean_charges(data.samples))
     found = floors_of(data.columns, fit)
     np.testing.assert_allclose(
         [1000 * x for x in found],

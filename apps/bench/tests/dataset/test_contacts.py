@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bench.dataset.columns import pack
 from bench.dataset.contacts import overlaps
-from bench.dataset.opening import load, open_data
+from bench.dataset.opening import load_for_training, open_dataset
 from bench.dataset.preparing import prepare
 from bench.dataset.request import Order
 from bench.dataset.summary import describe
@@ -87,15 +87,17 @@ def test_rows_of_coincident_atoms_are_named_and_left_out(tmp_path):
         ["0000009", "atoms 1 and 2 are 0 Å apart"],
     ]
     assert header["labels"]["forces"] == 12
-    described = describe(open_data(str(path), strict=False))
-    for text in (described, describe(open_data(str(tmp_path / "out")))):
-        assert "unusable    2, such as 0000005: atoms 1 and 2 are 0 Å apart" in text
+    described = describe(open_dataset(str(path), strict=False))
+    for text in (described, describe(open_dataset(str(tmp_path / "out")))):
+        assert (
+            "unusable         2, such as 0000005: atoms 1 and 2 are 0 Å apart" in text
+        )
     with pytest.raises(
         BenchError, match="0000005: atoms 1 and 2 .*; mend or remove it"
     ):
-        load(str(path))
+        load_for_training(str(path))
 
 
 def test_an_overlap_in_a_cell_leaves_nothing():
     with pytest.raises(BenchError, match="none is left .* atoms 1 and 3 are 0 Å apart"):
-        open_data(str(DATA / "overlap_in_a_cell.xyz"), strict=False)
+        open_dataset(str(DATA / "overlap_in_a_cell.xyz"), strict=False)

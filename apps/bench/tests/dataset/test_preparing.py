@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.dataset.filters import Filters
-from bench.dataset.opening import load, open_data
+from bench.dataset.opening import load_for_training, open_dataset
+from bench.dataset.per_element import atomic_energies_for, fit_atomic_energies
 from bench.dataset.preparing import prepare
-from bench.dataset.references import fit_references, references_for
 from bench.dataset.request import Order, Shard
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
@@ -49,7 +49,10 @@ def contents(folder):
 
 def test_a_prepared_set_is_the_set(file, tmp_path):
     header = prepare(order(file), tmp_path / "out")
-    prepared, direct = load(str(tmp_path / "out")), load(str(file))
+    prepared, direct = (
+        load_for_training(str(tmp_path / "out")),
+        load_for_training(str(file)),
+    )
     assert prepared.digest == direct.digest == header["digest"]
     assert prepared.ids == direct.ids == [f"x{i:02d}" for i in range(12)]
     assert prepared.groups == direct.groups
@@ -91,7 +94,7 @@ def test_an_interrupted_preparation_goes_on(file, tmp_path):
     (part,) = (stopped / "parts").iterdir()
     kept = part.stat().st_mtime_ns
     with pytest.raises(BenchError, match="no finished data set: run the same"):
-        load(str(stopped))
+        load_for_training(str(stopped))
     with pytest.raises(BenchError, match="beginning of another preparation"):
         prepare(order(file, strict=True), stopped)
     told = []
@@ -122,7 +125,7 @@ def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_
             prepare(order(damaged), out, tell=lambda *x: told.append(x))
     assert told == [(0, 2), (1, 2), (1, 2)]
     prepare(order(file), out)
-    assert load(str(out)).digest == load(str(file)).digest
+    assert load_for_training(str(out)).digest == load_for_training(str(file)).digest
     assert {p.suffix for p in out.iterdir() if p.name != ".lock"} == {".npy", ".json"}
 
 
@@ -192,7 +195,7 @@ def test_a_unit_larger_than_memory_is_kept_in_parts(file, tmp_path, monkeypatch)
     header = prepare(order(packed), out)
     assert header["read"] == 120 and header["structures"] == 12
     assert header["left_out"] == {"repeats of another structure": 108}
-    assert header["digest"] == load(str(file)).digest
+    assert header["digest"] == load_for_training(str(file)).digest
 
 
 def test_a_unit_that_was_interrupted_is_read_again(file, tmp_path, monkeypatch):
@@ -217,7 +220,10 @@ def test_a_unit_that_was_interrupted_is_read_again(file, tmp_path, monkeypatch):
     told = []
     prepare(order(packed), tmp_path / "out", tell=lambda *x: told.append(x))
     assert told == [(0, 1), (1, 1)]
-    assert load(str(tmp_path / "out")).digest == load(str(file)).digest
+    assert (
+        load_for_training(str(tmp_path / "out")).digest
+        == load_for_training(str(file)).digest
+    )
 
 
 KILLED = """
@@ -269,35 +275,35 @@ LONE = (("H", -13.0, 0), ("H", -12.5, 0), ("H", -14.0, -1), ("C", -1.0, 0), ("O"
 
 def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
     path = with_atoms(tmp_path / "a.xyz", springs, *LONE)
-    header = prepare(order(path, references="atoms"), tmp_path / "out")
+    header = prepare(order(path, atomic_energies="atoms"), tmp_path / "out")
     assert header["structures"] == 5
-    assert header["left_out"] == {"isolated atoms, used as references": 5}
+    assert header["left_out"] == {"isolated atoms, used as atomic energies": 5}
     # Of two neutral atoms the lower one, and never the ion, which lies lower still.
-    assert header["references"]["energies"] == {"H": -13.0, "C": -1.0, "O": 2.0}
-    data = load(str(tmp_path / "out"))
-    assert data.references == {1: -13.0, 6: -1.0, 8: 2.0}
+    assert header["atomic_energies"]["energies"] == {"H": -13.0, "C": -1.0, "O": 2.0}
+    data = load_for_training(str(tmp_path / "out"))
+    assert data.atomic_energies == {1: -13.0, 6: -1.0, 8: 2.0}
     left = [(s.energy + 2 * 13.0 + 2 * 1.0 - 2.0) / 5 for s in data.samples]
-    assert header["references"]["mae"] == pytest.approx(np.mean(np.abs(left)))
-    assert header["references"]["rmse"] == pytest.approx(
+    assert header["atomic_energies"]["mae"] == pytest.approx(np.mean(np.abs(left)))
+    assert header["atomic_energies"]["rmse"] == pytest.approx(
         np.sqrt(np.mean(np.square(left)))
     )
-    assert "references  H -13.000, C -1.000, O 2.000 eV; left" in describe(data)
-    assert references_for(data, np.arange(2)) == data.references
+    assert "atomic energies  H -13.000, C -1.000, O 2.000 eV; left" in describe(data)
+    assert atomic_energies_for(data, np.arange(2)) == data.atomic_energies
     plain = prepare(order(path), tmp_path / "plain")
-    assert plain["structures"] == 10 and "references" not in plain
-    fitted = load(str(tmp_path / "plain"))
-    assert fitted.references is None
+    assert plain["structures"] == 10 and "atomic_energies" not in plain
+    fitted = load_for_training(str(tmp_path / "plain"))
+    assert fitted.atomic_energies is None
     members = np.array([fitted.ids.index("s003")])
-    expected = fit_references([fitted.samples[int(members[0])]])
-    assert references_for(fitted, members) == expected
+    expected = fit_atomic_energies([fitted.samples[int(members[0])]])
+    assert atomic_energies_for(fitted, members) == expected
 
 
 def test_one_atom_of_a_crystal_is_no_isolated_atom(tmp_path):
     """Three fcc cells of one copper atom stay, the lowest of them below the atom."""
     path = Path(__file__).parents[1] / "data" / "isolated_and_fcc.xyz"
-    header = prepare(order(path, references="atoms"), tmp_path / "out")
-    assert header["references"]["energies"] == {"O": -1.9, "Cu": -0.25}
-    assert header["left_out"] == {"isolated atoms, used as references": 2}
+    header = prepare(order(path, atomic_energies="atoms"), tmp_path / "out")
+    assert header["atomic_energies"]["energies"] == {"O": -1.9, "Cu": -0.25}
+    assert header["left_out"] == {"isolated atoms, used as atomic energies": 2}
     assert header["structures"] == 7 and header["elements"] == {"O": 4, "Cu": 7}
 
 
@@ -316,25 +322,29 @@ def test_isolated_atoms_are_open_or_called_so(tmp_path, pbc, kind, isolated):
         f'1\nLattice="9 0 0 0 9 0 0 0 9" pbc="{pbc}" config_type={kind} energy=-1\n'
         "H 0 0 0\n2\nenergy=-4\nH 0 0 0\nH 0 0 0.7\n"
     )
-    wanted = order(path, references="atoms")
+    wanted = order(path, atomic_energies="atoms")
     if not isolated:
         with pytest.raises(BenchError, match="energy of H, .* without a cell"):
             prepare(wanted, tmp_path / "out")
         return
     header = prepare(wanted, tmp_path / "out")
-    assert header["references"]["energies"] == {"H": -1.0}
+    assert header["atomic_energies"]["energies"] == {"H": -1.0}
     assert header["structures"] == 1
 
 
 def test_given_atomic_energies_are_kept_and_belong_to_the_set(file, tmp_path):
     path = tmp_path / "atoms.yaml"
     path.write_text('H: -13.6\nC: -1030\n"O": -2041.5\nNo: 1\n')
-    header = prepare(order(file, references=str(path)), tmp_path / "out")
-    assert header["references"]["energies"] == {"H": -13.6, "C": -1030, "O": -2041.5}
-    assert prepare(order(file, references=str(path)), tmp_path / "out") == header
+    header = prepare(order(file, atomic_energies=str(path)), tmp_path / "out")
+    assert header["atomic_energies"]["energies"] == {
+        "H": -13.6,
+        "C": -1030,
+        "O": -2041.5,
+    }
+    assert prepare(order(file, atomic_energies=str(path)), tmp_path / "out") == header
     path.write_text(path.read_text().replace("13.6", "13.7"))
     with pytest.raises(BenchError, match="finished data set made from other files"):
-        prepare(order(file, references=str(path)), tmp_path / "out")
+        prepare(order(file, atomic_energies=str(path)), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -354,14 +364,14 @@ def test_atomic_energies_that_cannot_be_used_are_refused(file, tmp_path, text, m
     if text is not None:
         path.write_text(text)
     with pytest.raises(BenchError, match=message):
-        prepare(order(file, references=str(path)), tmp_path / "out")
+        prepare(order(file, atomic_energies=str(path)), tmp_path / "out")
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
 def test_missing_isolated_atoms_are_named(tmp_path, springs):
     path = with_atoms(tmp_path / "a.xyz", springs, ("H", -13.0, 0), ("C", -1.0, 1))
     with pytest.raises(BenchError, match="no atomic energy of C, O"):
-        prepare(order(path, references="atoms"), tmp_path / "out")
+        prepare(order(path, atomic_energies="atoms"), tmp_path / "out")
 
 
 def broken(path, springs):
@@ -388,11 +398,11 @@ def test_bad_rows_are_named_counted_and_kept_out(tmp_path, springs):
         [f"Frame 3 of {path}", "forces is not finite"],
         ["s005", "its id is used before for another structure"],
     ]
-    data = open_data(str(tmp_path / "out"))
+    data = open_dataset(str(tmp_path / "out"))
     assert data.ids == ["s000", "s001", "s002", "s004", "s005", "s008"]
     text = describe(data)
-    assert "unusable    2, such as Frame 3 of" in text
-    assert "left out    repeats of another structure: 1" in text
+    assert "unusable         2, such as Frame 3 of" in text
+    assert "left out         repeats of another structure: 1" in text
 
 
 def test_strictness_refuses_them(tmp_path, springs):
@@ -417,7 +427,7 @@ def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
         order(file, filters=Filters(without=("charges",))), tmp_path / "out"
     )
     assert header["labels"]["charges"] == 0 and header["labels"]["forces"] == 12
-    assert load(str(tmp_path / "out")).samples[0].charges is None
+    assert load_for_training(str(tmp_path / "out")).samples[0].charges is None
 
 
 def test_names_that_no_structure_has_are_refused(file, tmp_path):
@@ -452,9 +462,9 @@ def test_a_prepared_set_without_energies_is_described_and_opened(tmp_path, sprin
     path = tmp_path / "charges.xyz"
     ase.io.write(path, frames, format="extxyz")
     prepare(order(path), tmp_path / "out")
-    data = open_data(str(tmp_path / "out"))
-    assert "labels      forces, charges" in describe(data)
-    samples = load(str(tmp_path / "out")).samples
+    data = open_dataset(str(tmp_path / "out"))
+    assert "labels           forces, charges" in describe(data)
+    samples = load_for_training(str(tmp_path / "out")).samples
     assert [s.energy for s in samples] == [None] * 3
     assert all(s.charges is not None for s in samples)
 
@@ -466,7 +476,7 @@ def test_placeholder_forces_are_suspected(tmp_path, springs):
     path = tmp_path / "zeros.xyz"
     ase.io.write(path, frames, format="extxyz")
     prepare(order(path), tmp_path / "out")
-    text = describe(open_data(str(tmp_path / "out")))
+    text = describe(open_dataset(str(tmp_path / "out")))
     assert "forces of 3 structures are zero throughout" in text
 
 
@@ -495,7 +505,7 @@ def test_a_full_disk_leaves_nothing_half_written(file, tmp_path, springs, room):
     assert not list(tmp_path.rglob("*.partial"))
     assert not (out / "dataset.json").exists()
     header = prepare(order(file), out)
-    assert header["structures"] == len(load(str(out))) == 400
+    assert header["structures"] == len(load_for_training(str(out))) == 400
 
 
 def test_two_joins_at_once_are_refused(file, tmp_path):
@@ -628,7 +638,7 @@ def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
         *("--energy-unit", "hartree", "--length-unit", "bohr", "--strict"),
         *("--recipe", "omol25", "--format", "traj", "--total-charge", -1),
         *("--total-charge", 1, "--spin", 2, "--min-atoms", 2, "--max-atoms", 9),
-        *("--require", "forces", "--without", "tags", "--references", "atoms"),
+        *("--require", "forces", "--without", "tags", "--atomic-energies", "atoms"),
     )
     assert done.exit_code == 0, done.output
     assert "Shard 2/3 is read" in done.output
@@ -640,7 +650,7 @@ def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
     assert asked["order"].filters == Filters(
         "omol25", (-1.0, 1.0), (2,), 2, 9, ("forces",), ("tags",)
     )
-    assert asked["order"].references == "atoms"
+    assert asked["order"].atomic_energies == "atoms"
     assert asked["order"].strict and asked["order"].format == "traj"
     assert asked["shard"] == (2, 3) and asked["workers"] == 7
 

@@ -242,5 +242,7 @@ def test_differences_are_named_by_their_keys():
     many = differences({}, {str(i): i for i in range(9)})
     assert many.endswith("2 (there None, here 2) and 6 more")
     check_provenance("it", here, here, "go")
-    with pytest.raises(BenchError, match="atomic energies, references.H .there None, "):
-        check_provenance("it", {}, {"references": {"H": -13.6}}, "go")
+    with pytest.raises(
+        BenchError, match="atomic energies, atomic_energies.H .there None, "
+    ):
+        check_provenance("it", {}, {"atomic_energies": {"H": -13.6}}, "go")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bench.dataset.columns import pack
 from bench.dataset.duplicates import identical
-from bench.dataset.opening import DataSet, load, open_data
+from bench.dataset.opening import Dataset, load_for_training, open_dataset
 from bench.dataset.preparing import prepare
 from bench.dataset.request import Order
 from bench.dataset.summary import describe
@@ -22,14 +22,14 @@ DATA = Path(__file__).parents[1] / "data"
 
 def prepared(path, out, **names):
     header = prepare(Order(str(path), Reading(**names)), out)
-    return header, open_data(str(out))
+    return header, open_dataset(str(out))
 
 
 def test_names_that_are_not_read_come_with_the_option_that_reads_them(tmp_path):
     said = "`force` of .* is not read: `bench prepare` with `--forces-key force`"
-    (warning,) = warnings_of(load(str(DATA / "force.xyz")))
+    (warning,) = warnings_of(load_for_training(str(DATA / "force.xyz")))
     assert re.search(said, warning)
-    assert warning in describe(open_data(str(DATA / "force.xyz"), strict=False))
+    assert warning in describe(open_dataset(str(DATA / "force.xyz"), strict=False))
     header, data = prepared(DATA / "force.xyz", tmp_path / "out", forces="force")
     assert header["labels"]["forces"] == 1 and warnings_of(data) == []
 
@@ -38,7 +38,7 @@ def test_of_several_names_none_is_chosen(tmp_path):
     """The charges of two molecules: either alone would be wrong."""
     path = tmp_path / "names.xyz"
     path.write_text("1\nchargeA=1 chargeB=-1 energy=-1\nH 0 0 0\n")
-    (warning,) = warnings_of(load(str(path)))
+    (warning,) = warnings_of(load_for_training(str(path)))
     assert re.search("`chargeA`, `chargeB` of .* are not read", warning)
     assert "`--total-charge-key NAME` reads one of them, `chargeA+chargeB` a" in warning
 
@@ -51,7 +51,7 @@ def test_names_of_other_kinds_are_not_taken_for_labels(tmp_path):
         'formation_energy=-2 charge_model=ddec max_force=1 net_charge=1 bec="1 2 3"\n'
         "H 0 0 0 0.5\nH 0 0 0.8 0.5\n"
     )
-    found = warnings_of(load(str(path)))
+    found = warnings_of(load_for_training(str(path)))
     assert [re.search("with `(.*)` reads", warning)[1] for warning in found] == [
         "--charges-key mulliken_charges",
         "--total-charge-key net_charge",
@@ -129,12 +129,12 @@ def test_a_stress_without_a_cell_is_not_used(tmp_path):
     atoms.info["stress"] = np.eye(3)
     ase.io.write(path, atoms, format="extxyz")
     assert "the stress of 1 structures without a cell is not used" in "".join(
-        warnings_of(load(str(path)))
+        warnings_of(load_for_training(str(path)))
     )
 
 
 def test_charges_that_sum_to_another_total_are_counted():
-    (warning,) = warnings_of(load(str(DATA / "ion_charges.xyz")))
+    (warning,) = warnings_of(load_for_training(str(DATA / "ion_charges.xyz")))
     assert "charges of 1 of 1 structures" in warning
     assert "largest difference is +1 e, in 0000000. No total charge is given" in warning
     assert "--total-charge-key" in warning
@@ -154,7 +154,7 @@ def test_charges_beside_a_total_charge_that_is_given(tmp_path):
         water("ccc", 0, [-0.8, 0.4, 0.36]),
         water("dddd", 0, [-0.8, 0.4, 0.395]),
     ]
-    (warning,) = warnings_of(DataSet("made", pack(rows), np.arange(4)))
+    (warning,) = warnings_of(Dataset("made", pack(rows), np.arange(4)))
     assert "charges of 2 of 4 structures" in warning
     assert "largest difference is +1.6 e, in bb" in warning
     assert "No total charge" not in warning
@@ -218,16 +218,16 @@ def test_a_run_begins_with_the_warnings(tmp_path, grid_of):
 
 def test_identical_frames_are_counted_and_named(tmp_path):
     path = DATA / "repeated.xyz"
-    (warning,) = warnings_of(load(str(path)))
+    (warning,) = warnings_of(load_for_training(str(path)))
     assert "4 structures are not unique, of 1 geometry, such as 0000000" in warning
     assert "a random split may test on what it has trained on" in warning
-    assert warnings_of(load(str(path)), split_at_random=False) == []
+    assert warnings_of(load_for_training(str(path)), split_at_random=False) == []
     _, data = prepared(path, tmp_path / "out")
-    assert f"warning     {warning}" in describe(data)
+    assert f"warning          {warning}" in describe(data)
     # In one group they stay together.
     frames = ase.io.read(path, ":")
     for atoms in frames:
         atoms.info["group"] = "water"
     ase.io.write(tmp_path / "group.xyz", frames, format="extxyz")
-    (warning,) = warnings_of(load(str(tmp_path / "group.xyz")))
+    (warning,) = warnings_of(load_for_training(str(tmp_path / "group.xyz")))
     assert "random split" not in warning

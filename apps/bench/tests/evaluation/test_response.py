@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.batches.loading import fill_shelf
-from bench.dataset.opening import open_data
+from bench.dataset.opening import open_dataset
+from bench.dataset.per_element import fit_atomic_energies
 from bench.dataset.preparing import prepare
-from bench.dataset.references import fit_references
 from bench.dataset.request import Order
 from bench.dataset.summary import describe
 from bench.evaluation.errors import Predicted, errors_of, floor_of, predict, sign_of
@@ -43,7 +43,7 @@ def opened(frames, tmp_path, **reading):
     ase.io.write(path, frames, format="extxyz")
     order = Order(str(path), Reading(**reading))
     prepare(order, tmp_path / "prepared")
-    return open_data(str(tmp_path / "prepared"))
+    return open_dataset(str(tmp_path / "prepared"))
 
 
 def test_dipoles_are_stored_about_the_centre_of_mass(springs, tmp_path):
@@ -57,7 +57,7 @@ def test_dipoles_are_stored_about_the_centre_of_mass(springs, tmp_path):
     # Of a charged molecule it means nothing without an origin.
     silent = opened(frames, tmp_path / "c")
     assert silent.samples[1].dipole is None and silent.samples[0].dipole is not None
-    assert "dipoles     of 1 charged structures are not used" in describe(silent)
+    assert "dipoles          of 1 charged structures are not used" in describe(silent)
     with pytest.raises(BenchError, match="`mass` or `coordinates`, got 'origin'"):
         Reading(dipole_origin="origin")
 
@@ -87,9 +87,13 @@ def model(request, springs, grid_of, tmp_path):
     ase.io.write(path, frames, format="extxyz")
     grid = grid_of(path).model_copy(update={"long_range": ("celli",)})
     run = grid.runs()[0]
-    data = open_data(str(path))
+    data = open_dataset(str(path))
     make = lambda: build_potential(
-        grid.model, run, fit_references(data.samples), average_neighbours=4.0, scale=1.0
+        grid.model,
+        run,
+        fit_atomic_energies(data.samples),
+        average_neighbours=4.0,
+        scale=1.0,
     )
     potential = make()
     shelf = fill_shelf(data, grid, potential.backbone)
@@ -202,7 +206,7 @@ def test_predictions_come_with_the_response_where_it_is_asked_for(model):
 def test_a_loss_without_labels_is_refused(springs, grid_of, tmp_path):
     path = tmp_path / "own.extxyz"
     ase.io.write(path, [springs(i) for i in range(4)], format="extxyz")
-    grid, samples = grid_of(path), open_data(str(path)).samples
+    grid, samples = grid_of(path), open_dataset(str(path)).samples
     celli = next(r for r in _with(grid, ("celli",)).runs())
     plain = next(r for r in _with(grid, ("none",)).runs())
     kept = learnable(grid.train, celli, samples)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from bench import load_potential
 from bench.cli.main import app
-from bench.dataset.opening import load
+from bench.dataset.opening import load_for_training
 from bench.evaluation.embeddings import mean_features, weighed
 from bench.evaluation.trained import _shelf, load_trained, retest, write_embeddings
 from bench.experiment.grid import output_folder, run_grid
@@ -149,7 +149,7 @@ def test_features_are_means_over_atoms_and_split_with_chemsplit(finished, tmp_pa
     where = lambda p: p.backbone.hooks.layers["final"].layers[-1].weights
     loud = eqx.tree_at(where, probed, values)
     assert len(hooks.layers) == 2
-    shelf = _shelf(trained, load(source), probed)
+    shelf = _shelf(trained, load_for_training(source), probed)
     ((chosen, batch, _), *_) = shelf.batches(np.arange(12), dict(probed.references))
     energies = eqx.filter_jit(lambda potential, batch: potential.energies(batch)[0])
     sums = np.asarray(energies(loud, batch) - energies(probed, batch)).sum(1)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.cli.main import app
-from bench.dataset.opening import load
-from bench.dataset.references import fit_references, mean_charges
+from bench.dataset.opening import load_for_training
+from bench.dataset.per_element import fit_atomic_energies, mean_charges
 from bench.dataset.summary import describe
 from bench.dynamics.study.models import open_model
 from bench.evaluation.errors import Errors, Predicted, errors_of
@@ -64,7 +64,7 @@ def no_number_is_missing(text):
 def test_charges_alone_are_prepared_learned_and_reported(write, tmp_path):
     source, data, out = write("charges"), tmp_path / "data", tmp_path / "out"
     said = called("prepare", source, "--out", data, "--workers", 1)
-    assert "labels      charges" in said and "element's mean charge" in said
+    assert "labels           charges" in said and "element's mean charge" in said
     assert "composition fit" not in said and "zero force" not in said
     no_number_is_missing(called("info", data))
     run(data, out, "long_range=[celli]")
@@ -74,7 +74,7 @@ def test_charges_alone_are_prepared_learned_and_reported(write, tmp_path):
     known = {k for k, v in result["errors"]["test"].items() if v is not None}
     assert known == {"charge_mae", "charge_rmse"}
     # The floor, from the training part, and the errors, from the predictions.
-    samples = {s.id: s for s in load(str(source)).samples}
+    samples = {s.id: s for s in load_for_training(str(source)).samples}
     split = json.loads((place / "split.json").read_text())
     means = mean_charges([samples[i] for i in split["train"]])
     test = [samples[i] for i in split["test"]]
@@ -118,7 +118,9 @@ def test_forces_alone_are_learned_and_reported(write, tmp_path):
     assert result["kinds"] == ["force", "stress"]
     known = {k for k, v in result["errors"]["test"].items() if v is not None}
     assert known == {"force_mae", "force_rmse"}
-    test = [f for f in load(str(source)).samples if f.id in result_ids(place)]
+    test = [
+        f for f in load_for_training(str(source)).samples if f.id in result_ids(place)
+    ]
     floor = 1000 * np.abs(np.concatenate([s.forces for s in test])).mean()
     np.testing.assert_allclose(result["floors"]["test"]["force_mae"], floor, rtol=1e-5)
     text = (out / "report.md").read_text()
@@ -137,14 +139,14 @@ def result_ids(place):
 
 
 def test_sets_without_any_label_to_learn_from_are_refused(write, tmp_path, springs):
-    assert load(str(write("charges", count=3))).samples[0].energy is None
+    assert load_for_training(str(write("charges", count=3))).samples[0].energy is None
     mixed = tmp_path / "mixed.extxyz"
     frames = [springs(i) for i in range(3)]
     frames[1].calc = None
     frames[0].calc.results.pop("energy"), frames[2].calc.results.pop("energy")
     ase.io.write(mixed, frames, format="extxyz")
     with pytest.raises(BenchError, match="'s001' has no label .* 1 of 3 structures"):
-        load(str(mixed))
+        load_for_training(str(mixed))
 
 
 def sample(**labels):
@@ -208,8 +210,8 @@ def test_dipoles_alone_are_enough(write):
 
 
 def test_absent_labels_and_lost_predictions_are_told_apart(write):
-    (first, *_) = load(str(write("charges", count=3))).samples
-    assert fit_references([first]) == {1: 0.0, 6: 0.0, 8: 0.0}
+    (first, *_) = load_for_training(str(write("charges", count=3))).samples
+    assert fit_atomic_energies([first]) == {1: 0.0, 6: 0.0, 8: 0.0}
     good = Predicted(None, None, None, first.charges + 0.01)
     errors = errors_of([good], [first])
     assert np.isnan(errors.energy_mae) and errors.known()["energy_mae"] is None
@@ -217,5 +219,5 @@ def test_absent_labels_and_lost_predictions_are_told_apart(write):
     lost = errors_of([good._replace(charges=first.charges * np.nan)], [first])
     assert lost.charge_mae == np.inf == lost.loss(LossSettings())
     assert np.isnan(Errors(charge_rmse=1.0).loss(LossSettings(charge=0)))
-    assert "NaN" not in describe(load(str(write("charges", count=3))))
+    assert "NaN" not in describe(load_for_training(str(write("charges", count=3))))
     assert Grid(dataset="x").train.loss == LossSettings()

@@ -3,8 +3,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bench.dataset.opening import load
-from bench.dataset.references import fit_references
+from bench.dataset.opening import load_for_training
+from bench.dataset.per_element import fit_atomic_energies
 from bench.experiment.run import _shelf
 from bench.model.building import build_potential, layers_of, widths_of
 from bench.settings.architectures import CelliSettings, MACESettings, ModelSettings
@@ -100,13 +100,13 @@ def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_fil
     """One step's gradient reaches every leaf of every layer, open and periodic."""
     for path in (own_file, periodic_file):
         grid = Grid(dataset=str(path), model=SHALLOW, train={"batch": 2})
-        data = load(grid.dataset)
+        data = load_for_training(grid.dataset)
         run = Run(grid.dataset, "random", backbone, "charge+celli+efa+les", 0)
         shelf = _shelf(grid, run, data)
         potential = build_potential(
             SHALLOW,
             run,
-            fit_references(data.samples),
+            fit_atomic_energies(data.samples),
             average_neighbours=4.0,
             scale=1.0,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from bench.dataset.opening import open_data
+from bench.dataset.opening import open_dataset
 from bench.dataset.preparing import prepare
 from bench.dataset.request import Order
 from bench.dataset.summary import describe
@@ -77,5 +77,5 @@ def test_a_set_of_one_element_is_described_and_prepared(tmp_path):
     assert fit["energies"]["Si"] == pytest.approx(mean)
     assert fit["mae"] == pytest.approx(np.abs(np.array(energies) / 8 - mean).mean())
     for source in (path, tmp_path / "out"):
-        text = describe(open_data(str(source)))
+        text = describe(open_dataset(str(source)))
         assert f"Si {mean:.3f} eV" in text

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase.data import atomic_masses
 from bench.dataset.filters import Filters
-from bench.dataset.opening import load, open_data
+from bench.dataset.opening import load_for_training, open_dataset
 from bench.dataset.preparing import prepare
 from bench.dataset.request import Order
 from bench.dataset.summary import describe
@@ -37,7 +37,7 @@ def prepared(folder, tmp_path, **wishes):
     filters = wishes.pop("filters", Filters())
     order = Order(str(folder), Reading(**wishes), filters)
     header = prepare(order, tmp_path / "out")
-    return header, open_data(str(tmp_path / "out"))
+    return header, open_dataset(str(tmp_path / "out"))
 
 
 @of("omol25_aselmdb")
@@ -94,7 +94,7 @@ def test_the_published_files_of_qmof_agree(folder, tmp_path):
     assert (header["read_as"], len(data)) == ("qmof", 12)
     none = [s.id for s in data.samples if s.energy is None]
     assert none == ["qmof-13f5324"]
-    cifs = open_data(str(folder / "relaxed_structures"))
+    cifs = open_dataset(str(folder / "relaxed_structures"))
     assert cifs.ids == data.ids
     for mine, theirs in zip(data.samples, cifs.samples, strict=True):
         np.testing.assert_allclose(mine.charges, theirs.charges, atol=1e-6)
@@ -150,7 +150,7 @@ def test_a_singular_force_is_read_when_named(folder, tmp_path):
     first = next(ase.io.iread(folder / "spice-dipep-dipolar_train.xyz"))
     sample = data.samples[data.ids.index("spice-dipep-dipolar_train/0000000")]
     np.testing.assert_allclose(sample.forces, first.arrays["force"], atol=1e-6)
-    assert load(str(tmp_path / "out")).digest == header["digest"]
+    assert load_for_training(str(tmp_path / "out")).digest == header["digest"]
 
 
 @of("golddac")

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.batches.loading import Targets
-from bench.dataset.opening import load
-from bench.dataset.references import fit_references, mean_charges
+from bench.dataset.opening import load_for_training
+from bench.dataset.per_element import fit_atomic_energies, mean_charges
 from bench.evaluation.errors import Errors, Predicted, errors_of, floor_of
 from bench.exceptions import BenchError
 from bench.experiment.grid import output_folder, run_grid
@@ -37,13 +37,13 @@ LATENT = [kind for kind in KINDS if kind != "charge"]
 
 
 def setup(grid, long_range="none"):
-    data = load(grid.dataset)
+    data = load_for_training(grid.dataset)
     run = next(r for r in grid.runs() if r.long_range == long_range)
     shelf = _shelf(grid, run, data)
     potential = build_potential(
         grid.model,
         run,
-        fit_references(data.samples),
+        fit_atomic_energies(data.samples),
         average_neighbours=4.0,
         scale=1.0,
     )
@@ -51,7 +51,7 @@ def setup(grid, long_range="none"):
 
 
 def test_errors_are_those_computed_by_hand(own_file):
-    samples = load(str(own_file)).samples[:2]
+    samples = load_for_training(str(own_file)).samples[:2]
     wrong = [
         Predicted(
             s.energy + 0.01 * len(s.structure), s.forces + 0.2, None, s.charges - 0.03
@@ -264,7 +264,7 @@ def test_a_validation_part_without_labels_is_refused(small_grid, tmp_path):
 
 def test_the_structure_that_breaks_the_loss_is_named(small_grid, tmp_path):
     """Two of its atoms are in one place, whatever the weights are."""
-    data = load(small_grid.dataset)
+    data = load_for_training(small_grid.dataset)
     columns = data.columns
     columns.part("positions", 5)[1] = columns.part("positions", 5)[0]
     run = small_grid.runs()[0]
@@ -272,7 +272,7 @@ def test_the_structure_that_breaks_the_loss_is_named(small_grid, tmp_path):
     potential = build_potential(
         small_grid.model,
         run,
-        fit_references(data.samples),
+        fit_atomic_energies(data.samples),
         average_neighbours=4.0,
         scale=1.0,
     )
@@ -350,7 +350,7 @@ def mixed(tmp_path, springs):
         frame.info["total_charge"] = -1
     path = tmp_path / "mixed.extxyz"
     ase.io.write(path, frames, format="extxyz")
-    return load(str(path))
+    return load_for_training(str(path))
 
 
 @pytest.mark.parametrize("kind", ["size", "similarity", "farthest", "separated"])
@@ -383,7 +383,7 @@ def test_too_few_structures_for_a_split_are_told(
         frame.info["group"] = f"g{i % groups}"
     path = tmp_path / "few.extxyz"
     ase.io.write(path, frames, format="extxyz")
-    data = load(str(path))
+    data = load_for_training(str(path))
     if share == 0.9 and kind in ("charge", "named"):
         message = "needs neutral and charged|matches none"
     settings = SplitSettings(test_share=share)
@@ -441,7 +441,7 @@ def test_folders_in_use_or_of_other_experiments_are_refused(small_grid, tmp_path
 
 
 def test_structures_of_unseen_elements_are_left_out_and_named(own_file):
-    data = load(str(own_file))
+    data = load_for_training(str(own_file))
 
     class Cut:
         def indices(self, ids):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from bench.dataset.references import fit_references
+from bench.dataset.per_element import fit_atomic_energies
 from bench.exceptions import BenchError
 from bench.experiment.jobs import attempt_alone
 from bench.experiment.run import Workplace, _shelf
@@ -33,10 +33,10 @@ def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
     from bench.model.building import build_potential
 
     place = Workplace(grid, tmp_path)
-    references = fit_references(place.data.samples)
+    atomic_energies = fit_atomic_energies(place.data.samples)
     run = grid.runs()[0]
     potential = build_potential(
-        grid.model, run, references, average_neighbours=4.0, scale=1.0
+        grid.model, run, atomic_energies, average_neighbours=4.0, scale=1.0
     )
     found = []
     for batch, accumulate in ((4, 3), (12, 1)):
@@ -45,7 +45,7 @@ def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
         shelf = _shelf(here, run, place.data)
         mesh = mesh_of(settings)
         rng = np.random.default_rng(0)
-        (inputs,) = steps(shelf, np.arange(12), references, rng, settings, mesh)
+        (inputs,) = steps(shelf, np.arange(12), atomic_energies, rng, settings, mesh)
         assert inputs[0].mask.shape[:3] == (accumulate, 1, batch)
         weights, rest = eqx.partition(potential, eqx.is_inexact_array)
 

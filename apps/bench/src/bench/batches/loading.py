@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 
 from bench.batches.neighbors import Edges, find_edges
 from bench.batches.prefetching import prefetched
-from bench.dataset.opening import DataSet, Sample
-from bench.dataset.references import composition_energy
+from bench.dataset.opening import Dataset, Sample
+from bench.dataset.per_element import composition_energy
 from bench.settings.grid import Grid
 
 
@@ -80,7 +80,7 @@ class Shelf:
         edges: of all samples.
     """
 
-    data: DataSet
+    data: Dataset
     shapes: list[Shape]
     edges: Edges
 
@@ -92,7 +92,7 @@ class Shelf:
     def batches(
         self,
         members: np.ndarray,
-        references: dict[int, float],
+        atomic_energies: dict[int, float],
         rng: np.random.Generator | None = None,
         start: int = 0,
     ) -> Iterator[tuple[np.ndarray, Batch, Targets]]:
@@ -103,7 +103,7 @@ class Shelf:
 
         Args:
             members: indices of samples.
-            references: eV by atomic number, taken off the energies in float64.
+            atomic_energies: eV by atomic number, taken off the energies in float64.
             rng: shuffles structures and batches; None keeps their order.
             start: batches at the beginning that were used before and are left out: with
                 an equal `rng`, the rest is what it would have been.
@@ -111,12 +111,12 @@ class Shelf:
         chunks = self._chunks(members, rng)
         if rng is not None:
             rng.shuffle(chunks)
-        return prefetched(self._built(chunks[start:], references))
+        return prefetched(self._built(chunks[start:], atomic_energies))
 
     def steps(
         self,
         members: np.ndarray,
-        references: dict[int, float],
+        atomic_energies: dict[int, float],
         rng: np.random.Generator,
         several: int,
         start: int = 0,
@@ -125,14 +125,14 @@ class Shelf:
 
         Args:
             members: indices of samples.
-            references: eV by atomic number, taken off the energies in float64.
+            atomic_energies: eV by atomic number, taken off the energies in float64.
             rng: shuffles structures, batches and what comes together.
             several: batches a step.
             start: steps at the beginning that are left out, as in `batches`.
         """
         groups = self._groups(members, rng, several)[start:]
         every = [chunk for group in groups for chunk in group]
-        built = prefetched(self._built(every, references))
+        built = prefetched(self._built(every, atomic_energies))
         for group in groups:
             yield [next(built)[1:] for _ in group]
 
@@ -171,14 +171,14 @@ class Shelf:
             chunks += [(s, rows[i : i + shape.room.graphs]) for i in cuts]
         return chunks
 
-    def _built(self, chunks, references):
+    def _built(self, chunks, atomic_energies):
         indices = [self.shapes[s].members[rows] for s, rows in chunks]
         for (s, rows), chosen, pairs in zip(
             chunks, indices, self.edges.of(indices), strict=True
         ):
             samples = [self.data.samples[int(i)] for i in chosen]
             batch = _batch(self.shapes[s], rows, samples, pairs)
-            yield chosen, batch, _targets(samples, self.shapes[s].room, references)
+            yield chosen, batch, _targets(samples, self.shapes[s].room, atomic_energies)
 
 
 def _together(chunks: list[tuple[int, np.ndarray]], several: int) -> list[list]:
@@ -189,7 +189,7 @@ def _together(chunks: list[tuple[int, np.ndarray]], several: int) -> list[list]:
     return groups
 
 
-def fill_shelf(data: DataSet, grid: Grid, backbone: Backbone) -> Shelf:
+def fill_shelf(data: Dataset, grid: Grid, backbone: Backbone) -> Shelf:
     """Finds shapes for a whole data set, so that all splits share a few of them.
 
     Memory that grows with the data: a few numbers a structure, the backbone's plans,
@@ -231,7 +231,7 @@ def _batch(shape: Shape, rows: np.ndarray, samples: list[Sample], pairs) -> Batc
     return bucket.batch(range(len(rows)))
 
 
-def _targets(samples: list[Sample], room: Room, references) -> Targets:
+def _targets(samples: list[Sample], room: Room, atomic_energies) -> Targets:
     graphs, atoms = (room.graphs,), (room.graphs, room.slots)
     zeros = lambda *shape: np.zeros(shape, np.float32)
     targets = Targets(
@@ -244,7 +244,7 @@ def _targets(samples: list[Sample], room: Room, references) -> Targets:
         n = len(sample.structure)
         targets.atoms[g] = n
         if sample.energy is not None:
-            known = composition_energy(sample, references)
+            known = composition_energy(sample, atomic_energies)
             targets.energy[g], targets.energy_weight[g] = sample.energy - known, 1.0
         if sample.forces is not None:
             targets.forces[g, :n] = sample.forces

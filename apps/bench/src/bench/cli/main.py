@@ -109,14 +109,14 @@ def info(
     ] = False,
 ) -> None:
     """Describes a data set."""
-    from bench.dataset.opening import open_data
+    from bench.dataset.opening import open_dataset
     from bench.dataset.prepared import open_prepared
     from bench.dataset.prepared import verify as verify_checksums
     from bench.dataset.summary import describe
 
     if verify:
         verify_checksums(open_prepared(Path(dataset)))
-    typer.echo(describe(open_data(dataset, strict=False)))
+    typer.echo(describe(open_dataset(dataset, strict=False)))
 
 
 def _run(

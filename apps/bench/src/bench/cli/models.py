@@ -82,14 +82,14 @@ def split_command(
     announce("loading libraries")
     from chemsplit import separation
 
-    from bench.dataset.opening import load
+    from bench.dataset.opening import load_for_training
     from bench.experiment.splits import split_data, stored_descriptors
     from bench.files import remove_leftovers
     from bench.settings.grid import load_grid
 
     settings = load_grid(grid, override)
     announce(f"reading {settings.dataset}")
-    data = load(settings.dataset)
+    data = load_for_training(settings.dataset)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
     vectors = stored_descriptors(data, out)

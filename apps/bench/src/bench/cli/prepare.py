@@ -32,7 +32,7 @@ def prepare_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="A row that cannot be used is an error.")
     ] = False,
-    references: Annotated[
+    atomic_energies: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
@@ -175,7 +175,7 @@ def prepare_command(
         dipole_origin=dipole_origin,
         born_transposed=born_transposed,
     )
-    order = Order(source, reading, filters, format, strict, references)
+    order = Order(source, reading, filters, format, strict, atomic_energies)
     if submit is not None:
         _submit(order, out, submit, submit_option or [])
         return
@@ -213,10 +213,10 @@ def _submit(order: "Order", out: Path, shards: int, texts: list[str]) -> None:
 
 def _report(out: Path, read: int, seconds: float) -> None:
     # Imported late: it loads jax, which takes seconds.
-    from bench.dataset.opening import open_data
+    from bench.dataset.opening import open_dataset
     from bench.dataset.summary import describe
 
-    typer.echo(describe(open_data(str(out))))
+    typer.echo(describe(open_dataset(str(out))))
     typer.echo(f"Prepared: {out}, {read} structures read in {seconds:.1f} s")
 
 

@@ -71,7 +71,7 @@ def left_by(energies: dict[int, float], kept: Overview, source: str) -> dict[str
     if missing:
         raise BenchError(
             f"There is no atomic energy of {', '.join(missing)}, which {source} has: "
-            f"give it in the file of --references, or with `{ATOMS}` as a neutral "
+            f"give it in the file of --atomic-energies, or with `{ATOMS}` as a neutral "
             "single atom among the structures, without a cell or with "
             "`config_type=IsolatedAtom`."
         )

@@ -27,7 +27,7 @@ def merge(
     filters: Filters,
     strict: bool,
     facts: dict[str, Any],
-    references: dict[int, float] | Literal["atoms"] | None = None,
+    atomic_energies: dict[int, float] | Literal["atoms"] | None = None,
 ) -> dict[str, Any]:
     """Writes the structures that are chosen among all parts.
 
@@ -37,9 +37,9 @@ def merge(
         filters: what is kept.
         strict: whether an id that is used twice is an error.
         facts: further entries of the header.
-        references: atomic energies, eV; `"atoms"` takes them from the isolated atoms
-            among the structures, which are then no structures of the set; None leaves
-            them to be fitted to the training part.
+        atomic_energies: eV by atomic number; `"atoms"` takes them from the isolated
+            atoms among the structures and leaves these out; None leaves them to be
+            fitted to the training part.
 
     Returns:
         The header.
@@ -50,11 +50,11 @@ def merge(
     tally = total(load_tally(path) for path in paths)
     everyone, digests, present, charges = _overview(paths)
     single = _first_of_each_id(everyone, digests, tally, strict)
-    if references == ATOMS:
+    if atomic_energies == ATOMS:
         own = everyone.take(single)
         lone = (present[single] & ISOLATED) > 0
-        references = of_isolated_atoms(own, lone, charges[single])
-        tally.left_out["isolated atoms, used as references"] += int(lone.sum())
+        atomic_energies = of_isolated_atoms(own, lone, charges[single])
+        tally.left_out["isolated atoms, used as atomic energies"] += int(lone.sum())
         single = single[~lone]
     chosen, left_out = filters.choose(everyone.take(single))
     tally.left_out.update(left_out)
@@ -63,8 +63,10 @@ def merge(
         raise nothing_left(tally, facts["source"])
     kept = everyone.take(rows)
     fit = fit_composition(kept.counts, kept.energies)
-    if references is not None:
-        facts = facts | {"references": left_by(references, kept, facts["source"])}
+    if atomic_energies is not None:
+        facts = facts | {
+            "atomic_energies": left_by(atomic_energies, kept, facts["source"])
+        }
     header = {
         **facts,
         "structures": len(rows),

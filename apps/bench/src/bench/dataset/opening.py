@@ -90,7 +90,7 @@ class Samples(Sequence[Sample]):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSet:
+class Dataset:
     """Samples in the order of their ids, so that the order of the file is irrelevant.
 
     Args:
@@ -129,9 +129,9 @@ class DataSet:
         return self.columns.sizes[self.order]
 
     @property
-    def references(self) -> dict[int, float] | None:
+    def atomic_energies(self) -> dict[int, float] | None:
         """Atomic energies that came with the set, eV; None: they are to be fitted."""
-        noted = (self.header or {}).get("references")
+        noted = (self.header or {}).get("atomic_energies")
         if noted is None:
             return None
         return {atomic_numbers[k]: float(v) for k, v in noted["energies"].items()}
@@ -142,7 +142,7 @@ class DataSet:
         return digest_of(np.asarray(self.columns.arrays["digest"]))
 
 
-def load(source: str) -> DataSet:
+def load_for_training(source: str) -> Dataset:
     """A data set to train on: labels to learn from and the same kind of boundaries.
 
     Energies have all structures or none; forces, stress, charges and dipoles, of which
@@ -157,7 +157,7 @@ def load(source: str) -> DataSet:
     Raises:
         BenchError: no such data, or some of it cannot be used.
     """
-    data = open_data(source)
+    data = open_dataset(source)
     has_energy = data.columns.has("energy")
     if has_energy.any() and not has_energy.all():
         first = int(np.argmin(has_energy))
@@ -177,7 +177,7 @@ def load(source: str) -> DataSet:
     return _of_one_kind(data, source)
 
 
-def load_unlabelled(source: str) -> DataSet:
+def load_for_prediction(source: str) -> Dataset:
     """A data set to predict for: any labels, the same kind of boundaries.
 
     Args:
@@ -186,10 +186,10 @@ def load_unlabelled(source: str) -> DataSet:
     Raises:
         BenchError: no such data, or some of it cannot be used.
     """
-    return _of_one_kind(open_data(source), source)
+    return _of_one_kind(open_dataset(source), source)
 
 
-def _of_one_kind(data: DataSet, source: str) -> DataSet:
+def _of_one_kind(data: Dataset, source: str) -> Dataset:
     if len(set(data.columns.arrays["periodic"].tolist())) > 1:
         raise BenchError(
             f"{source} mixes open and periodic structures: put them into two files."
@@ -197,7 +197,7 @@ def _of_one_kind(data: DataSet, source: str) -> DataSet:
     return data
 
 
-def open_data(source: str, *, strict: bool = True) -> DataSet:
+def open_dataset(source: str, *, strict: bool = True) -> Dataset:
     """A data set whatever labels it has.
 
     Args:
@@ -210,7 +210,7 @@ def open_data(source: str, *, strict: bool = True) -> DataSet:
     """
     if is_prepared(Path(source)) or is_begun(Path(source)):
         found = open_prepared(Path(source))
-        return DataSet(found.folder.name, found.columns, found.order, found.header)
+        return Dataset(found.folder.name, found.columns, found.order, found.header)
     if source not in BUNDLED:
         return _read(source, Path(source).name.split(".")[0], Reading(), strict)
     bundled = resources.files("bench") / "data" / f"{source}.extxyz.xz"
@@ -218,7 +218,7 @@ def open_data(source: str, *, strict: bool = True) -> DataSet:
         return _read(str(path), source, Reading(dipole_origin="coordinates"), True)
 
 
-def _read(source: str, name: str, reading: Reading, strict: bool) -> DataSet:
+def _read(source: str, name: str, reading: Reading, strict: bool) -> Dataset:
     """All of a source, in memory."""
     reader = open_source(source, reading)
     work = functools.partial(_read_units, strict=strict)
@@ -235,7 +235,7 @@ def _read(source: str, name: str, reading: Reading, strict: bool) -> DataSet:
             "`bench prepare` leaves repeats out."
         )
     header = {"source": source, "read_as": reader.format, **notes_of(tally)}
-    return DataSet(name, columns, order, header)
+    return Dataset(name, columns, order, header)
 
 
 def _read_units(reader: Source, strict: bool) -> list[tuple[Columns, Tally]]:

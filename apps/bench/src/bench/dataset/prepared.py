@@ -12,7 +12,7 @@ from bench.dataset.columns import LAYOUT, Columns
 from bench.exceptions import BenchError, one_line
 
 FORMAT = "bench-prepared"
-VERSION = 3
+VERSION = 4
 HEADER = "dataset.json"
 """Written last: a folder without it is unfinished."""
 
@@ -80,8 +80,8 @@ def open_prepared(folder: Path) -> Prepared:
         ) from error
     if kind != FORMAT or version != VERSION:
         raise BenchError(
-            f"{folder} is of version {version} of {kind}, this program reads version "
-            f"{VERSION} of {FORMAT}: prepare the data again."
+            f"{folder} was made by another version (format {version}, expected "
+            f"{VERSION}): run `bench prepare` again."
         )
     needed = {name for name, column in LAYOUT.items() if column.label is None} | RAGGED
     if not needed <= set(listed) <= needed | set(LAYOUT):

@@ -19,7 +19,7 @@ from bench.dataset.parts import (
     units_of,
 )
 from bench.dataset.prepared import HEADER, is_prepared
-from bench.dataset.request import Order, Shard, atomic_energies
+from bench.dataset.request import Order, Shard, requested_atomic_energies
 from bench.dataset.unfinished import (
     PARTS,
     claim,
@@ -89,8 +89,8 @@ def prepare(
         BenchError: something cannot be read, used or written.
     """
     source = open_source(order.source, order.reading, order.format)
-    references = atomic_energies(order)
-    plan = make_plan(order, source) | _as_text(references)
+    atomic_energies = requested_atomic_energies(order)
+    plan = make_plan(order, source) | _as_text(atomic_energies)
     if is_prepared(out):
         return _finished(out, plan)
     fragile = source.format in FRAGILE and workers > 0
@@ -114,16 +114,18 @@ def prepare(
     with _alone(out), reclaimable(out, plan):
         _check(paths, order, out)
         facts = _facts(order, source, plan)
-        header = merge(paths, out, order.filters, order.strict, facts, references)
+        header = merge(paths, out, order.filters, order.strict, facts, atomic_energies)
         discard_parts(out)
     return header
 
 
-def _as_text(references: Any) -> dict[str, Any]:
+def _as_text(atomic_energies: Any) -> dict[str, Any]:
     """The part of a plan that atomic energies are; nothing where there are none."""
-    if isinstance(references, dict):
-        references = {str(z): energy for z, energy in sorted(references.items())}
-    return {} if references is None else {"references": references}
+    if isinstance(atomic_energies, dict):
+        atomic_energies = {
+            str(z): energy for z, energy in sorted(atomic_energies.items())
+        }
+    return {} if atomic_energies is None else {"atomic_energies": atomic_energies}
 
 
 def _read(jobs: Sequence[_Job], workers: int, tell: Callable[[int, int], None]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from chemsplit import Split
 
-from bench.dataset.opening import DataSet
+from bench.dataset.opening import Dataset
 from bench.exceptions import BenchError, abbreviated
 from bench.settings.grid import Grid, Run
 
@@ -18,7 +18,7 @@ _NAMED = 3
 
 
 def provenance(
-    grid: Grid, run: Run, data: DataSet, split: Split, devices: int | None
+    grid: Grid, run: Run, data: Dataset, split: Split, devices: int | None
 ) -> dict[str, Any]:
     """What a run is made from: all that decides its weights.
 
@@ -44,7 +44,7 @@ def provenance(
     }
     found = {
         "data": data.digest,
-        "references": data.references,
+        "atomic_energies": data.atomic_energies,
         "split": split.digest,
         "settings": settings,
     }
@@ -82,7 +82,7 @@ def check_provenance(
             f"{where} was written by an earlier version and does not say from which "
             f"data, split and settings: {remedy}."
         )
-    for key, what in (("data", "data"), ("references", "atomic energies")):
+    for key, what in (("data", "data"), ("atomic_energies", "atomic energies")):
         if there.get(key) != here.get(key):
             shown = differences({key: there.get(key)}, {key: here.get(key)})
             raise BenchError(f"{where} was made from other {what}, {shown}: {remedy}.")

@@ -20,8 +20,8 @@ class Order:
         filters: what is kept.
         format: where names of files do not tell it.
         strict: whether a row that cannot be used is an error.
-        references: a file of atomic energies, or `"atoms"` for those of single atoms in
-            the source; None leaves them to be fitted to the training part.
+        atomic_energies: path of a YAML file, or `"atoms"` for the energies of isolated
+            atoms in the source; None leaves them to be fitted to the training part.
     """
 
     source: str
@@ -29,7 +29,7 @@ class Order:
     filters: Filters = Filters()
     format: str | None = None
     strict: bool = False
-    references: str | None = None
+    atomic_energies: str | None = None
 
 
 class Shard(NamedTuple):
@@ -54,7 +54,9 @@ class Shard(NamedTuple):
         raise BenchError(f"A shard is written 1/8, 2/8, ... 8/8; got {text!r}.")
 
 
-def atomic_energies(order: Order) -> dict[int, float] | Literal["atoms"] | None:
+def requested_atomic_energies(
+    order: Order,
+) -> dict[int, float] | Literal["atoms"] | None:
     """The atomic energies that are asked for: given, of isolated atoms, or fitted.
 
     Args:
@@ -63,6 +65,6 @@ def atomic_energies(order: Order) -> dict[int, float] | Literal["atoms"] | None:
     Raises:
         BenchError: the file cannot be used.
     """
-    if order.references is None or order.references == ATOMS:
-        return order.references
-    return read_atomic_energies(Path(order.references))
+    if order.atomic_energies is None or order.atomic_energies == ATOMS:
+        return order.atomic_energies
+    return read_atomic_energies(Path(order.atomic_energies))

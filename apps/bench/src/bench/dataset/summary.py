@@ -16,13 +16,13 @@ from bench.dataset.composition import (
     floors_of,
     spread_of,
 )
-from bench.dataset.opening import DataSet
+from bench.dataset.opening import Dataset
 from bench.dataset.warnings import warnings_of
 
 LABELS = ("energy", "forces", "stress", "charges", "dipole", "born_charges", "tags")
 
 
-def describe(data: DataSet) -> str:
+def describe(data: Dataset) -> str:
     """Sizes, elements, charges, labels, floors, and what was left out.
 
     Args:
@@ -44,7 +44,7 @@ def describe(data: DataSet) -> str:
         "spread": _spread(spread_of(columns)),
         "floors": _floors(floors_of(columns, fit)),
         "energies": _energies(fit),
-        "references": _references(data),
+        "atomic energies": _atomic_energies(data),
         "far off": _outliers(columns, fit),
         **_preparation(data),
     }
@@ -52,8 +52,8 @@ def describe(data: DataSet) -> str:
         [
             f"{data.name}: {len(data)} {_boundaries(columns)} structures in "
             f"{len(np.unique(columns.texts('group')))} groups, digest {data.digest}",
-            *(f"{name:12s}{text}" for name, text in lines.items() if text),
-            *(f"{'warning':12s}{text}" for text in warnings_of(data)),
+            *(f"{name:17s}{text}" for name, text in lines.items() if text),
+            *(f"{'warning':17s}{text}" for text in warnings_of(data)),
         ]
     )
 
@@ -88,7 +88,7 @@ def _share(columns: Columns, label: str, text) -> str:
     return text(columns) + (f" ({missing} not said, {note})" if missing else "")
 
 
-def _labels(data: DataSet) -> str:
+def _labels(data: Dataset) -> str:
     origins = dict(o.split("=", 1) for o in (data.header or {}).get("origins", ()))
     shown = []
     for label in LABELS:
@@ -135,9 +135,9 @@ def _energies(fit: Fit) -> str:
     return f"least squares: {shown} eV; residual {left:.1f} meV/atom RMS{note}"
 
 
-def _references(data: DataSet) -> str:
+def _atomic_energies(data: Dataset) -> str:
     """Atomic energies that came with the set."""
-    noted = (data.header or {}).get("references")
+    noted = (data.header or {}).get("atomic_energies")
     if noted is None:
         return ""
     shown = ", ".join(f"{k} {v:.3f}" for k, v in noted["energies"].items())
@@ -165,7 +165,7 @@ def _adrift(columns: Columns) -> int:
     return int((charged & ~has).sum()) if has.any() else 0
 
 
-def _preparation(data: DataSet) -> dict[str, str]:
+def _preparation(data: Dataset) -> dict[str, str]:
     """What `bench prepare` read and left out."""
     header = data.header
     if header is None:

@@ -6,7 +6,7 @@ from ase import units
 from bench.dataset.charge_sums import mismatched_charges
 from bench.dataset.composition import spread_of
 from bench.dataset.duplicates import identical
-from bench.dataset.opening import DataSet
+from bench.dataset.opening import Dataset
 from bench.dataset.unread_labels import unread_labels
 
 LARGEST_STRESS = 100.0
@@ -16,7 +16,7 @@ SUMS = ("--energy-key", "--total-charge-key")
 """Options of numbers whose parts may have names of their own."""
 
 
-def warnings_of(data: DataSet, *, split_at_random: bool = True) -> list[str]:
+def warnings_of(data: Dataset, *, split_at_random: bool = True) -> list[str]:
     """Sentences on what is likely to be a mistake.
 
     Args:
@@ -29,7 +29,7 @@ def warnings_of(data: DataSet, *, split_at_random: bool = True) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _unread(data: DataSet) -> list[str]:
+def _unread(data: Dataset) -> list[str]:
     """Labels under names that are not read."""
     if data.header is None:
         return []
@@ -46,7 +46,7 @@ def _unread(data: DataSet) -> list[str]:
     return found
 
 
-def _stress(data: DataSet) -> str:
+def _stress(data: Dataset) -> str:
     largest = spread_of(data.columns).largest_stress / units.GPa
     if not largest > LARGEST_STRESS:
         return ""
@@ -56,14 +56,14 @@ def _stress(data: DataSet) -> str:
     )
 
 
-def _open_stress(data: DataSet) -> str:
+def _open_stress(data: Dataset) -> str:
     count = (data.header or {}).get("open_stress", 0)
     if not count:
         return ""
     return f"the stress of {count} structures without a cell is not used: it has none"
 
 
-def _charges(data: DataSet) -> str:
+def _charges(data: Dataset) -> str:
     off = mismatched_charges(data.columns)
     if not len(off.structures):
         return ""
@@ -84,7 +84,7 @@ def _charges(data: DataSet) -> str:
     )
 
 
-def _identical(data: DataSet) -> str:
+def _identical(data: Dataset) -> str:
     """Structures that a split may put on both sides."""
     groups = identical(data.columns)
     if not groups:

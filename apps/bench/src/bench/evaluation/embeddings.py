@@ -65,9 +65,9 @@ def mean_features(
         shelf: packed for it.
         members: indices of samples.
     """
-    references = dict(potential.references)
+    atomic_energies = dict(potential.references)
     found = {}
-    for chosen, batch, _ in shelf.batches(members, references):
+    for chosen, batch, _ in shelf.batches(members, atomic_energies):
         rows = np.asarray(_summed(potential, batch), np.float64)
         atoms = np.asarray(batch.mask.sum(1))
         for g, index in enumerate(chosen):

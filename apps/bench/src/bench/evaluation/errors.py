@@ -11,7 +11,7 @@ from backbones import Potential
 
 from bench.batches.loading import Shelf
 from bench.dataset.opening import Sample
-from bench.dataset.references import composition_energy
+from bench.dataset.per_element import composition_energy
 from bench.evaluation.response import born_charges_of, dipoles
 from bench.labels import FIELDS, KINDS
 from bench.settings.training import LossSettings
@@ -123,9 +123,9 @@ def predict(
         slopes: whether forces and stress are wanted.
         born: whether Born charges are.
     """
-    references = dict(potential.references)
+    atomic_energies = dict(potential.references)
     found = {}
-    for chosen, batch, _ in shelf.batches(members, references):
+    for chosen, batch, _ in shelf.batches(members, atomic_energies):
         outputs = _evaluate(potential, batch, slopes, born)
         # Open structures have no stress, others no dipole.
         rows = [[None] * len(chosen) if x is None else np.asarray(x) for x in outputs]
@@ -136,7 +136,7 @@ def predict(
             n = len(sample.structure)
             own = lambda x, n=n: None if x is None else x[:n]
             energy = energies[:n].sum(dtype=np.float64)
-            energy += composition_energy(sample, references)
+            energy += composition_energy(sample, atomic_energies)
             found[int(index)] = Predicted(
                 float(energy), own(forces), stress, charges[:n], dipole, own(tensors)
             )
@@ -210,7 +210,9 @@ def difference(prediction: Predicted, sample: Sample, kind: str) -> np.ndarray |
 
 
 def floor_of(
-    samples: Sequence[Sample], references: dict[int, float], charges: dict[int, float]
+    samples: Sequence[Sample],
+    atomic_energies: dict[int, float],
+    charges: dict[int, float],
 ) -> Errors:
     """Errors of the composition fit, zero force and stress, one charge an element.
 
@@ -218,22 +220,22 @@ def floor_of(
 
     Args:
         samples: with labels.
-        references: eV by atomic number.
+        atomic_energies: eV by atomic number.
         charges: e by atomic number; empty where training has no charge labels.
     """
-    nothing = [_floor(s, references, charges) for s in samples]
+    nothing = [_floor(s, atomic_energies, charges) for s in samples]
     return errors_of(nothing, samples, [k for k in KINDS if k != "charge" or charges])
 
 
 def _floor(
-    sample: Sample, references: dict[int, float], charges: dict[int, float]
+    sample: Sample, atomic_energies: dict[int, float], charges: dict[int, float]
 ) -> Predicted:
     numbers, positions = sample.structure.numbers, sample.structure.positions
     fixed = np.array([charges.get(int(z), 0.0) for z in numbers])
     masses = atomic_masses[numbers]
     centre = masses @ positions / masses.sum()
     return Predicted(
-        composition_energy(sample, references),
+        composition_energy(sample, atomic_energies),
         np.zeros_like(positions),
         None if sample.stress is None else np.zeros(6),
         fixed,

@@ -10,18 +10,18 @@ import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from bench.dataset.opening import DataSet, Sample
-from bench.dataset.references import composition_energy
+from bench.dataset.opening import Dataset, Sample
+from bench.dataset.per_element import composition_energy
 from bench.evaluation.errors import Predicted
 from bench.files import write_text
 
 
 def write_predictions(
     path: Path,
-    data: DataSet,
+    data: Dataset,
     parts: Mapping[str, np.ndarray],
     predictions: Mapping[str, Sequence[Predicted]],
-    references: dict[int, float],
+    atomic_energies: dict[int, float],
 ) -> None:
     """An extxyz file of predictions, the labels beside them as `label_*`.
 
@@ -30,8 +30,8 @@ def write_predictions(
         data: the samples.
         parts: indices of samples by part of the split.
         predictions: one a sample, by part.
-        references: eV by atomic number; their sum is stored as `floor_energy` beside
-            labelled energies.
+        atomic_energies: eV by atomic number; their sum is stored as `floor_energy`
+            beside labelled energies.
     """
     frames = []
     for part, members in parts.items():
@@ -55,7 +55,7 @@ def write_predictions(
                 total_charge=s.structure.total_charge,
             )
             if s.energy is not None:
-                floor = composition_energy(s, references)
+                floor = composition_energy(s, atomic_energies)
                 atoms.info |= {"label_energy": s.energy, "floor_energy": floor}
             if s.forces is not None:
                 atoms.arrays["label_forces"] = s.forces

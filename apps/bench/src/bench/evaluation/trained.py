@@ -11,7 +11,7 @@ from chemsplit import Description
 from scipy.sparse import csr_matrix
 
 from bench.batches.loading import Shelf, fill_shelf
-from bench.dataset.opening import DataSet, load_unlabelled
+from bench.dataset.opening import Dataset, load_for_prediction
 from bench.dataset.provenance import KEY, check_provenance
 from bench.evaluation.divergence import named
 from bench.evaluation.embeddings import mean_features, weighed
@@ -121,11 +121,11 @@ def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Re
         predictions = [p.without_energy() for p in predictions]
     if not run.has_charges:
         predictions = [p.turned(trained.charge_sign) for p in predictions]
-    references = dict(potential.references)
+    atomic_energies = dict(potential.references)
     compared = [k for k in KINDS if k in kinds]
     found = Retest(
         errors_of(predictions, samples, compared).known(),
-        floor_of(samples, references, {}).known(),
+        floor_of(samples, atomic_energies, {}).known(),
         len(members),
         left_out,
     )
@@ -133,20 +133,21 @@ def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Re
     remove_leftovers(out)
     path = out / "predictions.extxyz"
     parts = {"test": members}, {"test": predictions}
-    write_predictions(path, data, *parts, references)
+    write_predictions(path, data, *parts, atomic_energies)
     facts: dict[str, Any] = {"model": run.name, "data": data.digest, "source": source}
     facts[KEY] = made_from
     write_text(out / EVALUATION, json.dumps(facts | found._asdict(), indent=1))
     return found
 
 
-def _checked(trained: Trained, data: DataSet, path: Path, own: bool) -> dict[str, Any]:
+def _checked(trained: Trained, data: Dataset, path: Path, own: bool) -> dict[str, Any]:
     """What an evaluation is made from, if nothing speaks against making it."""
     if own:
         check_provenance(
             f"The model of {trained.run.name}",
             None if "data" not in trained.made_from else trained.made_from,
-            trained.made_from | {"data": data.digest, "references": data.references},
+            trained.made_from
+            | {"data": data.digest, "atomic_energies": data.atomic_energies},
             "train it again, or name the data to test it on these all the same",
         )
     made_from = trained.made_from | {"data": data.digest}
@@ -191,9 +192,9 @@ def write_embeddings(trained: Trained, source: str, path: Path) -> int:
     return len(members)
 
 
-def _known(trained: Trained, source: str) -> tuple[DataSet, np.ndarray, dict[str, int]]:
+def _known(trained: Trained, source: str) -> tuple[Dataset, np.ndarray, dict[str, int]]:
     """Data, the structures made of elements that the model knows, and the others."""
-    data = load_unlabelled(source)
+    data = load_for_prediction(source)
     known = {z for z, _ in trained.potential.references}
     kept, left_out = [], {}
     for i, sample in enumerate(data.samples):
@@ -211,7 +212,7 @@ def _known(trained: Trained, source: str) -> tuple[DataSet, np.ndarray, dict[str
     return data, np.array(kept), left_out
 
 
-def _shelf(trained: Trained, data: DataSet, potential: Potential) -> Shelf:
+def _shelf(trained: Trained, data: Dataset, potential: Potential) -> Shelf:
     train = TrainSettings(batch=8, buckets=min(4, len(data)))
     grid = Grid(dataset=data.name, model=trained.settings, train=train)
     return fill_shelf(data, grid, potential.backbone)

@@ -7,7 +7,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from chemsplit import Split
 
-from bench.dataset.opening import DataSet, Sample
+from bench.dataset.opening import Dataset, Sample
 from bench.exceptions import BenchError
 from bench.labels import LEARNED, OF_ENERGY, field_of
 from bench.settings.grid import Run
@@ -117,7 +117,7 @@ def _is_frozen(frozen: Collection[str], run: Run) -> bool:
 
 
 def usable_parts(
-    data: DataSet, split: Split, unseen_are: str
+    data: Dataset, split: Split, unseen_are: str
 ) -> tuple[Parts, dict[str, Any]]:
     """Indices of each part, without structures of elements that training never saw."""
     train_part, *others = split.indices(data.ids)

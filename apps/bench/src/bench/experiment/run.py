@@ -13,9 +13,9 @@ from backbones import parameter_count, save
 from chemsplit import Split
 
 from bench.batches.loading import Shelf, fill_shelf
-from bench.dataset.opening import DataSet, Sample, load
+from bench.dataset.opening import Dataset, Sample, load_for_training
+from bench.dataset.per_element import atomic_energies_for, mean_charges
 from bench.dataset.provenance import KEY, check_provenance, devices_of, provenance
-from bench.dataset.references import mean_charges, references_for
 from bench.evaluation.errors import errors_of, floor_of
 from bench.evaluation.held_out import predict_held_back
 from bench.evaluation.predictions import write_predictions
@@ -65,7 +65,7 @@ class Workplace:
         self.grid = grid
         self.folder = folder
         announce(f"reading {grid.dataset}")
-        self.data = load(grid.dataset)
+        self.data = load_for_training(grid.dataset)
         self._shelves: dict[tuple[str, str], Shelf] = {}
 
     def finished(self, run: Run) -> dict[str, Any] | None:
@@ -202,13 +202,13 @@ def _one(
     made_from = _made_from(grid, run, shelf.data, split)
     parts, excluded = usable_parts(shelf.data, split, grid.split.unseen)
     train_samples = [samples[i] for i in parts.train]
-    references = references_for(shelf.data, parts.train)
+    atomic_energies = atomic_energies_for(shelf.data, parts.train)
     charges = mean_charges(train_samples)
     neighbours = shelf.average_neighbours
     potential = build_potential(
         grid.model,
         run,
-        references,
+        atomic_energies,
         average_neighbours=float(np.mean([neighbours[i] for i in parts.train])),
         scale=_scale(train_samples),
     )
@@ -235,7 +235,7 @@ def _one(
     chosen = {p: [samples[i] for i in m] for p, m in members.items()}
     path = place / "predictions.extxyz"
     if leads():
-        write_predictions(path, shelf.data, members, predictions, references)
+        write_predictions(path, shelf.data, members, predictions, atomic_energies)
     result = {
         "run": dataclasses.asdict(run),
         "model": run.model,
@@ -247,7 +247,9 @@ def _one(
         "errors": {
             p: errors_of(predictions[p], chosen[p], kinds).known() for p in chosen
         },
-        "floors": {p: floor_of(chosen[p], references, charges).known() for p in chosen},
+        "floors": {
+            p: floor_of(chosen[p], atomic_energies, charges).known() for p in chosen
+        },
         "charge_sign": held.charge_sign,
         "kinds": list(kinds),
         "settings": grid.model.model_dump(mode="json"),
@@ -259,12 +261,12 @@ def _one(
     return result
 
 
-def _made_from(grid: Grid, run: Run, data: DataSet, split: Split) -> dict[str, Any]:
+def _made_from(grid: Grid, run: Run, data: Dataset, split: Split) -> dict[str, Any]:
     devices = mesh_of(grid.training(run.backbone)).size
     return provenance(grid, run, data, split, devices)
 
 
-def _shelf(grid: Grid, run: Run, data: DataSet) -> Shelf:
+def _shelf(grid: Grid, run: Run, data: Dataset) -> Shelf:
     """Packed with the lattice sums of this kind of model; weights do not matter."""
     elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
     model = build_potential(

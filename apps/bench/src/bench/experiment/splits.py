@@ -20,19 +20,19 @@ from chemsplit import (
 from scipy.sparse import csr_matrix
 from sklearn.model_selection import GroupShuffleSplit
 
-from bench.dataset.opening import DataSet
+from bench.dataset.opening import Dataset
 from bench.exceptions import BenchError
 from bench.execution.announcements import announce
 from bench.files import write_bytes
 from bench.settings.grid import SplitSettings
 
 
-def descriptors(data: DataSet) -> csr_matrix:
+def descriptors(data: Dataset) -> csr_matrix:
     """The published SOAP descriptor of every structure, averaged over its atoms."""
     return mean_soap([s.to_ase() for s in data.samples])
 
 
-def stored_descriptors(data: DataSet, folder: Path) -> csr_matrix:
+def stored_descriptors(data: Dataset, folder: Path) -> csr_matrix:
     """The descriptors of a data set, kept in a folder so that they are made once."""
     path = folder / f"descriptors-{data.digest}.npz"
     vectors = _read_descriptors(path, len(data)) if path.exists() else None
@@ -90,7 +90,7 @@ class MarkedSplit:
 
 
 def split_data(
-    data: DataSet, vectors: csr_matrix, kind: str, settings: SplitSettings, seed: int
+    data: Dataset, vectors: csr_matrix, kind: str, settings: SplitSettings, seed: int
 ) -> Split:
     """A split by id that keeps every group together.
 
@@ -130,7 +130,7 @@ def split_data(
         raise BenchError(f"The {kind} split cannot be made: {error}") from error
 
 
-def _check_groups(data: DataSet, kind: str, settings: SplitSettings) -> None:
+def _check_groups(data: Dataset, kind: str, settings: SplitSettings) -> None:
     """Refuses data too few to train, validate and test on."""
     groups = len(set(data.groups))
     if groups < 3:

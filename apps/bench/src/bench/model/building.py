@@ -55,12 +55,12 @@ _PUBLISHED_WIDTH = 7.0
 def build_potential(
     settings: ModelSettings,
     run: Run,
-    references: dict[int, float],
+    atomic_energies: dict[int, float],
     *,
     average_neighbours: float,
     scale: float,
 ) -> Potential:
-    """A fresh potential for the elements of `references`.
+    """A fresh potential for the elements of `atomic_energies`.
 
     Models that differ in their long-range layers start from the same backbone weights,
     and each layer from its own, whatever stands beside it.
@@ -68,7 +68,7 @@ def build_potential(
     Args:
         settings: shapes of backbones and layers.
         run: names the backbone, the layers and the seed.
-        references: eV by atomic number.
+        atomic_energies: eV by atomic number.
         average_neighbours: of an atom in the training data.
         scale: of the backbone's energies, eV.
     """
@@ -77,7 +77,7 @@ def build_potential(
     layers, charges = layers_of(settings, run)
     size = _size(settings, run)
     backbone: Backbone = model(
-        tuple(references),
+        tuple(atomic_energies),
         size,
         cutoff=settings.cutoff,
         average_neighbours=average_neighbours,
@@ -85,7 +85,7 @@ def build_potential(
         charges=charges,
         key=first,
     )
-    return Potential(backbone, references, scale=scale, zbl=settings.zbl)
+    return Potential(backbone, atomic_energies, scale=scale, zbl=settings.zbl)
 
 
 def widths_of(settings: ModelSettings, run: Run) -> dict[str, int]:

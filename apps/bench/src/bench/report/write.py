@@ -9,7 +9,7 @@ import jinja2
 from chemsplit import chemical_map, separation
 from matplotlib.figure import Figure
 
-from bench.dataset.opening import DataSet, load
+from bench.dataset.opening import Dataset, load_for_training
 from bench.evaluation.breakdown import (
     by_charge,
     by_element,
@@ -72,7 +72,7 @@ def write_report(folder: Path) -> Path:
     }
     costs = {r.name: read_cost(folder / r.name) for r in runs}
     rows = error_rows(results, frames, costs)
-    data = load(grid.dataset)
+    data = load_for_training(grid.dataset)
     _check_data(results, data, folder)
     vectors = stored_descriptors(data, folder)
     facts = {
@@ -118,7 +118,7 @@ def rendered(name: str, facts: dict[str, Any]) -> str:
     return environment.from_string(template.read_text()).render(facts)
 
 
-def _check_data(results: list[dict[str, Any]], data: DataSet, folder: Path) -> None:
+def _check_data(results: list[dict[str, Any]], data: Dataset, folder: Path) -> None:
     """Refuses to describe splits of data that are no longer those of the results."""
     others = {r["data"] for r in results} - {data.digest}
     if others:
@@ -154,7 +154,7 @@ def _notes(results: list[dict[str, Any]]) -> list[str]:
     return list(notes.values())
 
 
-def _separations(splits, data: DataSet, vectors) -> list[str]:
+def _separations(splits, data: Dataset, vectors) -> list[str]:
     """How far each split's test part lies from its training part."""
     notes = []
     for (name, seed), split in splits.items():
@@ -173,7 +173,7 @@ def _learning(folder: Path, runs: list[Run]) -> Made:
     return {"learning": ("Validation errors in training", learning_curves(histories))}
 
 
-def _maps(splits, data: DataSet, vectors) -> Made:
+def _maps(splits, data: Dataset, vectors) -> Made:
     made = {}
     for (name, seed), split in splits.items():
         title = f"{name} split, seed {seed}"

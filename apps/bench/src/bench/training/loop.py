@@ -167,7 +167,7 @@ def train(
         BenchError: the loss is not finite any more, or a checkpoint cannot be used.
     """
     _check_validation(settings, (shelf.data.samples[i] for i in parts.validation))
-    references = dict(potential.references)
+    atomic_energies = dict(potential.references)
     schedule = settings.schedule
     mesh = mesh_of(settings)
     weights = settings.loss.weights
@@ -182,7 +182,7 @@ def train(
 
     def inputs_of(epoch: int):
         order = np.random.default_rng([seed, epoch])
-        return steps(shelf, parts.train, references, order, settings, mesh)
+        return steps(shelf, parts.train, atomic_energies, order, settings, mesh)
 
     def advance(state: State, inputs, epoch: int):
         phase = schedule[epoch]

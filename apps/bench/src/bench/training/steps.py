@@ -48,7 +48,7 @@ def count_steps(shelf: Shelf, members: np.ndarray, settings: TrainSettings) -> i
 def steps(
     shelf: Shelf,
     members: np.ndarray,
-    references: dict[int, float],
+    atomic_energies: dict[int, float],
     rng: np.random.Generator,
     settings: TrainSettings,
     mesh: Mesh,
@@ -61,14 +61,14 @@ def steps(
     Args:
         shelf: packed data.
         members: indices of samples.
-        references: eV by atomic number.
+        atomic_energies: eV by atomic number.
         rng: decides the order.
         settings: devices and accumulation.
         mesh: of `mesh_of`.
     """
     several = _batches_a_step(settings, mesh)
     place = NamedSharding(mesh, PartitionSpec(None, _AXIS))
-    for group in shelf.steps(members, references, rng, several):
+    for group in shelf.steps(members, atomic_energies, rng, several):
         batch, targets = group[-1]
         silent = (batch, targets.silenced())
         group = group + [silent] * (several - len(group))

@@ -31,7 +31,7 @@ COLUMNS: tuple[str, ...] = (
     "volume_A3",
     "pressure_GPa",
 )
-"""Of `thermo.csv`; potential energies do not hold the elements' references."""
+"""Of `thermo.csv`; potential energies do not include atomic energies."""
 
 
 RESULT, CHECKPOINT, RELAXATION = "result.json", "checkpoint.npz", "relaxation.json"

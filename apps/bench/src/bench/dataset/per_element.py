@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.dataset.composition import ELEMENTS
-from bench.dataset.opening import DataSet, Sample
+from bench.dataset.opening import Dataset, Sample
 
 ATOMS = "atoms"
 """Instead of a file: the energies of isolated atoms that are in the source."""
@@ -17,7 +17,7 @@ def compositions(samples: Sequence[Sample], elements: Sequence[int]) -> np.ndarr
     return np.array([count(s) for s in samples], float)
 
 
-def references_for(data: DataSet, members: np.ndarray) -> dict[int, float]:
+def atomic_energies_for(data: Dataset, members: np.ndarray) -> dict[int, float]:
     """Reference energies (eV): those the set was prepared with, or else fitted.
 
     Args:
@@ -25,13 +25,13 @@ def references_for(data: DataSet, members: np.ndarray) -> dict[int, float]:
         members: indices of the training part, which alone is fitted.
     """
     samples = [data.samples[int(i)] for i in members]
-    given = data.references
+    given = data.atomic_energies
     if given is None:
-        return fit_references(samples)
+        return fit_atomic_energies(samples)
     return {z: given[z] for z in _elements(samples)}
 
 
-def fit_references(samples: Sequence[Sample]) -> dict[int, float]:
+def fit_atomic_energies(samples: Sequence[Sample]) -> dict[int, float]:
     """Least-squares energy of each element (eV); of samples of the training part only.
 
     The smallest solution where compositions do not determine it; zero where there are
@@ -55,9 +55,9 @@ def _elements(samples: Sequence[Sample]) -> list[int]:
     return sorted({int(z) for s in samples for z in np.unique(s.structure.numbers)})
 
 
-def composition_energy(sample: Sample, references: dict[int, float]) -> float:
+def composition_energy(sample: Sample, atomic_energies: dict[int, float]) -> float:
     """Energy of a sample by its composition alone, eV."""
-    return float(sum(references[int(z)] for z in sample.structure.numbers))
+    return float(sum(atomic_energies[int(z)] for z in sample.structure.numbers))
 
 
 def mean_charges(samples: Sequence[Sample]) -> dict[int, float]:
