@@ -55,7 +55,7 @@ def potential_of(atoms, long_range):
     settings = ModelSettings(mace={"hidden_degree": 0})
     run = Run("frameworks", "random", "mace", long_range, 0)
     elements = dict.fromkeys(sorted(set(atoms.numbers.tolist())), 0.0)
-    return build_potential(settings, run, elements, average_neighbours=12.0, scale=0.3)
+    return build_potential(settings, run, elements, avg_num_neighbors=12.0, scale=0.3)
 
 
 def engine_of(potential, atoms):

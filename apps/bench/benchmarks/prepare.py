@@ -29,7 +29,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from bench.dataset.filters import Filters
 from bench.dataset.preparing import prepare
 from bench.dataset.request import Order
-from bench.execution.workers import local_workers
+from bench.execution.workers import available_cores
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
 DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)
@@ -88,7 +88,7 @@ def preparing(folder, quick):
     with text.open("w") as file:
         ase.io.write(file, list(frames(100 if quick else 1000)), format="extxyz")
     # What loads jax is imported where it is used, for each process reads this file.
-    cores = local_workers()
+    cores = available_cores()
     rows = []
     for name, path in (("npz", source), ("extxyz", text)):
         for workers in (1, cores):
@@ -151,8 +151,8 @@ def edges(folder, quick):
     """Edges and batches of MOFs against training steps of a small model on them."""
     import equinox as eqx
     import jax
-    from bench.batches.loading import fill_shelf
-    from bench.batches.neighbors import edge_pool, edges_ahead
+    from bench.batches.loading import batch_dataset
+    from bench.batches.neighbors import edge_pool, prefetch_edges
     from bench.dataset.opening import load_for_training, open_dataset
     from bench.model.building import build_potential
     from bench.settings.grid import Grid
@@ -171,17 +171,17 @@ def edges(folder, quick):
     elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
     (run, *_) = grid.runs()
     model = build_potential(
-        grid.model, run, elements, average_neighbours=30.0, scale=1.0
+        grid.model, run, elements, avg_num_neighbors=30.0, scale=1.0
     )
     structures = [s.structure for s in data.samples]
     batches = [structures[i : i + 4] for i in range(0, len(structures), 4)]
     each = lambda work, times: median(seconds(work)[0] for _ in range(times))
-    finding = each(lambda: list(edges_ahead(batches, 4.5)), 5)
-    shelf = fill_shelf(data, grid, model.backbone)
+    finding = each(lambda: list(prefetch_edges(batches, 4.5)), 5)
+    batched = batch_dataset(data, grid, model.backbone)
     # As in a set of more atoms than edges are kept of.
-    anew = dataclasses.replace(shelf.edges, kept=None, pool=edge_pool(1))
-    shelf = dataclasses.replace(shelf, edges=anew)
-    loading = lambda: list(shelf.batches(members, elements))
+    anew = dataclasses.replace(batched.edges, kept=None, pool=edge_pool(1))
+    batched = dataclasses.replace(batched, edges=anew)
+    loading = lambda: list(batched.batches(members, elements))
     inputs = [(batch, targets) for _, batch, targets in loading()]
     building = each(loading, 5)
     work = lambda model, pair: loss(model, *pair, grid.train.loss)

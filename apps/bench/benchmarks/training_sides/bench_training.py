@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from answering import answer, settings
 from backbones import parameter_count
-from bench.batches.loading import fill_shelf
+from bench.batches.loading import batch_dataset
 from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies
 from bench.model.building import build_potential
 from bench.settings.grid import Grid
-from bench.training.loop import State, _step, make_optimizer
-from bench.training.steps import mesh_of, on_all, steps
+from bench.training.loop import TrainingState, make_optimizer, train_step
+from bench.training.steps import device_mesh, replicate, steps
 
 
 def main():
@@ -35,20 +35,20 @@ def main():
         grid.model,
         run,
         atomic_energies,
-        average_neighbours=given["neighbours"],
+        avg_num_neighbors=given["neighbours"],
         scale=1.0,
     )
-    shelf = fill_shelf(data, grid, potential.backbone)
-    mesh, optimizer = mesh_of(grid.train), make_optimizer(grid.train, 10**6)
+    batched = batch_dataset(data, grid, potential.backbone)
+    mesh, optimizer = device_mesh(grid.train), make_optimizer(grid.train, 10**6)
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
     fresh = optimizer.init(eqx.filter(potential, eqx.is_inexact_array))
     best = jnp.array(jnp.inf, jnp.result_type(float))
-    state = State(copy(), copy(), fresh, best, jnp.array(0, jnp.int32))
-    kept = {"state": on_all(state, mesh), "pass": 0}
+    state = TrainingState(copy(), copy(), fresh, best, jnp.array(0, jnp.int32))
+    kept = {"state": replicate(state, mesh), "pass": 0}
     phase, everyone = grid.train.schedule[0], np.arange(len(data))
 
     made = lambda: steps(
-        *(shelf, everyone, atomic_energies),
+        *(batched, everyone, atomic_energies),
         *(np.random.default_rng(kept["pass"]), grid.train, mesh),
     )
     before = list(made())
@@ -56,7 +56,9 @@ def main():
     def train(batches):
         state = kept["state"]
         for inputs in batches:
-            state, value = _step(inputs, state, optimizer, phase, grid.train.ema, mesh)
+            state, value = train_step(
+                inputs, state, optimizer, phase, grid.train.ema, mesh
+            )
         jax.block_until_ready((state, value))
         kept["state"], kept["pass"] = state, kept["pass"] + 1
 

@@ -6,13 +6,13 @@ LABELS = (
 )
 """What a row may hold besides its geometry, id and group."""
 
-LEARNED = ("energy", "force", "stress", "charge", "dipole")
+TRAINABLE_KINDS = ("energy", "force", "stress", "charge", "dipole")
 """What a loss may weigh."""
 
-OF_ENERGY = ("energy", "force", "stress")
+ENERGY_KINDS = ("energy", "force", "stress")
 """Energies and their derivatives."""
 
-KINDS = (*LEARNED, "born")
+KINDS = (*TRAINABLE_KINDS, "born")
 """What is labelled and compared."""
 
 FIELDS = {"force": "forces", "charge": "charges", "born": "born_charges"}

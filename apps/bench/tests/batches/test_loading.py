@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 from backbones import pack
-from bench.batches.loading import fill_shelf
-from bench.batches.prefetching import prefetched
+from bench.batches.loading import batch_dataset
+from bench.batches.prefetching import prefetch
 from bench.dataset.opening import load_for_training
 from bench.dataset.preparing import prepare
 from bench.dataset.request import Order
@@ -45,12 +45,12 @@ def grid(tmp_path, springs):
 def backbone_of(grid):
     run = next(r for r in grid.runs() if r.long_range == "les")
     return build_potential(
-        grid.model, run, ATOMIC_ENERGIES, average_neighbours=1.0, scale=1.0
+        grid.model, run, ATOMIC_ENERGIES, avg_num_neighbors=1.0, scale=1.0
     ).backbone
 
 
-def shelf_of(grid):
-    return fill_shelf(load_for_training(grid.dataset), grid, backbone_of(grid))
+def batched_for(grid):
+    return batch_dataset(load_for_training(grid.dataset), grid, backbone_of(grid))
 
 
 def flat(batches):
@@ -66,15 +66,15 @@ def assert_equal(some, others):
 
 
 def test_every_sample_comes_once_with_its_labels(grid):
-    shelf = shelf_of(grid)
+    batched = batched_for(grid)
     members = np.setdiff1d(np.arange(22), [3, 7])
     rng = np.random.default_rng(0)
     seen = []
     shapes = set()
-    for chosen, batch, targets in shelf.batches(members, ATOMIC_ENERGIES, rng):
+    for chosen, batch, targets in batched.batches(members, ATOMIC_ENERGIES, rng):
         shapes.add((batch.species.shape, batch.senders.shape))
         for g, index in enumerate(chosen):
-            sample = shelf.data.samples[int(index)]
+            sample = batched.data.samples[int(index)]
             n = len(sample.structure)
             numbers = sample.structure.numbers
             seen.append(int(index))
@@ -97,15 +97,15 @@ def test_every_sample_comes_once_with_its_labels(grid):
 
 def test_batches_are_those_of_backbones_pack(grid):
     """The same shapes, edges and plans as when all structures are packed at once."""
-    shelf = shelf_of(grid)
+    batched = batched_for(grid)
     buckets = pack(
-        [s.structure for s in shelf.data.samples],
+        [s.structure for s in batched.data.samples],
         cutoff=4.0,
         graphs=4,
         buckets=2,
         plan_for=backbone_of(grid).plan_for,
     )
-    found = iter(shelf.batches(np.arange(22), ATOMIC_ENERGIES))
+    found = iter(batched.batches(np.arange(22), ATOMIC_ENERGIES))
     for bucket in buckets:
         for first in range(0, len(bucket), 4):
             rows = range(first, min(first + 4, len(bucket)))
@@ -116,23 +116,23 @@ def test_batches_are_those_of_backbones_pack(grid):
 
 
 def test_the_seed_decides_the_order(grid):
-    shelf = shelf_of(grid)
+    batched = batched_for(grid)
     order = lambda rng: [
-        i.tolist() for i, _, _ in shelf.batches(np.arange(22), ATOMIC_ENERGIES, rng)
+        i.tolist() for i, _, _ in batched.batches(np.arange(22), ATOMIC_ENERGIES, rng)
     ]
     seeded = lambda seed: order(np.random.default_rng([seed, 3]))
     assert seeded(1) == seeded(1) != seeded(2)
     assert order(None) == order(None) != seeded(1)
-    assert len(seeded(1)) == shelf.count(np.arange(22))
+    assert len(seeded(1)) == batched.count(np.arange(22))
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 6, 9])
 def test_an_epoch_goes_on_in_its_middle(grid, start):
-    whole = shelf_of(grid).batches(
+    whole = batched_for(grid).batches(
         np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5)
     )
     whole = flat(whole)
-    fresh = shelf_of(grid)
+    fresh = batched_for(grid)
     rest = fresh.batches(
         np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), start
     )
@@ -142,22 +142,22 @@ def test_an_epoch_goes_on_in_its_middle(grid, start):
 @pytest.mark.parametrize("start", [0, 2, 3])
 def test_steps_of_several_batches_go_on_in_the_middle_too(grid, start):
     of = lambda **more: flat(
-        shelf_of(grid).steps(
+        batched_for(grid).steps(
             np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), 2, **more
         )
     )
-    assert len(of()) == shelf_of(grid).count(np.arange(22), 2)
+    assert len(of()) == batched_for(grid).count(np.arange(22), 2)
     assert_equal(of(start=start), of()[start:])
 
 
 def test_edges_of_other_processes_make_the_same_batches(grid, monkeypatch):
-    here = flat(shelf_of(grid).batches(np.arange(22), ATOMIC_ENERGIES))
+    here = flat(batched_for(grid).batches(np.arange(22), ATOMIC_ENERGIES))
     monkeypatch.setattr("bench.batches.neighbors.LARGE", 10)
-    monkeypatch.setattr("bench.batches.neighbors.local_workers", lambda: 1)
-    shelf = shelf_of(grid)
-    assert shelf.edges.kept is None
-    assert_equal(flat(shelf.batches(np.arange(22), ATOMIC_ENERGIES)), here)
-    shelf.edges.pool.shutdown()
+    monkeypatch.setattr("bench.batches.neighbors.available_cores", lambda: 1)
+    batched = batched_for(grid)
+    assert batched.edges.kept is None
+    assert_equal(flat(batched.batches(np.arange(22), ATOMIC_ENERGIES)), here)
+    batched.edges.pool.shutdown()
 
 
 def test_items_are_made_ahead_but_not_further_than_asked():
@@ -168,7 +168,7 @@ def test_items_are_made_ahead_but_not_further_than_asked():
             made.append((i, threading.current_thread().name))
             yield i
 
-    stream = prefetched(items(), depth=2)
+    stream = prefetch(items(), depth=2)
     assert made == []
     for i in range(9):
         assert next(stream) == i
@@ -193,11 +193,11 @@ def test_a_stream_that_breaks_says_why_and_one_that_is_left_ends():
         finally:
             ended.append(broken)
 
-    stream = prefetched(items(True))
+    stream = prefetch(items(True))
     assert [next(stream), next(stream)] == [1, 2]
     with pytest.raises(ValueError, match="the third is bad"):
         next(stream)
-    left = prefetched(items(False))
+    left = prefetch(items(False))
     assert next(left) == 1
     before = threading.active_count()
     left.close()

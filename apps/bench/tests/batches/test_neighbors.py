@@ -5,7 +5,7 @@ import concurrent.futures
 import numpy as np
 import pytest
 from backbones import Structure
-from bench.batches.neighbors import edge_pool, edges_ahead, find_edges
+from bench.batches.neighbors import edge_pool, find_edges, prefetch_edges
 from bench.dataset.opening import load_for_training
 from bench.exceptions import BenchError
 from matscipy.neighbours import neighbour_list
@@ -38,7 +38,7 @@ def as_pairs(found):
 @pytest.mark.parametrize("name", ["frameworks", "ions"])
 def test_edges_are_those_of_matscipy(name):
     structures = [s.structure for s in load_for_training(name).samples[::150]]
-    (found,) = edges_ahead([structures], 4.5)
+    (found,) = prefetch_edges([structures], 4.5)
     assert len(structures) > 3
     for structure, pairs in zip(structures, found, strict=True):
         assert as_pairs(pairs) == direct(structure, 4.5) != []
@@ -49,7 +49,7 @@ def test_a_cell_smaller_than_the_cutoff_sees_its_images():
     tiny = Structure(
         np.array([6, 8]), np.array([[0.1, 0, 0], [1.2, 1.0, 0.9]]), slanted
     )
-    ((pairs,),) = edges_ahead([[tiny]], 5.0)
+    ((pairs,),) = prefetch_edges([[tiny]], 5.0)
     assert as_pairs(pairs) == direct(tiny, 5.0)
     assert len(pairs) > 50
 
@@ -57,9 +57,9 @@ def test_a_cell_smaller_than_the_cutoff_sees_its_images():
 def test_other_processes_find_the_same_in_the_same_order():
     structures = [s.structure for s in load_for_training("ions").samples[::200]]
     batches = [structures[:4], structures[4:5], structures[5:], structures[:2]]
-    here = list(edges_ahead(batches, 4.0))
+    here = list(prefetch_edges(batches, 4.0))
     with edge_pool(2) as pool:
-        there = list(edges_ahead(batches, 4.0, pool=pool, depth=2))
+        there = list(prefetch_edges(batches, 4.0, pool=pool, depth=2))
     for a, b in zip(here, there, strict=True):
         for first, second in zip(a, b, strict=True):
             for x, y in zip(first, second, strict=True):
@@ -76,7 +76,7 @@ def test_no_more_is_taken_ahead_than_asked_for():
             yield [structure]
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        stream = edges_ahead(endless(), 2.0, pool=pool, depth=3)
+        stream = prefetch_edges(endless(), 2.0, pool=pool, depth=3)
         for count in range(1, 6):
             ((pairs,),) = [next(stream)]
             assert len(pairs) == 2 and len(taken) == count + 2
@@ -126,4 +126,4 @@ def test_a_process_that_ends_is_said():
     pool.submit = ended
     structure = Structure(np.array([1]), np.zeros((1, 3)))
     with pytest.raises(BenchError, match="ended without a word"):
-        list(edges_ahead([[structure]], 3.0, pool=pool))
+        list(prefetch_edges([[structure]], 3.0, pool=pool))

@@ -36,7 +36,7 @@ def cluster(monkeypatch):
     module = ModuleType("submitit")
     module.AutoExecutor = Executor
     monkeypatch.setitem(sys.modules, "submitit", module)
-    monkeypatch.setattr("bench.cli.cluster.local_workers", lambda: 0)
+    monkeypatch.setattr("bench.cli.cluster.available_cores", lambda: 0)
     monkeypatch.setattr("bench.sources.extxyz.BLOCK", 5)
 
 

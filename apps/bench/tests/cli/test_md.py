@@ -29,7 +29,7 @@ ELEMENTS = {1: -13.0, 6: -40.0, 8: -70.0}
 
 def potential_of(settings, long_range="none", seed=0):
     run = Run("own", "random", "mace", long_range, seed)
-    return build_potential(settings, run, ELEMENTS, average_neighbours=6.0, scale=0.3)
+    return build_potential(settings, run, ELEMENTS, avg_num_neighbors=6.0, scale=0.3)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from backbones import read_header
 from bench.dataset.provenance import KEY, check_provenance, differences
-from bench.evaluation.trained import load_trained, retest
+from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
 from bench.experiment.grid import claim, output_folder, run_grid
 from bench.experiment.jobs import attempt_alone
@@ -74,14 +74,14 @@ def test_a_stopped_run_goes_on_and_its_files_say_from_what(again):
     assert made_from["settings"]["train"]["epochs"] == 2
     # The finished run is kept as long as nothing changes, and refused afterwards.
     assert run_grid(grid, folder, lambda *_: None).results
-    retest(load_trained(place), str(data), place / "eval", own=True)
+    evaluate(load_trained_model(place), str(data), place / "eval", own=True)
     with_labels(data, lambda frames: frames[3].calc.results.update(energy=-1.0))
     with pytest.raises(BenchError, match="result.json was made from other data, data"):
         run_grid(grid, folder, lambda *_: None)
     with pytest.raises(BenchError, match="model of .* was made from other data, data"):
-        retest(load_trained(place), str(data), place / "other", own=True)
+        evaluate(load_trained_model(place), str(data), place / "other", own=True)
     with pytest.raises(BenchError, match="evaluation.json was made from other data"):
-        retest(load_trained(place), str(data), place / "eval")
+        evaluate(load_trained_model(place), str(data), place / "eval")
     assert not (place / "other").exists()
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.evaluation.breakdown import by_charge, by_element, by_similarity, by_size
-from bench.evaluation.intervals import Totals, difference, mean_error, totals
+from bench.evaluation.intervals import GroupedErrors, difference, mean_error, totals
 from bench.report.tables import comparison_table
 from bench.settings.grid import Run
 
@@ -36,7 +36,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     hits = 0
     for _ in range(200):
         x = rng.exponential(size=60)
-        found = mean_error(Totals(np.arange(60), x, np.ones(60)))
+        found = mean_error(GroupedErrors(np.arange(60), x, np.ones(60)))
         assert found.value == pytest.approx(x.mean())
         hits += found.low < 1 < found.high
     # Binomial(200, 0.95) is below 176 once in a thousand times; skew costs a little.
@@ -47,20 +47,20 @@ def test_pairs_cancel_what_all_models_find_hard():
     rng = np.random.default_rng(1)
     hard = rng.exponential(10, size=80)
     names, ones = np.arange(80), np.ones(80)
-    base = Totals(names, hard + 1, ones)
-    better = Totals(names, hard + 0.7 + 0.1 * rng.normal(size=80), ones)
+    base = GroupedErrors(names, hard + 1, ones)
+    better = GroupedErrors(names, hard + 0.7 + 0.1 * rng.normal(size=80), ones)
     found = difference(better, base)
     assert found.sign == -1
     assert found.high - found.low < 0.1
     assert difference(base, better).sign == 1
-    unclear = Totals(names, hard + 1 + rng.normal(size=80), ones)
+    unclear = GroupedErrors(names, hard + 1 + rng.normal(size=80), ones)
     assert abs(difference(unclear, base).value) < 0.4
     with pytest.raises(ValueError, match="different structures"):
-        difference(base, Totals(names + 1, hard, ones))
+        difference(base, GroupedErrors(names + 1, hard, ones))
 
 
 def test_one_group_has_no_interval():
-    found = mean_error(Totals(np.array(["a"]), np.array([3.0]), np.array([2])))
+    found = mean_error(GroupedErrors(np.array(["a"]), np.array([3.0]), np.array([2])))
     assert found.value == 1.5
     assert np.isnan(found.low)
     assert found.sign == 0

@@ -9,13 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
-from bench.batches.loading import fill_shelf
+from bench.batches.loading import batch_dataset
 from bench.dataset.opening import open_dataset
 from bench.dataset.per_element import fit_atomic_energies
 from bench.dataset.preparing import prepare
 from bench.dataset.request import Order
 from bench.dataset.summary import describe
-from bench.evaluation.errors import Predicted, errors_of, floor_of, predict, sign_of
+from bench.evaluation.errors import (
+    Prediction,
+    charge_sign,
+    errors_of,
+    floor_of,
+    predict,
+)
 from bench.evaluation.response import born_charges_of, dipoles
 from bench.exceptions import BenchError
 from bench.experiment.requirements import learnable
@@ -92,16 +98,16 @@ def model(request, springs, grid_of, tmp_path):
         grid.model,
         run,
         fit_atomic_energies(data.samples),
-        average_neighbours=4.0,
+        avg_num_neighbors=4.0,
         scale=1.0,
     )
     potential = make()
-    shelf = fill_shelf(data, grid, potential.backbone)
-    ((_, batch, targets),) = shelf.batches(np.arange(3), dict(potential.references))
+    batched = batch_dataset(data, grid, potential.backbone)
+    ((_, batch, targets),) = batched.batches(np.arange(3), dict(potential.references))
     wide = lambda x: (
         jnp.asarray(x, float) if jnp.issubdtype(x.dtype, jnp.floating) else x
     )
-    return grid, potential, jax.tree.map(wide, batch), targets, shelf
+    return grid, potential, jax.tree.map(wide, batch), targets, batched
 
 
 def moved(batch, g, atom, direction, by):
@@ -171,11 +177,11 @@ def test_a_predicted_response_is_compared_with_labels(springs, tmp_path):
     frame = labelled(springs, 0, dipole=[0.5, 0.0, -0.5])
     frame.arrays["born_charges"] = np.tile(np.eye(3).ravel(), (5, 1))
     (sample,) = opened([frame], tmp_path / "a").samples
-    wrong = Predicted(
+    wrong = Prediction(
         sample.energy, sample.forces, None, -sample.charges, -sample.dipole - 0.01,
         -1.1 * sample.born_charges,
     )  # fmt: skip
-    assert sign_of([wrong], [sample]) == -1
+    assert charge_sign([wrong], [sample]) == -1
     found = errors_of([wrong.turned(-1)], [sample], ("charge", "dipole", "born"))
     np.testing.assert_allclose(found.charge_mae, 0, atol=1e-9)
     np.testing.assert_allclose([found.dipole_mae, found.dipole_rmse], 10, rtol=1e-6)
@@ -194,9 +200,9 @@ def test_a_predicted_response_is_compared_with_labels(springs, tmp_path):
 
 @pytest.mark.parametrize("model", ["open"], indirect=True)
 def test_predictions_come_with_the_response_where_it_is_asked_for(model):
-    _, potential, _, _, shelf = model
-    plain = predict(potential, shelf, np.arange(3), slopes=False)
-    full = predict(potential, shelf, np.arange(3), born=True)
+    _, potential, _, _, batched = model
+    plain = predict(potential, batched, np.arange(3), slopes=False)
+    full = predict(potential, batched, np.arange(3), born=True)
     assert plain[0].forces is None and plain[0].born_charges is None
     assert full[0].born_charges.shape == (5, 3, 3)
     np.testing.assert_allclose(plain[2].dipole, full[2].dipole, atol=1e-6)

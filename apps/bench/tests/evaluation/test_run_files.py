@@ -9,10 +9,9 @@ import pytest
 import scipy.sparse
 from bench.evaluation.run_files import (
     read_cost,
+    read_failure_reason,
     read_grid,
     read_history,
-    read_model_facts,
-    read_reason,
     read_result,
     read_split,
     read_test_ids,
@@ -21,6 +20,7 @@ from bench.evaluation.run_files import (
 from bench.exceptions import BenchError
 from bench.experiment.splits import stored_descriptors
 from bench.labels import KINDS
+from bench.model.facts import read_model_metadata
 from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Grid, Run
 from chemsplit import Split
@@ -65,9 +65,9 @@ def place(tmp_path, springs):
 
 
 READERS = {
-    "result.json": lambda place: (read_result(place), read_model_facts(place)),
+    "result.json": lambda place: (read_result(place), read_model_metadata(place)),
     "cost.json": read_cost,
-    "failed.json": read_reason,
+    "failed.json": read_failure_reason,
     "metrics.jsonl": read_history,
     "split.json": lambda place: (read_split(place), read_test_ids(place)),
     "predictions.extxyz": lambda place: read_test_predictions(
@@ -82,7 +82,7 @@ def test_whole_files_are_read(place):
     assert run == RUN and settings == ModelSettings() and same == found
     assert found["errors"]["test"]["energy_mae"] == 1.0
     assert read_cost(place)["microseconds_per_atom"] == 2.5
-    assert read_reason(place) == "because"
+    assert read_failure_reason(place) == "because"
     assert [row["epoch"] for row in read_history(place)] == [1, 1]
     assert read_test_ids(place) == set(read_split(place).test)
     frames = READERS["predictions.extxyz"](place)

@@ -10,8 +10,13 @@ import yaml
 from bench import load_potential
 from bench.cli.main import app
 from bench.dataset.opening import load_for_training
-from bench.evaluation.embeddings import mean_features, weighed
-from bench.evaluation.trained import _shelf, load_trained, retest, write_embeddings
+from bench.evaluation.embeddings import mean_features, with_feature_probe
+from bench.evaluation.trained import (
+    _batched_dataset,
+    evaluate,
+    load_trained_model,
+    write_embeddings,
+)
 from bench.experiment.grid import output_folder, run_grid
 from bench.settings.grid import Grid
 from chemsplit import Description, SeedSimilaritySplit, Split, make_split
@@ -113,7 +118,7 @@ def test_a_model_tested_again_errs_as_before(finished, grid, tmp_path):
     strange.numbers[0], strange.info = 30, {"id": "strange"}
     path = tmp_path / "some.extxyz"
     ase.io.write(path, [*frames, strange], format="extxyz")
-    found = retest(load_trained(finished), str(path), tmp_path / "again")
+    found = evaluate(load_trained_model(finished), str(path), tmp_path / "again")
     assert (found.structures, found.left_out) == (4, {"Zn": 1})
     errors = json.loads((finished / "result.json").read_text())["errors"]["test"]
     for name, value in errors.items():
@@ -128,7 +133,7 @@ def test_a_model_tested_again_errs_as_before(finished, grid, tmp_path):
 
 
 def test_features_are_means_over_atoms_and_split_with_chemsplit(finished, tmp_path):
-    trained = load_trained(finished)
+    trained = load_trained_model(finished)
     source = yaml.safe_load((finished.parent / "config.yaml").read_text())["dataset"]
     path = tmp_path / "features.npz"
     assert write_embeddings(trained, source, path) == 12
@@ -142,22 +147,22 @@ def test_features_are_means_over_atoms_and_split_with_chemsplit(finished, tmp_pa
     # Groups of two stay whole.
     assert len(split.indices(list(found.ids))[2]) in (2, 4)
     # The layer's energy is its weights times the features, summed over the atoms.
-    probed = weighed(load_potential(finished), width)
+    probed = with_feature_probe(load_potential(finished), width)
     rng = np.random.default_rng(0)
     values = rng.normal(size=width).astype(np.float32)
     hooks = probed.backbone.hooks.layers["final"]
     where = lambda p: p.backbone.hooks.layers["final"].layers[-1].weights
     loud = eqx.tree_at(where, probed, values)
     assert len(hooks.layers) == 2
-    shelf = _shelf(trained, load_for_training(source), probed)
-    ((chosen, batch, _), *_) = shelf.batches(np.arange(12), dict(probed.references))
+    batched = _batched_dataset(trained, load_for_training(source), probed)
+    ((chosen, batch, _), *_) = batched.batches(np.arange(12), dict(probed.references))
     energies = eqx.filter_jit(lambda potential, batch: potential.energies(batch)[0])
     sums = np.asarray(energies(loud, batch) - energies(probed, batch)).sum(1)
-    means = mean_features(probed, shelf, chosen)
-    atoms = np.array([len(shelf.data.samples[i].structure) for i in chosen])
+    means = mean_features(probed, batched, chosen)
+    atoms = np.array([len(batched.data.samples[i].structure) for i in chosen])
     n = len(chosen)
     np.testing.assert_allclose(sums[:n], atoms * (means @ values), rtol=1e-3, atol=1e-4)
-    order = [list(found.ids).index(shelf.data.ids[i]) for i in chosen]
+    order = [list(found.ids).index(batched.data.ids[i]) for i in chosen]
     np.testing.assert_allclose(found.X.toarray()[order], means, rtol=1e-3, atol=1e-5)
 
 

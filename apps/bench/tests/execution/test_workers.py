@@ -10,10 +10,10 @@ PARENT = """
 import multiprocessing
 import sys
 import time
-from bench.execution.workers import serve_parent
+from bench.execution.workers import exit_with_parent
 
 def work():
-    serve_parent()
+    exit_with_parent()
     print(multiprocessing.current_process().pid, flush=True)
     time.sleep(600)
 

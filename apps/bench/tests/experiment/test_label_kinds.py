@@ -12,8 +12,8 @@ from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies, mean_charges
 from bench.dataset.summary import describe
 from bench.dynamics.study.models import open_model
-from bench.evaluation.errors import Errors, Predicted, errors_of
-from bench.evaluation.trained import load_trained, retest
+from bench.evaluation.errors import Errors, Prediction, errors_of
+from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
 from bench.experiment.requirements import known_kinds, labelled_kinds, learnable
 from bench.labels import KINDS
@@ -104,7 +104,7 @@ def test_charges_alone_are_prepared_learned_and_reported(write, tmp_path):
     no_number_is_missing(text)
     page = (out / "report.html").read_text()
     assert 'id="cost"' in page and 'id="charges-random-mace+celli-seed0"' in page
-    found = retest(load_trained(place), str(source), tmp_path / "again")
+    found = evaluate(load_trained_model(place), str(source), tmp_path / "again")
     assert {k for k, v in found.errors.items() if v is not None} == known
     with pytest.raises(BenchError, match="no forces to simulate with"):
         open_model(place)
@@ -130,7 +130,7 @@ def test_forces_alone_are_learned_and_reported(write, tmp_path):
     assert open_model(place).potential.references == ((1, 0.0), (6, 0.0), (8, 0.0))
     # Tested on data with energies, it is compared in what it learned.
     both = write("energy", "forces")
-    found = retest(load_trained(place), str(both), tmp_path / "again")
+    found = evaluate(load_trained_model(place), str(both), tmp_path / "again")
     assert {k for k, v in found.errors.items() if v is not None} == known
 
 
@@ -212,7 +212,7 @@ def test_dipoles_alone_are_enough(write):
 def test_absent_labels_and_lost_predictions_are_told_apart(write):
     (first, *_) = load_for_training(str(write("charges", count=3))).samples
     assert fit_atomic_energies([first]) == {1: 0.0, 6: 0.0, 8: 0.0}
-    good = Predicted(None, None, None, first.charges + 0.01)
+    good = Prediction(None, None, None, first.charges + 0.01)
     errors = errors_of([good], [first])
     assert np.isnan(errors.energy_mae) and errors.known()["energy_mae"] is None
     np.testing.assert_allclose(errors.loss(LossSettings()), 10 * 0.01**2)

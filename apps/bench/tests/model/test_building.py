@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies
-from bench.experiment.run import _shelf
-from bench.model.building import build_potential, layers_of, widths_of
+from bench.experiment.run import _batched_dataset
+from bench.model.building import build_layers, build_potential, hook_widths
 from bench.settings.architectures import CelliSettings, MACESettings, ModelSettings
 from bench.settings.grid import LAYERS, Grid, Run
-from bench.training.loop import _thawed
+from bench.training.loop import mask_updates
 from lr_celli import (
     COVALENT_RADII,
     ChargeEquilibration,
@@ -43,7 +43,7 @@ def build(backbone, long_range, elements=(1, 6, 8)):
         SMALL,
         Run("x", "random", backbone, long_range, 0),
         dict.fromkeys(elements, 0.0),
-        average_neighbours=4.0,
+        avg_num_neighbors=4.0,
         scale=1.0,
     )
 
@@ -102,12 +102,12 @@ def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_fil
         grid = Grid(dataset=str(path), model=SHALLOW, train={"batch": 2})
         data = load_for_training(grid.dataset)
         run = Run(grid.dataset, "random", backbone, "charge+celli+efa+les", 0)
-        shelf = _shelf(grid, run, data)
+        batched = _batched_dataset(grid, run, data)
         potential = build_potential(
             SHALLOW,
             run,
             fit_atomic_energies(data.samples),
-            average_neighbours=4.0,
+            avg_num_neighbors=4.0,
             scale=1.0,
         )
         arrays, rest = eqx.partition(potential, eqx.is_inexact_array)
@@ -118,7 +118,7 @@ def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_fil
             for x, k in zip(leaves, keys, strict=True)
         ]
         potential = eqx.combine(jax.tree.unflatten(tree, moved), rest)
-        _, batch, _ = next(shelf.batches(np.arange(2), dict(potential.references)))
+        _, batch, _ = next(batched.batches(np.arange(2), dict(potential.references)))
 
         @eqx.filter_jit
         @eqx.filter_grad
@@ -142,7 +142,7 @@ def test_published_widths_are_wider_than_any_bond():
     width = {}
     for kind in ("covalent", "published"):
         settings = ModelSettings(celli=CelliSettings(widths=kind))
-        found, _ = layers_of(settings, run_of("mace", "celli"))
+        found, _ = build_layers(settings, run_of("mace", "celli"))
         width[kind] = np.asarray(found["block 1"].width(jnp.asarray(atoms)))
     np.testing.assert_allclose(width["published"], 7.0, rtol=1e-5)
     np.testing.assert_allclose(width["covalent"], COVALENT_RADII[atoms], rtol=1e-5)
@@ -150,7 +150,7 @@ def test_published_widths_are_wider_than_any_bond():
 
 def test_dipoles_join_the_charges_if_asked_for():
     settings = ModelSettings(celli=CelliSettings(polarizable=True, widths="published"))
-    found, charges = layers_of(settings, run_of("mace", "celli+les"))
+    found, charges = build_layers(settings, run_of("mace", "celli+les"))
     layer = found[charges]
     assert isinstance(layer, PolarizableChargeEquilibration)
     width = layer.equilibration.width(jnp.array([1, 6]))
@@ -163,7 +163,7 @@ def test_nuclei_repel_if_asked_to():
             ModelSettings(zbl=zbl),
             run_of("mace", "none"),
             {1: 0.0, 8: 0.0},
-            average_neighbours=10.0,
+            avg_num_neighbors=10.0,
             scale=1.0,
         )
         assert potential.zbl == zbl
@@ -173,12 +173,12 @@ def test_more_message_passing_is_the_same_mace_with_four_interactions():
     settings = ModelSettings()
     blocks = lambda backbone: [
         hook
-        for hook in widths_of(settings, run_of(backbone, "none"))
+        for hook in hook_widths(settings, run_of(backbone, "none"))
         if hook.startswith("block")
     ]
     assert blocks("mace") == ["block 1"]
     assert blocks("mp4") == ["block 1", "block 2", "block 3"]
-    found, _ = layers_of(settings, run_of("mp4", "efa"))
+    found, _ = build_layers(settings, run_of("mp4", "efa"))
     assert list(found) == blocks("mp4")
 
 
@@ -189,12 +189,12 @@ def test_layers_are_frozen_by_name():
         settings,
         run_of("mace", "celli+les"),
         {1: 0.0, 8: 0.0},
-        average_neighbours=4.0,
+        avg_num_neighbors=4.0,
         scale=1.0,
     )
     ones = jax.tree.map(jnp.ones_like, eqx.filter(potential, eqx.is_inexact_array))
-    left = _thawed(ones, ("les",)).backbone
+    left = mask_updates(ones, ("les",)).backbone
     of = lambda tree: {float(x.max()) for x in jax.tree.leaves(tree)}
     assert of(left.hooks.layers["final"]) == {0.0}
     assert of(left.hooks.layers["block 1"]) == of(left.interactions) == {1.0}
-    assert of(_thawed(ones, ("long_range",)).backbone.hooks) == {0.0}
+    assert of(mask_updates(ones, ("long_range",)).backbone.hooks) == {0.0}

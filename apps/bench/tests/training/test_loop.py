@@ -16,11 +16,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from bench.batches.loading import Targets
 from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies, mean_charges
-from bench.evaluation.errors import Errors, Predicted, errors_of, floor_of
+from bench.evaluation.errors import Errors, Prediction, errors_of, floor_of
 from bench.exceptions import BenchError
 from bench.experiment.grid import output_folder, run_grid
 from bench.experiment.requirements import usable_parts
-from bench.experiment.run import _shelf
+from bench.experiment.run import _batched_dataset
 from bench.experiment.splits import split_data
 from bench.labels import KINDS
 from bench.model.building import build_potential
@@ -39,21 +39,21 @@ LATENT = [kind for kind in KINDS if kind != "charge"]
 def setup(grid, long_range="none"):
     data = load_for_training(grid.dataset)
     run = next(r for r in grid.runs() if r.long_range == long_range)
-    shelf = _shelf(grid, run, data)
+    batched = _batched_dataset(grid, run, data)
     potential = build_potential(
         grid.model,
         run,
         fit_atomic_energies(data.samples),
-        average_neighbours=4.0,
+        avg_num_neighbors=4.0,
         scale=1.0,
     )
-    return shelf, potential
+    return batched, potential
 
 
 def test_errors_are_those_computed_by_hand(own_file):
     samples = load_for_training(str(own_file)).samples[:2]
     wrong = [
-        Predicted(
+        Prediction(
             s.energy + 0.01 * len(s.structure), s.forces + 0.2, None, s.charges - 0.03
         )
         for s in samples
@@ -120,7 +120,7 @@ def test_the_loss_is_the_weighted_mean_over_labels_that_exist():
 
 
 def test_a_frozen_part_keeps_its_weights(small_grid, tmp_path):
-    shelf, potential = setup(small_grid, "les")
+    batched, potential = setup(small_grid, "les")
     parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
     for frozen in ("long_range", "backbone"):
         settings = small_grid.train.model_copy(
@@ -128,7 +128,7 @@ def test_a_frozen_part_keeps_its_weights(small_grid, tmp_path):
         )
         place = tmp_path / frozen
         place.mkdir()
-        best = train(potential, shelf, parts, settings, place, 0, lambda row: None)
+        best = train(potential, batched, parts, settings, place, 0, lambda row: None)
         moved = {
             "long_range": np.any(layer(best).weight != layer(potential).weight),
             "backbone": np.any(best.backbone.embedding != potential.backbone.embedding),
@@ -141,7 +141,7 @@ def layer(potential):
 
 
 def test_training_stops_when_patience_is_over(small_grid, tmp_path):
-    shelf, potential = setup(small_grid)
+    batched, potential = setup(small_grid)
     parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
     settings = small_grid.train.model_copy(
         update={
@@ -151,10 +151,10 @@ def test_training_stops_when_patience_is_over(small_grid, tmp_path):
         }
     )
     told = []
-    train(potential, shelf, parts, settings, tmp_path, 0, told.append)
+    train(potential, batched, parts, settings, tmp_path, 0, told.append)
     # Nothing moves, so the first epoch stays the best one.
     assert [row["epoch"] for row in told] == [1, 2, 3]
-    train(potential, shelf, parts, settings, tmp_path, 0, told.append)
+    train(potential, batched, parts, settings, tmp_path, 0, told.append)
     assert len(told) == 3
 
 
@@ -170,12 +170,12 @@ def test_a_model_can_learn_a_few_structures_by_heart(small_grid, tmp_path):
             ),
         }
     )
-    shelf, potential = setup(grid)
+    batched, potential = setup(grid)
     eight = np.arange(8)
-    floor = floor_of(shelf.data.samples[:8], dict(potential.references), {})
+    floor = floor_of(batched.data.samples[:8], dict(potential.references), {})
     parts = Parts(eight, eight, eight)
-    best = train(potential, shelf, parts, settings, tmp_path, 0, lambda row: None)
-    errors = validate(best, shelf, eight, LATENT)
+    best = train(potential, batched, parts, settings, tmp_path, 0, lambda row: None)
+    errors = validate(best, batched, eight, LATENT)
     assert errors.force_mae < 0.03 * floor.force_mae
     assert errors.energy_mae < 1.0
 
@@ -192,11 +192,11 @@ def test_eight_structures_are_learned_to_a_tenth_of_a_millielectronvolt(
     grid = small_grid.model_copy(
         update={"train": settings, "model": ModelSettings(cutoff=4.0, mace=mace)}
     )
-    shelf, potential = setup(grid)
+    batched, potential = setup(grid)
     eight = np.arange(8)
     parts = Parts(eight, eight, eight)
-    best = train(potential, shelf, parts, settings, tmp_path, 0, lambda row: None)
-    errors = validate(best, shelf, eight, LATENT)
+    best = train(potential, batched, parts, settings, tmp_path, 0, lambda row: None)
+    errors = validate(best, batched, eight, LATENT)
     assert errors.energy_mae < 0.1
     assert errors.force_mae < 1.0
 
@@ -220,7 +220,7 @@ def test_equal_settings_share_compiled_steps():
 
 def test_a_stopped_training_goes_on_to_the_same_weights(small_grid, tmp_path):
     parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
-    shelf, potential = setup(small_grid, "les")
+    batched, potential = setup(small_grid, "les")
 
     def weights(folder, stop_after=None):
         folder.mkdir(exist_ok=True)
@@ -229,7 +229,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(small_grid, tmp_path):
             if row["epoch"] == stop_after:
                 raise KeyboardInterrupt
 
-        best = train(potential, shelf, parts, small_grid.train, folder, 0, report)
+        best = train(potential, batched, parts, small_grid.train, folder, 0, report)
         return [np.asarray(x) for x in jax.tree.leaves(best)]
 
     straight = weights(tmp_path / "straight")
@@ -244,22 +244,22 @@ def test_a_stopped_training_goes_on_to_the_same_weights(small_grid, tmp_path):
 
 
 def test_divergence_stops_with_a_sentence(small_grid, tmp_path):
-    shelf, potential = setup(small_grid)
+    batched, potential = setup(small_grid)
     wild = small_grid.train.model_copy(update={"learning_rate": 1e30})
     parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
-    said = "diverged in epoch 1: .* not finite any more: lower train.learning_rate"
+    said = "diverged in epoch 1: .* has become non-finite: lower train.learning_rate"
     with pytest.raises(BenchError, match=said):
-        train(potential, shelf, parts, wild, tmp_path, 0, lambda row: None)
+        train(potential, batched, parts, wild, tmp_path, 0, lambda row: None)
 
 
 def test_a_validation_part_without_labels_is_refused(small_grid, tmp_path):
-    shelf, potential = setup(small_grid)
+    batched, potential = setup(small_grid)
     settings = small_grid.train.model_copy(
         update={"loss": LossSettings(energy=0, force=0, charge=0, stress=1)}
     )
     parts = Parts(np.arange(16), np.arange(16, 20), np.arange(20, 24))
     with pytest.raises(BenchError, match="the validation part has stress, which train"):
-        train(potential, shelf, parts, settings, tmp_path, 0, lambda row: None)
+        train(potential, batched, parts, settings, tmp_path, 0, lambda row: None)
 
 
 def test_the_structure_that_breaks_the_loss_is_named(small_grid, tmp_path):
@@ -268,21 +268,21 @@ def test_the_structure_that_breaks_the_loss_is_named(small_grid, tmp_path):
     columns = data.columns
     columns.part("positions", 5)[1] = columns.part("positions", 5)[0]
     run = small_grid.runs()[0]
-    shelf = _shelf(small_grid, run, data)
+    batched = _batched_dataset(small_grid, run, data)
     potential = build_potential(
         small_grid.model,
         run,
         fit_atomic_energies(data.samples),
-        average_neighbours=4.0,
+        avg_num_neighbors=4.0,
         scale=1.0,
     )
     name = repr(columns.text("id", 5))
     index = data.ids.index(columns.text("id", 5))
     others = np.setdiff1d(np.arange(24), [index])
     go = lambda parts: train(
-        potential, shelf, parts, small_grid.train, tmp_path, 0, lambda row: None
+        potential, batched, parts, small_grid.train, tmp_path, 0, lambda row: None
     )
-    said = f"epoch 1: the prediction for {name} is not finite, nor was it with"
+    said = f"epoch 1: the prediction for {name} is not finite, and was not with"
     with pytest.raises(BenchError, match=said) as told:
         go(Parts(np.append(others[:15], index), others[15:19], others[19:]))
     assert "best.npz" not in str(told.value) and "leave" in str(told.value)

@@ -14,9 +14,9 @@ import yaml
 from bench.dataset.per_element import fit_atomic_energies
 from bench.exceptions import BenchError
 from bench.experiment.jobs import attempt_alone
-from bench.experiment.run import Workplace, _shelf
+from bench.experiment.run import Workplace, _batched_dataset
 from bench.training.loss import loss
-from bench.training.steps import mesh_of, steps, summed_over_batches
+from bench.training.steps import device_mesh, steps, sum_over_batches
 
 
 @pytest.fixture
@@ -36,16 +36,16 @@ def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
     atomic_energies = fit_atomic_energies(place.data.samples)
     run = grid.runs()[0]
     potential = build_potential(
-        grid.model, run, atomic_energies, average_neighbours=4.0, scale=1.0
+        grid.model, run, atomic_energies, avg_num_neighbors=4.0, scale=1.0
     )
     found = []
     for batch, accumulate in ((4, 3), (12, 1)):
         settings = with_training(grid, batch=batch, accumulate=accumulate).train
         here = with_training(grid, batch=batch, accumulate=accumulate)
-        shelf = _shelf(here, run, place.data)
-        mesh = mesh_of(settings)
+        batched = _batched_dataset(here, run, place.data)
+        mesh = device_mesh(settings)
         rng = np.random.default_rng(0)
-        (inputs,) = steps(shelf, np.arange(12), atomic_energies, rng, settings, mesh)
+        (inputs,) = steps(batched, np.arange(12), atomic_energies, rng, settings, mesh)
         assert inputs[0].mask.shape[:3] == (accumulate, 1, batch)
         weights, rest = eqx.partition(potential, eqx.is_inexact_array)
 
@@ -54,7 +54,7 @@ def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
             mean = lambda w: loss(eqx.combine(w, rest), *inputs, grid.train.loss, whole)
             return jax.value_and_grad(mean)(weights)
 
-        total = jax.jit(summed_over_batches(one, mesh))
+        total = jax.jit(sum_over_batches(one, mesh))
         found.append(total(inputs, (weights, inputs[1])))
     values, slopes = zip(*found, strict=True)
     np.testing.assert_allclose(*values, rtol=1e-5)
@@ -105,4 +105,4 @@ def test_two_devices_train_like_one_that_accumulates(grid, tmp_path):
 
 def test_more_devices_than_there_are_end_in_a_sentence(grid):
     with pytest.raises(BenchError, match="asks for 99 devices and JAX finds"):
-        mesh_of(with_training(grid, devices=99).train)
+        device_mesh(with_training(grid, devices=99).train)

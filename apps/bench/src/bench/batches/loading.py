@@ -12,7 +12,7 @@ from jax.tree_util import tree_map
 from jaxtyping import Array, Float
 
 from bench.batches.neighbors import Edges, find_edges
-from bench.batches.prefetching import prefetched
+from bench.batches.prefetching import prefetch
 from bench.dataset.opening import Dataset, Sample
 from bench.dataset.per_element import composition_energy
 from bench.settings.grid import Grid
@@ -39,7 +39,7 @@ class Targets(eqx.Module):
     atoms: Float[np.ndarray | Array, " graphs"]
     """How many each structure has."""
 
-    def silenced(self) -> "Targets":
+    def without_weights(self) -> "Targets":
         """The same labels without any weight."""
         return dataclasses.replace(
             self,
@@ -52,7 +52,7 @@ class Targets(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class SizeBucket:
     """Samples of similar size, and the one shape that all their batches have.
 
     Args:
@@ -69,7 +69,7 @@ class Shape:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shelf:
+class BatchedDataset:
     """A data set and the shapes in which one kind of model takes it.
 
     Structures stay where the data set has them; a batch is built when its turn comes.
@@ -81,11 +81,11 @@ class Shelf:
     """
 
     data: Dataset
-    shapes: list[Shape]
+    shapes: list[SizeBucket]
     edges: Edges
 
     @property
-    def average_neighbours(self) -> dict[int, float]:
+    def avg_num_neighbors(self) -> dict[int, float]:
         """Mean number of neighbours an atom of each sample has."""
         return dict(enumerate((self.edges.counts.edges / self.data.sizes).tolist()))
 
@@ -111,7 +111,7 @@ class Shelf:
         chunks = self._chunks(members, rng)
         if rng is not None:
             rng.shuffle(chunks)
-        return prefetched(self._built(chunks[start:], atomic_energies))
+        return prefetch(self._built(chunks[start:], atomic_energies))
 
     def steps(
         self,
@@ -132,7 +132,7 @@ class Shelf:
         """
         groups = self._groups(members, rng, several)[start:]
         every = [chunk for group in groups for chunk in group]
-        built = prefetched(self._built(every, atomic_energies))
+        built = prefetch(self._built(every, atomic_energies))
         for group in groups:
             yield [next(built)[1:] for _ in group]
 
@@ -151,7 +151,7 @@ class Shelf:
         return [np.concatenate(indices(group)) for group in groups]
 
     def _groups(self, members, rng, several) -> list[list]:
-        """Shape and rows of every batch of every step."""
+        """Bucket and rows of every batch of every step."""
         groups = _together(self._chunks(members, rng), several)
         rng.shuffle(groups)
         return groups
@@ -161,7 +161,7 @@ class Shelf:
         return len(_together(self._chunks(members, None), several))
 
     def _chunks(self, members, rng) -> list[tuple[int, np.ndarray]]:
-        """Shape of every batch, and its rows among the members of that shape."""
+        """Bucket of every batch, and its rows among the members of that shape."""
         chunks = []
         for s, shape in enumerate(self.shapes):
             rows = np.flatnonzero(np.isin(shape.members, members))
@@ -189,7 +189,7 @@ def _together(chunks: list[tuple[int, np.ndarray]], several: int) -> list[list]:
     return groups
 
 
-def fill_shelf(data: Dataset, grid: Grid, backbone: Backbone) -> Shelf:
+def batch_dataset(data: Dataset, grid: Grid, backbone: Backbone) -> BatchedDataset:
     """Finds shapes for a whole data set, so that all splits share a few of them.
 
     Memory that grows with the data: a few numbers a structure, the backbone's plans,
@@ -209,11 +209,11 @@ def fill_shelf(data: Dataset, grid: Grid, backbone: Backbone) -> Shelf:
         chosen = [structures(int(i)) for i in members]
         # On the host, where batches are cut out of it.
         plan = tree_map(np.asarray, plan_all(backbone.plan_for, chosen, room.slots))
-        shapes.append(Shape(members, room, backbone.needs_triplets, plan))
-    return Shelf(data, shapes, edges)
+        shapes.append(SizeBucket(members, room, backbone.needs_triplets, plan))
+    return BatchedDataset(data, shapes, edges)
 
 
-def _batch(shape: Shape, rows: np.ndarray, samples: list[Sample], pairs) -> Batch:
+def _batch(shape: SizeBucket, rows: np.ndarray, samples: list[Sample], pairs) -> Batch:
     """Some members of a shape, whose plan is cut out of that of all."""
     own = np.append(rows, len(shape.members))
     room = shape.room

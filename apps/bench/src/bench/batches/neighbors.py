@@ -13,7 +13,7 @@ import numpy as np
 from backbones import Neighbours, Structure, count_triplets, neighbours
 
 from bench.exceptions import BenchError
-from bench.execution.workers import Pool, local_workers
+from bench.execution.workers import Pool, available_cores
 
 LARGE = 1 << 20
 """Atoms of a data set from which edges are found anew each time they are needed, by
@@ -23,7 +23,7 @@ BLOCK = 64
 """Structures that are counted together."""
 
 
-class Counts(NamedTuple):
+class EdgeCounts(NamedTuple):
     """How much room the edges of each structure need, `(structures,)`."""
 
     edges: np.ndarray
@@ -44,7 +44,7 @@ class Edges:
 
     structures: Callable[[int], Structure]
     cutoff: float
-    counts: Counts
+    counts: EdgeCounts
     kept: Sequence[Neighbours] | None = None
     pool: concurrent.futures.Executor | None = None
 
@@ -58,7 +58,7 @@ class Edges:
         if kept is not None:
             return ([kept[i] for i in batch] for batch in batches)
         chosen = ([self.structures(int(i)) for i in batch] for batch in batches)
-        return edges_ahead(chosen, self.cutoff, pool=self.pool)
+        return prefetch_edges(chosen, self.cutoff, pool=self.pool)
 
 
 def find_edges(
@@ -74,9 +74,9 @@ def find_edges(
     blocks = [range(i, min(i + BLOCK, len(sizes))) for i in range(0, len(sizes), BLOCK)]
     batches = ([structures(i) for i in block] for block in blocks)
     if sizes.sum() <= LARGE:
-        kept = [p for found in edges_ahead(batches, cutoff) for p in found]
+        kept = [p for found in prefetch_edges(batches, cutoff) for p in found]
         return Edges(structures, cutoff, _counts(map(_count, kept)), kept)
-    pool = edge_pool(local_workers())
+    pool = edge_pool(available_cores())
     found = _ahead(functools.partial(_counted, cutoff=cutoff), batches, pool, 32)
     counts = _counts(itertools.chain.from_iterable(found))
     return Edges(structures, cutoff, counts, pool=pool)
@@ -91,7 +91,7 @@ def edge_pool(workers: int) -> concurrent.futures.Executor:
     return Pool(workers)
 
 
-def edges_ahead(
+def prefetch_edges(
     batches: Iterable[Sequence[Structure]],
     cutoff: float,
     *,
@@ -156,5 +156,5 @@ def _count(pairs: Neighbours) -> tuple[int, int]:
     return len(pairs), count_triplets(pairs)
 
 
-def _counts(found: Iterable[tuple[int, int]]) -> Counts:
-    return Counts(*np.array(list(found), np.int64).reshape(-1, 2).T)
+def _counts(found: Iterable[tuple[int, int]]) -> EdgeCounts:
+    return EdgeCounts(*np.array(list(found), np.int64).reshape(-1, 2).T)

@@ -8,7 +8,7 @@ from typing import Any
 _END: Any = object()
 
 
-def prefetched[T](items: Generator[T, None, None], depth: int = 2) -> Iterator[T]:
+def prefetch[T](items: Generator[T, None, None], depth: int = 2) -> Iterator[T]:
     """The items of a generator, made by a thread of its own, in their order.
 
     Args:

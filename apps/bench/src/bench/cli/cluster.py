@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.dataset.request import Order, Shard
 from bench.exceptions import BenchError
-from bench.execution.workers import local_workers
+from bench.execution.workers import available_cores
 from bench.settings.grid import Grid, Run
 from bench.settings.parsing import parse_yaml
 
@@ -114,7 +114,7 @@ def _shard(order: Order, out: Path, number: int, of: int) -> None:
     # Imported where the job runs.
     from bench.dataset.preparing import prepare
 
-    prepare(order, out, shard=Shard(number, of), workers=local_workers())
+    prepare(order, out, shard=Shard(number, of), workers=available_cores())
 
 
 def _run(grid: Grid, folder: Path, run: Run) -> None:

@@ -43,7 +43,7 @@ def train_command(
         raise BenchError("--hosts and --host need --together or --coordinator.")
     from bench.cli.progress import Progress
     from bench.dataset.warnings import warnings_of
-    from bench.execution.hosts import join_hosts, leads, wait_for_all
+    from bench.execution.hosts import is_main_process, join_hosts, wait_for_all
     from bench.experiment.grid import claim, output_folder
     from bench.experiment.run import Failure, Workplace
     from bench.settings.grid import load_grid
@@ -56,14 +56,18 @@ def train_command(
     folder = out or Path("runs") / Path(grid).stem
     if together or coordinator is not None:
         join_hosts(coordinator, hosts, host)
-    with output_folder(folder, settings) if leads() else contextlib.nullcontext():
+    with (
+        output_folder(folder, settings)
+        if is_main_process()
+        else contextlib.nullcontext()
+    ):
         place = Workplace(settings, folder)
-        if leads():
+        if is_main_process():
             claim(folder, settings)
         wait_for_all("the folder")
     if place.finished(own) is None:
         with Progress(settings) as progress:
-            if leads():
+            if is_main_process():
                 at_random = own.split == "random"
                 for sentence in warnings_of(place.data, split_at_random=at_random):
                     progress.warn(sentence)
@@ -125,17 +129,17 @@ def eval_command(
         raise BenchError(f"There is no folder {embeddings.parent} for --embeddings.")
     announce("loading JAX")
     from bench.evaluation.trained import (
-        load_trained,
-        own_data,
-        retest,
+        evaluate,
+        load_trained_model,
+        training_dataset,
         write_embeddings,
     )
 
     announce(f"opening {run}")
-    trained = load_trained(run)
-    source = data or own_data(run)
+    trained = load_trained_model(run)
+    source = data or training_dataset(run)
     place = out or run / Path(source).name.split(".")[0]
-    found = retest(trained, source, place, own=data is None)
+    found = evaluate(trained, source, place, own=data is None)
     told = {k: v for k, v in found.errors.items() if v is not None}
     for name, value in told.items():
         floor = found.floors.get(name)

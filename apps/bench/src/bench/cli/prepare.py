@@ -131,7 +131,7 @@ def prepare_command(
     from bench.dataset.filters import Filters
     from bench.dataset.preparing import prepare
     from bench.dataset.request import Order, Shard
-    from bench.execution.workers import local_workers
+    from bench.execution.workers import available_cores
     from bench.sources import Reading
     from bench.sources.published import where as origins
 
@@ -185,7 +185,7 @@ def prepare_command(
             order,
             out,
             shard=None if shard is None else Shard.parse(shard),
-            workers=workers or local_workers(),
+            workers=workers or available_cores(),
             tell=_tell(),
         )
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from bench.dataset.parts import load_part, load_tally
 from bench.dataset.unread_labels import unread_labels
 from bench.dataset.writing import write_prepared
 from bench.exceptions import BenchError
-from bench.labels import LABELS, LEARNED, field_of
+from bench.labels import LABELS, TRAINABLE_KINDS, field_of
 
 
 def merge(
@@ -136,7 +136,7 @@ def check_labels(tally: Tally, named: dict[str, str], source: str) -> None:
             f"No structure of {source} has {name!r}, which is to be its {kind}; "
             f"there are {offered}."
         )
-    if not any(tally.labels[field_of(kind)] for kind in LEARNED):
+    if not any(tally.labels[field_of(kind)] for kind in TRAINABLE_KINDS):
         likely = unread_labels(notes_of(tally))
         options = " ".join(f"{option} {names[0]}" for option, names in likely.items())
         raise BenchError(

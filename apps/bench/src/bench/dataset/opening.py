@@ -19,8 +19,8 @@ from bench.dataset.merging import check_labels, digest_of, notes_of
 from bench.dataset.parts import read_unit, units_of
 from bench.dataset.prepared import is_begun, is_prepared, open_prepared
 from bench.exceptions import BenchError
-from bench.execution.workers import FRAGILE, run
-from bench.labels import LEARNED, field_of
+from bench.execution.workers import CRASH_PRONE_FORMATS, run
+from bench.labels import TRAINABLE_KINDS, field_of
 from bench.sources import Reading, Source, open_source
 
 BUNDLED = ("frameworks", "ions")
@@ -166,7 +166,7 @@ def load_for_training(source: str) -> Dataset:
             f"{(~has_energy).sum()} of {len(data)} structures; name it with `bench "
             "prepare --energy-key`, or leave them out with `--require energy`."
         )
-    learned = [data.columns.has(field_of(kind)) for kind in LEARNED]
+    learned = [data.columns.has(field_of(kind)) for kind in TRAINABLE_KINDS]
     bare = np.flatnonzero(~np.any(learned, axis=0))
     if len(bare):
         raise BenchError(
@@ -222,7 +222,7 @@ def _read(source: str, name: str, reading: Reading, strict: bool) -> Dataset:
     """All of a source, in memory."""
     reader = open_source(source, reading)
     work = functools.partial(_read_units, strict=strict)
-    ((_, read),) = run(work, [reader], int(reader.format in FRAGILE))
+    ((_, read),) = run(work, [reader], int(reader.format in CRASH_PRONE_FORMATS))
     columns = join(part for part, _ in read)
     tally = total(tally for _, tally in read)
     check_labels(tally, {}, source)

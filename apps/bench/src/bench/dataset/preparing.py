@@ -30,7 +30,7 @@ from bench.dataset.unfinished import (
     reclaimable,
 )
 from bench.exceptions import BenchError
-from bench.execution.workers import FRAGILE, run
+from bench.execution.workers import CRASH_PRONE_FORMATS, run
 from bench.files import remove_leftovers, write_error
 from bench.sources import Source, Unit, open_source
 
@@ -93,7 +93,7 @@ def prepare(
     plan = make_plan(order, source) | _as_text(atomic_energies)
     if is_prepared(out):
         return _finished(out, plan)
-    fragile = source.format in FRAGILE and workers > 0
+    fragile = source.format in CRASH_PRONE_FORMATS and workers > 0
     ((_, units),) = run(units_of, [source], int(fragile))
     try:
         remove_leftovers(out)
@@ -134,7 +134,9 @@ def _read(jobs: Sequence[_Job], workers: int, tell: Callable[[int, int], None]) 
     done = len(jobs) - len(todo)
     tell(done, len(jobs))
     # A single part of a harmless format is not worth a process.
-    apart = len(todo) > 1 or any(job.source.format in FRAGILE for job in todo)
+    apart = len(todo) > 1 or any(
+        job.source.format in CRASH_PRONE_FORMATS for job in todo
+    )
     for more, _ in enumerate(run(_work, todo, workers if apart else 0), 1):
         tell(done + more, len(jobs))
 

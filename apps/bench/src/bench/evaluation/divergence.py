@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from backbones import Potential
 
-from bench.batches.loading import Shelf
+from bench.batches.loading import BatchedDataset
 from bench.evaluation.errors import predict
 
 _NAMED = 3
 """Structures that a message names."""
 
 
-class Broken(NamedTuple):
+class DivergedStep(NamedTuple):
     """The first step of an epoch after which loss or weights are not finite.
 
     Args:
@@ -28,9 +28,9 @@ class Broken(NamedTuple):
     potential: Potential
 
 
-def first_broken(
+def find_diverged_step(
     state: Any, inputs: Iterable[Any], advance: Callable[[Any, Any], tuple[Any, Any]]
-) -> Broken | None:
+) -> DivergedStep | None:
     """Goes through an epoch again until it breaks; None if it does not.
 
     Args:
@@ -45,7 +45,7 @@ def first_broken(
         )
         state, value = advance(state, one)
         if not (np.isfinite(value) and _is_finite(state.potential)):
-            return Broken(number, before)
+            return DivergedStep(number, before)
     return None
 
 
@@ -54,57 +54,60 @@ def _is_finite(potential: Potential) -> bool:
     return all(bool(jnp.isfinite(x).all()) for x in weights)
 
 
-def not_finite(potential: Potential, shelf: Shelf, members: np.ndarray) -> np.ndarray:
+def non_finite_samples(
+    potential: Potential, batched: BatchedDataset, members: np.ndarray
+) -> np.ndarray:
     """Samples for which something that is predicted is not finite.
 
     Args:
         potential: predicts.
-        shelf: packed data.
+        batched: packed data.
         members: indices of samples.
     """
-    predictions = predict(potential, shelf, members)
+    predictions = predict(potential, batched, members)
     return np.array(
         [m for m, p in zip(members, predictions, strict=True) if not p.is_finite], int
     )
 
 
-def cause_of(
-    broken: Broken, first: Potential, shelf: Shelf, members: np.ndarray
+def divergence_cause(
+    broken: DivergedStep, first: Potential, batched: BatchedDataset, members: np.ndarray
 ) -> str:
     """Why a step broke, and what to do.
 
     Args:
         broken: the step.
         first: the potential that training began with.
-        shelf: packed data.
+        batched: packed data.
         members: indices of the step's samples.
     """
-    lost = not_finite(broken.potential, shelf, members)
+    lost = non_finite_samples(broken.potential, batched, members)
     if not len(lost):
         return (
-            f"the slope of the loss is not finite for one of {named(shelf, members)}, "
-            "whose predictions are: lower train.learning_rate, and look at their labels"
+            "the gradient of the loss is not finite for one of "
+            f"{format_ids(batched, members)}, whose predictions are: lower "
+            "train.learning_rate, and check their labels"
         )
-    always = not_finite(first, shelf, lost)
+    always = non_finite_samples(first, batched, lost)
     if len(always):
         return (
-            f"the prediction for {named(shelf, always)} is not finite, nor was it with "
-            "the weights that training began with: look for atoms on top of each other "
-            "or a wrong cell there, and leave these structures out"
+            f"the prediction for {format_ids(batched, always)} is not finite, and was "
+            "not with the initial weights: look for overlapping atoms or a wrong cell "
+            "there, and leave these structures out"
         )
     return (
-        f"the prediction for {named(shelf, lost)} is not finite any more: lower "
-        "train.learning_rate, or look for what is unusual there"
+        f"the prediction for {format_ids(batched, lost)} has become non-finite: lower "
+        "train.learning_rate, or check these structures"
     )
 
 
-def named(shelf: Shelf, members: np.ndarray) -> str:
+def format_ids(batched: BatchedDataset, members: np.ndarray) -> str:
     """The first few of some samples by id.
 
     Args:
-        shelf: packed data.
+        batched: packed data.
         members: indices of samples.
     """
-    ids = ", ".join(repr(shelf.data.ids[int(m)]) for m in members[:_NAMED])
+    ids = ", ".join(repr(batched.data.ids[int(m)]) for m in members[:_NAMED])
     more = len(members) - _NAMED
     return ids + (f" and {more} more" if more > 0 else "")

@@ -9,12 +9,12 @@ import numpy as np
 from backbones import Batch, Potential, Sum
 from jaxtyping import Array, Float
 
-from bench.batches.loading import Shelf
+from bench.batches.loading import BatchedDataset
 
 _LAST = "final"
 
 
-class Weighed(eqx.Module):
+class FeatureProbe(eqx.Module):
     """A layer whose energy is linear in the features: its slope by the weights is them.
 
     Args:
@@ -25,7 +25,7 @@ class Weighed(eqx.Module):
     degree: int = eqx.field(static=True, default=0)
 
     def __call__(self, features, positions, cell, mask, **_):
-        """Returns no update, the weighed features as energies, and no charges."""
+        """Returns no update, the weighted features as energies, and no charges."""
         del positions, cell
         energies = jnp.where(mask, features @ self.weights, 0.0)
         return jnp.zeros_like(features), energies, jnp.zeros_like(energies)
@@ -35,7 +35,7 @@ class Weighed(eqx.Module):
         del cells, positions, mask, margin
 
 
-def weighed(potential: Potential, channels: int) -> Potential:
+def with_feature_probe(potential: Potential, channels: int) -> Potential:
     """The same potential with a silent layer at its last hook, for `mean_features`.
 
     Args:
@@ -43,7 +43,7 @@ def weighed(potential: Potential, channels: int) -> Potential:
         channels: of the features at the last hook.
     """
     layers = dict(_hooked(potential))
-    extra = Weighed(jnp.zeros(channels))
+    extra = FeatureProbe(jnp.zeros(channels))
     own = layers.get(_LAST)
     members = () if own is None else own.layers if isinstance(own, Sum) else (own,)
     layers[_LAST] = Sum((*members, extra))
@@ -56,18 +56,18 @@ def _hooked(potential: Potential) -> dict[str, Any]:
 
 
 def mean_features(
-    potential: Potential, shelf: Shelf, members: np.ndarray
+    potential: Potential, batched: BatchedDataset, members: np.ndarray
 ) -> Float[np.ndarray, "structures channels"]:
     """Mean over the atoms of what the backbone's last readout sees.
 
     Args:
-        potential: of `weighed`.
-        shelf: packed for it.
+        potential: of `with_feature_probe`.
+        batched: packed for it.
         members: indices of samples.
     """
     atomic_energies = dict(potential.references)
     found = {}
-    for chosen, batch, _ in shelf.batches(members, atomic_energies):
+    for chosen, batch, _ in batched.batches(members, atomic_energies):
         rows = np.asarray(_summed(potential, batch), np.float64)
         atoms = np.asarray(batch.mask.sum(1))
         for g, index in enumerate(chosen):

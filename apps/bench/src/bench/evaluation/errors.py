@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import atomic_masses
 from backbones import Potential
 
-from bench.batches.loading import Shelf
+from bench.batches.loading import BatchedDataset
 from bench.dataset.opening import Sample
 from bench.dataset.per_element import composition_energy
 from bench.evaluation.response import born_charges_of, dipoles
@@ -17,7 +17,7 @@ from bench.labels import FIELDS, KINDS
 from bench.settings.training import LossSettings
 
 
-class Predicted(NamedTuple):
+class Prediction(NamedTuple):
     """Prediction for one sample, in the units of its labels."""
 
     energy: float | None
@@ -27,7 +27,7 @@ class Predicted(NamedTuple):
     dipole: np.ndarray | None = None
     born_charges: np.ndarray | None = None
 
-    def without_energy(self) -> "Predicted":
+    def without_energy(self) -> "Prediction":
         """The same of a model that learned nothing of energies, and has none."""
         return self._replace(energy=None, forces=None, stress=None)
 
@@ -36,7 +36,7 @@ class Predicted(NamedTuple):
         """Whether all that is predicted is a number."""
         return all(np.isfinite(x).all() for x in self if x is not None)
 
-    def turned(self, sign: int) -> "Predicted":
+    def with_sign(self, sign: int) -> "Prediction":
         """The same with charges of another sign, which energies do not decide."""
         times = lambda x: None if x is None else sign * x
         return self._replace(
@@ -108,43 +108,43 @@ def _evaluate(potential, batch, slopes: bool, born: bool):
 
 def predict(
     potential: Potential,
-    shelf: Shelf,
+    batched: BatchedDataset,
     members: np.ndarray,
     *,
     slopes: bool = True,
     born: bool = False,
-) -> list[Predicted]:
+) -> list[Prediction]:
     """Predictions for some samples, in the order asked for; sums in float64.
 
     Args:
         potential: predicts.
-        shelf: packed data.
+        batched: packed data.
         members: indices of samples.
         slopes: whether forces and stress are wanted.
         born: whether Born charges are.
     """
     atomic_energies = dict(potential.references)
     found = {}
-    for chosen, batch, _ in shelf.batches(members, atomic_energies):
+    for chosen, batch, _ in batched.batches(members, atomic_energies):
         outputs = _evaluate(potential, batch, slopes, born)
         # Open structures have no stress, others no dipole.
         rows = [[None] * len(chosen) if x is None else np.asarray(x) for x in outputs]
         for index, energies, charges, forces, tensors, stress, dipole in zip(
             chosen, *rows, strict=False
         ):
-            sample = shelf.data.samples[index]
+            sample = batched.data.samples[index]
             n = len(sample.structure)
             own = lambda x, n=n: None if x is None else x[:n]
             energy = energies[:n].sum(dtype=np.float64)
             energy += composition_energy(sample, atomic_energies)
-            found[int(index)] = Predicted(
+            found[int(index)] = Prediction(
                 float(energy), own(forces), stress, charges[:n], dipole, own(tensors)
             )
     return [found[int(m)] for m in members]
 
 
 def errors_of(
-    predictions: Sequence[Predicted],
+    predictions: Sequence[Prediction],
     samples: Sequence[Sample],
     kinds: Collection[str] = KINDS,
 ) -> Errors:
@@ -175,7 +175,7 @@ def errors_of(
     return Errors(**found)
 
 
-def sign_of(predictions: Sequence[Predicted], samples: Sequence[Sample]) -> int:
+def charge_sign(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> int:
     """1, or -1 where latent charges come with the other sign than the labels.
 
     Energies of latent charges do not change when all of them change their sign; which
@@ -194,7 +194,7 @@ def sign_of(predictions: Sequence[Predicted], samples: Sequence[Sample]) -> int:
     return -1 if along < 0 else 1
 
 
-def difference(prediction: Predicted, sample: Sample, kind: str) -> np.ndarray | None:
+def difference(prediction: Prediction, sample: Sample, kind: str) -> np.ndarray | None:
     """Prediction minus label, flat; None where one of them does not exist.
 
     Energies in eV an atom, forces in eV/Å, stress in eV/Å^3, charges and Born charges
@@ -229,12 +229,12 @@ def floor_of(
 
 def _floor(
     sample: Sample, atomic_energies: dict[int, float], charges: dict[int, float]
-) -> Predicted:
+) -> Prediction:
     numbers, positions = sample.structure.numbers, sample.structure.positions
     fixed = np.array([charges.get(int(z), 0.0) for z in numbers])
     masses = atomic_masses[numbers]
     centre = masses @ positions / masses.sum()
-    return Predicted(
+    return Prediction(
         composition_energy(sample, atomic_energies),
         np.zeros_like(positions),
         None if sample.stress is None else np.zeros(6),

@@ -10,7 +10,7 @@ _RESAMPLES = 2000
 _LEVEL = 0.95
 
 
-class Totals(NamedTuple):
+class GroupedErrors(NamedTuple):
     """Absolute errors of a test part, summed by material or molecule.
 
     Frames of one material err alike, so materials, not frames, are the independent
@@ -50,11 +50,11 @@ def absolute_errors(frame: Any, kind: str) -> np.ndarray | None:
         frame: as written by `write_predictions`.
         kind: one of `KINDS`.
     """
-    both = compared(frame, kind)
+    both = prediction_and_label(frame, kind)
     return None if both is None else 1000 * np.abs(both[0] - both[1])
 
 
-def compared(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
+def prediction_and_label(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Predictions and labels of one frame, flat; None where one does not exist.
 
     Args:
@@ -77,7 +77,7 @@ def compared(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
     return np.ravel(found) / per, np.ravel(label) / per
 
 
-def totals(frames: Sequence[Any], kind: str) -> Totals | None:
+def totals(frames: Sequence[Any], kind: str) -> GroupedErrors | None:
     """Absolute errors of all frames by group; None where nothing is labelled.
 
     Args:
@@ -91,16 +91,16 @@ def totals(frames: Sequence[Any], kind: str) -> Totals | None:
     names, place = np.unique([group for group, _ in found], return_inverse=True)
     sums = np.bincount(place, [errors.sum() for _, errors in found])
     counts = np.bincount(place, [errors.size for _, errors in found])
-    return Totals(names, sums, counts)
+    return GroupedErrors(names, sums, counts)
 
 
-def mean_error(errors: Totals) -> Interval:
+def mean_error(errors: GroupedErrors) -> Interval:
     """The mean absolute error with its bootstrap interval over groups."""
     statistic = lambda rows: errors.sums[rows].sum(-1) / errors.counts[rows].sum(-1)
     return _bootstrapped(errors, statistic)
 
 
-def difference(model: Totals, baseline: Totals) -> Interval:
+def difference(model: GroupedErrors, baseline: GroupedErrors) -> Interval:
     """Mean absolute error of a model minus that of another, on the same structures.
 
     Both are resampled together, so what makes a material hard for all models cancels.
@@ -116,7 +116,7 @@ def difference(model: Totals, baseline: Totals) -> Interval:
     return _bootstrapped(model, statistic)
 
 
-def _bootstrapped(errors: Totals, statistic) -> Interval:
+def _bootstrapped(errors: GroupedErrors, statistic) -> Interval:
     rows = np.arange(len(errors.names))
     value = float(statistic(rows))
     if len(rows) < 2:

@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from bench.dataset.opening import Dataset, Sample
 from bench.dataset.per_element import composition_energy
-from bench.evaluation.errors import Predicted
+from bench.evaluation.errors import Prediction
 from bench.files import write_text
 
 
@@ -20,7 +20,7 @@ def write_predictions(
     path: Path,
     data: Dataset,
     parts: Mapping[str, np.ndarray],
-    predictions: Mapping[str, Sequence[Predicted]],
+    predictions: Mapping[str, Sequence[Prediction]],
     atomic_energies: dict[int, float],
 ) -> None:
     """An extxyz file of predictions, the labels beside them as `label_*`.
@@ -70,7 +70,7 @@ def write_predictions(
     write_text(path, content.getvalue())
 
 
-def _write_response(atoms: ase.Atoms, p: Predicted, s: Sample) -> None:
+def _write_response(atoms: ase.Atoms, p: Prediction, s: Sample) -> None:
     """Dipoles and Born charges, where there are labels and predictions."""
     if p.dipole is not None and s.dipole is not None:
         atoms.info |= {"model_dipole": p.dipole, "label_dipole": s.dipole}

@@ -8,10 +8,10 @@ import numpy as np
 import pydantic
 from chemsplit import Split
 
-from bench.evaluation.intervals import compared
+from bench.evaluation.intervals import prediction_and_label
 from bench.exceptions import BenchError, one_line
 from bench.labels import KINDS
-from bench.model.facts import SAME_COMMAND, ModelFacts, rerun_remedy
+from bench.model.facts import SAME_COMMAND, ModelMetadata, rerun_remedy
 from bench.settings.grid import Grid, checked_grid
 from bench.settings.parsing import parse_checked, read_checked, read_text, read_yaml
 
@@ -41,7 +41,7 @@ class _Excluded(pydantic.BaseModel):
     unseen: dict[str, int]
 
 
-class _Result(ModelFacts):
+class _Result(ModelMetadata):
     model: str
     parameters: int
     sizes: _Sizes
@@ -107,7 +107,7 @@ def read_cost(run: Path) -> dict[str, float | None]:
     return read_checked(run / "cost.json", _Cost, rerun_remedy(run))
 
 
-def read_reason(run: Path) -> str:
+def read_failure_reason(run: Path) -> str:
     """Why a run failed.
 
     Args:
@@ -168,7 +168,7 @@ def read_split(run: Path) -> Split:
         raise BenchError(f"{one_line(error)} Or {rerun_remedy(run)}") from error
 
 
-def read_tested(run: Path) -> list[Any]:
+def read_held_out_structures(run: Path) -> list[Any]:
     """Structures of the validation and test parts of a run, as ASE objects.
 
     Args:
@@ -241,7 +241,7 @@ def _check_predictions(frame: Any) -> None:
     if not np.isfinite(np.array(numbers, float)).all():
         raise ValueError("a number of a structure is not finite")
     for kind in KINDS:
-        pair = compared(frame, kind)
+        pair = prediction_and_label(frame, kind)
         if pair is None:
             continue
         found, label = (np.asarray(side, float) for side in pair)

@@ -10,19 +10,19 @@ from backbones import Potential
 from chemsplit import Description
 from scipy.sparse import csr_matrix
 
-from bench.batches.loading import Shelf, fill_shelf
+from bench.batches.loading import BatchedDataset, batch_dataset
 from bench.dataset.opening import Dataset, load_for_prediction
 from bench.dataset.provenance import KEY, check_provenance
-from bench.evaluation.divergence import named
-from bench.evaluation.embeddings import mean_features, weighed
+from bench.evaluation.divergence import format_ids
+from bench.evaluation.embeddings import mean_features, with_feature_probe
 from bench.evaluation.errors import errors_of, floor_of, predict
 from bench.evaluation.predictions import write_predictions
 from bench.evaluation.run_files import read_grid
 from bench.exceptions import BenchError
 from bench.files import remove_leftovers, write_text
 from bench.labels import KINDS
-from bench.model.building import widths_of
-from bench.model.facts import read_model_facts
+from bench.model.building import hook_widths
+from bench.model.facts import read_model_metadata
 from bench.model.saved import file_digest, load_potential
 from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Grid, Run
@@ -33,7 +33,7 @@ EVALUATION = "evaluation.json"
 """Errors of a model on data."""
 
 
-class Trained(NamedTuple):
+class TrainedModel(NamedTuple):
     """A run's model and what is known of it."""
 
     potential: Potential
@@ -46,7 +46,7 @@ class Trained(NamedTuple):
     """Digests of data, split and the model's file, and settings; see `provenance`."""
 
 
-class Retest(NamedTuple):
+class Evaluation(NamedTuple):
     """What came of testing a model again."""
 
     errors: dict[str, float | None]
@@ -56,7 +56,7 @@ class Retest(NamedTuple):
     """Structures by element the model does not know."""
 
 
-def load_trained(folder: Path) -> Trained:
+def load_trained_model(folder: Path) -> TrainedModel:
     """The model of a finished run.
 
     Args:
@@ -66,15 +66,15 @@ def load_trained(folder: Path) -> Trained:
         BenchError: there is none.
     """
     potential = load_potential(folder)
-    run, settings, found = read_model_facts(folder)
+    run, settings, found = read_model_metadata(folder)
     digest = {"model": file_digest(folder / "model.npz")}
     made_from = (found.get(KEY) or {}) | digest
     kinds = tuple(found.get("kinds", run.kinds))
     sign = found.get("charge_sign", 1)
-    return Trained(potential, run, settings, sign, kinds, made_from)
+    return TrainedModel(potential, run, settings, sign, kinds, made_from)
 
 
-def own_data(folder: Path) -> str:
+def training_dataset(folder: Path) -> str:
     """The data set of the grid that a run belongs to.
 
     Args:
@@ -89,7 +89,9 @@ def own_data(folder: Path) -> str:
     return read_grid(config.parent).dataset
 
 
-def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Retest:
+def evaluate(
+    trained: TrainedModel, source: str, out: Path, *, own: bool = False
+) -> Evaluation:
     """Writes predictions and errors of a model on a data set.
 
     Args:
@@ -106,24 +108,26 @@ def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Re
     potential, run = trained.potential, trained.run
     data, members, left_out = _known(trained, source)
     made_from = _checked(trained, data, out / EVALUATION, own)
-    shelf = _shelf(trained, data, potential)
+    batched = _batched_dataset(trained, data, potential)
     samples = [data.samples[int(i)] for i in members]
     kinds = trained.kinds
     born = "born" in kinds and any(s.born_charges is not None for s in samples)
-    predictions = predict(potential, shelf, members, slopes="force" in kinds, born=born)
+    predictions = predict(
+        potential, batched, members, slopes="force" in kinds, born=born
+    )
     lost = np.array([not p.is_finite for p in predictions])
     if lost.any():
         raise BenchError(
-            f"The prediction of {run.name} for {named(shelf, members[lost])} is not "
-            "finite: look for atoms on top of each other or a wrong cell there."
+            f"The prediction of {run.name} for {format_ids(batched, members[lost])} is "
+            "not finite: look for overlapping atoms or a wrong cell there."
         )
     if "force" not in kinds:
         predictions = [p.without_energy() for p in predictions]
     if not run.has_charges:
-        predictions = [p.turned(trained.charge_sign) for p in predictions]
+        predictions = [p.with_sign(trained.charge_sign) for p in predictions]
     atomic_energies = dict(potential.references)
     compared = [k for k in KINDS if k in kinds]
-    found = Retest(
+    found = Evaluation(
         errors_of(predictions, samples, compared).known(),
         floor_of(samples, atomic_energies, {}).known(),
         len(members),
@@ -140,7 +144,9 @@ def retest(trained: Trained, source: str, out: Path, *, own: bool = False) -> Re
     return found
 
 
-def _checked(trained: Trained, data: Dataset, path: Path, own: bool) -> dict[str, Any]:
+def _checked(
+    trained: TrainedModel, data: Dataset, path: Path, own: bool
+) -> dict[str, Any]:
     """What an evaluation is made from, if nothing speaks against making it."""
     if own:
         check_provenance(
@@ -158,12 +164,12 @@ def _checked(trained: Trained, data: Dataset, path: Path, own: bool) -> dict[str
     return made_from
 
 
-def write_embeddings(trained: Trained, source: str, path: Path) -> int:
+def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
     """Writes mean node features by id, a description that `chemsplit` reads.
 
     Args:
         trained: the model.
-        source: as for `retest`.
+        source: as for `evaluate`.
         path: ending in `.npz`.
 
     Returns:
@@ -172,10 +178,10 @@ def write_embeddings(trained: Trained, source: str, path: Path) -> int:
     Raises:
         BenchError: the data or the path cannot be used.
     """
-    width = widths_of(trained.settings, trained.run)["final"]
+    width = hook_widths(trained.settings, trained.run)["final"]
     data, members, _ = _known(trained, source)
-    potential = weighed(trained.potential, width)
-    rows = mean_features(potential, _shelf(trained, data, potential), members)
+    potential = with_feature_probe(trained.potential, width)
+    rows = mean_features(potential, _batched_dataset(trained, data, potential), members)
     samples = [data.samples[int(i)] for i in members]
     facts = {"descriptor": "mean node features", "model": trained.run.name}
     description = Description(
@@ -192,7 +198,9 @@ def write_embeddings(trained: Trained, source: str, path: Path) -> int:
     return len(members)
 
 
-def _known(trained: Trained, source: str) -> tuple[Dataset, np.ndarray, dict[str, int]]:
+def _known(
+    trained: TrainedModel, source: str
+) -> tuple[Dataset, np.ndarray, dict[str, int]]:
     """Data, the structures made of elements that the model knows, and the others."""
     data = load_for_prediction(source)
     known = {z for z, _ in trained.potential.references}
@@ -212,7 +220,9 @@ def _known(trained: Trained, source: str) -> tuple[Dataset, np.ndarray, dict[str
     return data, np.array(kept), left_out
 
 
-def _shelf(trained: Trained, data: Dataset, potential: Potential) -> Shelf:
+def _batched_dataset(
+    trained: TrainedModel, data: Dataset, potential: Potential
+) -> BatchedDataset:
     train = TrainSettings(batch=8, buckets=min(4, len(data)))
     grid = Grid(dataset=data.name, model=trained.settings, train=train)
-    return fill_shelf(data, grid, potential.backbone)
+    return batch_dataset(data, grid, potential.backbone)

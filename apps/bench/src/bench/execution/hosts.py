@@ -74,7 +74,7 @@ def _check_address(address: str, first: bool) -> None:
         ) from error
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that writes."""
     return jax.process_index() == 0
 
@@ -89,7 +89,7 @@ def wait_for_all(place: str) -> None:
         multihost_utils.sync_global_devices(place)
 
 
-def spread(values: Any, place: NamedSharding) -> jax.Array:
+def shard(values: Any, place: NamedSharding) -> jax.Array:
     """An array over the devices of all processes, each of which has all values.
 
     Args:
@@ -102,7 +102,7 @@ def spread(values: Any, place: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(whole.shape, place, lambda part: whole[part])
 
 
-def of_this_process(tree: Any) -> Any:
+def local_copy(tree: Any) -> Any:
     """The arrays of a tree that is whole on every device, without other processes.
 
     Args:

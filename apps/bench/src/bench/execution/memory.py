@@ -8,14 +8,14 @@ import jax
 _PROCESS = Path("/proc/self")
 
 
-def watch_memory() -> None:
+def reset_peak_memory() -> None:
     """Forgets the largest use of memory so far, where the system can."""
     with contextlib.suppress(OSError):
         (_PROCESS / "clear_refs").write_text("5")
 
 
 def peak_memory() -> float | None:
-    """The largest use since `watch_memory`, MiB; None where nobody counts it.
+    """The largest use since `reset_peak_memory`, MiB; None where nobody counts it.
 
     Of the first device where that has memory of its own, else of the process.
     """

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.exceptions import BenchError
 
-FRAGILE = ("aselmdb", "hdf5")
+CRASH_PRONE_FORMATS = ("aselmdb", "hdf5")
 """Formats that native code reads from mapped memory: a damaged file can end the process
 that reads it, so that it is never the one that has something to lose."""
 
@@ -51,7 +51,7 @@ def run(
         pool.shutdown(cancel_futures=True)
 
 
-def local_workers() -> int:
+def available_cores() -> int:
     """Processor cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -67,20 +67,20 @@ class Pool(concurrent.futures.ProcessPoolExecutor):
 
     def __init__(self, workers: int):
         context = multiprocessing.get_context("spawn")
-        super().__init__(workers, context, initializer=serve_parent)
+        super().__init__(workers, context, initializer=exit_with_parent)
 
     def submit(self, fn, /, *args, **kwargs):
         """Hands a call to a process, which may be started for it."""
-        with interrupts_kept():
+        with block_interrupts():
             return super().submit(fn, *args, **kwargs)
 
 
 @contextlib.contextmanager
-def interrupts_kept() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block; processes begun in it get none.
+def block_interrupts() -> Iterator[None]:
+    """Delays Ctrl-C to the end of the block; processes started in it ignore it.
 
-    They import for seconds before `serve_parent` can speak for them, and would print a
-    traceback each.
+    They import for seconds before they call `exit_with_parent`; an interrupt in that
+    time would make each print a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -94,7 +94,7 @@ def interrupts_kept() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve_parent() -> None:
+def exit_with_parent() -> None:
     """Leaves Ctrl-C to the process that knows what to keep, and ends when it does.
 
     A parent that is killed cannot end its children; no file suffers, since all are

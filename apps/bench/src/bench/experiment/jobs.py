@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.execution.announcements import announce
-from bench.execution.workers import interrupts_kept, serve_parent
+from bench.execution.workers import block_interrupts, exit_with_parent
 from bench.experiment.loggers import RunCallback
 from bench.experiment.run import Failure, Workplace
 from bench.settings.grid import Grid, Run
@@ -46,7 +46,7 @@ def side_by_side(
                 run, cores = waiting.pop(0), shares.pop()
                 task = (place.grid, place.folder, run, rows, cores)
                 process = context.Process(target=_attempt_and_tell, args=task)
-                with interrupts_kept():
+                with block_interrupts():
                     process.start()
                 working.append((run, process, cores))
                 announce(f"{run.name}: started in a process of its own")
@@ -94,7 +94,7 @@ def _attempt_and_tell(
     # Before the first computation, which starts a thread a core.
     if cores:
         os.sched_setaffinity(0, cores)
-    serve_parent()
+    exit_with_parent()
     attempt_alone(grid, folder, run, lambda row: rows.put((run, row)))
 
 

@@ -9,7 +9,7 @@ from chemsplit import Split
 
 from bench.dataset.opening import Dataset, Sample
 from bench.exceptions import BenchError
-from bench.labels import LEARNED, OF_ENERGY, field_of
+from bench.labels import ENERGY_KINDS, TRAINABLE_KINDS, field_of
 from bench.settings.grid import Run
 from bench.settings.training import LossSettings, TrainSettings
 from bench.training.loop import Parts
@@ -32,10 +32,10 @@ def learnable(
         BenchError: a weight was asked for, or a phase learns, without labels; nothing
             is learned, or all that could be is frozen.
     """
-    told = settings.without([k for k in LEARNED if k not in run.kinds])
-    fields = {k: field_of(k) for k in LEARNED}
+    told = settings.without([k for k in TRAINABLE_KINDS if k not in run.kinds])
+    fields = {k: field_of(k) for k in TRAINABLE_KINDS}
     labelled = labelled_kinds(samples)
-    absent = [k for k in LEARNED if k not in labelled]
+    absent = [k for k in TRAINABLE_KINDS if k not in labelled]
     default = LossSettings().weights
     for phase in (*told.pretrain, told):
         for kind in absent:
@@ -59,7 +59,7 @@ def labelled_kinds(samples: Sequence[Sample]) -> list[str]:
         samples: of the training part.
     """
     has = lambda kind: any(getattr(s, field_of(kind)) is not None for s in samples)
-    return [kind for kind in LEARNED if has(kind)]
+    return [kind for kind in TRAINABLE_KINDS if has(kind)]
 
 
 def known_kinds(
@@ -78,8 +78,8 @@ def known_kinds(
     phases = (*settings.pretrain, settings)
     learned = {k for p in phases for k, weight in p.loss.weights.items() if weight}
     unknown = set()
-    if not learned & set(OF_ENERGY):
-        unknown = set(OF_ENERGY)
+    if not learned & set(ENERGY_KINDS):
+        unknown = set(ENERGY_KINDS)
     elif "energy" not in labelled:
         unknown = {"energy"}
     return tuple(kind for kind in run.kinds if kind not in unknown)

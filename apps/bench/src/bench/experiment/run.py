@@ -12,19 +12,19 @@ import numpy as np
 from backbones import parameter_count, save
 from chemsplit import Split
 
-from bench.batches.loading import Shelf, fill_shelf
+from bench.batches.loading import BatchedDataset, batch_dataset
 from bench.dataset.opening import Dataset, Sample, load_for_training
 from bench.dataset.per_element import atomic_energies_for, mean_charges
 from bench.dataset.provenance import KEY, check_provenance, devices_of, provenance
 from bench.evaluation.errors import errors_of, floor_of
-from bench.evaluation.held_out import predict_held_back
+from bench.evaluation.held_out import predict_held_out
 from bench.evaluation.predictions import write_predictions
-from bench.evaluation.run_files import read_reason, read_result
+from bench.evaluation.run_files import read_failure_reason, read_result
 from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
 from bench.execution.environment import environment
-from bench.execution.hosts import leads, wait_for_all
-from bench.execution.memory import watch_memory
+from bench.execution.hosts import is_main_process, wait_for_all
+from bench.execution.memory import reset_peak_memory
 from bench.experiment.requirements import (
     known_kinds,
     labelled_kinds,
@@ -37,7 +37,7 @@ from bench.model.building import build_potential
 from bench.settings.grid import Grid, Run
 from bench.training.checkpoint import BEST, LAST, Checkpoints
 from bench.training.loop import EpochCallback, train
-from bench.training.steps import mesh_of
+from bench.training.steps import device_mesh
 
 RESULT, SPLIT, FAILED = "result.json", "split.json", "failed.json"
 """Files of a run: what came of it, its split, or why nothing came of it."""
@@ -66,7 +66,7 @@ class Workplace:
         self.folder = folder
         announce(f"reading {grid.dataset}")
         self.data = load_for_training(grid.dataset)
-        self._shelves: dict[tuple[str, str], Shelf] = {}
+        self._batched: dict[tuple[str, str], BatchedDataset] = {}
 
     def finished(self, run: Run) -> dict[str, Any] | None:
         """The result of a run that was finished before.
@@ -93,7 +93,7 @@ class Workplace:
     def reason(self, run: Run) -> str | None:
         """Why a run failed when it was last attempted; None if it did not."""
         place = self.folder / run.name
-        return read_reason(place) if (place / FAILED).exists() else None
+        return read_failure_reason(place) if (place / FAILED).exists() else None
 
     def attempt(self, run: Run, callback: EpochCallback) -> dict[str, Any] | Failure:
         """Makes a run, or says in its `failed.json` why it could not be made.
@@ -105,8 +105,8 @@ class Workplace:
         failed = place / FAILED
         lock = filelock.FileLock(place / ".lock", timeout=0)
         try:
-            with lock if leads() else contextlib.nullcontext():
-                if leads():
+            with lock if is_main_process() else contextlib.nullcontext():
+                if is_main_process():
                     failed.unlink(missing_ok=True)
                 result = self._made(run, place, callback)
         except filelock.Timeout:
@@ -119,7 +119,7 @@ class Workplace:
             # What a library said keeps its place, whatever message it became.
             plain = known and error.__cause__ is None
             story = {} if plain else {"traceback": traceback.format_exc()}
-            if leads():
+            if is_main_process():
                 try:
                     write_text(failed, json.dumps({"reason": reason} | story, indent=1))
                 except OSError as full:
@@ -128,15 +128,15 @@ class Workplace:
         return result
 
     def _made(self, run: Run, place: Path, callback: EpochCallback) -> dict[str, Any]:
-        if leads():
+        if is_main_process():
             announce(f"{run.name}: splitting, packing, compiling")
         split = self._split(run)
         # Before the split is applied to data that may be others.
         Checkpoints(place, _made_from(self.grid, run, self.data, split)).check()
         kind = run.backbone, run.long_range
-        if kind not in self._shelves:
-            self._shelves[kind] = _shelf(self.grid, run, self.data)
-        return _one(self.grid, run, self._shelves[kind], split, place, callback)
+        if kind not in self._batched:
+            self._batched[kind] = _batched_dataset(self.grid, run, self.data)
+        return _one(self.grid, run, self._batched[kind], split, place, callback)
 
     def _split(self, run: Run) -> Split:
         """The split of a run, made at its first start.
@@ -147,7 +147,7 @@ class Workplace:
         place = self.folder / run.name
         path = place / SPLIT
         try:
-            if leads() and not (path.exists() and self._is_kept(run, place)):
+            if is_main_process() and not (path.exists() and self._is_kept(run, place)):
                 # Descriptors take minutes: of several processes one makes them.
                 with filelock.FileLock(self.folder / ".descriptors.lock"):
                     vectors = stored_descriptors(self.data, self.folder)
@@ -191,35 +191,35 @@ def _split_of(place: Path) -> Split:
 def _one(
     grid: Grid,
     run: Run,
-    shelf: Shelf,
+    batched: BatchedDataset,
     split: Split,
     place: Path,
     callback: EpochCallback,
 ) -> dict[str, Any]:
     """Trains one run, tests the best weights, writes all of it."""
-    watch_memory()
-    samples = shelf.data.samples
-    made_from = _made_from(grid, run, shelf.data, split)
-    parts, excluded = usable_parts(shelf.data, split, grid.split.unseen)
+    reset_peak_memory()
+    samples = batched.data.samples
+    made_from = _made_from(grid, run, batched.data, split)
+    parts, excluded = usable_parts(batched.data, split, grid.split.unseen)
     train_samples = [samples[i] for i in parts.train]
-    atomic_energies = atomic_energies_for(shelf.data, parts.train)
+    atomic_energies = atomic_energies_for(batched.data, parts.train)
     charges = mean_charges(train_samples)
-    neighbours = shelf.average_neighbours
+    neighbours = batched.avg_num_neighbors
     potential = build_potential(
         grid.model,
         run,
         atomic_energies,
-        average_neighbours=float(np.mean([neighbours[i] for i in parts.train])),
+        avg_num_neighbors=float(np.mean([neighbours[i] for i in parts.train])),
         scale=_scale(train_samples),
     )
-    write = write_text if leads() else lambda *_: None
+    write = write_text if is_main_process() else lambda *_: None
     write(place / "environment.json", json.dumps(environment(), indent=1))
     training = grid.training(run.backbone)
     settings = learnable(training, run, train_samples)
     kinds = known_kinds(run, settings, labelled_kinds(train_samples))
     best = train(
         potential,
-        shelf,
+        batched,
         parts,
         settings,
         place,
@@ -229,17 +229,17 @@ def _one(
     )
     members = {"validation": parts.validation, "test": parts.test}
     turned = not run.has_charges
-    held = predict_held_back(best, shelf, members, kinds, turned=turned)
+    held = predict_held_out(best, batched, members, kinds, turned=turned)
     predictions = held.predictions
     write(place / "cost.json", json.dumps(held.cost))
     chosen = {p: [samples[i] for i in m] for p, m in members.items()}
     path = place / "predictions.extxyz"
-    if leads():
-        write_predictions(path, shelf.data, members, predictions, atomic_energies)
+    if is_main_process():
+        write_predictions(path, batched.data, members, predictions, atomic_energies)
     result = {
         "run": dataclasses.asdict(run),
         "model": run.model,
-        "data": shelf.data.digest,
+        "data": batched.data.digest,
         "split_digest": split.digest,
         "parameters": parameter_count(best),
         "sizes": {p: len(getattr(parts, p)) for p in parts._fields},
@@ -255,25 +255,23 @@ def _one(
         "settings": grid.model.model_dump(mode="json"),
         KEY: made_from,
     }
-    if leads():
+    if is_main_process():
         save(place / "model.npz", best)
     write(place / RESULT, json.dumps(result, indent=1))
     return result
 
 
 def _made_from(grid: Grid, run: Run, data: Dataset, split: Split) -> dict[str, Any]:
-    devices = mesh_of(grid.training(run.backbone)).size
+    devices = device_mesh(grid.training(run.backbone)).size
     return provenance(grid, run, data, split, devices)
 
 
-def _shelf(grid: Grid, run: Run, data: Dataset) -> Shelf:
+def _batched_dataset(grid: Grid, run: Run, data: Dataset) -> BatchedDataset:
     """Packed with the lattice sums of this kind of model; weights do not matter."""
     elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
-    model = build_potential(
-        grid.model, run, elements, average_neighbours=1.0, scale=1.0
-    )
+    model = build_potential(grid.model, run, elements, avg_num_neighbors=1.0, scale=1.0)
     own = grid.model_copy(update={"train": grid.training(run.backbone)})
-    return fill_shelf(data, own, model.backbone)
+    return batch_dataset(data, own, model.backbone)
 
 
 def _scale(samples: list[Sample]) -> float:

@@ -40,7 +40,7 @@ _BACKBONES = {
 }
 
 
-CLASSES = {
+LAYER_CLASSES = {
     "charge": TotalCharge,
     "celli": (ChargeEquilibration, PolarizableChargeEquilibration),
     "efa": EuclideanFastAttention,
@@ -57,7 +57,7 @@ def build_potential(
     run: Run,
     atomic_energies: dict[int, float],
     *,
-    average_neighbours: float,
+    avg_num_neighbors: float,
     scale: float,
 ) -> Potential:
     """A fresh potential for the elements of `atomic_energies`.
@@ -69,18 +69,18 @@ def build_potential(
         settings: shapes of backbones and layers.
         run: names the backbone, the layers and the seed.
         atomic_energies: eV by atomic number.
-        average_neighbours: of an atom in the training data.
+        avg_num_neighbors: of an atom in the training data.
         scale: of the backbone's energies, eV.
     """
     first, _ = jax.random.split(jax.random.key(run.seed))
     model, _ = _BACKBONES[run.backbone]
-    layers, charges = layers_of(settings, run)
+    layers, charges = build_layers(settings, run)
     size = _size(settings, run)
     backbone: Backbone = model(
         tuple(atomic_energies),
         size,
         cutoff=settings.cutoff,
-        average_neighbours=average_neighbours,
+        average_neighbours=avg_num_neighbors,
         long_range=layers,
         charges=charges,
         key=first,
@@ -88,7 +88,7 @@ def build_potential(
     return Potential(backbone, atomic_energies, scale=scale, zbl=settings.zbl)
 
 
-def widths_of(settings: ModelSettings, run: Run) -> dict[str, int]:
+def hook_widths(settings: ModelSettings, run: Run) -> dict[str, int]:
     """Channels of the features at every hook of a run's backbone.
 
     Args:
@@ -103,7 +103,7 @@ def _size(settings: ModelSettings, run: Run) -> Any:
     return _BACKBONES[run.backbone][1](**shape)
 
 
-def layers_of(
+def build_layers(
     settings: ModelSettings, run: Run
 ) -> tuple[Mapping[str, LongRange], str | None]:
     """The fresh layers of a run by hook, and the hook whose charges are the model's.
@@ -113,7 +113,7 @@ def layers_of(
         run: names the backbone, the layers and the seed.
     """
     _, key = jax.random.split(jax.random.key(run.seed))
-    makers, widths = _makers(settings), widths_of(settings, run)
+    makers, widths = _makers(settings), hook_widths(settings, run)
     keys = dict(zip(LAYERS, jax.random.split(key, len(LAYERS)), strict=True))
     found: dict[str, list[Any]] = {}
     charges = None

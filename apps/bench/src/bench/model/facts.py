@@ -13,7 +13,7 @@ SAME_COMMAND = "the same `bench run` writes it again."
 """Remedy for a damaged file of a run."""
 
 
-class ModelFacts(pydantic.BaseModel):
+class ModelMetadata(pydantic.BaseModel):
     """The part of `result.json` that describes the model."""
 
     run: Run
@@ -26,7 +26,7 @@ class ModelFacts(pydantic.BaseModel):
     kinds: list[Literal["energy", "force", "stress", "charge", "dipole", "born"]] = []
 
 
-def read_model_facts(run: Path) -> tuple[Run, ModelSettings, dict[str, Any]]:
+def read_model_metadata(run: Path) -> tuple[Run, ModelSettings, dict[str, Any]]:
     """What a run trained: the run, its settings, and all that `result.json` says.
 
     Args:
@@ -35,7 +35,7 @@ def read_model_facts(run: Path) -> tuple[Run, ModelSettings, dict[str, Any]]:
     Raises:
         BenchError: the file is missing or damaged.
     """
-    facts = read_checked(run / "result.json", ModelFacts, rerun_remedy(run))
+    facts = read_checked(run / "result.json", ModelMetadata, rerun_remedy(run))
     return Run(**facts["run"]), ModelSettings(**facts["settings"]), facts
 
 

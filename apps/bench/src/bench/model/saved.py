@@ -8,8 +8,8 @@ from backbones import Potential
 from backbones import load as load_model
 
 from bench.exceptions import BenchError
-from bench.model.building import layers_of
-from bench.model.facts import read_model_facts
+from bench.model.building import build_layers
+from bench.model.facts import read_model_metadata
 
 
 def load_potential(folder: str | os.PathLike) -> Potential:
@@ -28,9 +28,9 @@ def load_potential(folder: str | os.PathLike) -> Potential:
                 f"{place} holds no finished run ({name} is missing): name a folder "
                 "that `bench` wrote, such as runs/quick/random-mace+les-seed0."
             )
-    run, settings, _ = read_model_facts(place)
+    run, settings, _ = read_model_metadata(place)
     try:
-        layers, _ = layers_of(settings, run)
+        layers, _ = build_layers(settings, run)
         return load_model(place / "model.npz", long_range=layers)
     except (ValueError, OSError) as error:
         raise BenchError(f"The model in {place} cannot be read: {error}") from error

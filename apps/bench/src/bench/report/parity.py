@@ -8,7 +8,7 @@ from ase.data import chemical_symbols
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
-from bench.evaluation.intervals import compared
+from bench.evaluation.intervals import prediction_and_label
 from bench.report.style import COLOURS
 
 PANELS = {
@@ -62,7 +62,9 @@ def _above_floor(frames: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _all_compared(frames: Sequence[Any], kind: str):
     """Predictions and labels of all frames; None without any."""
-    found = [pair for f in frames if (pair := compared(f, kind)) is not None]
+    found = [
+        pair for f in frames if (pair := prediction_and_label(f, kind)) is not None
+    ]
     return tuple(map(np.concatenate, zip(*found, strict=True))) if found else None
 
 

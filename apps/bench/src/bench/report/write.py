@@ -19,9 +19,9 @@ from bench.evaluation.breakdown import (
 )
 from bench.evaluation.run_files import (
     read_cost,
+    read_failure_reason,
     read_grid,
     read_history,
-    read_reason,
     read_result,
     read_split,
     read_test_predictions,
@@ -130,7 +130,7 @@ def _check_data(results: list[dict[str, Any]], data: Dataset, folder: Path) -> N
 
 
 def _failure(place: Path) -> str:
-    return f"{place.name} failed: {read_reason(place)}"
+    return f"{place.name} failed: {read_failure_reason(place)}"
 
 
 def _notes(results: list[dict[str, Any]]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from bench.labels import LEARNED
+from bench.labels import TRAINABLE_KINDS
 from bench.settings.architectures import Strict
 
 LARGEST_WEIGHT = 1e9
@@ -44,7 +44,7 @@ class LossSettings(Strict):
     @property
     def weights(self) -> dict[str, float]:
         """The weights by kind of label."""
-        return {kind: getattr(self, kind) for kind in LEARNED}
+        return {kind: getattr(self, kind) for kind in TRAINABLE_KINDS}
 
     def only(self, kind: str) -> bool:
         """Whether nothing but one kind of label is learned from."""
@@ -121,7 +121,7 @@ class TrainSettings(Strict):
         """The same, learning nothing from some kinds of label.
 
         Args:
-            kinds: of `LEARNED`; phases that learn from nothing else are left out.
+            kinds: of `TRAINABLE_KINDS`; phases that train on these alone are left out.
         """
         phases = [
             p.model_copy(update={"loss": p.loss.without(kinds)})

@@ -121,7 +121,7 @@ class Checkpoints:
         )
 
 
-def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
+def write_metrics(rows: list[dict[str, Any]], folder: Path) -> None:
     """Writes the errors of the epochs as `metrics.csv` and `metrics.jsonl`.
 
     Args:

@@ -15,29 +15,34 @@ from backbones import Batch, Potential
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from bench.batches.loading import Shelf, Targets
+from bench.batches.loading import BatchedDataset, Targets
 from bench.dataset.opening import Sample
-from bench.evaluation.divergence import cause_of, first_broken, named, not_finite
+from bench.evaluation.divergence import (
+    divergence_cause,
+    find_diverged_step,
+    format_ids,
+    non_finite_samples,
+)
 from bench.evaluation.errors import Errors, errors_of, predict
 from bench.exceptions import BenchError
 from bench.execution.callback import Callback
-from bench.execution.hosts import leads, of_this_process, wait_for_all
-from bench.labels import LEARNED, field_of
-from bench.model.building import CLASSES
+from bench.execution.hosts import is_main_process, local_copy, wait_for_all
+from bench.labels import TRAINABLE_KINDS, field_of
+from bench.model.building import LAYER_CLASSES
 from bench.settings.training import Part, Phase, TrainSettings
-from bench.training.checkpoint import Checkpoints, write_rows
+from bench.training.checkpoint import Checkpoints, write_metrics
 from bench.training.loss import loss
 from bench.training.steps import (
     count_steps,
-    members_of_steps,
-    mesh_of,
-    on_all,
+    device_mesh,
+    replicate,
+    step_members,
     steps,
-    summed_over_batches,
+    sum_over_batches,
 )
 
 
-class State(NamedTuple):
+class TrainingState(NamedTuple):
     """All that training needs to go on: arrays only, besides the model's shape."""
 
     potential: Potential
@@ -89,14 +94,15 @@ def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransfo
 
 
 @eqx.filter_jit(donate="all-except-first")
-def _step(
+def train_step(
     inputs: tuple[Batch, Targets],
-    state: State,
+    state: TrainingState,
     optimizer: optax.GradientTransformation,
     phase: Phase,
     ema: float,
     mesh: Mesh,
 ):
+    """One optimizer step: returns the new state and the loss."""
     weights, fixed = eqx.partition(state.potential, eqx.is_inexact_array)
     arrays, static = eqx.partition(fixed, eqx.is_array)
 
@@ -109,9 +115,9 @@ def _step(
         return jax.value_and_grad(of_weights)(weights)
 
     shared = weights, arrays, inputs[1]
-    value, slope = summed_over_batches(one, mesh)(inputs, shared)
+    value, slope = sum_over_batches(one, mesh)(inputs, shared)
     change, inner = optimizer.update(slope, state.optimizer, weights)
-    potential = eqx.apply_updates(state.potential, _thawed(change, phase.frozen))
+    potential = eqx.apply_updates(state.potential, mask_updates(change, phase.frozen))
     # A young average would be the first weights for as long as its memory.
     keep = jnp.minimum(ema, (1 + state.steps) / (10 + state.steps))
     # Written so that weights that do not move stay what they are, to the bit.
@@ -119,12 +125,12 @@ def _step(
     old, rest = eqx.partition(state.average, eqx.is_inexact_array)
     new = eqx.filter(potential, eqx.is_inexact_array)
     average = eqx.combine(jax.tree.map(mix, old, new), rest)
-    return State(potential, average, inner, state.best, state.steps + 1), value
+    return TrainingState(potential, average, inner, state.best, state.steps + 1), value
 
 
-def _thawed(change: Any, frozen: tuple[Part, ...]) -> Any:
+def mask_updates(change: Any, frozen: tuple[Part, ...]) -> Any:
     """The change of all weights, zero on frozen parts."""
-    still = tuple(CLASSES[part] for part in frozen if part in CLASSES)
+    still = tuple(LAYER_CLASSES[part] for part in frozen if part in LAYER_CLASSES)
 
     def keep(path, part):
         inside = any(getattr(key, "name", None) == "hooks" for key in path)
@@ -139,7 +145,7 @@ def _thawed(change: Any, frozen: tuple[Part, ...]) -> Any:
 
 def train(
     potential: Potential,
-    shelf: Shelf,
+    batched: BatchedDataset,
     parts: Parts,
     settings: TrainSettings,
     folder: Path,
@@ -154,7 +160,7 @@ def train(
 
     Args:
         potential: freshly built.
-        shelf: packed data.
+        batched: packed data.
         parts: indices of the split.
         settings: phases, rates, weights; charges weigh nothing where they are latent.
         folder: gets `last.npz`, `best.npz`, `metrics.csv` and `metrics.jsonl`.
@@ -166,37 +172,37 @@ def train(
     Raises:
         BenchError: the loss is not finite any more, or a checkpoint cannot be used.
     """
-    _check_validation(settings, (shelf.data.samples[i] for i in parts.validation))
+    _check_validation(settings, (batched.data.samples[i] for i in parts.validation))
     atomic_energies = dict(potential.references)
     schedule = settings.schedule
-    mesh = mesh_of(settings)
+    mesh = device_mesh(settings)
     weights = settings.loss.weights
-    kinds = [k for k in LEARNED if weights[k] or k not in ("charge", "dipole")]
-    number = len(schedule) * count_steps(shelf, parts.train, settings)
+    kinds = [k for k in TRAINABLE_KINDS if weights[k] or k not in ("charge", "dipole")]
+    number = len(schedule) * count_steps(batched, parts.train, settings)
     optimizer = make_optimizer(settings, number)
     checkpoints = Checkpoints(folder, made_from or {})
     # Each step consumes its state; the caller's potential stays.
     begin = lambda: checkpoints.load_last(_fresh(potential, optimizer))
     state, rows = begin()
-    state = on_all(state, mesh)
+    state = replicate(state, mesh)
 
     def inputs_of(epoch: int):
         order = np.random.default_rng([seed, epoch])
-        return steps(shelf, parts.train, atomic_energies, order, settings, mesh)
+        return steps(batched, parts.train, atomic_energies, order, settings, mesh)
 
-    def advance(state: State, inputs, epoch: int):
+    def advance(state: TrainingState, inputs, epoch: int):
         phase = schedule[epoch]
-        return _step(inputs, state, optimizer, phase, settings.ema, mesh)
+        return train_step(inputs, state, optimizer, phase, settings.ema, mesh)
 
     def cause(epoch: int) -> str:
         """Why an epoch broke, found by going through it again."""
-        state, one = on_all(begin()[0], mesh), lambda s, x: advance(s, x, epoch)
-        broken = first_broken(state, inputs_of(epoch), one)
+        state, one = replicate(begin()[0], mesh), lambda s, x: advance(s, x, epoch)
+        broken = find_diverged_step(state, inputs_of(epoch), one)
         if broken is None:
             return "lower train.learning_rate"
         order = np.random.default_rng([seed, epoch])
-        step = members_of_steps(shelf, parts.train, order, settings)[broken.step]
-        return cause_of(broken, potential, shelf, step)
+        step = step_members(batched, parts.train, order, settings)[broken.step]
+        return divergence_cause(broken, potential, batched, step)
 
     for epoch in range(len(rows), len(schedule)):
         if _patience_is_over(rows, settings.patience):
@@ -210,21 +216,23 @@ def train(
             # Several processes would have to agree on where to look.
             alone = jax.process_count() == 1
             raise _diverged(epoch, cause(epoch) if alone else None, checkpoints)
-        average = of_this_process(state.average)
-        errors = validate(average, shelf, parts.validation, kinds)
+        average = local_copy(state.average)
+        errors = validate(average, batched, parts.validation, kinds)
         # The last phase's loss decides which epoch is best, in all phases.
         validation = errors.loss(settings.loss)
         if not np.isfinite(validation):
-            lost = named(shelf, not_finite(average, shelf, parts.validation))
+            lost = format_ids(
+                batched, non_finite_samples(average, batched, parts.validation)
+            )
             why = (
                 f"the prediction for {lost} of the validation part is not finite: "
                 "lower train.learning_rate, or look for what is unusual there"
             )
             raise _diverged(epoch, why, checkpoints)
         if validation < state.best:
-            best = on_all(jnp.asarray(validation, state.best.dtype), mesh)
+            best = replicate(jnp.asarray(validation, state.best.dtype), mesh)
             state = state._replace(best=best)
-            if leads():
+            if is_main_process():
                 checkpoints.save_best(state.average, epoch + 1)
         known = errors.known()
         rows.append(
@@ -232,26 +240,28 @@ def train(
                 "epoch": epoch + 1,
                 "train_loss": train_loss,
                 "validation_loss": validation,
-                **{f"validation_{k}_mae": known[f"{k}_mae"] for k in LEARNED},
+                **{f"validation_{k}_mae": known[f"{k}_mae"] for k in TRAINABLE_KINDS},
                 "seconds": time.perf_counter() - began,
             }
         )
-        if leads():
+        if is_main_process():
             checkpoints.save_last(state, rows)
-            write_rows(rows, folder)
+            write_metrics(rows, folder)
             callback(rows[-1])
     wait_for_all("the end of training")
-    best = checkpoints.load_best(of_this_process(state.average))
-    return best if jax.process_count() > 1 else on_all(best, mesh)
+    best = checkpoints.load_best(local_copy(state.average))
+    return best if jax.process_count() > 1 else replicate(best, mesh)
 
 
-def _fresh(potential: Potential, optimizer: optax.GradientTransformation) -> State:
+def _fresh(
+    potential: Potential, optimizer: optax.GradientTransformation
+) -> TrainingState:
     """The state that training begins with."""
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
     inner = optimizer.init(eqx.filter(potential, eqx.is_inexact_array))
     # Of definite types, or the second epoch would be compiled again.
     best, made = jnp.array(jnp.inf, jnp.result_type(float)), jnp.array(0, jnp.int32)
-    return State(copy(), copy(), inner, best, made)
+    return TrainingState(copy(), copy(), inner, best, made)
 
 
 def _diverged(epoch: int, why: str | None, checkpoints: Checkpoints) -> BenchError:
@@ -282,17 +292,20 @@ def _patience_is_over(rows: list[dict[str, Any]], patience: int | None) -> bool:
 
 
 def validate(
-    potential: Potential, shelf: Shelf, members: np.ndarray, kinds: Sequence[str]
+    potential: Potential,
+    batched: BatchedDataset,
+    members: np.ndarray,
+    kinds: Sequence[str],
 ) -> Errors:
     """Errors of a potential on some samples.
 
     Args:
         potential: predicts.
-        shelf: packed data.
+        batched: packed data.
         members: indices of samples.
         kinds: of labels to compare with.
     """
-    samples = [shelf.data.samples[i] for i in members]
+    samples = [batched.data.samples[i] for i in members]
     slopes = any(s.forces is not None or s.stress is not None for s in samples)
-    predictions = predict(potential, shelf, members, slopes=slopes)
+    predictions = predict(potential, batched, members, slopes=slopes)
     return errors_of(predictions, samples, kinds)

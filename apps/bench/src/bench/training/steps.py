@@ -9,15 +9,15 @@ import numpy as np
 from backbones import Batch
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bench.batches.loading import Shelf, Targets
+from bench.batches.loading import BatchedDataset, Targets
 from bench.exceptions import BenchError
-from bench.execution.hosts import spread
+from bench.execution.hosts import shard
 from bench.settings.training import TrainSettings
 
 _AXIS = "device"
 
 
-def mesh_of(settings: TrainSettings) -> Mesh:
+def device_mesh(settings: TrainSettings) -> Mesh:
     """The devices that share each step.
 
     Raises:
@@ -33,20 +33,22 @@ def mesh_of(settings: TrainSettings) -> Mesh:
     return Mesh(np.array(devices[:wanted]), (_AXIS,))
 
 
-def on_all(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: Any, mesh: Mesh) -> Any:
     """The arrays of a tree on every device, whole."""
     place = NamedSharding(mesh, PartitionSpec())
-    move = lambda x: spread(x, place) if isinstance(x, jax.Array) else x
+    move = lambda x: shard(x, place) if isinstance(x, jax.Array) else x
     return jax.tree.map(move, tree)
 
 
-def count_steps(shelf: Shelf, members: np.ndarray, settings: TrainSettings) -> int:
+def count_steps(
+    batched: BatchedDataset, members: np.ndarray, settings: TrainSettings
+) -> int:
     """How many steps an epoch has."""
-    return shelf.count(members, _batches_a_step(settings, mesh_of(settings)))
+    return batched.count(members, _batches_a_step(settings, device_mesh(settings)))
 
 
 def steps(
-    shelf: Shelf,
+    batched: BatchedDataset,
     members: np.ndarray,
     atomic_energies: dict[int, float],
     rng: np.random.Generator,
@@ -59,35 +61,38 @@ def steps(
     labels weigh nothing.
 
     Args:
-        shelf: packed data.
+        batched: packed data.
         members: indices of samples.
         atomic_energies: eV by atomic number.
         rng: decides the order.
         settings: devices and accumulation.
-        mesh: of `mesh_of`.
+        mesh: of `device_mesh`.
     """
     several = _batches_a_step(settings, mesh)
     place = NamedSharding(mesh, PartitionSpec(None, _AXIS))
-    for group in shelf.steps(members, atomic_energies, rng, several):
+    for group in batched.steps(members, atomic_energies, rng, several):
         batch, targets = group[-1]
-        silent = (batch, targets.silenced())
+        silent = (batch, targets.without_weights())
         group = group + [silent] * (several - len(group))
         yield jax.tree.map(lambda *x: _stacked(x, settings.accumulate, place), *group)
 
 
-def members_of_steps(
-    shelf: Shelf, members: np.ndarray, rng: np.random.Generator, settings: TrainSettings
+def step_members(
+    batched: BatchedDataset,
+    members: np.ndarray,
+    rng: np.random.Generator,
+    settings: TrainSettings,
 ) -> list[np.ndarray]:
     """Indices of the samples of each of the `steps` of an epoch.
 
     Args:
-        shelf: packed data.
+        batched: packed data.
         members: indices of samples.
         rng: as for `steps`.
         settings: devices and accumulation.
     """
-    several = _batches_a_step(settings, mesh_of(settings))
-    return shelf.step_members(members, rng, several)
+    several = _batches_a_step(settings, device_mesh(settings))
+    return batched.step_members(members, rng, several)
 
 
 def _batches_a_step(settings: TrainSettings, mesh: Mesh) -> int:
@@ -96,15 +101,15 @@ def _batches_a_step(settings: TrainSettings, mesh: Mesh) -> int:
 
 def _stacked(leaves, accumulate: int, place: NamedSharding) -> jax.Array:
     every = jnp.stack(leaves)
-    return spread(every.reshape(accumulate, -1, *every.shape[1:]), place)
+    return shard(every.reshape(accumulate, -1, *every.shape[1:]), place)
 
 
-def summed_over_batches(work, mesh: Mesh):
+def sum_over_batches(work, mesh: Mesh):
     """Makes a sum over the batches of a step from a function of one of them.
 
     Args:
         work: called with one batch and what all share; gives a tree of arrays.
-        mesh: of `mesh_of`.
+        mesh: of `device_mesh`.
 
     Returns:
         A function of the inputs `[accumulate, devices, ...]` and what all share.

@@ -21,7 +21,7 @@ ELEMENTS = {1: -13.0, 6: -40.0, 8: -70.0}
 
 def potential_of(settings, backbone="mace", long_range="none"):
     run = Run("none", "random", backbone, long_range, 0)
-    return build_potential(settings, run, ELEMENTS, average_neighbours=6.0, scale=0.3)
+    return build_potential(settings, run, ELEMENTS, avg_num_neighbors=6.0, scale=0.3)
 
 
 @pytest.fixture

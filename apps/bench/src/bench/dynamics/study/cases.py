@@ -12,7 +12,7 @@ from backbones import Structure
 from bench.dynamics.checks.causes import fragments
 from bench.dynamics.study.models import Model, check_elements, told_apart
 from bench.dynamics.study.structure_files import read_frames
-from bench.evaluation.run_files import read_test_ids, read_tested
+from bench.evaluation.run_files import read_held_out_structures, read_test_ids
 from bench.exceptions import BenchError, one_line
 
 # A cell flatter than this needs millions of images of each atom.
@@ -174,7 +174,7 @@ def choose_cases(models: Sequence[Model], count: int) -> list[Case]:
                 "--structure."
             )
     ids = set.intersection(*(read_test_ids(model.path) for model in models))
-    frames = read_tested(models[0].path)
+    frames = read_held_out_structures(models[0].path)
     shared = [atoms for atoms in frames if atoms.info["id"] in ids]
     if not shared:
         raise BenchError(

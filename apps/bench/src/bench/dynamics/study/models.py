@@ -8,7 +8,7 @@ from ase.data import chemical_symbols
 from backbones import Potential, load
 
 from bench.exceptions import BenchError, one_line
-from bench.model.facts import read_model_facts
+from bench.model.facts import read_model_metadata
 from bench.model.saved import file_digest, load_potential
 
 
@@ -73,7 +73,7 @@ def open_model(path: Path) -> Model:
     if path.is_file():
         return Model(path.stem, _from_file(path), path, file_digest(path))
     potential = load_potential(path)
-    run, _, found = read_model_facts(path)
+    run, _, found = read_model_metadata(path)
     if "force" not in found.get("kinds", ("force",)):
         raise BenchError(
             f"{path} learned no energies, forces or stress, but "

@@ -24,7 +24,7 @@ from bench.dynamics.study.structure import claim, simulated
 from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
 from bench.execution.callback import Callback
-from bench.execution.workers import interrupts_kept, serve_parent
+from bench.execution.workers import block_interrupts, exit_with_parent
 from bench.files import remove_leftovers
 
 StudyCallback = Callback[str, str, str, float, float, float]
@@ -189,7 +189,7 @@ def _side_by_side(
             while waiting and len(working) < jobs:
                 task, cores = waiting.pop(0), shares.pop()
                 process = context.Process(target=_alone, args=(task, rows, cores))
-                with interrupts_kept():
+                with block_interrupts():
                     process.start()
                 working.append((task, process, cores))
             sentinels = [process.sentinel for _, process, _ in working]
@@ -225,7 +225,7 @@ def _alone(task: _Task, rows: Any, cores: set[int]) -> None:
     if cores:
         # Before the first computation, which starts a thread a core.
         os.sched_setaffinity(0, cores)
-    serve_parent()
+    exit_with_parent()
     with jax.enable_x64(task.double):
         reason = _attempt(task, lambda *news: rows.put(news))
     if reason is not None:
