@@ -28,7 +28,7 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.dataset.filters import Filters
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.execution.workers import available_cores
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
@@ -93,7 +93,9 @@ def preparing(folder, quick):
     for name, path in (("npz", source), ("extxyz", text)):
         for workers in (1, cores):
             out = folder / f"{name}{workers}-{time.monotonic_ns()}"
-            work = lambda p=path, o=out, w=workers: prepare(Order(str(p)), o, workers=w)
+            work = lambda p=path, o=out, w=workers: prepare(
+                PreparationRequest(str(p)), o, workers=w
+            )
             spent = processor()
             took, header = seconds(work)
             spent = processor() - spent
@@ -115,7 +117,7 @@ def reading(folder, quick):
         for atoms in made:
             file.write(atoms)
     for path in (text, database):
-        prepare(Order(str(path)), folder / f"out-{path.suffix}", workers=0)
+        prepare(PreparationRequest(str(path)), folder / f"out-{path.suffix}", workers=0)
 
     def prepared(path):
         data = load_for_training(str(folder / f"out-{path.suffix}"))
@@ -161,7 +163,7 @@ def edges(folder, quick):
     if DATA.exists():
         out = folder / "small"
         limit = Filters(min_atoms=60, max_atoms=100, require=("energy",))
-        prepare(Order(str(DATA / "qmof"), filters=limit), out)
+        prepare(PreparationRequest(str(DATA / "qmof"), filters=limit), out)
         data = open_dataset(str(out))
     else:
         data = load_for_training("frameworks")

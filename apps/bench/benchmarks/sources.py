@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.sources import Reading
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
@@ -54,8 +54,8 @@ def main():
             continue
         with tempfile.TemporaryDirectory() as folder:
             began = time.process_time()
-            order = Order(str(DATA / name), Reading(**names))
-            header = prepare(order, Path(folder) / "out")
+            request = PreparationRequest(str(DATA / name), Reading(**names))
+            header = prepare(request, Path(folder) / "out")
             took = time.process_time() - began
         labels = ", ".join(
             f"{k} {n}" if n < header["structures"] else k

@@ -65,7 +65,10 @@ def test_files_of_dead_processes_are_swept(tmp_path):
 def test_commands_sweep_their_folder(own_file, tmp_path, call_bench):
     out = tmp_path / "prepared"
     (out / "parts").mkdir(parents=True)
-    left = [out / "plan.json.4194304.partial", out / "parts" / "0.npz.4194304.partial"]
+    left = [
+        out / "preparation.json.4194304.partial",
+        out / "parts" / "0.npz.4194304.partial",
+    ]
     for path in left:
         path.touch()
     status, _, err = call_bench("prepare", own_file, "--out", out, "--workers", 1)

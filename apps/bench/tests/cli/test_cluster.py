@@ -7,7 +7,7 @@ import ase.io
 import pytest
 from bench.cli.cluster import submit_shards
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
 from typer.testing import CliRunner
 
@@ -50,14 +50,16 @@ def file(tmp_path, springs):
 def test_jobs_read_all_parts_and_the_join_reads_none(cluster, file, tmp_path):
     out = tmp_path / "out"
     jobs = submit_shards(
-        Order(str(file)), out, 2, {"cluster": "slurm", "timeout_min": 9}
+        PreparationRequest(str(file)), out, 2, {"cluster": "slurm", "timeout_min": 9}
     )
     assert jobs == ["7_0", "7_1"]
     assert Executor.asked["cluster"] == "slurm" and Executor.asked["timeout_min"] == 9
     assert len(list((out / "parts").iterdir())) == 3
-    told = []
-    header = prepare(Order(str(file)), out, tell=lambda *x: told.append(x))
-    assert told == [(3, 3)] and header["structures"] == 12
+    progress = []
+    header = prepare(
+        PreparationRequest(str(file)), out, callback=lambda *x: progress.append(x)
+    )
+    assert progress == [(3, 3)] and header["structures"] == 12
 
 
 def test_the_command_submits(cluster, file, tmp_path):
@@ -74,12 +76,12 @@ def test_the_command_submits(cluster, file, tmp_path):
 def test_unknown_options_and_a_missing_library_are_said(
     cluster, file, tmp_path, monkeypatch
 ):
-    order = Order(str(file))
+    request = PreparationRequest(str(file))
     with pytest.raises(BenchError, match="submitit refuses .*nonsense"):
-        submit_shards(order, tmp_path / "out", 2, {"nonsense": 1})
+        submit_shards(request, tmp_path / "out", 2, {"nonsense": 1})
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(BenchError, match="extra `slurm`"):
-        submit_shards(order, tmp_path / "out", 2, {})
+        submit_shards(request, tmp_path / "out", 2, {})
 
 
 def test_runs_of_a_grid_are_jobs(cluster, grid_of, springs, tmp_path):

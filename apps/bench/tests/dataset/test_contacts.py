@@ -9,7 +9,7 @@ from bench.dataset.columns import pack
 from bench.dataset.contacts import overlaps
 from bench.dataset.opening import load_for_training, open_dataset
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
 from bench.sources import Row
@@ -80,7 +80,7 @@ def test_coincident_atoms_by_the_thousand_are_found_at_once():
 
 def test_rows_of_coincident_atoms_are_named_and_left_out(tmp_path):
     path = DATA / "overlaps.xyz"
-    header = prepare(Order(str(path)), tmp_path / "out")
+    header = prepare(PreparationRequest(str(path)), tmp_path / "out")
     assert (header["read"], header["structures"], header["rejected"]) == (14, 12, 2)
     assert header["rejected_examples"] == [
         ["0000005", "atoms 1 and 2 are 0 Å apart"],

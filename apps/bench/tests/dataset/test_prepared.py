@@ -158,18 +158,18 @@ def test_columns_are_mapped_not_loaded(folder):
 
 def test_a_set_without_header_is_unfinished(folder):
     (folder / "dataset.json").unlink()
-    with pytest.raises(BenchError, match="no finished data set"):
+    with pytest.raises(BenchError, match="no finished dataset"):
         open_prepared(folder)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h | {"version": 1}, "another version"),
-        (lambda h: h | {"format": "other"}, "another version"),
-        (lambda h: h | {"structures": 6}, "does not fit"),
+        (lambda h: h | {"version": 1}, "made by an older version"),
+        (lambda h: h | {"format": "other"}, "made by an older version"),
+        (lambda h: h | {"structures": 6}, "does not match"),
         (lambda h: {k: v for k, v in h.items() if k != "columns"}, "damaged"),
-        (lambda h: h | {"columns": h["columns"] | {"../evil": {"bytes": 1}}}, "fit"),
+        (lambda h: h | {"columns": h["columns"] | {"../evil": {"bytes": 1}}}, "match"),
         (lambda h: [h], "damaged"),
     ],
 )

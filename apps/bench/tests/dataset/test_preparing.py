@@ -16,7 +16,7 @@ from bench.dataset.filters import Filters
 from bench.dataset.opening import load_for_training, open_dataset
 from bench.dataset.per_element import atomic_energies_for, fit_atomic_energies
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order, Shard
+from bench.dataset.request import PreparationRequest, Shard
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
 from bench.sources import Reading
@@ -39,8 +39,8 @@ def file(tmp_path, springs):
     return path
 
 
-def order(path, **more):
-    return Order(str(path), **more)
+def request_for(path, **more):
+    return PreparationRequest(str(path), **more)
 
 
 def contents(folder):
@@ -48,7 +48,7 @@ def contents(folder):
 
 
 def test_a_prepared_set_is_the_set(file, tmp_path):
-    header = prepare(order(file), tmp_path / "out")
+    header = prepare(request_for(file), tmp_path / "out")
     prepared, direct = (
         load_for_training(str(tmp_path / "out")),
         load_for_training(str(file)),
@@ -70,42 +70,42 @@ def test_a_prepared_set_is_the_set(file, tmp_path):
 
 def test_preparing_again_does_nothing_and_other_wishes_are_refused(file, tmp_path):
     out = tmp_path / "out"
-    first = prepare(order(file), out)
+    first = prepare(request_for(file), out)
     before = (out / "energy.npy").stat().st_mtime_ns
-    assert prepare(order(file), out) == first
+    assert prepare(request_for(file), out) == first
     assert (out / "energy.npy").stat().st_mtime_ns == before
-    with pytest.raises(BenchError, match="finished data set made from other files"):
-        prepare(order(file, filters=Filters(max_atoms=3)), out)
+    with pytest.raises(BenchError, match="finished dataset made from other files"):
+        prepare(request_for(file, filters=Filters(max_atoms=3)), out)
     file.write_text(file.read_text() + "\n")
-    with pytest.raises(BenchError, match="finished data set made from other files"):
-        prepare(order(file), out)
+    with pytest.raises(BenchError, match="finished dataset made from other files"):
+        prepare(request_for(file), out)
 
 
 def test_an_interrupted_preparation_goes_on(file, tmp_path):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    prepare(order(file), straight)
+    prepare(request_for(file), straight)
 
     def stop(done, of):
         if done == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(order(file), stopped, tell=stop)
+        prepare(request_for(file), stopped, callback=stop)
     (part,) = (stopped / "parts").iterdir()
     kept = part.stat().st_mtime_ns
-    with pytest.raises(BenchError, match="no finished data set: run the same"):
+    with pytest.raises(BenchError, match="no finished dataset: run the same"):
         load_for_training(str(stopped))
-    with pytest.raises(BenchError, match="beginning of another preparation"):
-        prepare(order(file, strict=True), stopped)
-    told = []
+    with pytest.raises(BenchError, match="unfinished preparation with other"):
+        prepare(request_for(file, strict=True), stopped)
+    progress = []
     prepare(
-        order(file),
+        request_for(file),
         stopped,
-        tell=lambda *x: told.append(
+        callback=lambda *x: progress.append(
             (*x, part.exists() and part.stat().st_mtime_ns == kept)
         ),
     )
-    assert told == [(1, 3, True), (2, 3, True), (3, 3, True)]
+    assert progress == [(1, 3, True), (2, 3, True), (3, 3, True)]
     assert contents(stopped) == contents(straight)
 
 
@@ -113,18 +113,18 @@ def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_
     out, damaged = tmp_path / "out", tmp_path / "damaged.xyz.gz"
     damaged.write_bytes(gzip.compress(file.read_bytes())[:-2000])
     with pytest.raises(BenchError, match=r"damaged.xyz.gz cannot be unpacked from"):
-        prepare(order(damaged), out)
+        prepare(request_for(damaged), out)
     assert not out.exists()
     # A readable part is kept for the same request, as after an interruption.
     lines = file.read_text().splitlines(keepends=True)
     damaged = tmp_path / "damaged.xyz"
     damaged.write_text("".join([*lines[:49], "five\n", *lines[50:]]))
-    told = []
+    progress = []
     for _ in range(2):
         with pytest.raises(BenchError, match=r"damaged.xyz cannot be read as extxyz"):
-            prepare(order(damaged), out, tell=lambda *x: told.append(x))
-    assert told == [(0, 2), (1, 2), (1, 2)]
-    prepare(order(file), out)
+            prepare(request_for(damaged), out, callback=lambda *x: progress.append(x))
+    assert progress == [(0, 2), (1, 2), (1, 2)]
+    prepare(request_for(file), out)
     assert load_for_training(str(out)).digest == load_for_training(str(file)).digest
     assert {p.suffix for p in out.iterdir() if p.name != ".lock"} == {".npy", ".json"}
 
@@ -132,41 +132,41 @@ def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_
 def test_what_strictness_refused_is_prepared_without_it(tmp_path, springs):
     path, out = broken(tmp_path / "broken.xyz", springs), tmp_path / "out"
     with pytest.raises(BenchError, match="is not finite; mend or remove it; `bench pr"):
-        prepare(order(path, strict=True), out)
-    assert prepare(order(path), out)["structures"] == 6
+        prepare(request_for(path, strict=True), out)
+    assert prepare(request_for(path), out)["structures"] == 6
     ase.io.write(path, ase.io.read(path, "5:"), format="extxyz")
     with pytest.raises(BenchError, match="id 's005' is used twice"):
-        prepare(order(path, strict=True), tmp_path / "again")
-    assert prepare(order(path), tmp_path / "again")["structures"] == 2
+        prepare(request_for(path, strict=True), tmp_path / "again")
+    assert prepare(request_for(path), tmp_path / "again")["structures"] == 2
 
 
 def test_a_shard_that_fails_leaves_the_folder_to_the_others(file, tmp_path):
     out, damaged = tmp_path / "out", tmp_path / "damaged.xyz"
     lines = file.read_text().splitlines(keepends=True)
     damaged.write_text("".join([*lines[:49], "five\n", *lines[50:]]))
-    prepare(order(damaged), out, shard=Shard(1, 2))
+    prepare(request_for(damaged), out, shard=Shard(1, 2))
     with pytest.raises(BenchError, match="cannot be read as extxyz"):
-        prepare(order(damaged), out, shard=Shard(2, 2))
-    with pytest.raises(BenchError, match="beginning of another preparation"):
-        prepare(order(file), out)
+        prepare(request_for(damaged), out, shard=Shard(2, 2))
+    with pytest.raises(BenchError, match="unfinished preparation with other"):
+        prepare(request_for(file), out)
 
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_shards_together_are_the_whole(file, tmp_path, count):
     whole, shared = tmp_path / "whole", tmp_path / "shared"
-    prepare(order(file), whole)
+    prepare(request_for(file), whole)
     for number in range(count, 0, -1):
-        done = prepare(order(file), shared, shard=Shard(number, count))
+        done = prepare(request_for(file), shared, shard=Shard(number, count))
         assert done is None and not (shared / "dataset.json").exists()
-    prepare(order(file), shared)
+    prepare(request_for(file), shared)
     assert contents(shared) == contents(whole)
 
 
 def test_a_missing_shard_is_read_by_the_join(file, tmp_path):
-    prepare(order(file), tmp_path / "out", shard=Shard(1, 2))
-    told = []
-    prepare(order(file), tmp_path / "out", tell=lambda *x: told.append(x))
-    assert told == [(2, 3), (3, 3)]
+    prepare(request_for(file), tmp_path / "out", shard=Shard(1, 2))
+    progress = []
+    prepare(request_for(file), tmp_path / "out", callback=lambda *x: progress.append(x))
+    assert progress == [(2, 3), (3, 3)]
 
 
 def test_shards_are_written_i_of_n():
@@ -177,8 +177,8 @@ def test_shards_are_written_i_of_n():
 
 
 def test_other_processes_read_the_same(file, tmp_path, monkeypatch):
-    prepare(order(file), tmp_path / "here")
-    prepare(order(file), tmp_path / "there", workers=2)
+    prepare(request_for(file), tmp_path / "here")
+    prepare(request_for(file), tmp_path / "there", workers=2)
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
@@ -188,11 +188,11 @@ def test_a_unit_larger_than_memory_is_kept_in_parts(file, tmp_path, monkeypatch)
     packed = tmp_path / "frames.xyz.gz"
     packed.write_bytes(gzip.compress(file.read_bytes() * 10))
     out = tmp_path / "out"
-    prepare(order(packed), out, shard=Shard(1, 1))
+    prepare(request_for(packed), out, shard=Shard(1, 1))
     names = sorted(p.name for p in (out / "parts").iterdir())
     last = "0000000.npz"
     assert names == [*(f"0000000+{i:06d}.npz" for i in range(3)), last]
-    header = prepare(order(packed), out)
+    header = prepare(request_for(packed), out)
     assert header["read"] == 120 and header["structures"] == 12
     assert header["left_out"] == {"repeats of another structure": 108}
     assert header["digest"] == load_for_training(str(file)).digest
@@ -215,11 +215,13 @@ def test_a_unit_that_was_interrupted_is_read_again(file, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("bench.dataset.preparing.save_part", stop)
         with pytest.raises(KeyboardInterrupt):
-            prepare(order(packed), tmp_path / "out")
+            prepare(request_for(packed), tmp_path / "out")
     assert saved == ["0000000+000000.npz", "0000000+000001.npz"]
-    told = []
-    prepare(order(packed), tmp_path / "out", tell=lambda *x: told.append(x))
-    assert told == [(0, 1), (1, 1)]
+    progress = []
+    prepare(
+        request_for(packed), tmp_path / "out", callback=lambda *x: progress.append(x)
+    )
+    assert progress == [(0, 1), (1, 1)]
     assert (
         load_for_training(str(tmp_path / "out")).digest
         == load_for_training(str(file)).digest
@@ -230,11 +232,11 @@ KILLED = """
 import sys
 from pathlib import Path
 import bench.sources.extxyz
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dataset.preparing import prepare
 bench.sources.extxyz.BLOCK = 5
-tell = lambda done, of: print(done, flush=True)
-prepare(Order(sys.argv[1]), Path(sys.argv[2]), tell=tell)
+callback = lambda done, parts: print(done, flush=True)
+prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]), callback=callback)
 """
 
 
@@ -249,12 +251,12 @@ def test_a_killed_preparation_goes_on(file, tmp_path, springs, after):
         while int(process.stdout.readline()) < after:
             pass
         process.kill()
-    told = []
-    header = prepare(order(file), killed, tell=lambda *x: told.append(x))
-    prepare(order(file), straight)
+    progress = []
+    header = prepare(request_for(file), killed, callback=lambda *x: progress.append(x))
+    prepare(request_for(file), straight)
     assert header["read"] == header["structures"] == 240
     # Either parts were left to read, or it had come to its end.
-    assert not told or (told[0][0] >= after and told[-1] == (48, 48))
+    assert not progress or (progress[0][0] >= after and progress[-1] == (48, 48))
     assert contents(killed) == contents(straight)
 
 
@@ -275,7 +277,7 @@ LONE = (("H", -13.0, 0), ("H", -12.5, 0), ("H", -14.0, -1), ("C", -1.0, 0), ("O"
 
 def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
     path = with_atoms(tmp_path / "a.xyz", springs, *LONE)
-    header = prepare(order(path, atomic_energies="atoms"), tmp_path / "out")
+    header = prepare(request_for(path, atomic_energies="atoms"), tmp_path / "out")
     assert header["structures"] == 5
     assert header["left_out"] == {"isolated atoms, used as atomic energies": 5}
     # Of two neutral atoms the lower one, and never the ion, which lies lower still.
@@ -289,7 +291,7 @@ def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
     )
     assert "atomic energies  H -13.000, C -1.000, O 2.000 eV; left" in describe(data)
     assert atomic_energies_for(data, np.arange(2)) == data.atomic_energies
-    plain = prepare(order(path), tmp_path / "plain")
+    plain = prepare(request_for(path), tmp_path / "plain")
     assert plain["structures"] == 10 and "atomic_energies" not in plain
     fitted = load_for_training(str(tmp_path / "plain"))
     assert fitted.atomic_energies is None
@@ -301,7 +303,7 @@ def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
 def test_one_atom_of_a_crystal_is_no_isolated_atom(tmp_path):
     """Three fcc cells of one copper atom stay, the lowest of them below the atom."""
     path = Path(__file__).parents[1] / "data" / "isolated_and_fcc.xyz"
-    header = prepare(order(path, atomic_energies="atoms"), tmp_path / "out")
+    header = prepare(request_for(path, atomic_energies="atoms"), tmp_path / "out")
     assert header["atomic_energies"]["energies"] == {"O": -1.9, "Cu": -0.25}
     assert header["left_out"] == {"isolated atoms, used as atomic energies": 2}
     assert header["structures"] == 7 and header["elements"] == {"O": 4, "Cu": 7}
@@ -322,7 +324,7 @@ def test_isolated_atoms_are_open_or_called_so(tmp_path, pbc, kind, isolated):
         f'1\nLattice="9 0 0 0 9 0 0 0 9" pbc="{pbc}" config_type={kind} energy=-1\n'
         "H 0 0 0\n2\nenergy=-4\nH 0 0 0\nH 0 0 0.7\n"
     )
-    wanted = order(path, atomic_energies="atoms")
+    wanted = request_for(path, atomic_energies="atoms")
     if not isolated:
         with pytest.raises(BenchError, match="energy of H, .* without a cell"):
             prepare(wanted, tmp_path / "out")
@@ -335,16 +337,19 @@ def test_isolated_atoms_are_open_or_called_so(tmp_path, pbc, kind, isolated):
 def test_given_atomic_energies_are_kept_and_belong_to_the_set(file, tmp_path):
     path = tmp_path / "atoms.yaml"
     path.write_text('H: -13.6\nC: -1030\n"O": -2041.5\nNo: 1\n')
-    header = prepare(order(file, atomic_energies=str(path)), tmp_path / "out")
+    header = prepare(request_for(file, atomic_energies=str(path)), tmp_path / "out")
     assert header["atomic_energies"]["energies"] == {
         "H": -13.6,
         "C": -1030,
         "O": -2041.5,
     }
-    assert prepare(order(file, atomic_energies=str(path)), tmp_path / "out") == header
+    assert (
+        prepare(request_for(file, atomic_energies=str(path)), tmp_path / "out")
+        == header
+    )
     path.write_text(path.read_text().replace("13.6", "13.7"))
-    with pytest.raises(BenchError, match="finished data set made from other files"):
-        prepare(order(file, atomic_energies=str(path)), tmp_path / "out")
+    with pytest.raises(BenchError, match="finished dataset made from other files"):
+        prepare(request_for(file, atomic_energies=str(path)), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -364,14 +369,14 @@ def test_atomic_energies_that_cannot_be_used_are_refused(file, tmp_path, text, m
     if text is not None:
         path.write_text(text)
     with pytest.raises(BenchError, match=message):
-        prepare(order(file, atomic_energies=str(path)), tmp_path / "out")
+        prepare(request_for(file, atomic_energies=str(path)), tmp_path / "out")
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
 def test_missing_isolated_atoms_are_named(tmp_path, springs):
     path = with_atoms(tmp_path / "a.xyz", springs, ("H", -13.0, 0), ("C", -1.0, 1))
     with pytest.raises(BenchError, match="no atomic energy of C, O"):
-        prepare(order(path, atomic_energies="atoms"), tmp_path / "out")
+        prepare(request_for(path, atomic_energies="atoms"), tmp_path / "out")
 
 
 def broken(path, springs):
@@ -390,7 +395,7 @@ def broken(path, springs):
 
 def test_bad_rows_are_named_counted_and_kept_out(tmp_path, springs):
     path = broken(tmp_path / "broken.xyz", springs)
-    header = prepare(order(path), tmp_path / "out")
+    header = prepare(request_for(path), tmp_path / "out")
     assert header["read"] == 9 and header["structures"] == 6
     assert header["left_out"] == {"repeats of another structure": 1}
     assert header["rejected"] == 2
@@ -408,11 +413,11 @@ def test_bad_rows_are_named_counted_and_kept_out(tmp_path, springs):
 def test_strictness_refuses_them(tmp_path, springs):
     path = broken(tmp_path / "broken.xyz", springs)
     with pytest.raises(BenchError, match="Frame 3 of .*: forces is not finite"):
-        prepare(order(path, strict=True), tmp_path / "out")
+        prepare(request_for(path, strict=True), tmp_path / "out")
     frames = ase.io.read(path, ":")
     ase.io.write(path, frames[5:], format="extxyz")
     with pytest.raises(BenchError, match="id 's005' is used twice"):
-        prepare(order(path, strict=True), tmp_path / "out2")
+        prepare(request_for(path, strict=True), tmp_path / "out2")
 
 
 def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
@@ -420,11 +425,11 @@ def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
     with pytest.raises(
         BenchError, match=r"12 structures .* none is left \(other total"
     ):
-        prepare(order(file, filters=filters), tmp_path / "out")
+        prepare(request_for(file, filters=filters), tmp_path / "out")
     # What was read for that is of no use and was not kept.
     assert not (tmp_path / "out" / "parts").exists()
     header = prepare(
-        order(file, filters=Filters(without=("charges",))), tmp_path / "out"
+        request_for(file, filters=Filters(without=("charges",))), tmp_path / "out"
     )
     assert header["labels"]["charges"] == 0 and header["labels"]["forces"] == 12
     assert load_for_training(str(tmp_path / "out")).samples[0].charges is None
@@ -435,8 +440,8 @@ def test_names_that_no_structure_has_are_refused(file, tmp_path):
     with pytest.raises(
         BenchError, match="has 'force', .* its forces; there are .*forces"
     ):
-        prepare(order(file, reading=reading), tmp_path / "out")
-    prepare(order(file), tmp_path / "out")
+        prepare(request_for(file, reading=reading), tmp_path / "out")
+    prepare(request_for(file), tmp_path / "out")
 
 
 def test_names_that_may_be_meant_are_offered(tmp_path, springs):
@@ -449,9 +454,9 @@ def test_names_that_may_be_meant_are_offered(tmp_path, springs):
     ase.io.write(path, frames, format="extxyz")
     said = "such as --energy-key REF_energy --forces-key REF_forces"
     with pytest.raises(BenchError, match=said):
-        prepare(order(path), tmp_path / "out")
+        prepare(request_for(path), tmp_path / "out")
     reading = Reading(energy="REF_energy", forces="REF_forces")
-    header = prepare(order(path, reading=reading), tmp_path / "out")
+    header = prepare(request_for(path, reading=reading), tmp_path / "out")
     assert header["labels"]["energy"] == header["labels"]["forces"] == 3
 
 
@@ -461,7 +466,7 @@ def test_a_prepared_set_without_energies_is_described_and_opened(tmp_path, sprin
         atoms.calc.results.pop("energy")
     path = tmp_path / "charges.xyz"
     ase.io.write(path, frames, format="extxyz")
-    prepare(order(path), tmp_path / "out")
+    prepare(request_for(path), tmp_path / "out")
     data = open_dataset(str(tmp_path / "out"))
     assert "labels           forces, charges" in describe(data)
     samples = load_for_training(str(tmp_path / "out")).samples
@@ -475,20 +480,20 @@ def test_placeholder_forces_are_suspected(tmp_path, springs):
         atoms.calc.results["forces"][:] = 0
     path = tmp_path / "zeros.xyz"
     ase.io.write(path, frames, format="extxyz")
-    prepare(order(path), tmp_path / "out")
+    prepare(request_for(path), tmp_path / "out")
     text = describe(open_dataset(str(tmp_path / "out")))
-    assert "forces of 3 structures are zero throughout" in text
+    assert "all forces of 3 structures are zero" in text
 
 
 FULL = """
 import resource, sys
 from pathlib import Path
 from bench.exceptions import BenchError
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dataset.preparing import prepare
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
 try:
-    prepare(Order(sys.argv[1]), Path(sys.argv[2]))
+    prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]))
 except BenchError as error:
     print(error)
 """
@@ -504,7 +509,7 @@ def test_a_full_disk_leaves_nothing_half_written(file, tmp_path, springs, room):
     assert "cannot be written" in said and said.count("\n") == 1
     assert not list(tmp_path.rglob("*.partial"))
     assert not (out / "dataset.json").exists()
-    header = prepare(order(file), out)
+    header = prepare(request_for(file), out)
     assert header["structures"] == len(load_for_training(str(out))) == 400
 
 
@@ -514,36 +519,36 @@ def test_two_joins_at_once_are_refused(file, tmp_path):
     (tmp_path / "out").mkdir()
     with (
         filelock.FileLock(tmp_path / "out" / ".lock"),
-        pytest.raises(BenchError, match="Another process is joining"),
+        pytest.raises(BenchError, match="Another process is merging"),
     ):
-        prepare(order(file), tmp_path / "out")
+        prepare(request_for(file), tmp_path / "out")
 
 
 def test_a_damaged_part_is_named(file, tmp_path):
     out = tmp_path / "out"
-    prepare(order(file), out, shard=Shard(1, 1))
+    prepare(request_for(file), out, shard=Shard(1, 1))
     part = out / "parts" / "0000001.npz"
     part.write_bytes(part.read_bytes()[:-30])
     with pytest.raises(BenchError, match="0000001.npz is damaged"):
-        prepare(order(file), out)
+        prepare(request_for(file), out)
     part.unlink()
-    assert prepare(order(file), out)["structures"] == 12
+    assert prepare(request_for(file), out)["structures"] == 12
 
 
 def test_a_damaged_plan_and_header_are_named(file, tmp_path):
-    prepare(order(file), tmp_path / "begun", shard=Shard(1, 2))
-    (tmp_path / "begun" / "plan.json").write_text("{")
-    with pytest.raises(BenchError, match=r"plan.json is damaged .*: delete"):
-        prepare(order(file), tmp_path / "begun")
-    header = prepare(order(file), tmp_path / "done")
+    prepare(request_for(file), tmp_path / "begun", shard=Shard(1, 2))
+    (tmp_path / "begun" / "preparation.json").write_text("{")
+    with pytest.raises(BenchError, match=r"preparation.json is damaged .*: delete"):
+        prepare(request_for(file), tmp_path / "begun")
+    header = prepare(request_for(file), tmp_path / "done")
     # As if the process had been killed when all was written and nothing cleared away.
     (tmp_path / "done" / "parts").mkdir()
     (tmp_path / "done" / "parts" / "0000000.npz").touch()
-    assert prepare(order(file), tmp_path / "done") == header
+    assert prepare(request_for(file), tmp_path / "done") == header
     assert not (tmp_path / "done" / "parts").exists()
     (tmp_path / "done" / "dataset.json").write_text("]")
     with pytest.raises(BenchError, match=r"dataset.json is damaged .*: delete"):
-        prepare(order(file), tmp_path / "done")
+        prepare(request_for(file), tmp_path / "done")
 
 
 def many_rows(path: Path, count: int) -> None:
@@ -573,9 +578,9 @@ def many_rows(path: Path, count: int) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dataset.preparing import prepare
-header = prepare(Order(sys.argv[1]), Path(sys.argv[2]))
+header = prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]))
 print(header["structures"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -616,8 +621,8 @@ def test_the_command_prepares_and_describes(file, tmp_path):
     done = invoke("prepare", file, "--out", out, "--workers", 1)
     assert done.exit_code == 0, done.output
     assert "out: 12 open structures in 6 groups" in done.output
-    told = invoke("info", out, "--verify")
-    assert told.exit_code == 0 and "out: 12 open structures" in told.output
+    progress = invoke("info", out, "--verify")
+    assert progress.exit_code == 0 and "out: 12 open structures" in progress.output
     path = out / "energy.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     assert "has changed" in str(invoke("info", out, "--verify").exception)
@@ -626,8 +631,8 @@ def test_the_command_prepares_and_describes(file, tmp_path):
 def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
     asked = {}
 
-    def spy(order, out, **more):
-        asked.update(order=order, out=out, **more)
+    def spy(request, out, **more):
+        asked.update(request=request, out=out, **more)
 
     monkeypatch.setattr("bench.dataset.preparing.prepare", spy)
     keys = ["energy", "forces", "stress", "charges", "total-charge", "spin", "tags"]
@@ -642,16 +647,16 @@ def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
     )
     assert done.exit_code == 0, done.output
     assert "Shard 2/3 is read" in done.output
-    read = asked["order"].reading
+    read = asked["request"].reading
     assert read.named == {
         k.replace("-", "_"): f"my-{k}" for k in [*keys, "id", "group"]
     }
     assert (read.energy_unit, read.length_unit) == ("hartree", "bohr")
-    assert asked["order"].filters == Filters(
+    assert asked["request"].filters == Filters(
         "omol25", (-1.0, 1.0), (2,), 2, 9, ("forces",), ("tags",)
     )
-    assert asked["order"].atomic_energies == "atoms"
-    assert asked["order"].strict and asked["order"].format == "traj"
+    assert asked["request"].atomic_energies == "atoms"
+    assert asked["request"].strict and asked["request"].format == "traj"
     assert asked["shard"] == (2, 3) and asked["workers"] == 7
 
 
@@ -669,9 +674,9 @@ def test_where_data_come_from_is_said():
 def test_preparing_loads_no_jax(file, tmp_path):
     program = (
         "import sys; from pathlib import Path\n"
-        "from bench.dataset.request import Order\n"
+        "from bench.dataset.request import PreparationRequest\n"
         "from bench.dataset.preparing import prepare\n"
-        f"prepare(Order({str(file)!r}), Path({str(tmp_path / 'out')!r}))\n"
+        f"prepare(PreparationRequest({str(file)!r}), Path({str(tmp_path / 'out')!r}))\n"
         "assert not {'jax', 'equinox'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -12,7 +12,7 @@ from backbones import read_header
 from bench.dataset.provenance import KEY, check_provenance, differences
 from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
-from bench.experiment.grid import claim, output_folder, run_grid
+from bench.experiment.grid import claim_folder, output_folder, run_grid
 from bench.experiment.jobs import attempt_alone
 from bench.experiment.run import Workplace
 from bench.settings.grid import Grid
@@ -198,7 +198,7 @@ def test_a_split_that_somebody_put_there_is_used(stopped, tmp_path, settings):
     config = yaml.safe_dump(other.model_dump(mode="json"))
     (out / "config.yaml").write_text(config)
     with output_folder(out, grid):
-        claim(out, grid)
+        claim_folder(out, grid)
         run = grid.runs()[0]
         assert Workplace(grid, out)._split(run) == own
     assert made.settings["test_share"] == grid.split.test_share

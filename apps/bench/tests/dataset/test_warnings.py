@@ -10,7 +10,7 @@ from bench.dataset.columns import pack
 from bench.dataset.duplicates import identical
 from bench.dataset.opening import Dataset, load_for_training, open_dataset
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.dataset.warnings import warnings_of
 from bench.exceptions import BenchError
@@ -21,7 +21,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 def prepared(path, out, **names):
-    header = prepare(Order(str(path), Reading(**names)), out)
+    header = prepare(PreparationRequest(str(path), Reading(**names)), out)
     return header, open_dataset(str(out))
 
 
@@ -63,7 +63,7 @@ def test_virials_become_stress(tmp_path):
     """Minus diag(51.2, 102.4, 153.6) eV over 512 Å^3."""
     header, data = prepared(DATA / "virials.xyz", tmp_path / "out", virial="virials")
     np.testing.assert_allclose(data.samples[0].stress, [-0.1, -0.2, -0.3, 0, 0, 0])
-    assert header["labels"]["stress"] == 1 and header["origins"] == [
+    assert header["labels"]["stress"] == 1 and header["label_keys"] == [
         "energy=energy",
         "forces=forces",
         "stress=virials",

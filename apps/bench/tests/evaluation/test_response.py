@@ -13,7 +13,7 @@ from bench.batches.loading import batch_dataset
 from bench.dataset.opening import open_dataset
 from bench.dataset.per_element import fit_atomic_energies
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.evaluation.errors import (
     Prediction,
@@ -47,7 +47,7 @@ def labelled(springs, seed, charge=0, **answers):
 def opened(frames, tmp_path, **reading):
     path = tmp_path / "own.extxyz"
     ase.io.write(path, frames, format="extxyz")
-    order = Order(str(path), Reading(**reading))
+    order = PreparationRequest(str(path), Reading(**reading))
     prepare(order, tmp_path / "prepared")
     return open_dataset(str(tmp_path / "prepared"))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bench.dataset.opening import open_dataset
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.sources import Reading, Rejected, open_source
 
@@ -69,7 +69,7 @@ def test_an_asymmetric_stress_is_refused_and_a_symmetric_one_is_not(tmp_path):
 def test_a_set_of_one_element_is_described_and_prepared(tmp_path):
     path = DATA / "one_element.xyz"
     energies = [a.get_potential_energy() for a in ase.io.iread(path, ":")]
-    header = prepare(Order(str(path)), tmp_path / "out")
+    header = prepare(PreparationRequest(str(path)), tmp_path / "out")
     assert header["elements"] == {"Si": 96}
     # All have eight atoms: the best constant is the mean.
     mean = np.mean(energies) / 8

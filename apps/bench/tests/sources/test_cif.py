@@ -7,7 +7,7 @@ import pytest
 from ase.geometry import cellpar_to_cell
 from ase.spacegroup import crystal
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dynamics.study.structure_files import read_frames
 from bench.exceptions import BenchError
 from bench.sources import Reading, Rejected, open_source
@@ -347,7 +347,7 @@ def test_sites_listed_in_full_beside_their_operations_are_refused(tmp_path, symb
     with pytest.raises(BenchError, match="full.cif cannot .* 1 and 4 are 0 Å"):
         read_frames(path)
     with pytest.raises(BenchError, match="full: atoms 1 and 4 are 0 Å apart; mend"):
-        prepare(Order(str(path), strict=True), out)
+        prepare(PreparationRequest(str(path), strict=True), out)
     path.write_text(cif(operations("x,y,z"), sites=[*SITES, twin]))
     (atoms,) = read_frames(path)
     assert len(atoms) == 3

@@ -14,7 +14,7 @@ from bench.dataset.columns import pack
 from bench.dataset.filters import Filters
 from bench.dataset.parts import read_unit, units_of
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
 from bench.sources import Reading, Rejected, Row, open_source
 from bench.sources.aselmdb import AseLmdb
@@ -81,9 +81,9 @@ def outcome(path):
         said = str(error)
         assert said.endswith((".", "?")) and "\n" not in said and len(said) < 900, said
         return said
-    for columns, tally in read:
-        assert tally.read == tally.kept + tally.rejected
-        assert all(len(why) < 400 and "\n" not in why for _, why in tally.examples)
+    for columns, statistics in read:
+        assert statistics.read == statistics.kept + statistics.rejected
+        assert all(len(why) < 400 and "\n" not in why for _, why in statistics.examples)
         for name in ("positions", "numbers", "cell"):
             assert np.isfinite(columns.arrays[name]).all()
     return read
@@ -277,10 +277,10 @@ def test_a_damaged_database_ends_only_the_process_that_reads_it(
         broken[at : at + 64] = fill * 64
     path.write_bytes(broken)
     try:
-        header = prepare(Order(str(path)), tmp_path / "out", workers=1)
+        header = prepare(PreparationRequest(str(path)), tmp_path / "out", workers=1)
     except BenchError as error:
         assert "\n" not in str(error)
     else:
         assert header["rejected"] > 0
     path.write_bytes(content)
-    assert prepare(Order(str(path)), tmp_path / "out2")["structures"] == 30
+    assert prepare(PreparationRequest(str(path)), tmp_path / "out2")["structures"] == 30

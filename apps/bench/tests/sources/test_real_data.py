@@ -12,7 +12,7 @@ from ase.data import atomic_masses
 from bench.dataset.filters import Filters
 from bench.dataset.opening import load_for_training, open_dataset
 from bench.dataset.preparing import prepare
-from bench.dataset.request import Order
+from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
 from bench.sources import Reading
@@ -35,7 +35,7 @@ def of(name):
 
 def prepared(folder, tmp_path, **wishes):
     filters = wishes.pop("filters", Filters())
-    order = Order(str(folder), Reading(**wishes), filters)
+    order = PreparationRequest(str(folder), Reading(**wishes), filters)
     header = prepare(order, tmp_path / "out")
     return header, open_dataset(str(tmp_path / "out"))
 
@@ -200,14 +200,15 @@ def test_a_run_of_vasp(folder, tmp_path):
 @of("efa_profiles")
 def test_placeholder_forces_are_named(folder, tmp_path):
     header, data = prepared(folder / "sn2_F_I.npz", tmp_path)
-    assert header["still"] == 401 and "--without forces" in describe(data)
+    assert header["zero_force_structures"] == 401
+    assert "--without forces" in describe(data)
     assert len(prepared(folder / "two_atoms.npz", tmp_path / "two")[1]) == 10_000
 
 
 @of("ncia")
 def test_interaction_energies_are_read_when_named(folder, tmp_path):
     dimers = str(folder / "IHB100x10.extxyz.xz")
-    order = Order(dimers, Reading(), Filters())
+    order = PreparationRequest(dimers, Reading(), Filters())
     with pytest.raises(BenchError, match=r"has an energy, forces, .*interaction_en"):
         prepare(order, tmp_path / "none")
     names = dict(energy="interaction_energy", tags="fragment")

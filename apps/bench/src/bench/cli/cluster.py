@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.dataset.request import Order, Shard
+from bench.dataset.request import PreparationRequest, Shard
 from bench.exceptions import BenchError
 from bench.execution.workers import available_cores
 from bench.settings.grid import Grid, Run
@@ -27,12 +27,12 @@ def options_of(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def submit_shards(
-    order: Order, out: Path, shards: int, options: dict[str, Any]
+    request: PreparationRequest, out: Path, shards: int, options: dict[str, Any]
 ) -> list[str]:
     """Submits one job a shard; the call of `prepare` without a shard joins them later.
 
     Args:
-        order: what to prepare.
+        request: what to prepare.
         out: folder of the data set, seen by all nodes.
         shards: how many jobs.
         options: see `_submit`.
@@ -43,7 +43,7 @@ def submit_shards(
     Raises:
         BenchError: see `_submit`.
     """
-    tasks = [(order, out, number, shards) for number in range(1, shards + 1)]
+    tasks = [(request, out, number, shards) for number in range(1, shards + 1)]
     return _submit(_shard, tasks, out, "bench-prepare", options)
 
 
@@ -110,11 +110,11 @@ def _submit(
     return [job.job_id for job in jobs]
 
 
-def _shard(order: Order, out: Path, number: int, of: int) -> None:
+def _shard(request: PreparationRequest, out: Path, number: int, of: int) -> None:
     # Imported where the job runs.
     from bench.dataset.preparing import prepare
 
-    prepare(order, out, shard=Shard(number, of), workers=available_cores())
+    prepare(request, out, shard=Shard(number, of), workers=available_cores())
 
 
 def _run(grid: Grid, folder: Path, run: Run) -> None:

@@ -9,7 +9,7 @@ import typer
 from bench.exceptions import BenchError, Interrupted
 
 if TYPE_CHECKING:
-    from bench.dataset.request import Order
+    from bench.dataset.request import PreparationRequest
 
 Key = Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel="Names")]
 
@@ -130,7 +130,7 @@ def prepare_command(
     """Turns any supported source into a data set on disk; goes on where it stopped."""
     from bench.dataset.filters import Filters
     from bench.dataset.preparing import prepare
-    from bench.dataset.request import Order, Shard
+    from bench.dataset.request import PreparationRequest, Shard
     from bench.execution.workers import available_cores
     from bench.sources import Reading
     from bench.sources.published import where as origins
@@ -175,18 +175,20 @@ def prepare_command(
         dipole_origin=dipole_origin,
         born_transposed=born_transposed,
     )
-    order = Order(source, reading, filters, format, strict, atomic_energies)
+    request = PreparationRequest(
+        source, reading, filters, format, strict, atomic_energies
+    )
     if submit is not None:
-        _submit(order, out, submit, submit_option or [])
+        _submit(request, out, submit, submit_option or [])
         return
     began = time.perf_counter()
     try:
         header = prepare(
-            order,
+            request,
             out,
             shard=None if shard is None else Shard.parse(shard),
             workers=workers or available_cores(),
-            tell=_tell(),
+            callback=_progress(),
         )
     except KeyboardInterrupt:
         raise Interrupted(
@@ -201,10 +203,12 @@ def prepare_command(
     _report(out, header["read"], seconds)
 
 
-def _submit(order: "Order", out: Path, shards: int, texts: list[str]) -> None:
+def _submit(
+    request: "PreparationRequest", out: Path, shards: int, texts: list[str]
+) -> None:
     from bench.cli.cluster import options_of, submit_shards
 
-    jobs = submit_shards(order, out, shards, options_of(texts))
+    jobs = submit_shards(request, out, shards, options_of(texts))
     typer.echo(
         f"Submitted {len(jobs)} jobs, {jobs[0]} and on; once they are done, the same "
         "command without --submit joins their parts."
@@ -220,14 +224,14 @@ def _report(out: Path, read: int, seconds: float) -> None:
     typer.echo(f"Prepared: {out}, {read} structures read in {seconds:.1f} s")
 
 
-def _tell():
+def _progress():
     """A bar on a terminal; elsewhere a line now and then."""
     from rich.console import Console
 
     console = Console()
     last = [0.0]
 
-    def tell(done: int, of: int) -> None:
+    def callback(done: int, of: int) -> None:
         now = time.monotonic()
         every = 0.2 if console.is_terminal else 10.0
         if done < of and (done == 0 or now - last[0] < every):
@@ -236,4 +240,4 @@ def _tell():
         end = "\r" if console.is_terminal and done < of else "\n"
         console.print(f"{done}/{of} parts read", end=end, highlight=False)
 
-    return tell
+    return callback

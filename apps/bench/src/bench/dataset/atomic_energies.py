@@ -55,7 +55,9 @@ def of_isolated_atoms(
     return found
 
 
-def left_by(energies: dict[int, float], kept: Overview, source: str) -> dict[str, Any]:
+def atomic_energy_residuals(
+    energies: dict[int, float], kept: Overview, source: str
+) -> dict[str, Any]:
     """What a data set notes of its atomic energies, with what they leave to learn.
 
     Args:

@@ -9,12 +9,16 @@ import numpy as np
 from ase.data import chemical_symbols
 from scipy import sparse
 
-from bench.dataset.atomic_energies import ATOMS, left_by, of_isolated_atoms
+from bench.dataset.atomic_energies import (
+    ATOMS,
+    atomic_energy_residuals,
+    of_isolated_atoms,
+)
 from bench.dataset.columns import FLAGS, ISOLATED, Columns
 from bench.dataset.composition import Fit, count_elements, fit_composition
-from bench.dataset.counts import EXAMPLES, Tally, total
 from bench.dataset.filters import Filters, Overview
-from bench.dataset.parts import load_part, load_tally
+from bench.dataset.parts import load_part, load_statistics
+from bench.dataset.read_statistics import MAX_EXAMPLES, ReadStatistics, combined
 from bench.dataset.unread_labels import unread_labels
 from bench.dataset.writing import write_prepared
 from bench.exceptions import BenchError
@@ -47,32 +51,36 @@ def merge(
     Raises:
         BenchError: nothing is left, or something cannot be read or written.
     """
-    tally = total(load_tally(path) for path in paths)
+    statistics = combined(load_statistics(path) for path in paths)
     everyone, digests, present, charges = _overview(paths)
-    single = _first_of_each_id(everyone, digests, tally, strict)
+    single = _first_of_each_id(everyone, digests, statistics, strict)
     if atomic_energies == ATOMS:
         own = everyone.take(single)
         lone = (present[single] & ISOLATED) > 0
         atomic_energies = of_isolated_atoms(own, lone, charges[single])
-        tally.left_out["isolated atoms, used as atomic energies"] += int(lone.sum())
+        statistics.left_out["isolated atoms, used as atomic energies"] += int(
+            lone.sum()
+        )
         single = single[~lone]
     chosen, left_out = filters.choose(everyone.take(single))
-    tally.left_out.update(left_out)
+    statistics.left_out.update(left_out)
     rows = single[chosen]
     if not len(rows):
-        raise nothing_left(tally, facts["source"])
+        raise nothing_left(statistics, facts["source"])
     kept = everyone.take(rows)
     fit = fit_composition(kept.counts, kept.energies)
     if atomic_energies is not None:
         facts = facts | {
-            "atomic_energies": left_by(atomic_energies, kept, facts["source"])
+            "atomic_energies": atomic_energy_residuals(
+                atomic_energies, kept, facts["source"]
+            )
         }
     header = {
         **facts,
         "structures": len(rows),
         "atoms": int(kept.counts.sum()),
         "digest": digest_of(digests[rows]),
-        **notes_of(tally),
+        **notes_of(statistics),
         "labels": {k: int((present[rows] & bit > 0).sum()) for k, bit in FLAGS.items()},
         **_statistics(fit, kept),
     }
@@ -80,22 +88,22 @@ def merge(
     return write_prepared(out, lambda: _chosen(paths, rows), order, header)
 
 
-def notes_of(tally: Tally) -> dict[str, Any]:
+def notes_of(statistics: ReadStatistics) -> dict[str, Any]:
     """What a header says of how a set was read.
 
     Args:
-        tally: of all structures.
+        statistics: of all structures.
     """
     return {
-        "read": tally.read,
-        "left_out": {why: n for why, n in tally.left_out.items() if n},
-        "rejected": tally.rejected,
-        "rejected_examples": [list(e) for e in tally.examples],
-        "still": tally.still,
-        "open_stress": tally.open_stress,
-        "offered": sorted(tally.names),
-        "kinds": sorted(tally.kinds),
-        "origins": sorted(tally.origins),
+        "read": statistics.read,
+        "left_out": {why: n for why, n in statistics.left_out.items() if n},
+        "rejected": statistics.rejected,
+        "rejected_examples": [list(e) for e in statistics.examples],
+        "zero_force_structures": statistics.zero_force_structures,
+        "stress_without_cell": statistics.stress_without_cell,
+        "available_keys": sorted(statistics.available_keys),
+        "key_types": sorted(statistics.key_types),
+        "label_keys": sorted(statistics.label_keys),
     }
 
 
@@ -109,25 +117,27 @@ def digest_of(digests: np.ndarray) -> str:
     return hashlib.sha256(np.sort(rows).tobytes()).hexdigest()[:16]
 
 
-def check_labels(tally: Tally, named: dict[str, str], source: str) -> None:
+def check_labels(
+    statistics: ReadStatistics, named: dict[str, str], source: str
+) -> None:
     """Refuses a name that no structure has, and structures without any label to learn.
 
     Args:
-        tally: of all structures.
+        statistics: of all structures.
         named: names that were given, by label.
         source: what was read.
 
     Raises:
         BenchError: the name, and the names that exist.
     """
-    if tally.kept == 0:
-        raise nothing_left(tally, source)
-    offered = ", ".join(sorted(tally.names)) or "no names"
+    if statistics.kept == 0:
+        raise nothing_left(statistics, source)
+    offered = ", ".join(sorted(statistics.available_keys)) or "no names"
     for kind, name in named.items():
         label = "stress" if kind == "virial" else kind
-        if label not in LABELS or tally.labels[label]:
+        if label not in LABELS or statistics.labels[label]:
             continue
-        if label == "stress" and tally.open_stress:
+        if label == "stress" and statistics.stress_without_cell:
             raise BenchError(
                 f"{name!r} of {source} is the {kind} of structures without a cell, "
                 "which have none: leave it away, or give their cells."
@@ -136,8 +146,8 @@ def check_labels(tally: Tally, named: dict[str, str], source: str) -> None:
             f"No structure of {source} has {name!r}, which is to be its {kind}; "
             f"there are {offered}."
         )
-    if not any(tally.labels[field_of(kind)] for kind in TRAINABLE_KINDS):
-        likely = unread_labels(notes_of(tally))
+    if not any(statistics.labels[field_of(kind)] for kind in TRAINABLE_KINDS):
+        likely = unread_labels(notes_of(statistics))
         options = " ".join(f"{option} {names[0]}" for option, names in likely.items())
         raise BenchError(
             f"No structure of {source} has an energy, forces, stress, charges or a "
@@ -146,17 +156,17 @@ def check_labels(tally: Tally, named: dict[str, str], source: str) -> None:
         )
 
 
-def nothing_left(tally: Tally, source: str) -> BenchError:
+def nothing_left(statistics: ReadStatistics, source: str) -> BenchError:
     """What is said where filters and checks leave no structure.
 
     Args:
-        tally: of all structures.
+        statistics: of all structures.
         source: what was read.
     """
-    reasons = [f"{why}: {n}" for why, n in tally.left_out.most_common()]
-    reasons += [f"{where}: {why}" for where, why in tally.examples[:1]]
+    reasons = [f"{why}: {n}" for why, n in statistics.left_out.most_common()]
+    reasons += [f"{where}: {why}" for where, why in statistics.examples[:1]]
     return BenchError(
-        f"Of {tally.read} structures of {source} none is left "
+        f"Of {statistics.read} structures of {source} none is left "
         f"({'; '.join(reasons) or 'it has none'})."
     )
 
@@ -192,7 +202,7 @@ def _overview(
 
 
 def _first_of_each_id(
-    everyone: Overview, digests: np.ndarray, tally: Tally, strict: bool
+    everyone: Overview, digests: np.ndarray, statistics: ReadStatistics, strict: bool
 ) -> np.ndarray:
     """Structures whose id no earlier one has; true repeats are told from clashes."""
     order = np.argsort(everyone.ids, kind="stable")
@@ -209,10 +219,10 @@ def _first_of_each_id(
             f"The id {text(again[0])!r} is used twice: ids must be unique."
         )
     if same.any():
-        tally.left_out["repeats of another structure"] += int(same.sum())
-    for id in clashes[:EXAMPLES]:
-        tally.reject(id, "its id is used before for another structure")
-    tally.rejected += max(len(clashes) - EXAMPLES, 0)
+        statistics.left_out["repeats of another structure"] += int(same.sum())
+    for id in clashes[:MAX_EXAMPLES]:
+        statistics.reject(id, "its id is used before for another structure")
+    statistics.rejected += max(len(clashes) - MAX_EXAMPLES, 0)
     return np.sort(np.setdiff1d(np.arange(len(ids)), order[again]))
 
 
@@ -242,7 +252,7 @@ def _statistics(fit: Fit, kept: Overview) -> dict[str, Any]:
             "outliers": len(fit.outliers),
             "examples": [
                 [bytes(kept.ids[i]).decode(), float(fit.residuals[i])]
-                for i in fit.outliers[:EXAMPLES]
+                for i in fit.outliers[:MAX_EXAMPLES]
             ],
         },
     }

@@ -13,11 +13,11 @@ from ase.data import atomic_numbers
 from backbones import Structure
 
 from bench.dataset.columns import FLAGS, LAYOUT, Columns, join
-from bench.dataset.counts import Tally, total
 from bench.dataset.filters import Filters
 from bench.dataset.merging import check_labels, digest_of, notes_of
 from bench.dataset.parts import read_unit, units_of
-from bench.dataset.prepared import is_begun, is_prepared, open_prepared
+from bench.dataset.prepared import is_prepared, is_unfinished, open_prepared
+from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError
 from bench.execution.workers import CRASH_PRONE_FORMATS, run
 from bench.labels import TRAINABLE_KINDS, field_of
@@ -208,7 +208,7 @@ def open_dataset(source: str, *, strict: bool = True) -> Dataset:
     Raises:
         BenchError: no such data, or it cannot be read.
     """
-    if is_prepared(Path(source)) or is_begun(Path(source)):
+    if is_prepared(Path(source)) or is_unfinished(Path(source)):
         found = open_prepared(Path(source))
         return Dataset(found.folder.name, found.columns, found.order, found.header)
     if source not in BUNDLED:
@@ -224,8 +224,8 @@ def _read(source: str, name: str, reading: Reading, strict: bool) -> Dataset:
     work = functools.partial(_read_units, strict=strict)
     ((_, read),) = run(work, [reader], int(reader.format in CRASH_PRONE_FORMATS))
     columns = join(part for part, _ in read)
-    tally = total(tally for _, tally in read)
-    check_labels(tally, {}, source)
+    statistics = combined(statistics for _, statistics in read)
+    check_labels(statistics, {}, source)
     ids = columns.texts("id")
     order = np.argsort(ids, kind="stable")
     twice = ids[order][1:][ids[order][1:] == ids[order][:-1]]
@@ -234,11 +234,11 @@ def _read(source: str, name: str, reading: Reading, strict: bool) -> Dataset:
             f"{source} uses the id {twice[0].decode()!r} twice: ids must be unique; "
             "`bench prepare` leaves repeats out."
         )
-    header = {"source": source, "read_as": reader.format, **notes_of(tally)}
+    header = {"source": source, "read_as": reader.format, **notes_of(statistics)}
     return Dataset(name, columns, order, header)
 
 
-def _read_units(reader: Source, strict: bool) -> list[tuple[Columns, Tally]]:
+def _read_units(reader: Source, strict: bool) -> list[tuple[Columns, ReadStatistics]]:
     return [read_unit(reader, unit, Filters(), strict) for unit in units_of(reader)]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from bench.dataset.columns import Columns, join, pack
 from bench.dataset.contacts import overlaps
-from bench.dataset.counts import Tally, total
 from bench.dataset.filters import Filters
+from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError, one_line
 from bench.files import write_bytes
 from bench.labels import LABELS
@@ -44,7 +44,7 @@ def units_of(source: Source) -> list[Unit]:
 
 def read_unit(
     source: Source, unit: Unit, filters: Filters, strict: bool
-) -> tuple[Columns, Tally]:
+) -> tuple[Columns, ReadStatistics]:
     """The rows of a unit that filters keep, as columns.
 
     Args:
@@ -56,13 +56,13 @@ def read_unit(
     Raises:
         BenchError: the file cannot be read, or, if strict, a row cannot be used.
     """
-    columns, tallies = zip(*read_blocks(source, unit, filters, strict), strict=True)
-    return join(columns), total(tallies)
+    columns, statistics = zip(*read_blocks(source, unit, filters, strict), strict=True)
+    return join(columns), combined(statistics)
 
 
 def read_blocks(
     source: Source, unit: Unit, filters: Filters, strict: bool
-) -> Iterator[tuple[Columns, Tally]]:
+) -> Iterator[tuple[Columns, ReadStatistics]]:
     """The same piece by piece, at least one: some units are larger than memory.
 
     Args:
@@ -82,33 +82,33 @@ def read_blocks(
             # Readers warn of what the checks of a row find anyway.
             warnings.simplefilter("ignore")
             try:
-                columns, tally = _filtered(coming, filters, strict)
+                columns, statistics = _filtered(coming, filters, strict)
             except BenchError:
                 raise
             except Exception as error:  # a damaged file runs its reader into anything
                 raise _unreadable(source, unit.path, error) from error
-        yield columns, tally
-        if tally.read <= BLOCK:
+        yield columns, statistics
+        if statistics.read <= BLOCK:
             return
 
 
 def _filtered(
     coming: Iterable[Row | Rejected], filters: Filters, strict: bool
-) -> tuple[Columns, Tally]:
-    rows, tally = [], Tally()
+) -> tuple[Columns, ReadStatistics]:
+    rows, statistics = [], ReadStatistics()
     for row in coming:
-        tally.read += 1
+        statistics.read += 1
         if isinstance(row, Rejected):
             if strict:
                 raise BenchError(f"{row.where}: {row.why}; {MEND}.")
-            tally.reject(*row)
+            statistics.reject(*row)
             continue
-        tally.offer(row)
-        tally.open_stress += row.cell is None and "stress" in row.origins
+        statistics.add_keys(row)
+        statistics.stress_without_cell += row.cell is None and "stress" in row.origins
         row = filters.trimmed(row)
         why = filters.complaint(row)
         if why is not None:
-            tally.left_out[why] += 1
+            statistics.left_out[why] += 1
             continue
         rows.append(row)
     columns = pack(rows)
@@ -116,16 +116,16 @@ def _filtered(
     for i, why in close.items():
         if strict:
             raise BenchError(f"{rows[i].id}: {why}; {MEND}.")
-        tally.reject(rows[i].id, why)
+        statistics.reject(rows[i].id, why)
     if close:
         rows = [row for i, row in enumerate(rows) if i not in close]
         columns = pack(rows)
     for row in rows:
-        tally.kept += 1
-        tally.labels.update(k for k in LABELS if getattr(row, k) is not None)
-        still = row.forces is not None and len(row) > 1 and not row.forces.any()
-        tally.still += bool(still)
-    return columns, tally
+        statistics.kept += 1
+        statistics.labels.update(k for k in LABELS if getattr(row, k) is not None)
+        if row.forces is not None and len(row) > 1 and not row.forces.any():
+            statistics.zero_force_structures += 1
+    return columns, statistics
 
 
 def _unreadable(source: Source, path: str, error: Exception) -> BenchError:
@@ -135,17 +135,17 @@ def _unreadable(source: Source, path: str, error: Exception) -> BenchError:
     )
 
 
-def save_part(path: Path, columns: Columns, tally: Tally) -> None:
+def save_part(path: Path, columns: Columns, statistics: ReadStatistics) -> None:
     """Writes a part; it is there whole or not at all.
 
     Args:
         path: of the part.
         columns: of the rows that were kept.
-        tally: of the unit.
+        statistics: of the unit.
     """
-    letters = json.dumps(tally.to_json()).encode()
+    letters = json.dumps(statistics.to_json()).encode()
     content = io.BytesIO()
-    np.savez(content, **columns.arrays, tally=np.frombuffer(letters, np.uint8))  # pyright: ignore[reportArgumentType]
+    np.savez(content, **columns.arrays, statistics=np.frombuffer(letters, np.uint8))  # pyright: ignore[reportArgumentType]
     write_bytes(path, content.getvalue())
 
 
@@ -177,10 +177,10 @@ def load_part(path: Path) -> Columns:
     Raises:
         BenchError: it is damaged.
     """
-    return Columns(_loaded(path, lambda name: name != "tally"))
+    return Columns(_loaded(path, lambda name: name != "statistics"))
 
 
-def load_tally(path: Path) -> Tally:
+def load_statistics(path: Path) -> ReadStatistics:
     """What was read and left out when a part was made.
 
     Args:
@@ -189,8 +189,8 @@ def load_tally(path: Path) -> Tally:
     Raises:
         BenchError: it is damaged.
     """
-    letters = _loaded(path, lambda name: name == "tally")["tally"]
-    return Tally.of_json(json.loads(letters.tobytes()))
+    letters = _loaded(path, lambda name: name == "statistics")["statistics"]
+    return ReadStatistics.from_json(json.loads(letters.tobytes()))
 
 
 def _loaded(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A prepared data set: a folder of columns that are mapped, not loaded."""
+"""Prepared datasets: folders of columns that are memory-mapped, not loaded."""
 
 import dataclasses
 import hashlib
@@ -14,26 +14,26 @@ from bench.exceptions import BenchError, one_line
 FORMAT = "bench-prepared"
 VERSION = 4
 HEADER = "dataset.json"
-"""Written last: a folder without it is unfinished."""
+"""Written last; a folder without this file is unfinished."""
 
-PLAN = "plan.json"
-"""What is being prepared; gone once it is."""
+UNFINISHED = "preparation.json"
+"""Inputs of an unfinished preparation; deleted when it finishes."""
 
 RAGGED = {"end_atom", "end_id", "end_group", "text_id", "text_group", "order"}
-"""Columns besides those of `LAYOUT`."""
+"""Columns that are not in `LAYOUT`."""
 
 _DTYPES = {"end": "<i8", "text": "|u1", "order": "<i8"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """An open data set.
+    """A prepared dataset, opened.
 
     Args:
-        folder: where it is.
-        columns: mapped from the files, read only.
-        order: structures in the order of their ids.
-        header: what `dataset.json` says.
+        folder: of its files.
+        columns: read-only memory maps.
+        order: indices of the structures, sorted by id.
+        header: content of `dataset.json`.
     """
 
     folder: Path
@@ -43,49 +43,45 @@ class Prepared:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a folder holds a finished data set."""
+    """Returns whether a folder holds a finished dataset."""
     return (folder / HEADER).is_file()
 
 
-def is_begun(folder: Path) -> bool:
-    """Whether a folder holds the beginning of a data set.
+def is_unfinished(folder: Path) -> bool:
+    """Returns whether a folder holds an unfinished preparation.
 
     Args:
-        folder: any.
+        folder: need not exist.
     """
-    return (folder / PLAN).is_file()
+    return (folder / UNFINISHED).is_file()
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """Maps a data set.
+    """Opens a prepared dataset.
 
     Args:
-        folder: as written by `write_prepared`.
+        folder: written by `write_prepared`.
 
     Raises:
-        BenchError: unfinished, of another version, or a file is missing or cut off.
+        BenchError: it is unfinished or of another version, or a file is missing or
+            truncated.
     """
     if not is_prepared(folder):
         raise BenchError(
-            f"{folder} holds no finished data set: run the same `bench prepare` again, "
-            "it goes on where it stopped."
+            f"{folder} holds no finished dataset: run the same `bench prepare` again; "
+            "it resumes."
         )
     try:
         header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-        kind, version, listed = (header[k] for k in ("format", "version", "columns"))
-        rows = header["structures"]
+        listed, rows = header["columns"], header["structures"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(
             f"{folder / HEADER} is damaged ({one_line(error)}): prepare the data again."
         ) from error
-    if kind != FORMAT or version != VERSION:
-        raise BenchError(
-            f"{folder} was made by another version (format {version}, expected "
-            f"{VERSION}): run `bench prepare` again."
-        )
+    check_version(folder, header)
     needed = {name for name, column in LAYOUT.items() if column.label is None} | RAGGED
     if not needed <= set(listed) <= needed | set(LAYOUT):
-        raise _unfit(folder)
+        raise _mismatch(folder)
     arrays = {
         name: _mapped(folder / f"{name}.npy", name, listed[name]["bytes"])
         for name in listed
@@ -93,22 +89,39 @@ def open_prepared(folder: Path) -> Prepared:
     order = arrays.pop("order")
     columns = Columns(arrays)
     if not all(len(a) == rows for a in (order, arrays["energy"], arrays["end_atom"])):
-        raise _unfit(folder)
+        raise _mismatch(folder)
     for end, letters in (
         ("id", "text_id"),
         ("group", "text_group"),
         ("atom", "numbers"),
     ):
         if rows and arrays[f"end_{end}"][-1] != len(arrays[letters]):
-            raise _unfit(folder)
+            raise _mismatch(folder)
     return Prepared(folder, columns, order, header)
 
 
-def verify(prepared: Prepared) -> None:
-    """Compares every file with the checksum taken when it was written.
+def check_version(folder: Path, header: dict[str, Any]) -> None:
+    """Checks that a dataset was written in the current format.
 
     Args:
-        prepared: an open data set.
+        folder: of the dataset.
+        header: content of `dataset.json`.
+
+    Raises:
+        BenchError: it was written by an older version.
+    """
+    if (header.get("format"), header.get("version")) != (FORMAT, VERSION):
+        raise BenchError(
+            f"{folder} was made by an older version: delete it and run `bench prepare` "
+            "again."
+        )
+
+
+def verify(prepared: Prepared) -> None:
+    """Compares the checksums of all files with the header.
+
+    Args:
+        prepared: an open dataset.
 
     Raises:
         BenchError: a file has changed since.
@@ -116,22 +129,22 @@ def verify(prepared: Prepared) -> None:
     for name, entry in prepared.header["columns"].items():
         path = prepared.folder / f"{name}.npy"
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != entry["sha256"]:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        if checksum != entry["sha256"]:
             raise BenchError(
                 f"{path} has changed since it was written (its checksum differs): "
                 "prepare the data again."
             )
 
 
-def _unfit(folder: Path) -> BenchError:
+def _mismatch(folder: Path) -> BenchError:
     return BenchError(
-        f"{folder / HEADER} does not fit its columns: prepare the data again."
+        f"{folder / HEADER} does not match its columns: prepare the data again."
     )
 
 
 def dtype_of(name: str) -> np.dtype:
-    """The type of a column's numbers.
+    """Returns the dtype of a column.
 
     Args:
         name: of the column.
@@ -142,11 +155,12 @@ def dtype_of(name: str) -> np.dtype:
 
 
 def _mapped(path: Path, name: str, size: int) -> np.ndarray:
+    """Maps a column into memory after checking size, dtype and shape."""
     try:
-        found = path.stat().st_size
-        if found != size:
+        actual = path.stat().st_size
+        if actual != size:
             raise BenchError(
-                f"{path} has {found} of {size} bytes: it was cut off or changed; "
+                f"{path} has {actual} of {size} bytes: it was truncated or changed; "
                 "prepare the data again."
             )
         # A file of zero rows cannot be mapped.
@@ -163,7 +177,7 @@ def _mapped(path: Path, name: str, size: int) -> np.ndarray:
             f"{path} holds {array.dtype} of shape {array.shape}: prepare the data "
             "again."
         )
-    # Still mapped, but without what a subclass costs at every access.
+    # A plain view of the map: indexing `np.memmap` is slower.
     plain = np.asarray(array)
     plain.flags.writeable = False
     return plain

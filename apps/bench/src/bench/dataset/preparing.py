@@ -1,41 +1,55 @@
-"""From any source to a prepared data set: in parts, by several processes."""
+"""Preparation of a dataset: parts read by several processes, then merged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
 
 from bench.dataset.columns import Columns
-from bench.dataset.counts import Tally, total
 from bench.dataset.filters import Filters
 from bench.dataset.merging import check_labels, merge
 from bench.dataset.parts import (
-    load_tally,
+    load_statistics,
     part_before,
     parts_of,
     read_blocks,
     save_part,
     units_of,
 )
-from bench.dataset.prepared import HEADER, is_prepared
-from bench.dataset.request import Order, Shard, requested_atomic_energies
+from bench.dataset.prepared import HEADER, check_version, is_prepared
+from bench.dataset.read_statistics import ReadStatistics, combined
+from bench.dataset.request import PreparationRequest, Shard, requested_atomic_energies
 from bench.dataset.unfinished import (
     PARTS,
-    claim,
-    digest_of_plan,
+    claim_folder,
+    digest_of_inputs,
     discard_parts,
-    make_plan,
-    noted,
-    reclaimable,
+    preparation_inputs,
+    read_json,
+    release_on_failure,
 )
 from bench.exceptions import BenchError
+from bench.execution.callback import Callback
 from bench.execution.workers import CRASH_PRONE_FORMATS, run
 from bench.files import remove_leftovers, write_error
 from bench.sources import Source, Unit, open_source
 
+PrepareCallback = Callback[int, int]
+"""Called with the number of finished parts and the number of all parts."""
 
-class _Job(NamedTuple):
+
+class _ReadJob(NamedTuple):
+    """One unit to read.
+
+    Args:
+        source: reader of its file.
+        unit: part of the file.
+        filters: conditions that rows must meet.
+        strict: whether a row that cannot be used is an error.
+        path: of the last part of the unit.
+    """
+
     source: Source
     unit: Unit
     filters: Filters
@@ -43,84 +57,90 @@ class _Job(NamedTuple):
     path: Path
 
 
-def _work(job: _Job) -> None:
-    waiting = None
+def _read_unit(job: _ReadJob) -> None:
+    """Writes the parts of a unit; the last one, which marks it complete, at the end."""
+    previous = None
     for number, part in enumerate(
         read_blocks(job.source, job.unit, job.filters, job.strict)
     ):
-        if waiting is not None:
-            _save(part_before(job.path, number - 1), *waiting)
-        waiting = part
-    assert waiting is not None
-    _save(job.path, *waiting)
+        if previous is not None:
+            _save(part_before(job.path, number - 1), *previous)
+        previous = part
+    assert previous is not None
+    _save(job.path, *previous)
 
 
-def _save(path: Path, columns: Columns, tally: Tally) -> None:
+def _save(path: Path, columns: Columns, statistics: ReadStatistics) -> None:
     try:
-        save_part(path, columns, tally)
+        save_part(path, columns, statistics)
     except OSError as error:
         raise write_error(path.parent, error) from error
 
 
 def prepare(
-    order: Order,
+    request: PreparationRequest,
     out: Path,
     *,
     shard: Shard | None = None,
     workers: int = 0,
-    tell: Callable[[int, int], None] = lambda done, of: None,
+    callback: PrepareCallback = lambda done, parts: None,
 ) -> dict[str, Any] | None:
-    """Reads a source into a prepared data set; goes on where an earlier call stopped.
+    """Prepares a dataset: reads a source and writes it as columns.
 
-    With a shard only its share is read. The same call without one reads what is left
-    and joins everything.
+    An interrupted preparation resumes if it is called with the same arguments. With a
+    shard only the units of that shard are read; a call without one reads the remaining
+    units and merges all parts.
 
     Args:
-        order: what to prepare.
-        out: folder of the data set.
-        shard: the share of this job.
-        workers: processes; 0 reads in this one, which a damaged file may then end.
-        tell: called with parts done and parts in all.
+        request: source, keys, filters and options.
+        out: folder of the dataset.
+        shard: the share of this job; None prepares the whole dataset.
+        workers: number of reading processes; 0 reads in the calling process, which a
+            damaged file can crash.
+        callback: called after each part.
 
     Returns:
-        The header of the data set; None for a shard.
+        The header of the dataset; None for a shard.
 
     Raises:
-        BenchError: something cannot be read, used or written.
+        BenchError: the source cannot be read or used, or the folder cannot be written.
     """
-    source = open_source(order.source, order.reading, order.format)
-    atomic_energies = requested_atomic_energies(order)
-    plan = make_plan(order, source) | _as_text(atomic_energies)
+    source = open_source(request.source, request.reading, request.format)
+    atomic_energies = requested_atomic_energies(request)
+    inputs = preparation_inputs(request, source) | _as_json(atomic_energies)
     if is_prepared(out):
-        return _finished(out, plan)
+        return _finished_header(out, inputs)
     fragile = source.format in CRASH_PRONE_FORMATS and workers > 0
     ((_, units),) = run(units_of, [source], int(fragile))
     try:
         remove_leftovers(out)
-        claim(out, plan)
+        claim_folder(out, inputs)
     except OSError as error:
         raise write_error(out, error) from error
+    path = lambda i: out / PARTS / f"{i:07d}.npz"
     jobs = [
-        _Job(source, unit, order.filters, order.strict, out / PARTS / f"{i:07d}.npz")
+        _ReadJob(source, unit, request.filters, request.strict, path(i))
         for i, unit in enumerate(units)
     ]
     if shard is not None:
-        # Others may be reading: a failure of this one leaves the folder theirs.
-        _read(jobs[shard.number - 1 :: shard.of], workers, tell)
+        # A failed shard does not release the folder: other shards may be reading.
+        _read(jobs[shard.number - 1 :: shard.count], workers, callback)
         return None
-    with reclaimable(out, plan):
-        _read(jobs, workers, tell)
+    with release_on_failure(out, inputs):
+        _read(jobs, workers, callback)
     paths = [part for job in jobs for part in parts_of(job.path)]
-    with _alone(out), reclaimable(out, plan):
-        _check(paths, order, out)
-        facts = _facts(order, source, plan)
-        header = merge(paths, out, order.filters, order.strict, facts, atomic_energies)
+    with _locked(out), release_on_failure(out, inputs):
+        _check_labels(paths, request, out)
+        facts = _header_facts(request, source, inputs)
+        header = merge(
+            paths, out, request.filters, request.strict, facts, atomic_energies
+        )
         discard_parts(out)
     return header
 
 
-def _as_text(atomic_energies: Any) -> dict[str, Any]:
-    """The part of a plan that atomic energies are; nothing where there are none."""
+def _as_json(atomic_energies: Any) -> dict[str, Any]:
+    """Returns the atomic energies as an entry of the inputs; empty if they are None."""
     if isinstance(atomic_energies, dict):
         atomic_energies = {
             str(z): energy for z, energy in sorted(atomic_energies.items())
@@ -128,63 +148,69 @@ def _as_text(atomic_energies: Any) -> dict[str, Any]:
     return {} if atomic_energies is None else {"atomic_energies": atomic_energies}
 
 
-def _read(jobs: Sequence[_Job], workers: int, tell: Callable[[int, int], None]) -> None:
-    """Makes the parts that are not there yet."""
-    todo = [job for job in jobs if not job.path.exists()]
-    done = len(jobs) - len(todo)
-    tell(done, len(jobs))
-    # A single part of a harmless format is not worth a process.
-    apart = len(todo) > 1 or any(
-        job.source.format in CRASH_PRONE_FORMATS for job in todo
+def _read(jobs: Sequence[_ReadJob], workers: int, callback: PrepareCallback) -> None:
+    """Reads the units that have not been read."""
+    remaining = [job for job in jobs if not job.path.exists()]
+    done = len(jobs) - len(remaining)
+    callback(done, len(jobs))
+    # Starting a process takes longer than reading one unit of a safe format.
+    in_processes = len(remaining) > 1 or any(
+        job.source.format in CRASH_PRONE_FORMATS for job in remaining
     )
-    for more, _ in enumerate(run(_work, todo, workers if apart else 0), 1):
-        tell(done + more, len(jobs))
+    finished = run(_read_unit, remaining, workers if in_processes else 0)
+    for count, _ in enumerate(finished, 1):
+        callback(done + count, len(jobs))
 
 
-def _check(paths: list[Path], order: Order, out: Path) -> None:
-    """Refuses what no structure has; parts read for that are of no use to anyone."""
-    tally = total(map(load_tally, paths))
+def _check_labels(paths: list[Path], request: PreparationRequest, out: Path) -> None:
+    """Checks the labels; deletes the parts on failure, since new keys change them."""
+    statistics = combined(map(load_statistics, paths))
     try:
-        check_labels(tally, order.reading.named, order.source)
+        check_labels(statistics, request.reading.named, request.source)
     except BenchError:
         discard_parts(out)
         raise
 
 
-def _finished(out: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    header = noted(out / HEADER)
-    if header.get("plan") != digest_of_plan(plan):
+def _finished_header(out: Path, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Returns the header of a finished dataset after comparing its inputs."""
+    header = read_json(out / HEADER)
+    check_version(out, header)
+    if header.get("inputs_digest") != digest_of_inputs(inputs):
         raise BenchError(
-            f"{out} holds a finished data set made from other files or with other "
-            "names or filters: choose another folder with --out, or delete it."
+            f"{out} holds a finished dataset made from other files or with other "
+            "keys or filters: choose another folder with --out, or delete it."
         )
-    # Left where the last call was stopped right after its end.
+    # They exist if the previous call was killed after writing the header.
     discard_parts(out)
     return header
 
 
-def _facts(order: Order, source: Source, plan: dict[str, Any]) -> dict[str, Any]:
+def _header_facts(
+    request: PreparationRequest, source: Source, inputs: dict[str, Any]
+) -> dict[str, Any]:
     return {
-        "source": order.source,
+        "source": request.source,
         "read_as": source.format,
-        "named": order.reading.named,
+        "given_keys": request.reading.named,
         "units": {
-            "energy": order.reading.energy_unit,
-            "length": order.reading.length_unit,
-            "stress": order.reading.stress_unit,
+            "energy": request.reading.energy_unit,
+            "length": request.reading.length_unit,
+            "stress": request.reading.stress_unit,
         },
-        "filters": plan["filters"],
-        "plan": digest_of_plan(plan),
+        "filters": inputs["filters"],
+        "inputs_digest": digest_of_inputs(inputs),
     }
 
 
-def _alone(out: Path) -> filelock.BaseFileLock:
+def _locked(out: Path) -> filelock.BaseFileLock:
+    """Returns the acquired lock of a folder, a context manager that releases it."""
     lock = filelock.FileLock(out / ".lock", timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:
         raise BenchError(
-            f"Another process is joining the parts in {out}: wait for it."
+            f"Another process is merging the parts in {out}: wait for it."
         ) from None
     except OSError as error:
         raise write_error(out, error) from error

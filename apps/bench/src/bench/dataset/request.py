@@ -1,4 +1,4 @@
-"""What is to be prepared, and which share of it."""
+"""Arguments of a preparation, and the shard that one job of it reads."""
 
 import dataclasses
 from pathlib import Path
@@ -11,15 +11,15 @@ from bench.sources import Reading
 
 
 @dataclasses.dataclass(frozen=True)
-class Order:
-    """What is to be prepared.
+class PreparationRequest:
+    """The arguments that determine a prepared dataset.
 
     Args:
-        source: a file, a folder or a pattern.
-        reading: names and units of labels.
-        filters: what is kept.
-        format: where names of files do not tell it.
-        strict: whether a row that cannot be used is an error.
+        source: path of a file or folder, or a glob pattern.
+        reading: keys and units of the labels.
+        filters: conditions that structures must meet.
+        format: file format; None infers it from the file names.
+        strict: whether a row that cannot be used is an error instead of being left out.
         atomic_energies: path of a YAML file, or `"atoms"` for the energies of isolated
             atoms in the source; None leaves them to be fitted to the training part.
     """
@@ -33,38 +33,46 @@ class Order:
 
 
 class Shard(NamedTuple):
-    """One of several jobs that prepare one source together; counted from 1."""
+    """The share of one of several jobs that read one source in parallel.
+
+    Args:
+        number: index of the job, from 1.
+        count: number of jobs.
+    """
 
     number: int
-    of: int
+    count: int
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """From `3/8`.
+        """Reads a shard from text such as `3/8`.
 
         Args:
-            text: number and count.
+            text: `NUMBER/COUNT`.
 
         Raises:
-            BenchError: not two whole numbers, or the first is not among the second.
+            BenchError: not two integers with 1 <= NUMBER <= COUNT.
         """
-        number, _, of = text.partition("/")
-        if number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of):
-            return cls(int(number), int(of))
+        number, _, count = text.partition("/")
+        if number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count):
+            return cls(int(number), int(count))
         raise BenchError(f"A shard is written 1/8, 2/8, ... 8/8; got {text!r}.")
 
 
 def requested_atomic_energies(
-    order: Order,
+    request: PreparationRequest,
 ) -> dict[int, float] | Literal["atoms"] | None:
-    """The atomic energies that are asked for: given, of isolated atoms, or fitted.
+    """Returns the atomic energies of a request, read from their file if they have one.
 
     Args:
-        order: what is to be prepared.
+        request: arguments of the preparation.
+
+    Returns:
+        eV by atomic number; `"atoms"` or None as in the request.
 
     Raises:
         BenchError: the file cannot be used.
     """
-    if order.atomic_energies is None or order.atomic_energies == ATOMS:
-        return order.atomic_energies
-    return read_atomic_energies(Path(order.atomic_energies))
+    if request.atomic_energies is None or request.atomic_energies == ATOMS:
+        return request.atomic_energies
+    return read_atomic_energies(Path(request.atomic_energies))

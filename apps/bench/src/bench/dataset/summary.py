@@ -89,7 +89,7 @@ def _share(columns: Columns, label: str, text) -> str:
 
 
 def _labels(data: Dataset) -> str:
-    origins = dict(o.split("=", 1) for o in (data.header or {}).get("origins", ()))
+    origins = dict(o.split("=", 1) for o in (data.header or {}).get("label_keys", ()))
     shown = []
     for label in LABELS:
         count = int(data.columns.has(label).sum())
@@ -171,7 +171,8 @@ def _preparation(data: Dataset) -> dict[str, str]:
     if header is None:
         return {}
     left_out = header["left_out"]
-    unused = set(header["offered"]) - {o.split("=", 1)[1] for o in header["origins"]}
+    read_keys = {entry.split("=", 1)[1] for entry in header["label_keys"]}
+    unused = set(header["available_keys"]) - read_keys
     lines = {
         "from": f"{header['source']} ({header['read_as']}), {header['read']} "
         "structures read",
@@ -191,9 +192,9 @@ def _preparation(data: Dataset) -> dict[str, str]:
             f"of {adrift} charged structures are not used: say from which origin they "
             "are, --dipole-origin mass or coordinates"
         )
-    if header["still"]:
+    if header["zero_force_structures"]:
         lines["suspicious"] = (
-            f"forces of {header['still']} structures are zero throughout: if they "
-            "stand for none, prepare with --without forces"
+            f"all forces of {header['zero_force_structures']} structures are zero: if "
+            "they are placeholders, prepare with --without forces"
         )
     return lines

@@ -1,4 +1,4 @@
-"""What is being prepared in a folder, so that only the same request goes on there."""
+"""Unfinished preparations: a folder belongs to the inputs that it was begun with."""
 
 import contextlib
 import dataclasses
@@ -9,117 +9,126 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.dataset.prepared import PLAN
-from bench.dataset.request import Order
+from bench.dataset.prepared import UNFINISHED
+from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
 from bench.files import write_text
 from bench.settings.parsing import read_object
 from bench.sources import BLOCK, Source
 
 PARTS = "parts"
-"""Folder of what has been read."""
+"""Folder of the parts that have been read."""
 
 _FAILED = "failed"
-"""Entry of a plan whose preparation ended with an error."""
+"""Key in `preparation.json` that marks a preparation that stopped with an error."""
+
+_OLD_NAME = "plan.json"
+"""`preparation.json` in earlier versions, whose parts cannot be read."""
 
 
-def make_plan(order: Order, source: Source) -> dict[str, Any]:
-    """All that decides the result: the files as they are now, and what is asked.
+def preparation_inputs(request: PreparationRequest, source: Source) -> dict[str, Any]:
+    """Returns everything that determines a prepared dataset, as JSON values.
 
     Args:
-        order: what to prepare.
-        source: its reader.
+        request: arguments of the preparation.
+        source: reader of its files, whose sizes and modification times are included.
     """
     stats = [(str(path), path.stat()) for path in source.files]
     return {
         "files": [[name, s.st_size, s.st_mtime_ns] for name, s in stats],
         "format": source.format,
-        "block": BLOCK,
-        "reading": dataclasses.asdict(order.reading),
-        "filters": json.loads(json.dumps(dataclasses.asdict(order.filters))),
-        "strict": order.strict,
+        "rows_per_unit": BLOCK,
+        "reading": dataclasses.asdict(request.reading),
+        "filters": json.loads(json.dumps(dataclasses.asdict(request.filters))),
+        "strict": request.strict,
     }
 
 
-def claim(out: Path, plan: dict[str, Any]) -> None:
-    """Makes a folder that of a plan, unless another one is unfinished there.
+def claim_folder(out: Path, inputs: dict[str, Any]) -> None:
+    """Reserves a folder for a preparation.
 
-    A preparation that was interrupted keeps its folder. One that failed keeps it for
-    the same plan only: any other one starts anew.
+    The parts of an interrupted preparation are reused by the same inputs and protected
+    from others. Those of a failed one are reused by the same inputs and deleted by
+    others.
 
     Args:
-        out: folder of the data set.
-        plan: as `make_plan` gives it.
+        out: folder of the dataset.
+        inputs: result of `preparation_inputs`.
 
     Raises:
-        BenchError: another plan is unfinished there.
-        OSError: it cannot be written.
+        BenchError: the folder holds an unfinished preparation with other inputs.
+        OSError: the folder cannot be written.
     """
+    if (out / _OLD_NAME).exists():
+        raise BenchError(
+            f"{out} holds an unfinished preparation made by an older version: delete "
+            "it and run `bench prepare` again."
+        )
     (out / PARTS).mkdir(parents=True, exist_ok=True)
-    if (out / PLAN).exists():
-        found = noted(out / PLAN)
-        failed = found.pop(_FAILED, False)
-        if found == plan and not failed:
+    if (out / UNFINISHED).exists():
+        previous = read_json(out / UNFINISHED)
+        failed = previous.pop(_FAILED, False)
+        if previous == inputs and not failed:
             return
-        if found != plan and not failed:
+        if previous != inputs and not failed:
             raise BenchError(
-                f"{out} holds the beginning of another preparation: its files, names "
-                "or filters differ; choose another folder with --out, or delete it."
+                f"{out} holds an unfinished preparation with other files, keys or "
+                "filters: choose another folder with --out, or delete it."
             )
-        if found != plan:
+        if previous != inputs:
             discard_parts(out)
             (out / PARTS).mkdir()
-    write_text(out / PLAN, json.dumps(plan))
+    write_text(out / UNFINISHED, json.dumps(inputs))
 
 
 @contextlib.contextmanager
-def reclaimable(out: Path, plan: dict[str, Any]) -> Iterator[None]:
-    """Leaves a folder open to other plans if what is done in it fails.
+def release_on_failure(out: Path, inputs: dict[str, Any]) -> Iterator[None]:
+    """Releases a claimed folder to other inputs if the block raises `BenchError`.
 
-    An interruption is no failure.
+    An interruption does not release it.
 
     Args:
-        out: folder of the data set.
-        plan: that was claimed.
+        out: folder of the dataset.
+        inputs: of `claim_folder`.
     """
     try:
         yield
     except BenchError:
         with contextlib.suppress(OSError):
             if any((out / PARTS).iterdir()):
-                write_text(out / PLAN, json.dumps(plan | {_FAILED: True}))
+                write_text(out / UNFINISHED, json.dumps(inputs | {_FAILED: True}))
             else:
                 discard_parts(out)
-                out.rmdir()  # stays where it holds anything else
+                out.rmdir()  # fails, as intended, if other files are in it
         raise
 
 
 def discard_parts(out: Path) -> None:
-    """Deletes the plan and what was read for it.
+    """Deletes the parts of a preparation and the record of its inputs.
 
     Args:
-        out: folder of the data set.
+        out: folder of the dataset.
     """
     shutil.rmtree(out / PARTS, ignore_errors=True)
-    (out / PLAN).unlink(missing_ok=True)
+    (out / UNFINISHED).unlink(missing_ok=True)
 
 
-def noted(path: Path) -> dict[str, Any]:
-    """The plan or the header in the folder of a data set.
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON file in the folder of a dataset.
 
     Args:
-        path: of the file.
+        path: of the header or of the inputs.
 
     Raises:
-        BenchError: it is damaged.
+        BenchError: the file is damaged.
     """
     return read_object(path, f"delete {path.parent} and prepare the data again.")
 
 
-def digest_of_plan(plan: dict[str, Any]) -> str:
-    """What a header says of the plan that it was made by.
+def digest_of_inputs(inputs: dict[str, Any]) -> str:
+    """Returns the hash of the inputs that the header of a dataset stores.
 
     Args:
-        plan: as `make_plan` gives it.
+        inputs: result of `preparation_inputs`.
     """
-    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]

@@ -38,18 +38,17 @@ def unread_labels(notes: Mapping[str, Any]) -> dict[str, list[str]]:
     Args:
         notes: what a source offers, and which of it is read, as a header says it.
     """
-    read = dict(entry.split("=", 1) for entry in notes["origins"])
+    read = dict(entry.split("=", 1) for entry in notes["label_keys"])
     if "stress" in read:
         read["virial"] = read["stress"]
-    unread = [name for name in notes["offered"] if name not in read.values()]
-    # Sets prepared before this was noted have no kinds, and nothing is said of them.
-    kinds = set(notes.get("kinds", ()))
+    unread = [name for name in notes["available_keys"] if name not in read.values()]
+    types = notes["key_types"]
     found = {}
     for label, like in LABELS.items():
         names = [
             name
             for name in unread
-            if re.search(like.part, name.lower()) and f"{like.kind}={name}" in kinds
+            if re.search(like.part, name.lower()) and f"{like.kind}={name}" in types
         ]
         if label not in read and names:
             found[like.option] = sorted(names)

@@ -57,7 +57,7 @@ def _stress(data: Dataset) -> str:
 
 
 def _open_stress(data: Dataset) -> str:
-    count = (data.header or {}).get("open_stress", 0)
+    count = (data.header or {}).get("stress_without_cell", 0)
     if not count:
         return ""
     return f"the stress of {count} structures without a cell is not used: it has none"
