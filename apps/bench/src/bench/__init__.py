@@ -1,15 +1,55 @@
-"""The benchmark: backbones, long-range layers and splits composed."""
+"""The benchmark: backbones, long-range layers and splits composed.
 
+`load_grid` and `run_grid` train and test; `read_results` and `write_report` summarize
+the results; `load_potential`, `predict` and `simulate` use a trained potential;
+`open_dataset` and `make_split` open and split data.
+"""
+
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.model.saved import load_potential as load_potential
+    from bench.dataset.opening import open_dataset
+    from bench.dynamics.study.simulate import simulate
+    from bench.evaluation.predicting import predict
+    from bench.evaluation.run_files import read_results
+    from bench.experiment.grid import run_grid
+    from bench.experiment.splits import make_split
+    from bench.model.saved import load_potential
+    from bench.report.write import write_report
+    from bench.settings.grid import load_grid
+
+__all__ = [
+    "load_grid",
+    "load_potential",
+    "make_split",
+    "open_dataset",
+    "predict",
+    "read_results",
+    "run_grid",
+    "simulate",
+    "write_report",
+]
+
+# Imported on first use: JAX takes seconds to load, `bench --help` needs none of it.
+_MODULES = {
+    "load_grid": "bench.settings.grid",
+    "load_potential": "bench.model.saved",
+    "make_split": "bench.experiment.splits",
+    "open_dataset": "bench.dataset.opening",
+    "predict": "bench.evaluation.predicting",
+    "read_results": "bench.evaluation.run_files",
+    "run_grid": "bench.experiment.grid",
+    "simulate": "bench.dynamics.study.simulate",
+    "write_report": "bench.report.write",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Not imported with the command, whose help answers before jax is loaded.
-    if name == "load_potential":
-        from bench.model.saved import load_potential
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
-        return load_potential
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

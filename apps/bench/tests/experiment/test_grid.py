@@ -15,7 +15,7 @@ import yaml
 from backbones import Calculator
 from bench import load_potential
 from bench.exceptions import BenchError
-from bench.experiment.grid import output_folder, run_grid
+from bench.experiment.grid import make_runs, output_folder
 from bench.experiment.jobs import attempt_alone
 
 
@@ -37,13 +37,13 @@ def finished(grid, tmp_path_factory):
 
 def run(grid, folder, **options):
     with output_folder(folder, grid):
-        return run_grid(grid, folder, lambda *_: None, **options)
+        return make_runs(grid, folder, lambda *_: None, **options)
 
 
 def test_runs_side_by_side_give_what_they_give_in_turn(grid, finished, tmp_path):
     told = []
     with output_folder(tmp_path / "two", grid) as folder:
-        two = run_grid(grid, folder, lambda run, row: told.append(run.name), jobs=2)
+        two = make_runs(grid, folder, lambda run, row: told.append(run.name), jobs=2)
     one = finished[1]
     assert one == two and len(one.results) == 2 and not one.failures
     assert sorted(set(told)) == ["random-mace+les-seed0", "random-mace-seed0"]

@@ -18,7 +18,7 @@ from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies, mean_charges
 from bench.evaluation.errors import Errors, Prediction, errors_of, floor_of
 from bench.exceptions import BenchError
-from bench.experiment.grid import output_folder, run_grid
+from bench.experiment.grid import make_runs, output_folder
 from bench.experiment.requirements import usable_parts
 from bench.experiment.run import _batched_dataset
 from bench.experiment.splits import split_data
@@ -295,13 +295,13 @@ def test_a_grid_is_run_once_and_the_same_seed_repeats_it(small_grid, tmp_path):
     tables = []
     for name in ("a", "b"):
         with output_folder(tmp_path / name, small_grid) as folder:
-            outcome = run_grid(small_grid, folder, lambda *x: told.append(x))
+            outcome = make_runs(small_grid, folder, lambda *x: told.append(x))
             tables.append(outcome.results)
     assert tables[0] == tables[1]
     assert len(told) == 2 * 4 * 3
     with output_folder(tmp_path / "a", small_grid) as folder:
         told.clear()
-        again = run_grid(small_grid, folder, lambda *x: told.append(x))
+        again = make_runs(small_grid, folder, lambda *x: told.append(x))
     assert again == (tables[0], {})
     assert [row for _, row in told] == [None] * 4
     for result in tables[0]:
@@ -329,7 +329,7 @@ def test_a_run_that_fails_does_not_stop_the_others(small_grid, tmp_path):
         update={"splits": ("charge", "random"), "long_range": ("none",)}
     )
     with output_folder(tmp_path / "out", grid) as folder:
-        outcome = run_grid(grid, folder, lambda *x: None)
+        outcome = make_runs(grid, folder, lambda *x: None)
         assert [r["run"]["split"] for r in outcome.results] == ["random"]
         assert "all are neutral" in outcome.failures["charge-mace-seed0"]
         page = write_report(folder)

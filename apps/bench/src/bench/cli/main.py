@@ -134,7 +134,7 @@ def _run(
     announce(f"{source}: {len(grid.runs())} runs in {folder}; loading JAX")
     # Imported late: these load jax, which takes seconds.
     from bench.cli.progress import Progress, results_table
-    from bench.experiment.grid import output_folder, run_grid
+    from bench.experiment.grid import make_runs, output_folder
     from bench.experiment.loggers import log_to
     from bench.report.write import write_report
 
@@ -144,7 +144,7 @@ def _run(
                 Progress(grid) as progress,
                 log_to(log, folder, progress.tell) as callback,
             ):
-                outcome = run_grid(grid, folder, callback, jobs, progress.warn)
+                outcome = make_runs(grid, folder, callback, jobs, progress.warn)
             page = write_report(folder) if outcome.results else None
     except KeyboardInterrupt:
         # Here, for the argument parser would end the process without a word.

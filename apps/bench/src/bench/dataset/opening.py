@@ -207,6 +207,10 @@ def open_dataset(source: str, *, strict: bool = True) -> Dataset:
 
     Raises:
         BenchError: no such data, or it cannot be read.
+
+    Examples:
+        >>> dataset = bench.open_dataset("mine.extxyz")
+        >>> len(dataset), dataset.samples[0].energy
     """
     if is_prepared(Path(source)) or is_unfinished(Path(source)):
         found = open_prepared(Path(source))

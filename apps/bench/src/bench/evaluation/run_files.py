@@ -1,5 +1,6 @@
 """What a grid and its runs leave in their folders, checked as it is read."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,29 @@ def read_result(run: Path) -> dict[str, Any]:
         BenchError: the file is missing or damaged.
     """
     return read_checked(run / "result.json", _Result, rerun_remedy(run))
+
+
+def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """Reads the results of all finished runs of a grid.
+
+    Args:
+        folder: of the grid, with `config.yaml`.
+
+    Returns:
+        The content of each run's `result.json`, in the order of the grid: `run`,
+        `model`, `sizes` of the parts, `errors` and `floors` of validation and test
+        (meV/atom, meV/Å, meV/Å^3, me, me Å), `parameters` and more.
+
+    Raises:
+        BenchError: the folder does not belong to a grid, or a file is damaged.
+
+    Examples:
+        >>> for result in bench.read_results("runs/mine"):
+        ...     print(result["run"]["split"], result["errors"]["test"]["energy_mae"])
+    """
+    path = Path(folder)
+    runs = [path / run.name for run in read_grid(path).runs()]
+    return [read_result(run) for run in runs if (run / "result.json").exists()]
 
 
 def read_cost(run: Path) -> dict[str, float | None]:

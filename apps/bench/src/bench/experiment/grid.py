@@ -1,5 +1,7 @@
 """Runs a grid: every combination once, each in a folder of its own."""
 
+import os
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,7 +124,7 @@ def unfinished(grid: Grid, folder: Path) -> list[Run]:
     return [run for run in grid.runs() if place.finished(run) is None]
 
 
-def run_grid(
+def make_runs(
     grid: Grid,
     folder: Path,
     callback: RunCallback,
@@ -166,3 +168,43 @@ def run_grid(
         [result for _, result in every if not isinstance(result, Failure)],
         {name: x.reason for name, x in every if isinstance(x, Failure)},
     )
+
+
+def run_grid(
+    grid: Grid,
+    folder: str | os.PathLike,
+    *,
+    jobs: int = 1,
+    callback: RunCallback = lambda run, row: None,
+    warn: Callable[[str], None] = warnings.warn,
+) -> Outcome:
+    """Trains and tests every run of a grid; resumes where an earlier call stopped.
+
+    A run that fails does not stop the others: its reason is in the outcome.
+
+    Args:
+        grid: from `load_grid`.
+        folder: of the results; created if absent. The same folder with the same grid
+            resumes, with another grid is an error.
+        jobs: number of runs at the same time, each in its own process. With more than
+            one, scripts need an `if __name__ == "__main__":` guard.
+        callback: called with a run and its row of errors after each epoch, and with a
+            run and None if the run was finished before.
+        warn: called with one line for each likely error in the data.
+
+    Returns:
+        Results of the finished runs, as `read_results` returns them, and the reasons of
+        the failures by name of the run.
+
+    Raises:
+        BenchError: the data cannot be used, or the folder belongs to another grid or is
+            in use by another process.
+
+    Examples:
+        >>> grid = bench.load_grid("mine.yaml", ["train.epochs=2"])
+        >>> outcome = bench.run_grid(grid, "runs/mine")
+        >>> for result in outcome.results:
+        ...     print(result["model"], result["errors"]["test"]["force_mae"], "meV/Å")
+    """
+    with output_folder(Path(folder), grid) as path:
+        return make_runs(grid, path, callback, jobs, warn)

@@ -3,8 +3,9 @@
 import fnmatch
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import chemsplit
 import numpy as np
 import scipy.sparse
 from chemsplit import (
@@ -14,7 +15,6 @@ from chemsplit import (
     SeparatedSplit,
     SizeSplit,
     Split,
-    make_split,
     mean_soap,
 )
 from scipy.sparse import csr_matrix
@@ -24,7 +24,7 @@ from bench.dataset.opening import Dataset
 from bench.exceptions import BenchError
 from bench.execution.announcements import announce
 from bench.files import write_bytes
-from bench.settings.grid import SplitSettings
+from bench.settings.grid import SplitSettings, Splitting
 
 
 def descriptors(data: Dataset) -> csr_matrix:
@@ -116,7 +116,7 @@ def split_data(
     else:
         known = vectors
     try:
-        return make_split(
+        return chemsplit.make_split(
             splitter,
             known,
             data.ids,
@@ -128,6 +128,44 @@ def split_data(
         )
     except ValueError as error:
         raise BenchError(f"The {kind} split cannot be made: {error}") from error
+
+
+def make_split(
+    dataset: Dataset,
+    kind: str = "random",
+    *,
+    seed: int = 0,
+    settings: SplitSettings | None = None,
+) -> Split:
+    """Splits a data set into training, validation and test structures, groups intact.
+
+    Args:
+        dataset: from `open_dataset`.
+        kind: a name of the `splits` of a grid, such as `cluster`.
+        seed: of the random draw.
+        settings: shares of the parts and options of single kinds; None for the defaults
+            of a grid.
+
+    Returns:
+        Ids of the three parts. `split.save(path)` writes them,
+        `split.indices(dataset.ids)` gives row numbers.
+
+    Raises:
+        BenchError: there is no such kind, or the data cannot be split by it.
+
+    Examples:
+        >>> dataset = bench.open_dataset("mine.extxyz")
+        >>> split = bench.make_split(dataset, "random", seed=1)
+        >>> split.save("split.json")
+        >>> train, validation, test = split.indices(dataset.ids)
+    """
+    kinds = get_args(Splitting)
+    if kind not in kinds:
+        raise BenchError(f"There is no split {kind!r}: choose {', '.join(kinds)}.")
+    chosen = SplitSettings() if settings is None else settings
+    described = kind not in ("random", "size", "charge", "named")
+    rows = descriptors(dataset) if described else csr_matrix((len(dataset), 1))
+    return split_data(dataset, rows, kind, chosen, seed)
 
 
 def _check_groups(data: Dataset, kind: str, settings: SplitSettings) -> None:

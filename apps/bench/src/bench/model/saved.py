@@ -20,6 +20,11 @@ def load_potential(folder: str | os.PathLike) -> Potential:
 
     Raises:
         BenchError: there is no finished run, or its model cannot be read.
+
+    Examples:
+        >>> from backbones import Calculator
+        >>> potential = bench.load_potential("runs/mine/random-mace-seed0")
+        >>> calculator = Calculator(potential, total_charge=0.0)
     """
     place = Path(folder)
     for name in ("result.json", "model.npz"):

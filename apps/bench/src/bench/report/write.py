@@ -1,6 +1,7 @@
 """One page and one text file that say how a grid came out."""
 
 import io
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,22 @@ from bench.settings.grid import Run
 from bench.settings.parsing import read_text
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: str | os.PathLike) -> Path:
     """Writes `report.html`, `report.md` and the figures of a folder's finished runs.
+
+    Args:
+        folder: of a grid.
 
     Returns:
         Path of the page.
 
     Raises:
         BenchError: the folder holds no finished run.
+
+    Examples:
+        >>> page = bench.write_report("runs/mine")
     """
+    folder = Path(folder)
     config = folder / "config.yaml"
     if not config.exists():
         raise BenchError(

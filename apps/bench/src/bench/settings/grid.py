@@ -192,8 +192,16 @@ def preset_text(name: str) -> str:
 def load_grid(source: str, overrides: list[str] | None = None) -> Grid:
     """A grid by name or from a YAML file, with `key.sub=value` overrides.
 
+    Args:
+        source: a name of `presets()`, or the path of a YAML file.
+        overrides: each `key.sub=value`; None for none.
+
     Raises:
         BenchError: no such grid, YAML that cannot be read, unknown keys or bad values.
+
+    Examples:
+        >>> grid = bench.load_grid("mine.yaml", ["train.epochs=2"])
+        >>> [run.name for run in grid.runs()]
     """
     own = source not in presets() and Path(source).is_file()
     text = read_text(Path(source)) if own else preset_text(source)

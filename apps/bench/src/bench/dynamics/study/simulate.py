@@ -1,0 +1,79 @@
+"""Stability simulations from Python."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase
+from backbones import Structure
+
+from bench.dynamics.study.cases import Case, paired, read_cases
+from bench.dynamics.study.models import open_models
+from bench.dynamics.study.protocol import Settings
+from bench.dynamics.study.study import Outcome, study
+from bench.exceptions import BenchError, one_line
+
+
+def simulate(
+    models: str | os.PathLike | Sequence[str | os.PathLike],
+    structures: ase.Atoms | Sequence[ase.Atoms] | str | os.PathLike | None,
+    out: str | os.PathLike,
+    settings: Settings | None = None,
+    *,
+    jobs: int = 1,
+) -> Outcome:
+    """Runs the stability simulations of `bench md`; resumes where a call stopped.
+
+    Each structure is relaxed with each model, then simulated with a thermostat, at
+    constant energy, during heating and, if periodic, at constant pressure.
+
+    Args:
+        models: folders of runs or grids, or files of `backbones.save`.
+        structures: ASE objects (total charge, e, in `info["total_charge"]`, 0 if
+            absent), a file of structures, or None for structures that the models were
+            tested on.
+        out: folder of the results, one subfolder per model and structure.
+        settings: durations, temperatures, thermostat; None for the defaults.
+        jobs: number of simulations at the same time, each in its own process. With more
+            than one, scripts need an `if __name__ == "__main__":` guard.
+
+    Returns:
+        Results, as in each `result.json`, and the reasons of the failures by name.
+
+    Raises:
+        BenchError: a model or structure cannot be used, or the folder belongs to other
+            settings.
+
+    Examples:
+        >>> import ase.io
+        >>> from bench.dynamics.study.protocol import Settings
+        >>> atoms = ase.io.read("mine.extxyz")
+        >>> settings = Settings(mode="dev")
+        >>> outcome = bench.simulate("runs/mine", atoms, "runs/md", settings)
+        >>> [phase["name"] for phase in outcome.results[0]["phases"]]
+    """
+    paths = [models] if isinstance(models, str | os.PathLike) else models
+    pairs = paired(open_models([Path(path) for path in paths]), _cases(structures))
+    chosen = Settings() if settings is None else settings
+    return study(pairs, chosen, Path(out), lambda *progress: None, jobs=jobs)
+
+
+def _cases(
+    structures: ase.Atoms | Sequence[ase.Atoms] | str | os.PathLike | None,
+) -> list[Case]:
+    if structures is None:
+        return []
+    if isinstance(structures, str | os.PathLike):
+        return read_cases([Path(structures)], None, 0, "all")
+    given = [structures] if isinstance(structures, ase.Atoms) else structures
+    return [
+        Case(f"structure-{i}", _structure(i, atoms)) for i, atoms in enumerate(given)
+    ]
+
+
+def _structure(index: int, atoms: ase.Atoms) -> Structure:
+    charge = atoms.info.get("total_charge", 0.0)
+    try:
+        return Structure.from_ase(atoms, total_charge=charge)
+    except ValueError as error:
+        raise BenchError(f"Structure {index}: {one_line(error)}") from error
