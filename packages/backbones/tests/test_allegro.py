@@ -71,7 +71,7 @@ def literal_energies(model, s):
         for e in edges
     ])  # fmt: skip
     units = vectors / r[:, None]
-    start = literal_linear(model.start, x)
+    start = literal_linear(model.first_weights, x)
     features = {"1o": np.sqrt(3) * start[:, :, None] * units[:, None, :]}
     for index, layer in enumerate(model.layers):
         weights = literal_linear(layer.weights, x).reshape(len(r), 3, -1)
@@ -136,7 +136,7 @@ def test_energies_are_those_of_the_published_equations(
 
 def test_published_equilibration_is_a_special_case_of_the_adapter(structure):
     """With a linear readout the layer's input is a sum of networks of single edges."""
-    from backbones._edges import EdgeAdapter
+    from backbones._edge_hooks import EdgeAdapter
 
     (bucket,) = bb.pack([structure(1)], cutoff=4.0, graphs=1, dtype=np.float64)
     batch = bucket.batch([0])
@@ -170,9 +170,9 @@ def test_other_irreps_turn_with_the_structure(structure, predict):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": ("1e",)}, "no harmonic up to l_max = 2 among them"),
-        ({"features": ("1o", "0o"), "l_max": 1}, r"never reach \['0o'\]"),
-        ({"features": ("1o", "x")}, "'x' is no irrep"),
+        ({"features": ("1e",)}, "include no harmonic up to l_max = 2"),
+        ({"features": ("1o", "0o"), "l_max": 1}, r"has the irreps \['0o'\]"),
+        ({"features": ("1o", "x")}, "'x' is not an irrep"),
         ({"layers": 0}, "`layers` must be at least 1, got 0"),
     ],
 )

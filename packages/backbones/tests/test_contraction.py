@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from backbones._contraction import SymmetricContraction, symmetric_basis
-from backbones._convolution import Convolution
+from backbones.mace._contraction import SymmetricContraction
+from backbones.mace._convolution import Convolution
+from backbones.mace._symmetric_basis import symmetric_basis
 from scipy.spatial.transform import Rotation
 
 NATURAL = ["0e", "0e + 1o", "0e + 1o + 2e", "0e + 1o + 2e + 3o"]

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.neighborlist import neighbor_list
-from backbones._spherical_bessel import (
+from backbones._triplets import count_triplets, find_triplets
+from backbones.dimenet._spherical_bessel import (
     bessel_zeros,
     radial_waves,
     spherical_bessel,
     zonal_harmonics,
 )
-from backbones._triplets import count_triplets, find_triplets
 from scipy.integrate import quad
 from scipy.special import eval_legendre, expit, spherical_jn
 

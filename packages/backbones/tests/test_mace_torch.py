@@ -6,7 +6,7 @@ import backbones as bb
 import jax
 import numpy as np
 import pytest
-from backbones._mace_torch_settings import checked_settings
+from backbones.mace._torch_settings import checked_settings
 from backbones.testing import evaluate
 
 DATA = Path(__file__).parent / "data"

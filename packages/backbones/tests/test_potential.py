@@ -80,10 +80,10 @@ def test_bad_models_are_refused(mace, Spread):
     weight = jnp.ones(4)
     with pytest.raises(ValueError, match="no hook 'middle'"):
         mace(long_range={"middle": Spread(weight)})
-    with pytest.raises(ValueError, match="asks for degree 2"):
+    with pytest.raises(ValueError, match="has degree 2"):
         mace(long_range={"block 1": Spread(weight, 2)})
     two = {"embedding": Spread(weight), "block 1": Spread(weight)}
-    with pytest.raises(ValueError, match="which hook's charges"):
+    with pytest.raises(ValueError, match="the hook whose charges"):
         mace(long_range=two)
     with pytest.raises(ValueError, match="layers of one degree"):
         bb.Sum((Spread(weight), Spread(weight, 1)))

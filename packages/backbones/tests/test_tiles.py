@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from backbones._tiles import in_tiles
+from backbones.mace._tiles import in_tiles
 from backbones.testing import predict
 
 
@@ -54,7 +54,7 @@ def test_mace_says_the_same_in_tiles_of_a_row_as_all_at_once(
     out = {}
     for at_a_time in (1, 2**30):
         for stage in ("_convolution", "_contraction"):
-            monkeypatch.setattr(f"backbones.{stage}._AT_A_TIME", at_a_time)
+            monkeypatch.setattr(f"backbones.mace.{stage}._AT_A_TIME", at_a_time)
         jax.clear_caches()
         out[at_a_time] = predict(potential, structure(1), structure(2))
     jax.clear_caches()  # other tests want tiles of their own size

@@ -1,29 +1,22 @@
 """Interatomic potentials that take any long-range layer."""
 
-from ._allegro import Allegro as Allegro
-from ._allegro_size import AllegroSize as AllegroSize
 from ._backbone import Backbone as Backbone
 from ._backbone import NodeOutput as NodeOutput
 from ._batch import Batch as Batch
 from ._bucket import Bucket as Bucket
 from ._calculator import Calculator as Calculator
-from ._contract import LongRange as LongRange
-from ._contract import NoLongRange as NoLongRange
-from ._contract import Sum as Sum
-from ._contract import plan_covers as plan_covers
-from ._dimenet import DimeNet as DimeNet
-from ._directional import DimeNetSize as DimeNetSize
-from ._dynamics import energy_function as energy_function
+from ._energy_function import energy_function as energy_function
 from ._file import read_arrays as read_arrays
 from ._file import read_header as read_header
 from ._file import write_arrays as write_arrays
-from ._mace import MACE as MACE
-from ._mace import MACESize as MACESize
-from ._mace_torch import from_mace_torch as from_mace_torch
+from ._long_range import LongRange as LongRange
+from ._long_range import NoLongRange as NoLongRange
+from ._long_range import Sum as Sum
+from ._long_range import plan_covers as plan_covers
 from ._model_file import load as load
 from ._model_file import save as save
-from ._neighbours import Neighbours as Neighbours
-from ._neighbours import neighbours as neighbours
+from ._neighbors import Neighbours as Neighbours
+from ._neighbors import neighbours as neighbours
 from ._packing import Room as Room
 from ._packing import pack as pack
 from ._packing import plan_all as plan_all
@@ -37,3 +30,10 @@ from ._structure import Structure as Structure
 from ._total_charge import TotalCharge as TotalCharge
 from ._triplets import Triplets as Triplets
 from ._triplets import count_triplets as count_triplets
+from .allegro import Allegro as Allegro
+from .allegro import AllegroSize as AllegroSize
+from .dimenet import DimeNet as DimeNet
+from .dimenet import DimeNetSize as DimeNetSize
+from .mace import MACE as MACE
+from .mace import MACESize as MACESize
+from .mace import from_mace_torch as from_mace_torch

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._batch import Batch
-from ._neighbours import Neighbours
+from ._neighbors import Neighbours
 from ._structure import Structure
 from ._triplets import Triplets, find_triplets
 

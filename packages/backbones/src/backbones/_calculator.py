@@ -10,8 +10,8 @@ from ase.calculators import calculator as ase_calculator
 
 from ._bucket import Bucket, dense_arrays
 from ._causes import likely_cause
-from ._contract import plan_covers
-from ._neighbours import Neighbours, neighbours
+from ._long_range import plan_covers
+from ._neighbors import Neighbours, neighbours
 from ._packing import Room
 from ._potential import Potential
 from ._structure import Structure

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ._neighbours import neighbours
+from ._neighbors import neighbours
 from ._potential import Potential
 from ._structure import Structure
 from ._total_charge import TotalCharge

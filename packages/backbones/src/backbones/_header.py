@@ -4,12 +4,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ._allegro import Allegro
-from ._allegro_size import AllegroSize
 from ._backbone import element_table
-from ._dimenet import DimeNet
-from ._directional import DimeNetSize
-from ._mace import MACE, MACESize
+from .allegro import Allegro, AllegroSize
+from .dimenet import DimeNet, DimeNetSize
+from .mace import MACE, MACESize
 
 KIND = "backbones potential 1"
 UNITS = {"length": "Å", "energy": "eV", "charge": "e", "stress": "eV/Å^3"}

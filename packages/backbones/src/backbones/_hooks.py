@@ -1,4 +1,4 @@
-"""Where long-range layers enter a backbone, and how they are called over a batch."""
+"""The hooks of a backbone: its long-range layers, called on a batch."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 
 from ._backbone import NodeOutput
 from ._batch import Batch
-from ._contract import LongRange, NoLongRange, uses_total_charge
+from ._long_range import LongRange, NoLongRange, uses_total_charge
 
 
-class Told(NamedTuple):
-    """What a long-range layer says of every node besides its update."""
+class LayerOutput(NamedTuple):
+    """Energies and charges that a long-range layer returns beside its update."""
 
     energies: Float[Array, " nodes"]
     """eV."""
@@ -23,21 +23,32 @@ class Told(NamedTuple):
     """e."""
 
 
-class Hooks(eqx.Module):
-    """The long-range layers of one backbone, at most one a hook.
+def no_output(nodes: int, dtype: Any) -> LayerOutput:
+    """Returns the zeros of a hook without a layer.
 
     Args:
-        layers: from the hook's name to the layer.
-        offered: every hook of the backbone with the highest degree it offers.
-        elements: atomic numbers of the backbone; a layer's `check_elements`, if it has
-            one, refuses those that it does not serve.
-        charges: the hook whose charges the model reports; may be left out when there
-            is at most one layer.
+        nodes: number of nodes.
+        dtype: of the energies and charges.
+    """
+    zeros = jnp.zeros(nodes, dtype)
+    return LayerOutput(zeros, zeros)
+
+
+class Hooks(eqx.Module):
+    """The long-range layers of one backbone, at most one per hook.
+
+    Args:
+        layers: layers by name of the hook.
+        offered: highest degree of the features at each hook of the backbone.
+        elements: atomic numbers of the backbone; passed to a layer's `check_elements`,
+            if it has one.
+        charges: the hook whose charges the model predicts; needed only if there are
+            two or more layers.
 
     Raises:
-        ValueError: an unknown hook, a layer of a higher degree than its hook offers or
-            one that does not serve an element, or several layers and no word on whose
-            charges count.
+        ValueError: an unknown hook, a layer of a higher degree than its hook offers, a
+            layer that does not support an element, or two or more layers without
+            `charges`.
     """
 
     layers: dict[str, LongRange]
@@ -60,42 +71,48 @@ class Hooks(eqx.Module):
             if layer.degree > offered[hook]:
                 raise ValueError(
                     f"Hook {hook!r} offers features up to degree {offered[hook]}, but "
-                    f"{type(layer).__name__} asks for degree {layer.degree}."
+                    f"{type(layer).__name__} has degree {layer.degree}."
                 )
             check_elements: Any = getattr(layer, "check_elements", None)
             if check_elements is not None:
                 check_elements(np.array(elements, np.int32))
         if charges is None and len(layers) > 1:
             raise ValueError(
-                f"There are layers at {', '.join(map(repr, layers))}: say with "
-                "`charges` which hook's charges are the model's."
+                f"There are layers at {', '.join(map(repr, layers))}: set `charges` to "
+                "the hook whose charges the model predicts."
             )
         if charges is not None and charges not in layers:
-            raise ValueError(f"`charges` names {charges!r}, a hook without a layer.")
+            raise ValueError(f"`charges` is {charges!r}, a hook without a layer.")
         self.layers = dict(layers)
         self.charges = charges if charges is not None else next(iter(layers), None)
 
     def __call__(
         self, hook: str, features: Float[Array, "nodes sph channels"], batch: Batch
-    ) -> tuple[Float[Array, "nodes sph channels"], Told]:
-        """The features with the layer's update added, and what the layer tells.
+    ) -> tuple[Float[Array, "nodes sph channels"], LayerOutput]:
+        """Returns the features plus the layer's update, and its other output.
 
         Args:
-            hook: a hook without a layer leaves everything as it is.
-            features: in e3nn order; a layer of lower degree gets and updates the
+            hook: name of the hook; without a layer the features are unchanged.
+            features: in e3nn order; a layer of lower degree reads and updates the
                 leading components.
             batch: the structures, with their plan.
         """
         if hook not in self.layers:
-            nothing = jnp.zeros(features.shape[0], features.dtype)
-            return features, Told(nothing, nothing)
-        update, told = self.update(hook, features, batch)
-        return features.at[:, : update.shape[1]].add(update), told
+            return features, no_output(len(features), features.dtype)
+        update, output = self.update(hook, features, batch)
+        return features.at[:, : update.shape[1]].add(update), output
 
     def update(
         self, hook: str, features: Float[Array, "nodes sph channels"], batch: Batch
-    ) -> tuple[Float[Array, "nodes used channels"], Told]:
-        """The update alone, of the components that the layer works on."""
+    ) -> tuple[Float[Array, "nodes used channels"], LayerOutput]:
+        """Returns the layer's update and its other output.
+
+        Args:
+            hook: name of a hook with a layer.
+            features: in e3nn order; the update has the components up to the layer's
+                degree.
+            batch: the structures, with their plan.
+        """
         layer = self.layers[hook]
         components = (layer.degree + 1) ** 2
         used = features[:, :components]
@@ -103,7 +120,7 @@ class Hooks(eqx.Module):
         if layer.degree == 0:
             used = used[:, :, 0]
 
-        def one(used, positions, cell, mask, facts, plan):
+        def call_layer(used, positions, cell, mask, facts, plan):
             return layer(used, positions, cell, mask, plan=plan, **facts)
 
         facts = {
@@ -112,43 +129,48 @@ class Hooks(eqx.Module):
             "spin": batch.spin,
         }
         plan = None if batch.plan is None else batch.plan[hook]
-        update, energies, charges = jax.vmap(one)(
+        update, energies, charges = jax.vmap(call_layer)(
             used, batch.positions, batch.cell, batch.mask, facts, plan
         )
         update = update.reshape(len(features), components, features.shape[-1])
-        return update, Told(energies.reshape(-1), charges.reshape(-1))
+        return update, LayerOutput(energies.reshape(-1), charges.reshape(-1))
 
-    def acts(self, hook: str) -> bool:
-        """Whether a layer stands there that is not the identity."""
+    def has_layer(self, hook: str) -> bool:
+        """Whether the hook has a layer other than `NoLongRange`."""
         return not isinstance(self.layers.get(hook, NoLongRange()), NoLongRange)
 
     @property
     def has_charges(self) -> bool:
-        """Whether a layer says what the charges are."""
-        return self.charges is not None and self.acts(self.charges)
+        """Whether a layer predicts charges."""
+        return self.charges is not None and self.has_layer(self.charges)
 
     @property
     def uses_total_charge(self) -> bool:
-        """Whether the total charge changes what some layer gives."""
+        """Whether the output of a layer depends on the total charge."""
         return any(map(uses_total_charge, self.layers.values()))
 
     def output(
-        self, short: Float[Array, "nodes _"], heard: Mapping[str, Told], batch: Batch
+        self,
+        short_range: Float[Array, "nodes _"],
+        outputs_by_hook: Mapping[str, LayerOutput],
+        batch: Batch,
     ) -> NodeOutput:
-        """What the backbone returns: all energies, and the named layer's charges.
+        """Returns the output of the backbone.
 
         Args:
-            short: the backbone's own energies, one column.
-            heard: what the layer of each hook told.
+            short_range: short-range energies of the nodes, one column.
+            outputs_by_hook: output of the layer at each hook.
             batch: the structures.
         """
         shape = batch.mask.shape
-        energies = jnp.sum(jnp.stack([t.energies for t in heard.values()]), axis=0)
-        charges = jnp.zeros(len(short), short.dtype)
+        energies = jnp.sum(
+            jnp.stack([output.energies for output in outputs_by_hook.values()]), axis=0
+        )
+        charges = jnp.zeros(len(short_range), short_range.dtype)
         if self.charges is not None:
-            charges = heard[self.charges].charges
+            charges = outputs_by_hook[self.charges].charges
         return NodeOutput(
-            jnp.where(batch.mask, short.reshape(shape), 0.0),
+            jnp.where(batch.mask, short_range.reshape(shape), 0.0),
             energies.reshape(shape),
             charges.reshape(shape),
         )
@@ -156,7 +178,7 @@ class Hooks(eqx.Module):
     def plan_for(
         self, cells: Any, positions: Any, mask: Any, **margin: float
     ) -> dict[str, Any]:
-        """The plans of all layers, by hook; graphs lead."""
+        """Returns the plans of all layers by hook; see `LongRange.plan_for`."""
         return {
             hook: layer.plan_for(cells, positions, mask, **margin)
             for hook, layer in self.layers.items()

@@ -13,9 +13,9 @@ import jax.random as jr
 import numpy as np
 
 from ._archive import read_archive
-from ._contract import LongRange
 from ._file import filled, write_arrays
 from ._header import ARCHITECTURES, KIND, UNITS, Header, checked_header
+from ._long_range import LongRange
 from ._potential import Potential
 
 

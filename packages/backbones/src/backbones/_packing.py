@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._bucket import Bucket, dense_arrays
-from ._neighbours import neighbours
+from ._neighbors import neighbours
 from ._structure import Structure
 from ._triplets import count_triplets
 

@@ -5,7 +5,7 @@ from ase.data import covalent_radii
 from jaxtyping import Array, Float
 
 from ._batch import Batch
-from ._edges import sum_to_centre
+from ._edge_hooks import sum_over_neighbors
 from ._radial import envelope
 
 COULOMB_CONSTANT = 14.399645
@@ -59,4 +59,4 @@ def repulsion(batch: Batch, cutoff: float) -> Float[Array, " nodes"]:
     charges = tuple(jnp.maximum(z, 1).astype(distance.dtype) for z in ends)
     energies = screened_repulsion(distance, (charges[0], charges[1]))
     energies = 0.5 * energies * envelope(distance / reach, 1.0)
-    return sum_to_centre(jnp.where(batch.edge_mask, energies, 0.0), batch)
+    return sum_over_neighbors(jnp.where(batch.edge_mask, energies, 0.0), batch)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from ._maps import Linear
+from ._networks import Linear
 
 
 class TotalCharge(eqx.Module):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from ._neighbours import Neighbours
+from ._neighbors import Neighbours
 
 
 class Triplets(eqx.Module):

@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from e3nn_jax import Irreps, IrrepsArray
 
-from .._contract import LongRange
+from .._long_range import LongRange
 from ._samples import any_rotation, close
 
 

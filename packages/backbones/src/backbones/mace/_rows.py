@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ._batch import Batch
+from .._batch import Batch
 
 WIDTH = 8
 """Edges of a row: on average half a row an atom is padding."""

@@ -1,4 +1,4 @@
-"""Allegro's layer: products of edge features with what surrounds their centre."""
+"""The tensor-product layer of Allegro."""
 
 from typing import NamedTuple
 
@@ -7,32 +7,35 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._allegro_size import AllegroSize
-from ._batch import Batch
-from ._convolution import block
-from ._edges import sum_to_centre
-from ._maps import Linear, Perceptron
-from ._products import Path, channelwise_product, couplings, degree_of
+from .._batch import Batch
+from .._edge_hooks import sum_over_neighbors
+from .._irreps import degree_of, degree_slice
+from .._networks import Linear, Perceptron
+from ._products import Path, channelwise_product, couplings
+from ._size import AllegroSize
 
 
-class Surroundings(NamedTuple):
-    """What every layer reads of the edges."""
+class EdgeGeometry(NamedTuple):
+    """Functions of the edge vectors, and the average number of neighbors."""
 
     harmonics: Float[Array, "edges sph"]
-    weight: Float[Array, " edges"]
-    """The envelope."""
-    neighbours: Float[Array, ""]
-    """Average number of neighbours."""
+    envelope: Float[Array, " edges"]
+    avg_num_neighbors: Float[Array, ""]
 
 
 class TensorLayer(eqx.Module):
-    r"""One layer: a product with the centre's surroundings, then new latents.
+    r"""A tensor product with the environment of the receiver, then new latents.
 
     $$ V'_{ij} = V_{ij} \otimes N^{-1/2} \sum_{k} w_{ik} Y(r_{ik}), \qquad
        y_{ij} = u(r_{ij})\, M([x_{ij}, V'^{\,0e}_{ij}]) $$
 
-    channel by channel, with $w = W x$; the other products are mixed linearly to the
-    next features.
+    channel by channel, with $w = W x$; the next features are linear combinations of the
+    products.
+
+    Args:
+        size: hyperparameters of the model.
+        index: number of the layer, from 0.
+        key: seed of the weights.
     """
 
     weights: Linear
@@ -69,14 +72,14 @@ class TensorLayer(eqx.Module):
         self,
         latents: Float[Array, "edges hidden"],
         features: dict[str, Float[Array, "edges _ channels"]],
-        around: Surroundings,
+        geometry: EdgeGeometry,
         batch: Batch,
     ) -> tuple[
         Float[Array, "edges hidden"], dict[str, Float[Array, "edges _ channels"]]
     ]:
-        """Returns what to merge into the latents, and the next features by irrep."""
-        surroundings = self.surroundings(latents, around, batch)[batch.receivers]
-        part = lambda name: surroundings[:, block(degree_of(name))]
+        """Returns the update of the latents, and the next features by irrep."""
+        environment = self.environment(latents, geometry, batch)[batch.receivers]
+        part = lambda name: environment[:, degree_slice(degree_of(name))]
         product = lambda path: channelwise_product(
             features[path.feature], part(path.harmonic), path
         )
@@ -90,19 +93,22 @@ class TensorLayer(eqx.Module):
             )
             for c, linear in self.mix.items()
         }
-        return around.weight[:, None] * update, mixed
+        return geometry.envelope[:, None] * update, mixed
 
-    def surroundings(
-        self, latents: Float[Array, "edges hidden"], around: Surroundings, batch: Batch
+    def environment(
+        self,
+        latents: Float[Array, "edges hidden"],
+        geometry: EdgeGeometry,
+        batch: Batch,
     ) -> Float[Array, "nodes sph channels"]:
-        """Weighted harmonics summed over the neighbours of every atom."""
-        degrees = round(around.harmonics.shape[1] ** 0.5)
+        """Returns the weighted harmonics summed over the neighbors of each atom."""
+        degrees = round(geometry.harmonics.shape[1] ** 0.5)
         weights = self.weights(latents).reshape(len(latents), degrees, -1)
         weighted = jnp.concatenate(
             [
-                around.harmonics[:, block(d), None] * weights[:, d, None]
+                geometry.harmonics[:, degree_slice(d), None] * weights[:, d, None]
                 for d in range(degrees)
             ],
             axis=1,
         )
-        return sum_to_centre(weighted, batch) * around.neighbours**-0.5
+        return sum_over_neighbors(weighted, batch) * geometry.avg_num_neighbors**-0.5

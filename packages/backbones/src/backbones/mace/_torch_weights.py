@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ._contraction import symmetric_basis
+from .._networks import GAIN, Linear, Perceptron
+from .._potential import Potential
 from ._convolution import paths
-from ._mace import MACE, Interaction, MACESize
-from ._mace_torch_arrays import Arrays
-from ._mace_torch_settings import check_same_model, checked_settings
-from ._maps import GAIN, Linear, Perceptron
-from ._potential import Potential
+from ._interaction import Interaction
+from ._mace import MACE
+from ._size import MACESize
+from ._symmetric_basis import symmetric_basis
+from ._torch_arrays import Arrays
+from ._torch_settings import check_same_model, checked_settings
 
 # torch-e3nn normalises silu by a constant of its own (drawn once, by Monte Carlo).
 _TORCH_GAIN = 1.6791767923989418

@@ -1,66 +1,16 @@
 """The blocks of DimeNet++: messages that know the angles they arrive at."""
 
-import dataclasses
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._batch import Batch
-from ._edges import sum_to_centre
-from ._maps import Dense, Linear, Residual
-from ._triplets import Triplets
-
-
-@dataclasses.dataclass(frozen=True)
-class DimeNetSize:
-    """Hyperparameters of DimeNet++ that fix its shapes.
-
-    Args:
-        channels: width of the messages and of the species embedding.
-        radial: number of radial functions.
-        spherical: number of degrees of the angular functions.
-        blocks: number of interactions.
-        down: width of the messages while they are multiplied with angles.
-        basis: width that the bases are squeezed through.
-        output: width of the readouts.
-        before, after: residual layers before and after the skip connection.
-        readout: hidden layers of each readout.
-        envelope: power p of the cutoff polynomial.
-        adapter: channels of long-range layers on edges, and width of the networks
-            that bring them there and back.
-    """
-
-    channels: int = 128
-    radial: int = 6
-    spherical: int = 7
-    blocks: int = 3
-    down: int = 64
-    basis: int = 8
-    output: int = 256
-    before: int = 1
-    after: int = 2
-    readout: int = 3
-    envelope: int = 6
-    adapter: int = 32
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise ValueError(
-                    f"`{field.name}` must be at least 1, got "
-                    f"{getattr(self, field.name)}."
-                )
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Channels of the features at every hook: what a layer there is built for."""
-        blocks = [f"block {i}" for i in range(1, self.blocks)]
-        return {"embedding": self.channels} | dict.fromkeys(
-            [*blocks, "final"], self.adapter
-        )
+from .._batch import Batch
+from .._edge_hooks import sum_over_neighbors
+from .._networks import Dense, Linear, Residual
+from .._triplets import Triplets
+from ._size import DimeNetSize
 
 
 class FirstMessages(eqx.Module):
@@ -180,7 +130,7 @@ class AtomReadout(eqx.Module):
         batch: Batch,
     ) -> Float[Array, "nodes 1"]:
         """Returns one energy for each atom."""
-        x = self.up(sum_to_centre(self.distances(basis) * messages, batch))
+        x = self.up(sum_over_neighbors(self.distances(basis) * messages, batch))
         for layer in self.hidden:
             x = layer(x)
         return self.last(x)

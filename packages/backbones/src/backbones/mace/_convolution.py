@@ -9,7 +9,8 @@ import numpy as np
 from e3nn_jax import clebsch_gordan
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ._maps import DegreewiseLinear, Perceptron
+from .._irreps import degree_slice
+from .._networks import DegreewiseLinear, Perceptron
 from ._tiles import in_tiles
 
 # Radial weights formed at once on a processor: half a megabyte in float32.
@@ -25,11 +26,6 @@ def paths(input_degree: int, degree: int) -> list[tuple[int, int, int]]:
         for c in range(abs(a - b), min(a + b, degree) + 1)
         if (a + b + c) % 2 == 0
     ]
-
-
-def block(degree: int) -> slice:
-    """Where a degree stands among features in e3nn order."""
-    return slice(degree**2, (degree + 1) ** 2)
 
 
 class Convolution(eqx.Module):
@@ -139,7 +135,7 @@ def _messages(
     rows, channels = len(senders), features.shape[-1]
     messages = []
     for p, (a, _, c) in enumerate(couplings):
-        weighed = incoming[:, block(a)] * weights[p][:, None]
+        weighed = incoming[:, degree_slice(a)] * weights[p][:, None]
         matrix = matrices[p].reshape(rows, -1, 2 * c + 1)
         weighed = weighed.reshape(rows, -1, channels)
         messages.append(jnp.einsum("rem,rec->rmc", matrix, weighed))
@@ -156,7 +152,7 @@ def _matrices(
     columns = []
     for a, b, c in couplings:
         table = np.zeros((2 * a + 1, harmonics.shape[-1], 2 * c + 1))
-        table[:, block(b)] = clebsch_gordan(a, b, c) * (2 * c + 1) ** 0.5
+        table[:, degree_slice(b)] = clebsch_gordan(a, b, c) * (2 * c + 1) ** 0.5
         columns.append(np.moveaxis(table, 1, 0).reshape(harmonics.shape[-1], -1))
     table = jnp.asarray(np.concatenate(columns, axis=1), harmonics.dtype)
     return jnp.matmul(harmonics, table, precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,4 @@
+"""Allegro."""
+
+from ._allegro import Allegro as Allegro
+from ._size import AllegroSize as AllegroSize

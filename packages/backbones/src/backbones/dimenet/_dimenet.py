@@ -1,0 +1,162 @@
+"""DimeNet++: directional message passing."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._abstract_backbone import AbstractBackbone
+from .._backbone import NodeOutput, checked_neighbours, element_index, element_table
+from .._batch import Batch
+from .._edge_hooks import EdgeAdapters
+from .._hooks import Hooks
+from .._long_range import LongRange
+from .._radial import Bessel, envelope
+from .._triplets import Triplets
+from ._blocks import AtomReadout, FirstMessages, Interaction
+from ._size import DimeNetSize
+from ._spherical_bessel import radial_waves, zonal_harmonics
+
+
+class DimeNet(AbstractBackbone):
+    """DimeNet++, with hooks for long-range layers of degree 0.
+
+    The message of each edge j -> i is updated by those of the edges k -> j, weighted
+    with functions of their distance and angle; the energy of an atom is the sum of one
+    readout per block. Batches need triplets: `pack(..., triplets=True)`.
+
+    Hooks: `"embedding"` updates the species embedding; `"block 1"` ... are before each
+    later block; `"final"` has the concatenated messages of all blocks, and its update
+    enters the last readout. The last two kinds act on edges, through an `EdgeAdapter`
+    whose output is added to the messages. `size.widths` has the channels at each hook.
+
+    Args:
+        elements: atomic numbers that the model supports, in any order.
+        size: hyperparameters; None takes the published ones.
+        cutoff: of the edges, Å.
+        average_neighbours: mean number of neighbors per atom in the training data; it
+            scales only the sums of the edge adapters.
+        long_range: layers by hook; None for no layers.
+        charges: hook whose charges the model predicts; needed only if there are two or
+            more layers.
+        key: seed of all weights.
+
+    References:
+        arXiv 2011.14115, arXiv 2003.03123.
+    """
+
+    embedding: Float[Array, "elements channels"]
+    radial: Bessel
+    first: FirstMessages
+    interactions: tuple[Interaction, ...]
+    readouts: tuple[AtomReadout, ...]
+    hooks: Hooks
+    edge_adapters: EdgeAdapters
+    average_neighbours: Float[Array, ""]
+    size: DimeNetSize = eqx.field(static=True)
+    elements: tuple[int, ...] = eqx.field(static=True)
+    _triplets: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        elements: tuple[int, ...],
+        size: DimeNetSize | None = None,
+        *,
+        cutoff: float = 4.5,
+        average_neighbours: float,
+        long_range: Mapping[str, LongRange] | None = None,
+        charges: str | None = None,
+        key: PRNGKeyArray,
+    ):
+        size = DimeNetSize() if size is None else size
+        keys = jr.split(key, 5)
+        self.size = size
+        self.elements = element_table(elements)
+        self.average_neighbours = checked_neighbours(average_neighbours)
+        self.embedding = jr.normal(keys[0], (len(self.elements), size.channels))
+        self.radial = Bessel(cutoff, count=size.radial, power=size.envelope)
+        self.first = FirstMessages(size, key=keys[1])
+        self.interactions = tuple(
+            Interaction(size, key=k) for k in jr.split(keys[2], size.blocks)
+        )
+        self.readouts = tuple(
+            AtomReadout(size, key=k) for k in jr.split(keys[3], size.blocks + 1)
+        )
+        self.hooks = Hooks(
+            long_range or {},
+            offered=dict.fromkeys(size.widths, 0),
+            elements=self.elements,
+            charges=charges,
+        )
+        inputs = {h: size.channels for h in size.widths if h != "embedding"}
+        inputs["final"] = size.channels * (size.blocks + 1)
+        self.edge_adapters = EdgeAdapters(
+            self.hooks, inputs, size.channels, size.widths, key=keys[4]
+        )
+
+    def __call__(self, batch: Batch) -> NodeOutput:
+        """Returns energies and charges of the atoms of a batch.
+
+        Raises:
+            ValueError: the batch has no triplets.
+        """
+        if batch.triplets is None:
+            raise ValueError(
+                "DimeNet++ needs the triplets of a batch, and this one has none: "
+                "pack the structures with `triplets=True`."
+            )
+        vectors = batch.edge_vectors(beyond=self.cutoff)
+        distance = jnp.linalg.norm(vectors, axis=-1)
+        basis = self.radial(distance)
+        waves = self._waves(vectors, distance, batch.triplets)
+        scales = (
+            envelope(distance, self.cutoff, self.size.envelope),
+            jax.lax.stop_gradient(self.average_neighbours),
+        )
+
+        index = element_index(batch.species, self.elements)
+        one_hot = jax.nn.one_hot(index, len(self.elements), dtype=vectors.dtype)
+        species, outputs_by_hook = (one_hot @ self.embedding)[:, None], {}
+        species, outputs_by_hook["embedding"] = self.hooks("embedding", species, batch)
+        messages = self.first(species[:, 0], basis, batch)
+        messages_per_block = [messages]
+        for i, interaction in enumerate(self.interactions):
+            if i > 0:
+                hook = f"block {i}"
+                update, outputs_by_hook[hook] = self.edge_adapters(
+                    self.hooks, hook, messages, messages, scales, batch
+                )
+                messages = messages if update is None else messages + update
+            messages = interaction(messages, basis, waves, batch.triplets)
+            messages_per_block.append(messages)
+        joined = jnp.concatenate(messages_per_block, axis=-1)
+        update, outputs_by_hook["final"] = self.edge_adapters(
+            self.hooks, "final", joined, messages, scales, batch
+        )
+        messages_per_block[-1] = messages if update is None else messages + update
+        short_range = [
+            readout(messages, basis, batch)
+            for readout, messages in zip(self.readouts, messages_per_block, strict=True)
+        ]
+        return self.hooks.output(
+            jnp.sum(jnp.stack(short_range), axis=0), outputs_by_hook, batch
+        )
+
+    def _waves(self, vectors, distance, triplets: Triplets):
+        """Returns the basis of distance and angle, `[triplets, waves]`."""
+        incoming, outgoing = triplets.incoming, triplets.outgoing
+        radial = radial_waves(
+            distance, self.cutoff, self.size.spherical, self.size.radial
+        )
+        damping = envelope(distance, self.cutoff, self.size.envelope)
+        radial = radial * damping[:, None, None]
+        # Edge vectors start at the receivers, so the incoming one is reversed.
+        units = vectors / distance[:, None]
+        cosine = -jnp.sum(units[incoming] * units[outgoing], axis=-1)
+        angular = zonal_harmonics(cosine, self.size.spherical)
+        angular = jnp.where(triplets.mask[:, None], angular, 0.0)
+        return (radial[incoming] * angular[:, :, None]).reshape(len(cosine), -1)
