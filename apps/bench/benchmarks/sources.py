@@ -1,8 +1,8 @@
-"""Reads every folder of published data and prints what was found, and in what time.
+"""Prepares all folders of published data; prints their content and processor times.
 
-Data are looked for in the folder `BENCH_DATA` or `shared/data` beside the
-repository. Times are of one process and of its processor. `--quick` leaves out the
-folders that take longer than seconds.
+The data are in the folder `BENCH_DATA`, by default `shared/data` next to the
+repository. One process reads them. `--quick` skips the folders that take longer than
+seconds.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
-from bench.sources import Reading
+from bench.sources import ReadOptions
 
-BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
-DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)
+DEFAULT_DATA = Path(__file__).parents[3].parent / "shared" / "data"
+DATA = Path(os.environ.get("BENCH_DATA") or DEFAULT_DATA)
 
-SOURCES = {
+KEYS_BY_FOLDER = {
     "omol25_aselmdb": {},
     "odac25_format_fixture": {},
     "qmof_format_fixture": {},
@@ -49,14 +49,14 @@ def main():
     quick = parser.parse_args().quick
     print("| folder | format | read | kept | atoms | labels | s |")
     print("|---|---|---|---|---|---|---|")
-    for name, names in SOURCES.items():
+    for name, keys in KEYS_BY_FOLDER.items():
         if not (DATA / name).exists() or (quick and name in LARGE):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            began = time.process_time()
-            request = PreparationRequest(str(DATA / name), Reading(**names))
+            start = time.process_time()
+            request = PreparationRequest(str(DATA / name), ReadOptions(**keys))
             header = prepare(request, Path(folder) / "out")
-            took = time.process_time() - began
+            seconds = time.process_time() - start
         labels = ", ".join(
             f"{k} {n}" if n < header["structures"] else k
             for k, n in header["labels"].items()
@@ -64,7 +64,7 @@ def main():
         )
         print(
             f"| {name} | {header['read_as']} | {header['read']} "
-            f"| {header['structures']} | {header['atoms']} | {labels} | {took:.1f} |",
+            f"| {header['structures']} | {header['atoms']} | {labels} | {seconds:.1f} |",
             flush=True,
         )
 

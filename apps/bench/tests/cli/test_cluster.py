@@ -37,7 +37,7 @@ def cluster(monkeypatch):
     module.AutoExecutor = Executor
     monkeypatch.setitem(sys.modules, "submitit", module)
     monkeypatch.setattr("bench.cli.cluster.available_cores", lambda: 0)
-    monkeypatch.setattr("bench.sources.extxyz.BLOCK", 5)
+    monkeypatch.setattr("bench.sources.extxyz.ROWS_PER_RANGE", 5)
 
 
 @pytest.fixture

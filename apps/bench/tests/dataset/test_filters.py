@@ -117,21 +117,21 @@ def chosen(name, rows):
 
 def test_odac25_keeps_ten_frames_of_each_pristine_mof():
     many = [
-        row(i, (6,) * 10, energy=-float(i), group=mof, facts={"mof_name": mof})
+        row(i, (6,) * 10, energy=-float(i), group=mof, info={"mof_name": mof})
         for i, mof in enumerate(["ABC"] * 12 + ["ABC_0.1"] * 3 + ["DEF"] * 2)
     ]
     large = dataclasses.replace(
         many[-1], numbers=np.full(617, 6), positions=np.zeros((617, 3)), id="large"
     )
-    nameless = dataclasses.replace(many[-1], facts={}, id="nameless")
+    nameless = dataclasses.replace(many[-1], info={}, id="nameless")
     expected = [f"r{i:02d}" for i in range(2, 12)] + ["r15", "r16"]
     assert chosen("odac25", [*many, large, nameless]) == expected
 
 
 def test_omol25_keeps_the_lowest_frame_of_each_low_spin_molecule():
     def step(i, molecule, energy, where=LOW_SPIN):
-        facts = {"source": f"{where}{molecule}/step{i}/orca.tar.zst"}
-        return row(i, (6,) * 6, energy, group=f"{where}{molecule}", facts=facts)
+        info = {"source": f"{where}{molecule}/step{i}/orca.tar.zst"}
+        return row(i, (6,) * 6, energy, group=f"{where}{molecule}", info=info)
 
     rows = [
         step(0, "1_0_1", -1.0),

@@ -11,8 +11,8 @@ from bench.dataset.prepared import open_prepared, verify
 from bench.dataset.writing import write_prepared
 from bench.exceptions import BenchError
 from bench.labels import LABELS
-from bench.sources import Reading, Row
-from bench.sources.ase_atoms import row_of
+from bench.sources import ReadOptions, Row
+from bench.sources.ase_atoms import row_from_atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,7 +111,7 @@ def test_rows_come_back_from_disk(tmp_path_factory, many, cut):
 
 
 def test_digest_knows_the_data_and_not_their_order(springs):
-    make = lambda i: row_of(springs(i), Reading(), f"x{i}", None)
+    make = lambda i: row_from_atoms(springs(i), ReadOptions(), f"x{i}", None)
     many = [make(i) for i in range(5)]
     digest = lambda rows: digest_of(pack(rows).arrays["digest"])
     assert digest(many) == digest(many[::-1])
@@ -139,7 +139,7 @@ def test_digest_knows_the_data_and_not_their_order(springs):
 
 @pytest.fixture
 def folder(tmp_path, springs):
-    many = [row_of(springs(i), Reading(), f"x{i}", None) for i in range(5)]
+    many = [row_from_atoms(springs(i), ReadOptions(), f"x{i}", None) for i in range(5)]
     write_prepared(
         tmp_path, lambda: iter([pack(many)]), np.arange(5), {"structures": 5}
     )

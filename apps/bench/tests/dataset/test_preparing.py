@@ -19,13 +19,13 @@ from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest, Shard
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
-from bench.sources import Reading
+from bench.sources import ReadOptions
 from typer.testing import CliRunner
 
 
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch):
-    monkeypatch.setattr("bench.sources.extxyz.BLOCK", 5)
+    monkeypatch.setattr("bench.sources.extxyz.ROWS_PER_RANGE", 5)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_an_interrupted_preparation_goes_on(file, tmp_path):
 def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_path):
     out, damaged = tmp_path / "out", tmp_path / "damaged.xyz.gz"
     damaged.write_bytes(gzip.compress(file.read_bytes())[:-2000])
-    with pytest.raises(BenchError, match=r"damaged.xyz.gz cannot be unpacked from"):
+    with pytest.raises(BenchError, match=r"damaged.xyz.gz cannot be decompressed from"):
         prepare(request_for(damaged), out)
     assert not out.exists()
     # A readable part is kept for the same request, as after an interruption.
@@ -184,7 +184,7 @@ def test_other_processes_read_the_same(file, tmp_path, monkeypatch):
 
 def test_a_unit_larger_than_memory_is_kept_in_parts(file, tmp_path, monkeypatch):
     """A packed file is entered at its beginning only; it is one unit, however long."""
-    monkeypatch.setattr("bench.dataset.parts.BLOCK", 30)
+    monkeypatch.setattr("bench.dataset.parts.ROWS_PER_RANGE", 30)
     packed = tmp_path / "frames.xyz.gz"
     packed.write_bytes(gzip.compress(file.read_bytes() * 10))
     out = tmp_path / "out"
@@ -201,7 +201,7 @@ def test_a_unit_larger_than_memory_is_kept_in_parts(file, tmp_path, monkeypatch)
 def test_a_unit_that_was_interrupted_is_read_again(file, tmp_path, monkeypatch):
     packed = tmp_path / "frames.xyz.gz"
     packed.write_bytes(gzip.compress(file.read_bytes()))
-    monkeypatch.setattr("bench.dataset.parts.BLOCK", 3)
+    monkeypatch.setattr("bench.dataset.parts.ROWS_PER_RANGE", 3)
     saved = []
 
     def stop(path, *content):
@@ -234,7 +234,7 @@ from pathlib import Path
 import bench.sources.extxyz
 from bench.dataset.request import PreparationRequest
 from bench.dataset.preparing import prepare
-bench.sources.extxyz.BLOCK = 5
+bench.sources.extxyz.ROWS_PER_RANGE = 5
 callback = lambda done, parts: print(done, flush=True)
 prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]), callback=callback)
 """
@@ -436,7 +436,7 @@ def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
 
 
 def test_names_that_no_structure_has_are_refused(file, tmp_path):
-    reading = Reading(forces="force")
+    reading = ReadOptions(forces="force")
     with pytest.raises(
         BenchError, match="has 'force', .* its forces; there are .*forces"
     ):
@@ -455,7 +455,7 @@ def test_names_that_may_be_meant_are_offered(tmp_path, springs):
     said = "such as --energy-key REF_energy --forces-key REF_forces"
     with pytest.raises(BenchError, match=said):
         prepare(request_for(path), tmp_path / "out")
-    reading = Reading(energy="REF_energy", forces="REF_forces")
+    reading = ReadOptions(energy="REF_energy", forces="REF_forces")
     header = prepare(request_for(path, reading=reading), tmp_path / "out")
     assert header["labels"]["energy"] == header["labels"]["forces"] == 3
 
@@ -648,7 +648,7 @@ def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "Shard 2/3 is read" in done.output
     read = asked["request"].reading
-    assert read.named == {
+    assert read.given_keys == {
         k.replace("-", "_"): f"my-{k}" for k in [*keys, "id", "group"]
     }
     assert (read.energy_unit, read.length_unit) == ("hartree", "bohr")

@@ -15,13 +15,13 @@ from bench.dataset.summary import describe
 from bench.dataset.warnings import warnings_of
 from bench.exceptions import BenchError
 from bench.experiment.grid import make_runs, output_folder
-from bench.sources import Reading, Row
+from bench.sources import ReadOptions, Row
 
 DATA = Path(__file__).parents[1] / "data"
 
 
 def prepared(path, out, **names):
-    header = prepare(PreparationRequest(str(path), Reading(**names)), out)
+    header = prepare(PreparationRequest(str(path), ReadOptions(**names)), out)
     return header, open_dataset(str(out))
 
 
@@ -116,7 +116,7 @@ def test_virials_have_the_unit_of_energies(tmp_path):
 )
 def test_names_and_units_that_contradict_are_refused(names, message):
     with pytest.raises(BenchError, match=message):
-        Reading(**names)
+        ReadOptions(**names)
 
 
 def test_a_stress_without_a_cell_is_not_used(tmp_path):

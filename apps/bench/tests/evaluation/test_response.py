@@ -26,7 +26,7 @@ from bench.evaluation.response import born_charges_of, dipoles
 from bench.exceptions import BenchError
 from bench.experiment.requirements import learnable
 from bench.model.building import build_potential
-from bench.sources import Reading
+from bench.sources import ReadOptions
 from bench.training.loss import loss
 
 
@@ -47,7 +47,7 @@ def labelled(springs, seed, charge=0, **answers):
 def opened(frames, tmp_path, **reading):
     path = tmp_path / "own.extxyz"
     ase.io.write(path, frames, format="extxyz")
-    order = PreparationRequest(str(path), Reading(**reading))
+    order = PreparationRequest(str(path), ReadOptions(**reading))
     prepare(order, tmp_path / "prepared")
     return open_dataset(str(tmp_path / "prepared"))
 
@@ -65,7 +65,7 @@ def test_dipoles_are_stored_about_the_centre_of_mass(springs, tmp_path):
     assert silent.samples[1].dipole is None and silent.samples[0].dipole is not None
     assert "dipoles          of 1 charged structures are not used" in describe(silent)
     with pytest.raises(BenchError, match="`mass` or `coordinates`, got 'origin'"):
-        Reading(dipole_origin="origin")
+        ReadOptions(dipole_origin="origin")
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""ASE's own databases, written by ASE and read by both."""
+"""LMDB databases, written by ASE and read by both ASE and bench."""
 
 import json
 import re
@@ -9,17 +9,17 @@ import lmdb
 import numpy as np
 import pytest
 from bench.exceptions import BenchError
-from bench.sources import Reading, Rejected, open_source
+from bench.sources import ReadOptions, Rejected, open_source
 
 
-def rows_of(path, **names):
-    source = open_source(str(path), Reading(**names))
-    return [row for unit in source.units() for row in source.rows(unit)]
+def read_rows(path, **keys):
+    source = open_source(str(path), ReadOptions(**keys))
+    return [row for part in source.row_ranges() for row in source.rows(part)]
 
 
 @pytest.fixture
 def omol(tmp_path, springs):
-    """Rows as OMol25 keeps them: two molecules in steps, two conformers."""
+    """Rows in the format of OMol25: two steps of a molecule, two conformers."""
     path = tmp_path / "omol.aselmdb"
     names = [
         "omol/metal_organics/outputs_low_spin_241118/7_1_-1_1/step0",
@@ -42,73 +42,73 @@ def omol(tmp_path, springs):
     return path
 
 
-def test_rows_are_those_that_ase_reads(omol):
-    rows = rows_of(omol)
+def test_rows_agree_with_ase(omol):
+    rows = read_rows(omol)
     with ase.db.connect(omol, type="aselmdb", readonly=True) as database:
-        for mine, theirs in zip(rows, database.select(), strict=True):
-            np.testing.assert_array_equal(mine.numbers, theirs.numbers)
-            np.testing.assert_array_equal(mine.positions, theirs.positions)
-            np.testing.assert_array_equal(mine.forces, theirs.forces)
-            assert mine.energy == theirs.energy
-            assert mine.cell is None
-            np.testing.assert_allclose(mine.charges, theirs.data["lowdin_charges"])
-            assert mine.total_charge == theirs.data["charge"]
-            assert mine.spin == theirs.data["spin"]
+        for row, ase_row in zip(rows, database.select(), strict=True):
+            np.testing.assert_array_equal(row.numbers, ase_row.numbers)
+            np.testing.assert_array_equal(row.positions, ase_row.positions)
+            np.testing.assert_array_equal(row.forces, ase_row.forces)
+            assert row.energy == ase_row.energy
+            assert row.cell is None
+            np.testing.assert_allclose(row.charges, ase_row.data["lowdin_charges"])
+            assert row.total_charge == ase_row.data["charge"]
+            assert row.spin == ase_row.data["spin"]
 
 
-def test_steps_share_a_molecule_and_conformers_a_composition(omol):
-    rows = rows_of(omol)
+def test_groups_are_molecules_of_steps_and_compositions_of_conformers(omol):
+    rows = read_rows(omol)
     root = "omol/metal_organics/outputs_low_spin_241118/7_1_-1_1"
     assert [r.id for r in rows[:2]] == [f"{root}/step0", f"{root}/step4"]
     assert [r.group for r in rows] == [root] * 2 + ["ani2x/C2H2O1"] * 2
 
 
-def test_other_charges_and_groups_can_be_asked_for(omol):
-    rows = rows_of(omol, charges="nbo_charges", group="data_id")
+def test_keys_of_charges_and_group_can_be_given(omol):
+    rows = read_rows(omol, charges="nbo_charges", group="data_id")
     assert rows[3].group == "ani2x"
     np.testing.assert_allclose(rows[3].charges, 0.3)
-    assert all(row.charges is None for row in rows_of(omol, charges="ddec"))
+    assert all(row.charges is None for row in read_rows(omol, charges="ddec"))
 
 
-def test_frames_of_odac_belong_to_their_mof(tmp_path, springs):
+def test_odac25_frames_are_grouped_by_mof(tmp_path, springs):
     path = tmp_path / "part.aselmdb"
     with ase.db.connect(path, type="aselmdb") as database:
         atoms = springs(1, periodic=True)
         atoms.set_tags([0, 0, 0, 1, 1])
         del atoms.calc.results["charges"]
-        facts = {"sid": 3, "fid": 14, "name": "ABCDEF_CO2", "mof_name": "ABCDEF"}
-        database.write(atoms, data=facts)
-    (row,) = rows_of(path)
+        data = {"sid": 3, "fid": 14, "name": "ABCDEF_CO2", "mof_name": "ABCDEF"}
+        database.write(atoms, data=data)
+    (row,) = read_rows(path)
     assert (row.id, row.group) == ("ABCDEF_CO2/3/14", "ABCDEF")
     assert row.tags.tolist() == [0, 0, 0, 1, 1]
     np.testing.assert_array_equal(row.cell, atoms.cell.array)
     assert row.charges is None and row.total_charge is None
 
 
-def test_deleted_rows_are_gone(omol):
+def test_deleted_rows_are_skipped(omol):
     with ase.db.connect(omol, type="aselmdb") as database:
         database.delete([2])
-    assert [r.id[-5:] for r in rows_of(omol)] == ["step0", "1_0_1", "2_0_1"]
+    assert [r.id[-5:] for r in read_rows(omol)] == ["step0", "1_0_1", "2_0_1"]
 
 
 def change(path, number, blob):
     with (
         lmdb.open(str(path), subdir=False, map_size=1 << 24) as database,
-        database.begin(write=True) as view,
+        database.begin(write=True) as transaction,
     ):
-        view.put(str(number).encode(), blob)
+        transaction.put(str(number).encode(), blob)
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "reason"),
     [
-        (b"no zlib at all", "cannot be unpacked"),
+        (b"no zlib at all", "cannot be decompressed"),
         (zlib.compress(b'{"numbers": [1'), "Expecting"),
-        (zlib.compress(b"[1, 2]"), "no names and values"),
+        (zlib.compress(b"[1, 2]"), "not a JSON object"),
         (zlib.compress(b'{"numbers": [1]}'), "positions"),
         (zlib.compress(b'{"numbers": [500], "positions": [[0,0,0]]}'), "1 and 118"),
         (zlib.compress(b'{"numbers": [1], "positions": [[0,0,NaN]]}'), "not finite"),
-        (zlib.compress(b"{}" * 3)[:-3], "cut off|Extra"),
+        (zlib.compress(b"{}" * 3)[:-3], "truncated|Extra"),
         (zlib.compress(b"[" * 100_000), "recursion"),
         (
             zlib.compress(
@@ -118,43 +118,46 @@ def change(path, number, blob):
         ),
     ],
 )
-def test_a_bad_row_is_named_and_the_others_read(omol, content, why):
+def test_invalid_row_is_rejected_and_the_others_are_read(omol, content, reason):
     change(omol, 2, content)
-    rows = rows_of(omol)
+    rows = read_rows(omol)
     assert len(rows) == 4
     bad = [r for r in rows if isinstance(r, Rejected)]
-    assert len(bad) == 1 and bad[0].where == f"Row 2 of {omol}"
-    assert re.search(why, bad[0].why), bad[0].why
+    assert len(bad) == 1 and bad[0].location == f"Row 2 of {omol}"
+    assert re.search(reason, bad[0].reason), bad[0].reason
 
 
-def test_a_row_that_grows_without_end_is_refused(omol, monkeypatch):
-    monkeypatch.setattr("bench.sources.aselmdb.LARGEST_ROW", 1 << 20)
+def test_row_that_decompresses_to_too_much_is_rejected(omol, monkeypatch):
+    monkeypatch.setattr("bench.sources.aselmdb.MAX_ROW_BYTES", 1 << 20)
     change(omol, 2, zlib.compress(b" " * (1 << 21) + b"{}"))
-    assert "larger than 1 MiB" in rows_of(omol)[1].why
+    assert "larger than 1 MiB" in read_rows(omol)[1].reason
 
 
-def test_data_may_be_json_within_json(omol):
-    with lmdb.open(str(omol), subdir=False) as database, database.begin() as view:
-        content = json.loads(zlib.decompress(view.get(b"1")))
+def test_data_may_be_nested_json(omol):
+    with (
+        lmdb.open(str(omol), subdir=False) as database,
+        database.begin() as transaction,
+    ):
+        content = json.loads(zlib.decompress(transaction.get(b"1")))
     content["data"] = json.dumps(content["data"])
     change(omol, 1, zlib.compress(json.dumps(content).encode()))
-    row = rows_of(omol)[0]
+    row = read_rows(omol)[0]
     assert row.total_charge == -1.0
     np.testing.assert_allclose(row.charges, np.linspace(-0.2, 0.2, 5))
 
 
-def test_truncated_files_and_strangers_are_refused(omol, tmp_path):
-    whole = omol.read_bytes()
-    for length in (0, 100, 5000, len(whole) - 1):
+def test_truncated_and_other_lmdb_files_are_rejected(omol, tmp_path):
+    content = omol.read_bytes()
+    for length in (0, 100, 5000, len(content) - 1):
         cut = tmp_path / "cut.aselmdb"
-        cut.write_bytes(whole[:length])
+        cut.write_bytes(content[:length])
         with pytest.raises(BenchError, match="truncated|not an LMDB file|is empty"):
-            rows_of(cut)
-    stranger = tmp_path / "stranger.aselmdb"
+            read_rows(cut)
+    other = tmp_path / "other.aselmdb"
     with (
-        lmdb.open(str(stranger), subdir=False) as database,
-        database.begin(write=True) as view,
+        lmdb.open(str(other), subdir=False) as database,
+        database.begin(write=True) as transaction,
     ):
-        view.put(b"key", b"value")
+        transaction.put(b"key", b"value")
     with pytest.raises(BenchError, match="no row `nextid`"):
-        rows_of(stranger)
+        read_rows(other)

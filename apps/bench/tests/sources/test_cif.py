@@ -1,4 +1,4 @@
-"""CIFs as they are published: symmetry, disorder, encodings, several blocks."""
+"""CIFs: symmetry, disorder, encodings, multiple blocks."""
 
 from pathlib import Path
 
@@ -10,21 +10,21 @@ from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
 from bench.dynamics.study.structure_files import read_frames
 from bench.exceptions import BenchError
-from bench.sources import Reading, Rejected, open_source
+from bench.sources import ReadOptions, Rejected, open_source
 
 CASES = Path(__file__).parents[1] / "data" / "cif"
 
 
-def rows_of(path, **names):
-    source = open_source(str(path), Reading(**names))
-    return [row for unit in source.units() for row in source.rows(unit)]
+def read_rows(path, **keys):
+    source = open_source(str(path), ReadOptions(**keys))
+    return [row for part in source.row_ranges() for row in source.rows(part)]
 
 
-def only_row(path, text=None, **names):
+def only_row(path, text=None, **keys):
     if text is not None:
-        path = path / "mine.cif"
+        path = path / "single.cif"
         path.write_text(text)
-    (row,) = rows_of(path, **names)
+    (row,) = read_rows(path, **keys)
     return row
 
 
@@ -33,7 +33,7 @@ SITES = [("Zn1 Zn", (0.0, 0.0, 0.0)), ("C1 C", (0.04, 0.29, 0.11))]
 
 
 def cif(head="", cell=CUBIC, columns=(), sites=SITES):
-    """A CIF; sites are their first columns and coordinates, others in `columns`."""
+    """Returns a CIF; `columns` are further columns of the atom sites."""
     tags = ("length_a", "length_b", "length_c")
     tags += ("angle_alpha", "angle_beta", "angle_gamma")
     lines = ["data_x"]
@@ -41,13 +41,13 @@ def cif(head="", cell=CUBIC, columns=(), sites=SITES):
     lines += [head, "loop_", "_atom_site_label", "_atom_site_type_symbol"]
     lines += [f"_atom_site_fract_{axis}" for axis in "xyz"]
     lines += [f"_atom_site_{name}" for name, _ in columns]
-    for i, (names, place) in enumerate(sites):
+    for i, (names, position) in enumerate(sites):
         values = [str(column[i]) for _, column in columns]
-        lines.append(" ".join([names, *map(str, place), *values]))
+        lines.append(" ".join([names, *map(str, position), *values]))
     return "\n".join(lines) + "\n"
 
 
-def named(name):
+def space_group(name):
     return f"_space_group_name_H-M_alt '{name}'"
 
 
@@ -67,7 +67,7 @@ def operations(*triplets):
         ("preamble_line", 1, True),
     ],
 )
-def test_published_oddities_are_read(name, zn_cl, charged):
+def test_unusual_published_files_are_read(name, zn_cl, charged):
     row = only_row(CASES / f"{name}.cif")
     np.testing.assert_array_equal(row.numbers, np.repeat([11, 17], zn_cl))
     # Na and Cl alternate along the axes, half a cell apart.
@@ -102,20 +102,22 @@ TETRAGONAL = (9.0, 9.0, 14.0, 90.0, 90.0, 90.0)
         ("Fm-3m", 225, 1, CUBIC),
     ],
 )
-def test_a_named_space_group_makes_its_atoms(tmp_path, name, number, setting, cell):
-    """ASE has tables of its own."""
-    row = only_row(tmp_path, cif(named(name), cell, [("charge", (2.0, -1.0))]))
-    theirs = crystal(
+def test_space_group_name_generates_the_atoms_of_ase(
+    tmp_path, name, number, setting, cell
+):
+    """ASE has independent tables."""
+    row = only_row(tmp_path, cif(space_group(name), cell, [("charge", (2.0, -1.0))]))
+    ase_atoms = crystal(
         ["Zn", "C"],
-        [place for _, place in SITES],
+        [position for _, position in SITES],
         spacegroup=number,
         setting=setting,
         cellpar=cell,
     )
-    assert len(row) == len(theirs)
+    assert len(row) == len(ase_atoms)
     for z, charge in ((30, 2.0), (6, -1.0)):
-        ours = row.positions[row.numbers == z]
-        gaps = ours[:, None] - theirs.positions[theirs.numbers == z]
+        positions = row.positions[row.numbers == z]
+        gaps = positions[:, None] - ase_atoms.positions[ase_atoms.numbers == z]
         gaps = gaps @ np.linalg.inv(row.cell)
         gaps = np.linalg.norm((gaps - np.round(gaps)) @ row.cell, axis=-1)
         assert (gaps.min(0) < 1e-6).all() and (gaps.min(1) < 1e-6).all()
@@ -125,8 +127,8 @@ def test_a_named_space_group_makes_its_atoms(tmp_path, name, number, setting, ce
 @pytest.mark.parametrize(
     "head",
     [
-        # P 21/n is another setting of P 21/c; both ways to write it.
-        named("P 21/n"),
+        # P 21/n is another setting of P 21/c; two ways to write it.
+        space_group("P 21/n"),
         "_symmetry_space_group_name_Hall '-P 2yn'",
         operations(
             *("x,y,z", "1/2-x, 1/2+y, 1/2-z"),
@@ -151,10 +153,10 @@ def test_operations_are_applied_site_by_site(tmp_path, head):
     np.testing.assert_array_equal(row.numbers, [30, 30, 6, 6, 6, 6])
     cell = cellpar_to_cell(MONOCLINIC)
     order = slice(None) if "symop" in head else np.argsort(expected[:, 2] % 1)
-    ours = row.positions if "symop" in head else row.positions[_by_height(row)]
-    np.testing.assert_allclose(ours, (expected @ cell)[order], atol=1e-12)
+    positions = row.positions if "symop" in head else row.positions[_by_height(row)]
+    np.testing.assert_allclose(positions, (expected @ cell)[order], atol=1e-12)
     np.testing.assert_allclose(row.charges, [0.25] * 2 + [-0.5] * 4)
-    mine = only_row(tmp_path / "mine.cif", charges="mine")
+    mine = only_row(tmp_path / "single.cif", charges="mine")
     np.testing.assert_array_equal(mine.charges, [5, 5, 6, 6, 6, 6])
 
 
@@ -162,8 +164,8 @@ def _by_height(row):
     return np.argsort((row.positions @ np.linalg.inv(row.cell))[:, 2])
 
 
-def test_operations_without_quotes_and_in_a_table_of_none(tmp_path):
-    """Spaces cut them into three values; half a cell's translation is in no table."""
+def test_operations_without_quotes_in_a_setting_without_table(tmp_path):
+    """Spaces split them into three values; tables do not include this translation."""
     plain = operations("x, y, z", "x+1/2, y, z").replace("'", "")
     row = only_row(tmp_path, cif(plain, sites=SITES[1:]))
     fractions = np.array([[0.04, 0.29, 0.11], [0.54, 0.29, 0.11]])
@@ -171,26 +173,28 @@ def test_operations_without_quotes_and_in_a_table_of_none(tmp_path):
 
 
 INVERSION = operations("x,y,z", "-x,-y,-z")
-UNSURE = {
-    "two choices of origin": cif(named("F d -3 m")),
-    "number 14 go with its cell": cif("_space_group_IT_number 14", MONOCLINIC),
-    "'P 9' is unknown": cif(named("P 9")),
-    "operations are those of P -1": cif(f"{named('P 21/c')}\n{INVERSION}"),
+UNDETERMINED = {
+    "two choices of origin": cif(space_group("F d -3 m")),
+    "number 14 are compatible with its cell": cif(
+        "_space_group_IT_number 14", MONOCLINIC
+    ),
+    "'P 9' is unknown": cif(space_group("P 9")),
+    "operations are those of P -1": cif(f"{space_group('P 21/c')}\n{INVERSION}"),
     "2 operations are of another": cif(
-        f"{named('F m -3 m')}\n{operations('x,y,z', 'x+1/2,y,z')}"
+        f"{space_group('F m -3 m')}\n{operations('x,y,z', 'x+1/2,y,z')}"
     ),
     "which is 225, but has the number 14": cif(
-        f"{named('F m -3 m')}\n_symmetry_Int_Tables_number 14"
+        f"{space_group('F m -3 m')}\n_symmetry_Int_Tables_number 14"
     ),
     "the number '300'": cif("_symmetry_Int_Tables_number 300"),
-    "2 operations of its symmetry are no group": cif(
+    "2 operations of its symmetry are not a group": cif(
         operations("x,y,z", "-y,x,z"), TETRAGONAL
     ),
-    "1 operations of its symmetry are no group": cif(operations("-x,-y,-z")),
-    "an operation of its symmetry is unreadable": cif(operations("x,y")),
-    "its cell does not have the symmetry": cif(named("F m -3 m"), TETRAGONAL),
-    "Hall symbol 'Q 9' is unreadable": cif("_space_group_name_Hall 'Q 9'"),
-    "1 lies 0.18 Å from its own": cif(INVERSION, sites=[("C1 C", (0.01, 0, 0))]),
+    "1 operations of its symmetry are not a group": cif(operations("-x,-y,-z")),
+    "a symmetry operation cannot be parsed": cif(operations("x,y")),
+    "its cell does not have the symmetry": cif(space_group("F m -3 m"), TETRAGONAL),
+    "Hall symbol 'Q 9' cannot be parsed": cif("_space_group_name_Hall 'Q 9'"),
+    "1 is 0.18 Å from its own": cif(INVERSION, sites=[("C1 C", (0.01, 0, 0))]),
     "more than 1000 operations": cif(
         operations(*(f"x+{i}/24,y,z" for i in range(1001)))
     ),
@@ -203,9 +207,9 @@ UNSURE = {
 }
 
 
-@pytest.mark.parametrize("why", UNSURE)
-def test_symmetry_that_is_not_determined_is_refused(tmp_path, why):
-    assert why in only_row(tmp_path, UNSURE[why]).why
+@pytest.mark.parametrize("reason", UNDETERMINED)
+def test_ambiguous_or_inconsistent_symmetry_is_rejected(tmp_path, reason):
+    assert reason in only_row(tmp_path, UNDETERMINED[reason]).reason
 
 
 @pytest.mark.parametrize(
@@ -218,43 +222,45 @@ def test_symmetry_that_is_not_determined_is_refused(tmp_path, why):
         ),
     ],
 )
-def test_symmetry_is_read_under_its_longer_names(tmp_path, head):
-    usual = only_row(tmp_path, cif(named("P 21/c"), MONOCLINIC, sites=SITES[1:]))
+def test_alternative_symmetry_tags_are_read(tmp_path, head):
+    expected = only_row(
+        tmp_path, cif(space_group("P 21/c"), MONOCLINIC, sites=SITES[1:])
+    )
     row = only_row(tmp_path, cif(head, MONOCLINIC, sites=SITES[1:]))
     assert len(row) == 4
-    place = lambda r: np.sort(np.round(r.positions, 9) @ [1.0, np.pi, np.e])
-    np.testing.assert_allclose(place(row), place(usual), atol=1e-6)
+    position = lambda r: np.sort(np.round(r.positions, 9) @ [1.0, np.pi, np.e])
+    np.testing.assert_allclose(position(row), position(expected), atol=1e-6)
 
 
-def test_a_crystal_system_is_no_symmetry(tmp_path):
+def test_crystal_system_implies_no_operations(tmp_path):
     text = cif("_symmetry_cell_setting cubic\n_symmetry_space_group_name_H-M ?")
     assert len(only_row(tmp_path, text)) == 2
 
 
 DISORDERED = {
-    "partly occupied": [("occupancy", ("0.5(1)", "1"))],
+    "partially occupied": [("occupancy", ("0.5(1)", "1"))],
     "an occupancy is not a number: 'most'": [("occupancy", ("most", "1"))],
     "alternatives": [("disorder_group", ("1", "2"))],
     "hydrogen atoms of site C1": [("attached_hydrogens", (0, 2))],
-    "site Zn1 is a dummy": [("calc_flag", ("dum", "d"))],
+    "site Zn1 is a dummy atom": [("calc_flag", ("dum", "d"))],
 }
 
 
-@pytest.mark.parametrize("why", DISORDERED)
-def test_structures_that_are_not_all_there_are_refused(tmp_path, why):
-    assert why in only_row(tmp_path, cif(columns=DISORDERED[why])).why
+@pytest.mark.parametrize("reason", DISORDERED)
+def test_disordered_or_incomplete_structures_are_rejected(tmp_path, reason):
+    assert reason in only_row(tmp_path, cif(columns=DISORDERED[reason])).reason
 
 
-def test_alternatives_are_those_of_one_assembly(tmp_path):
-    """What is left after one alternative was taken is a structure."""
-    assert "alternatives" in only_row(CASES / "disorder.cif").why
+def test_alternatives_belong_to_one_assembly(tmp_path):
+    """A file with one of the alternatives is a valid structure."""
+    assert "alternatives" in only_row(CASES / "disorder.cif").reason
     group = [("disorder_group", ("1", "."))]
     assert len(only_row(tmp_path, cif(columns=group))) == 2
-    apart = [("disorder_group", ("1", "2")), ("disorder_assembly", ("A", "B"))]
-    assert len(only_row(tmp_path, cif(columns=apart))) == 2
-    about = [("disorder_group", ("-1", "."))]
-    assert len(only_row(tmp_path, cif(columns=about))) == 2
-    assert "alternatives" in only_row(tmp_path, cif(INVERSION, columns=about)).why
+    separate = [("disorder_group", ("1", "2")), ("disorder_assembly", ("A", "B"))]
+    assert len(only_row(tmp_path, cif(columns=separate))) == 2
+    negative = [("disorder_group", ("-1", "."))]
+    assert len(only_row(tmp_path, cif(columns=negative))) == 2
+    assert "alternatives" in only_row(tmp_path, cif(INVERSION, columns=negative)).reason
 
 
 @pytest.mark.parametrize(
@@ -264,7 +270,7 @@ def test_alternatives_are_those_of_one_assembly(tmp_path):
         *(("D", 1), ("13C", 6), ("Dy", 66)),
     ],
 )
-def test_types_of_sites_are_elements(tmp_path, symbol, number):
+def test_site_types_are_converted_to_elements(tmp_path, symbol, number):
     row = only_row(tmp_path, cif(sites=[(f"A1 {symbol}", (0, 0, 0))]))
     assert row.numbers.tolist() == [number]
 
@@ -272,7 +278,7 @@ def test_types_of_sites_are_elements(tmp_path, symbol, number):
 @pytest.mark.parametrize(
     ("label", "number"), [("C12A", 6), ("OW1", 8), ("Zn1", 30), ("ZN1", 30)]
 )
-def test_labels_stand_for_types_where_they_are_clear(tmp_path, label, number):
+def test_unambiguous_labels_replace_missing_types(tmp_path, label, number):
     row = only_row(tmp_path, without_types(cif(sites=[(label, (0, 0, 0))])))
     assert row.numbers.tolist() == [number]
 
@@ -285,9 +291,11 @@ BROKEN = {
     "'CA1' may be Ca or C": without_types(cif(sites=[("CA1", (0, 0, 0))])),
     "there is no element 'Cnt'": cif(sites=[("A1 Cnt", (0, 0, 0))]),
     "there is no element 'X'": cif(sites=[("A1 X", (0, 0, 0))]),
-    "site 1 has no coordinates, but '? 0 0'": cif(sites=[("A1 C", ("?", 0, 0))]),
-    "its _cell_length_a is not given": cif(cell=("?", *CUBIC[1:])),
-    "its angles [30.0, 30.0, 170.0] are those of no": cif(cell=(3, 3, 3, 30, 30, 170)),
+    "site 1 has no valid coordinates: '? 0 0'": cif(sites=[("A1 C", ("?", 0, 0))]),
+    "its _cell_length_a is missing": cif(cell=("?", *CUBIC[1:])),
+    "its angles [30.0, 30.0, 170.0] do not form a cell": cif(
+        cell=(3, 3, 3, 30, 30, 170)
+    ),
     "duplicate tag _cell_length_b": cif("_cell_length_b 7"),
     "no line begins with `data_`": "just text",
     "no sites with coordinates": "data_x\n_cell_length_a 3\n",
@@ -297,33 +305,33 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("why", BROKEN)
-def test_what_is_missing_or_twice_is_named(tmp_path, why):
-    assert why in only_row(tmp_path, BROKEN[why]).why
+@pytest.mark.parametrize("reason", BROKEN)
+def test_missing_or_duplicate_values_are_rejected(tmp_path, reason):
+    assert reason in only_row(tmp_path, BROKEN[reason]).reason
 
 
 @pytest.mark.parametrize(
     "kind", ["\ufeff{}", "  {}", "# Ångström\n{}", "_x µ\n{}"], ids=repr
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_letters_that_are_not_ascii_lose_nothing(tmp_path, kind, encoding):
+def test_non_ascii_characters_are_ignored(tmp_path, kind, encoding):
     text = kind.format(cif("_publ_author_name 'Müller, Å.'"))
     path = tmp_path / "a.cif"
     path.write_bytes(text.encode(encoding, "ignore"))
     assert only_row(path).numbers.tolist() == [30, 6]
 
 
-def test_every_structure_of_a_file_is_a_row(tmp_path):
+def test_every_block_with_a_structure_is_a_row(tmp_path):
     second = cif(columns=[("occupancy", (1, 0.5))]).replace("data_x", "data_half")
     third = cif(sites=SITES[:1]).replace("data_x", "data_zinc")
     (tmp_path / "three.cif").write_text(cif() + second + "data_none\n_a 1\n" + third)
-    first, half, zinc = rows_of(tmp_path)
+    first, half, zinc = read_rows(tmp_path)
     assert (first.id, zinc.id) == ("three/x", "three/zinc")
-    assert isinstance(half, Rejected) and "Block half of" in half.where
+    assert isinstance(half, Rejected) and "Block half of" in half.location
     assert (len(first), len(zinc)) == (2, 1)
 
 
-def test_a_single_site_without_a_loop(tmp_path):
+def test_single_site_without_a_loop(tmp_path):
     lines = cif(sites=()).split("loop_")[0] + "_atom_site_label Zn1\n"
     lines += "".join(f"_atom_site_fract_{axis} 0.25\n" for axis in "xyz")
     row = only_row(tmp_path, lines + "_atom_site_charge 0.5\n")
@@ -334,13 +342,15 @@ def test_a_single_site_without_a_loop(tmp_path):
 def test_cartesian_coordinates(tmp_path):
     text = cif(cell=MONOCLINIC).replace("fract", "Cartn")
     np.testing.assert_allclose(
-        only_row(tmp_path, text).positions, [place for _, place in SITES], atol=1e-12
+        only_row(tmp_path, text).positions,
+        [position for _, position in SITES],
+        atol=1e-12,
     )
 
 
 @pytest.mark.parametrize("symbol", ["C", "N"])
-def test_sites_listed_in_full_beside_their_operations_are_refused(tmp_path, symbol):
-    """Each operation would put a second atom on a site that is listed already."""
+def test_equivalent_sites_listed_with_operations_are_rejected(tmp_path, symbol):
+    """Each operation would generate an atom on another listed site."""
     path, out = tmp_path / "full.cif", tmp_path / "out"
     twin = (f"X1 {symbol}", (-0.04, -0.29, -0.11))
     path.write_text(cif(operations("x,y,z", "-x,-y,-z"), sites=[*SITES, twin]))

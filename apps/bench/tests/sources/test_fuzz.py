@@ -1,4 +1,4 @@
-"""Damaged files end in a sentence: no traceback, no hang, nothing executed."""
+"""Damaged files give one-line errors: no traceback, no hang, nothing executed."""
 
 import json
 import zipfile
@@ -16,9 +16,9 @@ from bench.dataset.parts import read_unit, units_of
 from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
-from bench.sources import Reading, Rejected, Row, open_source
+from bench.sources import ReadOptions, Rejected, Row, open_source
 from bench.sources.aselmdb import AseLmdb
-from bench.sources.source import attempt
+from bench.sources.source import build_or_reject
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,48 +50,52 @@ VASPRUN = f"""<?xml version="1.0" encoding="ISO-8859-1"?>
 </calculation>
 </modeling>
 """
-"""The least that ASE reads as a run of VASP."""
+"""A minimal vasprun.xml for ASE."""
 
 
 @st.composite
 def damage(draw):
-    """A change of some bytes: overwritten, cut out, put in, or all behind them lost."""
+    """Draws a function that overwrites, deletes, inserts or truncates bytes."""
     kind = draw(st.sampled_from(["flip", "cut", "insert", "truncate"]))
-    places = draw(st.lists(st.floats(0, 1), min_size=1, max_size=6))
-    news = draw(st.binary(min_size=1, max_size=12))
+    offsets = draw(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+    inserted = draw(st.binary(min_size=1, max_size=12))
 
     def apply(content: bytes) -> bytes:
-        for place in places:
-            at = int(place * (len(content) - 1))
+        for offset in offsets:
+            at = int(offset * (len(content) - 1))
             if kind == "truncate":
                 return content[:at]
-            keep = at + (len(news) if kind in ("flip", "cut") else 0)
-            content = content[:at] + (b"" if kind == "cut" else news) + content[keep:]
+            resume = at + (len(inserted) if kind in ("flip", "cut") else 0)
+            content = (
+                content[:at] + (b"" if kind == "cut" else inserted) + content[resume:]
+            )
         return content
 
     return apply
 
 
 def outcome(path):
-    """Rows that can be used, or the sentence that says why there are none."""
+    """Returns the valid rows as columns, or the error message."""
     try:
-        source = open_source(str(path), Reading())
+        source = open_source(str(path), ReadOptions())
         read = [read_unit(source, u, Filters(), False) for u in units_of(source)]
     except BenchError as error:
-        said = str(error)
-        assert said.endswith((".", "?")) and "\n" not in said and len(said) < 900, said
-        return said
-    for columns, statistics in read:
-        assert statistics.read == statistics.kept + statistics.rejected
-        assert all(len(why) < 400 and "\n" not in why for _, why in statistics.examples)
+        message = str(error)
+        assert (
+            message.endswith((".", "?")) and "\n" not in message and len(message) < 900
+        ), message
+        return message
+    for columns, tally in read:
+        assert tally.read == tally.kept + tally.rejected
+        assert all(len(why) < 400 and "\n" not in why for _, why in tally.examples)
         for name in ("positions", "numbers", "cell"):
             assert np.isfinite(columns.arrays[name]).all()
     return read
 
 
 @pytest.fixture
-def whole(tmp_path, springs):
-    """One good file of every format, by its name."""
+def valid_files(tmp_path, springs):
+    """One valid file of every format, by suffix."""
     frames = [springs(i, periodic=True) for i in range(4)]
     ase.io.write(tmp_path / "a.xyz", frames, format="extxyz")
     ase.io.write(tmp_path / "b.traj", frames)
@@ -122,8 +126,8 @@ SUFFIXES = [".xyz", ".traj", ".cif", ".npz", ".h5", ".gz", ".xz", ".zip", ".xml"
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @fuzz
 @given(change=damage())
-def test_damaged_files_end_in_a_sentence(whole, suffix, change):
-    path, content = whole[suffix]
+def test_damaged_files_give_one_line_errors(valid_files, suffix, change):
+    path, content = valid_files[suffix]
     path.write_bytes(change(content))
     outcome(path)
     path.write_bytes(content)
@@ -132,16 +136,16 @@ def test_damaged_files_end_in_a_sentence(whole, suffix, change):
 
 @pytest.fixture
 def water(tmp_path):
-    """A system of DeePMD: two sets of two frames of three atoms."""
+    """A DeePMD system: two sets of two frames of three atoms."""
     rng = np.random.default_rng(0)
     system = tmp_path / "water"
     for number in range(2):
-        place = system / f"set.{number:03d}"
-        place.mkdir(parents=True)
-        np.save(place / "coord.npy", rng.uniform(0, 9, (2, 9)))
-        np.save(place / "box.npy", np.tile(9 * np.eye(3).ravel(), (2, 1)))
-        np.save(place / "energy.npy", rng.normal(size=2))
-        np.save(place / "force.npy", rng.normal(size=(2, 9)))
+        offset = system / f"set.{number:03d}"
+        offset.mkdir(parents=True)
+        np.save(offset / "coord.npy", rng.uniform(0, 9, (2, 9)))
+        np.save(offset / "box.npy", np.tile(9 * np.eye(3).ravel(), (2, 1)))
+        np.save(offset / "energy.npy", rng.normal(size=2))
+        np.save(offset / "force.npy", rng.normal(size=(2, 9)))
     (system / "type.raw").write_text("0 1 1\n")
     (system / "type_map.raw").write_text("O\nH\n")
     return system
@@ -153,7 +157,7 @@ def water(tmp_path):
 )
 @fuzz
 @given(change=damage())
-def test_damaged_systems_end_in_a_sentence(water, name, change):
+def test_damaged_systems_give_one_line_errors(water, name, change):
     path = water / name
     content = path.read_bytes()
     path.write_bytes(change(content))
@@ -162,8 +166,8 @@ def test_damaged_systems_end_in_a_sentence(water, name, change):
     assert not isinstance(outcome(water), str)
 
 
-def test_entities_of_xml_are_neither_fetched_nor_blown_up(tmp_path):
-    """A reference to another file, and one that grows a thousandfold at each level."""
+def test_xml_entities_are_neither_fetched_nor_expanded(tmp_path):
+    """A reference to another file, and one that grows by 1000 at each level."""
     levels = "".join(f"<!ENTITY x{i} '{f'&x{i - 1};' * 1000}'>" for i in range(1, 4))
     for name, declared in (
         ("far", f"<!ENTITY far SYSTEM 'file://{tmp_path}/secret'>"),
@@ -181,7 +185,7 @@ def test_entities_of_xml_are_neither_fetched_nor_blown_up(tmp_path):
 
 @fuzz
 @given(change=damage())
-def test_damaged_json_ends_in_a_sentence(tmp_path, change):
+def test_damaged_json_gives_a_one_line_error(tmp_path, change):
     site = {"species": [{"element": "Zn", "occu": 1}], "xyz": [0, 0, 0]}
     site["properties"] = {"pbe_ddec_charge": 0.5}
     structure = {"lattice": {"matrix": np.eye(3).tolist()}, "sites": [site]}
@@ -194,7 +198,7 @@ def test_damaged_json_ends_in_a_sentence(tmp_path, change):
 
 @fuzz
 @given(change=damage())
-def test_damaged_tables_end_in_a_sentence(tmp_path, change):
+def test_damaged_tables_give_one_line_errors(tmp_path, change):
     (tmp_path / "qmof_structure_data.json").write_text("[]")
     table = b"qmof_id,outputs.pbe.energy_total\nqmof-1,-1\nqmof-2,\nqmof-3,5.5\n"
     (tmp_path / "qmof.csv").write_bytes(change(table))
@@ -222,15 +226,19 @@ keys = st.sampled_from(
 
 @fuzz
 @given(content=st.dictionaries(keys, json_values, max_size=8), change=damage())
-def test_any_row_of_a_database_is_a_row_or_is_rejected(content, change):
-    reader = AseLmdb((), Reading())
+def test_any_database_entry_is_a_valid_row_or_rejected(content, change):
+    reader = AseLmdb((), ReadOptions())
     good = {"numbers": [1], "positions": [[0.0, 0.0, 0.0]]}
     for row in (content, {**good, **content}, [content], content.get("data")):
         blob = zlib.compress(json.dumps(row).encode())
         for bytes_ in (blob, change(blob)):
-            found = attempt("here", reader._row, bytes_, "id")
+            found = build_or_reject("here", reader._row, bytes_, "id")
             if isinstance(found, Rejected):
-                assert found.where == "here" and found.why and "\n" not in found.why
+                assert (
+                    found.location == "here"
+                    and found.reason
+                    and "\n" not in found.reason
+                )
             else:
                 assert len(pack([found])) == 1
 
@@ -246,11 +254,11 @@ def test_any_row_of_a_database_is_a_row_or_is_rejected(content, change):
     tags=json_values,
 )
 @settings(max_examples=150, deadline=None)
-def test_rows_hold_what_they_promise(numbers, positions, cell, energy, **more):
+def test_rows_are_valid_or_rejected(numbers, positions, cell, energy, **more):
     make = lambda: Row("id", "g", numbers, positions, cell, energy=energy, **more)
-    row = attempt("here", make)
+    row = build_or_reject("here", make)
     if isinstance(row, Rejected):
-        assert row.why and "\n" not in row.why
+        assert row.reason and "\n" not in row.reason
         return
     atoms = len(row.numbers)
     assert row.positions.shape == (atoms, 3) and np.isfinite(row.positions).all()
@@ -261,9 +269,7 @@ def test_rows_hold_what_they_promise(numbers, positions, cell, energy, **more):
 
 
 @pytest.mark.parametrize("fill", [b"\xff", b"\x00", b"\x5a"])
-def test_a_damaged_database_ends_only_the_process_that_reads_it(
-    tmp_path, springs, fill
-):
+def test_damaged_database_crashes_only_the_reading_process(tmp_path, springs, fill):
     path = tmp_path / "a.aselmdb"
     with ase.db.connect(path, type="aselmdb") as database:
         for i in range(30):
@@ -271,7 +277,7 @@ def test_a_damaged_database_ends_only_the_process_that_reads_it(
     with lmdb.open(str(path), subdir=False, readonly=True, lock=False) as database:
         used = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
     content = path.read_bytes()
-    # Everything but the two pages that are checked first, in stripes.
+    # Damages stripes of everything but the two meta pages, which are checked first.
     broken = bytearray(content)
     for at in range(8192, used, 512):
         broken[at : at + 64] = fill * 64

@@ -7,17 +7,17 @@ import ase.io
 import numpy as np
 import pytest
 from bench.exceptions import BenchError
-from bench.sources import Reading, Rejected, open_source
+from bench.sources import ReadOptions, Rejected, open_source
 from bench.sources.cif import reduced_formula
 
 
-def rows_of(path, **names):
-    source = open_source(str(path), Reading(**names))
-    return [row for unit in source.units() for row in source.rows(unit)]
+def read_rows(path, **keys):
+    source = open_source(str(path), ReadOptions(**keys))
+    return [row for part in source.row_ranges() for row in source.rows(part)]
 
 
 def structure(atoms, charges, cm5):
-    """A dictionary in the form that pymatgen gives to a structure."""
+    """Returns a structure as pymatgen's dictionary."""
     sites = [
         {
             "species": [{"element": a.symbol, "occu": 1}],
@@ -50,11 +50,11 @@ def database(tmp_path, springs):
     return tmp_path, atoms, charges
 
 
-def test_structures_meet_their_energies(database):
+def test_structures_have_energies_of_the_table(database):
     folder, atoms, charges = database
-    rows = rows_of(folder)
+    rows = read_rows(folder)
     assert [r.id for r in rows] == ["qmof-b", "qmof-a", "qmof-c"]
-    # A null energy is no energy; the charges of that MOF are of use all the same.
+    # A null energy is missing; the charges of that MOF are read.
     assert [r.energy for r in rows] == [-10.5, None, -12.5]
     for row, a, q in zip(rows, atoms, charges, strict=True):
         np.testing.assert_array_equal(row.numbers, a.numbers)
@@ -62,38 +62,38 @@ def test_structures_meet_their_energies(database):
         np.testing.assert_allclose(row.cell, a.cell.array)
         np.testing.assert_allclose(row.charges, q)
         assert row.forces is None
-    cm5 = rows_of(folder, charges="pbe_cm5_charge", group="name")
+    cm5 = read_rows(folder, charges="pbe_cm5_charge", group="name")
     np.testing.assert_allclose(cm5[2].charges, 2 * charges[2])
     assert cm5[2].group == "c"
 
 
-def test_the_table_may_be_csv(database):
+def test_table_may_be_csv(database):
     folder, _, _ = database
     (folder / "qmof.json").unlink()
     (folder / "qmof.csv").write_text(
         "qmof_id,name,outputs.pbe.energy_total\nqmof-b,b,-1.5\nqmof-a,a,\n"
     )
-    assert [r.energy for r in rows_of(folder)] == [-1.5, None, None]
+    assert [r.energy for r in read_rows(folder)] == [-1.5, None, None]
     with pytest.raises(BenchError, match="no column 'outputs.hse06.energy_total'"):
-        rows_of(folder, energy="outputs.hse06.energy_total")
-    # Names in other letters, and the mark that some spreadsheets begin with.
+        read_rows(folder, energy="outputs.hse06.energy_total")
+    # Names in Latin-1, and a byte-order mark as some spreadsheets write it.
     table = folder / "qmof.csv"
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b",b,", b",\xe9,"))
-    assert [r.energy for r in rows_of(folder)] == [-1.5, None, None]
+    assert [r.energy for r in read_rows(folder)] == [-1.5, None, None]
     table.write_bytes(b"qmof_id,\0" + b"x" * 200_000)
     with pytest.raises(BenchError, match="qmof.csv: "):
-        rows_of(folder)
+        read_rows(folder)
 
 
-def test_truncated_json_is_refused(database):
+def test_truncated_json_is_rejected(database):
     folder, _, _ = database
     path = folder / "qmof_structure_data.json"
     path.write_text(path.read_text()[:-200])
     with pytest.raises(BenchError, match="truncated or damaged after 2 entries"):
-        rows_of(folder)
+        read_rows(folder)
 
 
-def test_disordered_and_strange_structures_are_named(database):
+def test_disordered_and_invalid_structures_are_rejected(database):
     folder, _, _ = database
     path = folder / "qmof_structure_data.json"
     entries = json.loads(path.read_text())
@@ -101,10 +101,14 @@ def test_disordered_and_strange_structures_are_named(database):
     entries[1]["structure"]["sites"][1]["species"][0]["element"] = "D"
     del entries[2]["structure"]["lattice"]
     path.write_text(json.dumps([*entries, {"qmof_id": "x"}, 7]))
-    rows = rows_of(folder)
+    rows = read_rows(folder)
     assert all(isinstance(r, Rejected) for r in rows) and len(rows) == 5
-    whys = " | ".join(r.why for r in rows)
-    assert "partly occupied" in whys and "no element 'D'" in whys and "lattice" in whys
+    reasons = " | ".join(r.reason for r in rows)
+    assert (
+        "partially occupied" in reasons
+        and "no element 'D'" in reasons
+        and "lattice" in reasons
+    )
 
 
 CIF = """data_test
@@ -147,58 +151,60 @@ def cifs(tmp_path):
     return folder
 
 
-def test_cifs_carry_their_charges(cifs):
-    first, second = rows_of(cifs)
+def test_cifs_have_charges(cifs):
+    first, second = read_rows(cifs)
     assert (first.id, second.id) == ("qmof-1", "qmof-2")
     assert first.group == second.group == "O2Zn"
     np.testing.assert_allclose(first.charges, [0.81, -0.41, -0.40])
-    theirs = ase.io.read(cifs / "qmof-1.cif")
-    np.testing.assert_array_equal(first.numbers, theirs.numbers)
-    np.testing.assert_allclose(first.positions, theirs.positions, atol=1e-9)
-    np.testing.assert_allclose(first.cell, theirs.cell.array)
-    cm5 = rows_of(cifs, charges="pbe_cm5_charge")[0]
+    expected = ase.io.read(cifs / "qmof-1.cif")
+    np.testing.assert_array_equal(first.numbers, expected.numbers)
+    np.testing.assert_allclose(first.positions, expected.positions, atol=1e-9)
+    np.testing.assert_allclose(first.cell, expected.cell.array)
+    cm5 = read_rows(cifs, charges="pbe_cm5_charge")[0]
     np.testing.assert_allclose(cm5.charges, [0.61, -0.31, -0.30])
 
 
-def test_cifs_beside_a_table_and_in_a_zip(cifs):
+def test_cifs_with_a_table_and_in_a_zip(cifs):
     (cifs.parent / "qmof.csv").write_text(
         "qmof_id,outputs.pbe.energy_total\nqmof-2,-7.5\n"
     )
-    assert [r.energy for r in rows_of(cifs.parent)] == [None, -7.5]
-    packed = cifs.with_suffix(".zip")
-    with zipfile.ZipFile(packed, "w") as archive:
+    assert [r.energy for r in read_rows(cifs.parent)] == [None, -7.5]
+    zip_path = cifs.with_suffix(".zip")
+    with zipfile.ZipFile(zip_path, "w") as archive:
         for path in cifs.iterdir():
             archive.write(path, path.name)
         archive.writestr("__MACOSX/._qmof-1.cif", b"\0junk")
-    assert [r.id for r in rows_of(packed)] == ["qmof-1", "qmof-2"]
+    assert [r.id for r in read_rows(zip_path)] == ["qmof-1", "qmof-2"]
     for path in [*cifs.iterdir()]:
         path.unlink()
-    assert [r.energy for r in rows_of(cifs.parent)] == [None, -7.5]
-    packed.unlink()
+    assert [r.energy for r in read_rows(cifs.parent)] == [None, -7.5]
+    zip_path.unlink()
     with pytest.raises(BenchError, match="neither qmof_structure_data.json nor"):
-        rows_of(cifs.parent)
+        read_rows(cifs.parent)
 
 
-def test_charges_follow_the_symmetry(cifs):
+def test_charges_of_symmetric_images(cifs):
     inverted = "  2 '-x, -y, -z'\n"
     (cifs / "qmof-1.cif").write_text(cif(more=inverted).replace("'P 1'", "'P -1'"))
     (cifs / "qmof-2.cif").write_text(cif(occupancy="0.5"))
-    symmetric, disordered = rows_of(cifs)
+    symmetric, disordered = read_rows(cifs)
     np.testing.assert_allclose(symmetric.charges, np.repeat([0.81, -0.41, -0.40], 2))
     plain = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]])
-    theirs = np.stack([plain, 1 - plain], 1).reshape(6, 3)
-    np.testing.assert_allclose(symmetric.positions, theirs @ symmetric.cell, atol=1e-12)
-    assert "partly occupied" in disordered.why
+    expected = np.stack([plain, 1 - plain], 1).reshape(6, 3)
+    np.testing.assert_allclose(
+        symmetric.positions, expected @ symmetric.cell, atol=1e-12
+    )
+    assert "partially occupied" in disordered.reason
 
 
-def test_a_cif_that_is_none_is_named(cifs):
+def test_invalid_cif_is_rejected(cifs):
     (cifs / "qmof-1.cif").write_text("this is no CIF")
     (cifs / "qmof-2.cif").write_bytes(b"\xff\xfe\x00")
-    assert all(isinstance(r, Rejected) for r in rows_of(cifs))
+    assert all(isinstance(r, Rejected) for r in read_rows(cifs))
 
 
 @pytest.mark.parametrize(
     ("symbols", "formula"), [("C6H6", "CH"), ("Zn2O4H4", "H2O2Zn"), ("He3", "He")]
 )
-def test_formulas_are_reduced(symbols, formula):
+def test_reduced_formula(symbols, formula):
     assert reduced_formula(ase.Atoms(symbols).numbers) == formula

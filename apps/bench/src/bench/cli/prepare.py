@@ -132,11 +132,11 @@ def prepare_command(
     from bench.dataset.preparing import prepare
     from bench.dataset.request import PreparationRequest, Shard
     from bench.execution.workers import available_cores
-    from bench.sources import Reading
-    from bench.sources.published import where as origins
+    from bench.sources import ReadOptions
+    from bench.sources.published import describe_published
 
     if where:
-        typer.echo(origins())
+        typer.echo(describe_published())
         return
     if source is None or out is None:
         raise BenchError(
@@ -167,7 +167,7 @@ def prepare_command(
         without=tuple(without or ()),
         sample=sample,
     )
-    reading = Reading(
+    reading = ReadOptions(
         **keys,
         energy_unit=energy_unit,
         length_unit=length_unit,

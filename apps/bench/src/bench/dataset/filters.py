@@ -47,7 +47,7 @@ def low_spin(row: Row) -> bool:
     Args:
         row: with the path of its calculation, `source`.
     """
-    return str(row.facts.get("source", "")).startswith(LOW_SPIN)
+    return str(row.info.get("source", "")).startswith(LOW_SPIN)
 
 
 def pristine(row: Row) -> bool:
@@ -56,7 +56,7 @@ def pristine(row: Row) -> bool:
     Args:
         row: with the name of its MOF, `mof_name`.
     """
-    return "_" not in str(row.facts.get("mof_name", "_"))
+    return "_" not in str(row.info.get("mof_name", "_"))
 
 
 def lowest_energy(count: int) -> Callable[[Overview], np.ndarray]:

@@ -21,7 +21,7 @@ from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError
 from bench.execution.workers import CRASH_PRONE_FORMATS, run
 from bench.labels import TRAINABLE_KINDS, field_of
-from bench.sources import Reading, Source, open_source
+from bench.sources import ReadOptions, Source, open_source
 
 BUNDLED = ("frameworks", "ions")
 
@@ -216,13 +216,13 @@ def open_dataset(source: str, *, strict: bool = True) -> Dataset:
         found = open_prepared(Path(source))
         return Dataset(found.folder.name, found.columns, found.order, found.header)
     if source not in BUNDLED:
-        return _read(source, Path(source).name.split(".")[0], Reading(), strict)
+        return _read(source, Path(source).name.split(".")[0], ReadOptions(), strict)
     bundled = resources.files("bench") / "data" / f"{source}.extxyz.xz"
     with resources.as_file(bundled) as path:
-        return _read(str(path), source, Reading(dipole_origin="coordinates"), True)
+        return _read(str(path), source, ReadOptions(dipole_origin="coordinates"), True)
 
 
-def _read(source: str, name: str, reading: Reading, strict: bool) -> Dataset:
+def _read(source: str, name: str, reading: ReadOptions, strict: bool) -> Dataset:
     """All of a source, in memory."""
     reader = open_source(source, reading)
     work = functools.partial(_read_units, strict=strict)

@@ -16,12 +16,12 @@ from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError, one_line
 from bench.files import write_bytes
 from bench.labels import LABELS
-from bench.sources import BLOCK, Rejected, Row, Source, Unit
+from bench.sources import ROWS_PER_RANGE, Rejected, Row, RowRange, Source
 
 MEND = "mend or remove it; `bench prepare` without --strict leaves it out"
 
 
-def units_of(source: Source) -> list[Unit]:
+def units_of(source: Source) -> list[RowRange]:
     """The units of a source, at least one.
 
     Args:
@@ -32,7 +32,7 @@ def units_of(source: Source) -> list[Unit]:
     """
     some = ", ".join(str(path) for path in source.files[:3])
     try:
-        units = source.units()
+        units = source.row_ranges()
     except BenchError:
         raise
     except Exception as error:  # a damaged file runs its reader into anything
@@ -43,7 +43,7 @@ def units_of(source: Source) -> list[Unit]:
 
 
 def read_unit(
-    source: Source, unit: Unit, filters: Filters, strict: bool
+    source: Source, unit: RowRange, filters: Filters, strict: bool
 ) -> tuple[Columns, ReadStatistics]:
     """The rows of a unit that filters keep, as columns.
 
@@ -61,7 +61,7 @@ def read_unit(
 
 
 def read_blocks(
-    source: Source, unit: Unit, filters: Filters, strict: bool
+    source: Source, unit: RowRange, filters: Filters, strict: bool
 ) -> Iterator[tuple[Columns, ReadStatistics]]:
     """The same piece by piece, at least one: some units are larger than memory.
 
@@ -77,7 +77,7 @@ def read_blocks(
     rows = source.rows(unit)
     while True:
         # One more than a unit that was cut to size has, so that it is one piece.
-        coming = itertools.islice(rows, BLOCK + 1)
+        coming = itertools.islice(rows, ROWS_PER_RANGE + 1)
         with warnings.catch_warnings():
             # Readers warn of what the checks of a row find anyway.
             warnings.simplefilter("ignore")
@@ -88,7 +88,7 @@ def read_blocks(
             except Exception as error:  # a damaged file runs its reader into anything
                 raise _unreadable(source, unit.path, error) from error
         yield columns, statistics
-        if statistics.read <= BLOCK:
+        if statistics.read <= ROWS_PER_RANGE:
             return
 
 
@@ -100,11 +100,11 @@ def _filtered(
         statistics.read += 1
         if isinstance(row, Rejected):
             if strict:
-                raise BenchError(f"{row.where}: {row.why}; {MEND}.")
+                raise BenchError(f"{row.location}: {row.reason}; {MEND}.")
             statistics.reject(*row)
             continue
         statistics.add_keys(row)
-        statistics.stress_without_cell += row.cell is None and "stress" in row.origins
+        statistics.stress_without_cell += row.cell is None and "stress" in row.label_keys
         row = filters.trimmed(row)
         why = filters.complaint(row)
         if why is not None:

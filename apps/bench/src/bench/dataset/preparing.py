@@ -33,7 +33,7 @@ from bench.exceptions import BenchError
 from bench.execution.callback import Callback
 from bench.execution.workers import CRASH_PRONE_FORMATS, run
 from bench.files import remove_leftovers, write_error
-from bench.sources import Source, Unit, open_source
+from bench.sources import RowRange, Source, open_source
 
 PrepareCallback = Callback[int, int]
 """Called with the number of finished parts and the number of all parts."""
@@ -51,7 +51,7 @@ class _ReadJob(NamedTuple):
     """
 
     source: Source
-    unit: Unit
+    unit: RowRange
     filters: Filters
     strict: bool
     path: Path
@@ -166,7 +166,7 @@ def _check_labels(paths: list[Path], request: PreparationRequest, out: Path) -> 
     """Checks the labels; deletes the parts on failure, since new keys change them."""
     statistics = combined(map(load_statistics, paths))
     try:
-        check_labels(statistics, request.reading.named, request.source)
+        check_labels(statistics, request.reading.given_keys, request.source)
     except BenchError:
         discard_parts(out)
         raise
@@ -192,7 +192,7 @@ def _header_facts(
     return {
         "source": request.source,
         "read_as": source.format,
-        "given_keys": request.reading.named,
+        "given_keys": request.reading.given_keys,
         "units": {
             "energy": request.reading.energy_unit,
             "length": request.reading.length_unit,

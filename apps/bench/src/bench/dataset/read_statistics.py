@@ -57,10 +57,10 @@ class ReadStatistics:
         """
         if len(self.available_keys) >= MAX_KEYS:
             return
-        for key in set(row.names) - self.available_keys:
-            self.key_types.add(f"{_type_of(row.facts.get(key))}={key}")
-        self.available_keys.update(row.names)
-        self.label_keys.update(f"{k}={v}" for k, v in row.origins.items())
+        for key in set(row.available_keys) - self.available_keys:
+            self.key_types.add(f"{_type_of(row.info.get(key))}={key}")
+        self.available_keys.update(row.available_keys)
+        self.label_keys.update(f"{k}={v}" for k, v in row.label_keys.items())
 
     def reject(self, location: str, reason: str) -> None:
         """Counts a row that cannot be used.

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from bench.dataset.atomic_energies import ATOMS, read_atomic_energies
 from bench.dataset.filters import Filters
 from bench.exceptions import BenchError
-from bench.sources import Reading
+from bench.sources import ReadOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PreparationRequest:
     """
 
     source: str
-    reading: Reading = Reading()
+    reading: ReadOptions = ReadOptions()
     filters: Filters = Filters()
     format: str | None = None
     strict: bool = False

@@ -14,7 +14,7 @@ from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
 from bench.files import write_text
 from bench.settings.parsing import read_object
-from bench.sources import BLOCK, Source
+from bench.sources import ROWS_PER_RANGE, Source
 
 PARTS = "parts"
 """Folder of the parts that have been read."""

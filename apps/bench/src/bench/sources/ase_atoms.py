@@ -1,4 +1,4 @@
-"""Rows from ASE objects, for every format that ASE reads."""
+"""Rows from `ase.Atoms`, and a reader for formats of ASE."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,12 +9,18 @@ import ase
 import ase.io
 
 from bench.exceptions import BenchError, one_line
-from bench.sources.limits import check_unpacked, unpacked
+from bench.sources.decompression import check_decompressed_size, open_decompressed
 from bench.sources.lines import next_lines
-from bench.sources.reading import Geometry, Reading, read_row
+from bench.sources.options import ReadOptions
 from bench.sources.row import Rejected, Row
-from bench.sources.source import Unit, attempt, first_word, names_of
-from bench.sources.xml import check_entities
+from bench.sources.row_building import Geometry, build_row
+from bench.sources.source import (
+    RowRange,
+    build_or_reject,
+    name_before_dot,
+    unique_names,
+)
+from bench.sources.xml import check_no_entities
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "abinit-out": (),
@@ -34,21 +40,21 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "vasp-out": ("*OUTCAR*",),
     "vasp-xml": ("*vasprun*.xml*",),
 }
-"""Formats of ASE that are read, with their file names; none of them runs or unpickles
-what a file holds, which is why the list is closed."""
+"""Formats that ASE reads, with their file name patterns. Other formats of ASE are left
+out because they may execute or unpickle the content of a file."""
 
 
-MOST_HEADER = 100
-"""Lines of a dump in front of its atoms."""
+MAX_HEADER_LINES = 100
+"""Lines of a LAMMPS dump before its atoms."""
 
 LAMMPS = "lammps-dump-text"
 
-ANY_UNIT = (LAMMPS, "traj", "qbox")
-"""Formats that ASE reads as they are; of the others it makes eV and Å."""
+UNCONVERTED = (LAMMPS, "traj", "qbox")
+"""Formats in which ASE converts no units; it converts the others to eV and Å."""
 
 
-def values_of(atoms: ase.Atoms) -> dict[str, Any]:
-    """Everything an ASE object holds besides its geometry, by name."""
+def values_from_atoms(atoms: ase.Atoms) -> dict[str, Any]:
+    """Returns arrays, info and results of `ase.Atoms`, without the geometry, by key."""
     arrays = {
         k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")
     }
@@ -56,67 +62,67 @@ def values_of(atoms: ase.Atoms) -> dict[str, Any]:
     return {**arrays, **atoms.info, **results}
 
 
-def row_of(
+def row_from_atoms(
     atoms: ase.Atoms,
-    reading: Reading,
+    options: ReadOptions,
     id: str,
     group: str | None,
-    more: Mapping[str, Any] = MappingProxyType({}),
+    replacements: Mapping[str, Any] = MappingProxyType({}),
 ) -> Row:
-    """The row of an ASE object.
+    """Returns the row of an `ase.Atoms` object.
 
     Args:
-        atoms: with results, info and arrays.
-        reading: names and units that were given.
-        id: used where the object has none.
-        group: used where the object has none; None makes it its own group.
-        more: values that replace those of the object, by name.
+        atoms: with calculator results, info and arrays.
+        options: keys and units of the labels.
+        id: used if the object has none.
+        group: used if the object has none; None uses the id.
+        replacements: values that replace those of the object, by key.
     """
     geometry = Geometry(
         atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc.tolist()
     )
-    values = {**values_of(atoms), **more}
-    return read_row(geometry, values, reading, id=id, group=group)
+    values = {**values_from_atoms(atoms), **replacements}
+    return build_row(geometry, values, options, id=id, group=group)
 
 
 class AseFiles(NamedTuple):
-    """Files of one of ASE's formats; the frames of a file are one group."""
+    """Files in a format of ASE; the frames of a file form one group."""
 
     files: tuple[Path, ...]
-    reading: Reading
+    options: ReadOptions
     format: str
 
-    def units(self) -> list[Unit]:
-        """A unit a file.
+    def row_ranges(self) -> list[RowRange]:
+        """Returns one range per file.
 
         Raises:
-            BenchError: a file of XML declares entities, a dump of LAMMPS has types
+            BenchError: an XML file declares entities, or a LAMMPS dump has types
                 instead of elements.
         """
         for path in self.files:
             if self.format == "vasp-xml":
-                check_entities(path)
+                check_no_entities(path)
             if self.format == LAMMPS:
                 _check_elements(path)
-        return [Unit(str(path)) for path in self.files]
+        return [RowRange(str(path)) for path in self.files]
 
-    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
-        """The frames of a file.
+    def rows(self, row_range: RowRange) -> Iterator[Row | Rejected]:
+        """Yields the frames of a file.
 
         Raises:
-            BenchError: ASE cannot read the file from some frame on, or it would grow
-                without bounds.
+            BenchError: ASE cannot read a frame, or the file decompresses to too much.
         """
-        check_unpacked(Path(unit.path))
-        name = names_of(self.files, first_word)[Path(unit.path)]
-        frames = ase.io.iread(unit.path, index=":", format=self.format)
+        path = Path(row_range.path)
+        check_decompressed_size(path)
+        name = unique_names(self.files, name_before_dot)[path]
+        frames = ase.io.iread(path, index=":", format=self.format)
         number = 0
         while True:
             try:
                 atoms = next(frames, None)
-            except Exception as error:  # readers raise whatever a file runs them into
+            except Exception as error:  # malformed input can raise any exception
                 raise BenchError(
-                    f"{unit.path} cannot be read as {self.format} from frame {number} "
+                    f"{path} cannot be read as {self.format} from frame {number} "
                     f"on ({type(error).__name__}: {one_line(error)}): check that it is "
                     "complete."
                 ) from error
@@ -124,47 +130,49 @@ class AseFiles(NamedTuple):
                 return
             assert isinstance(atoms, ase.Atoms)
             if self.format == LAMMPS and atoms.calc is not None:
-                # ASE puts a zero there; a dump says no energy.
+                # ASE sets it to zero; a dump contains no energy.
                 atoms.calc.results.pop("energy", None)
-            where = f"Frame {number} of {unit.path}"
+            location = f"Frame {number} of {path}"
             id = f"{name}/{number:07d}"
-            yield attempt(where, row_of, atoms, self.reading, id, name)
+            yield build_or_reject(
+                location, row_from_atoms, atoms, self.options, id, name
+            )
             number += 1
 
 
-def check_units(format: str, reading: Reading) -> None:
-    """Refuses units for what ASE has converted, and asks for them where it has not.
+def check_units(format: str, options: ReadOptions) -> None:
+    """Checks that units are given only for formats in which ASE converts none.
 
     Args:
         format: a key of `FORMATS`.
-        reading: with the units that were given.
+        options: with the units that the user gave.
 
     Raises:
-        BenchError: the labels would be in other units than is said.
+        BenchError: units are given for converted labels, or missing.
     """
-    units = (reading.energy_unit, reading.length_unit)
+    units = (options.energy_unit, options.length_unit)
     if format == "qbox" and units != ("hartree", "bohr"):
         raise BenchError(
             "Qbox writes hartree and bohr: give --energy-unit hartree --length-unit "
-            "bohr, and --stress-unit GPa where it has stresses."
+            "bohr, and --stress-unit GPa if it has stresses."
         )
-    given = units != ("eV", "angstrom") or reading.stress_unit is not None
-    if format not in ANY_UNIT and given:
+    has_units = units != ("eV", "angstrom") or options.stress_unit is not None
+    if format not in UNCONVERTED and has_units:
         raise BenchError(
-            f"What {format} says is read in eV and Å, whatever the program writes: "
-            "leave away --energy-unit, --length-unit and --stress-unit."
+            f"ASE converts {format} to eV and Å: omit --energy-unit, --length-unit and "
+            "--stress-unit."
         )
 
 
 def _check_elements(path: Path) -> None:
-    """Refuses dumps whose atoms have but types, which ASE takes for atomic numbers."""
-    with unpacked(path) as file:
-        for line in next_lines(file, MOST_HEADER):
+    """Checks that a dump has elements; ASE would use types as atomic numbers."""
+    with open_decompressed(path) as file:
+        for line in next_lines(file, MAX_HEADER_LINES):
             if line.startswith(b"ITEM: ATOMS"):
                 columns = line.split()[2:]
                 if b"element" in columns or b"mass" in columns:
                     return
                 raise BenchError(
-                    f"{path} says types of atoms, not which elements they are: dump "
-                    "the column `element` as well (dump_modify element O H ...)."
+                    f"{path} has types of atoms but no elements: dump the column "
+                    "`element` as well (dump_modify element O H ...)."
                 )

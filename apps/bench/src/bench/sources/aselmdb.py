@@ -1,4 +1,4 @@
-"""ASE's LMDB databases, the form of OMol25 and ODAC25 (`.aselmdb`)."""
+"""Reader of ASE's LMDB databases (`.aselmdb`), such as OMol25 and ODAC25."""
 
 import json
 import re
@@ -12,99 +12,109 @@ import lmdb
 import numpy as np
 
 from bench.exceptions import BenchError, one_line
-from bench.sources.reading import DEFAULTS, Geometry, Reading, read_row
+from bench.sources.options import DEFAULT_KEYS, ReadOptions
 from bench.sources.row import Rejected, Row, RowError
-from bench.sources.source import BLOCK, Unit, attempt, names_of, stem
+from bench.sources.row_building import Geometry, build_row
+from bench.sources.source import (
+    ROWS_PER_RANGE,
+    RowRange,
+    build_or_reject,
+    stem,
+    unique_names,
+)
 
-LARGEST_ROW = 1 << 26
-"""Bytes of a row once unpacked; a larger one is not a structure."""
+MAX_ROW_BYTES = 1 << 26
+"""Bytes of a decompressed row; a larger row is not a structure."""
 
-MOST_MISSING = 1000
-"""Rows that are named one by one where a file lacks them; as many as it holds, too."""
+MAX_MISSING_ROWS = 1000
+"""Missing rows up to which they are rejected one by one; if the file holds more rows,
+that many may be missing."""
 
-NAMES = DEFAULTS | {
+LABEL_KEYS = DEFAULT_KEYS | {
     "total_charge": ("charge", "total_charge"),
     "charges": ("lowdin_charges", "charges"),
     "id": (),
     "group": (),
 }
-GEOMETRY = ("numbers", "positions", "cell", "pbc")
-BOOKKEEPING = (*GEOMETRY, "data", "key_value_pairs", "calculator_parameters")
+GEOMETRY_KEYS = ("numbers", "positions", "cell", "pbc")
+INTERNAL_KEYS = (*GEOMETRY_KEYS, "data", "key_value_pairs", "calculator_parameters")
 
 
 class AseLmdb(NamedTuple):
-    """Databases of rows in ASE's JSON; only numbers and words are read from them."""
+    """LMDB databases of rows in ASE's JSON; only numbers and strings are decoded."""
 
     files: tuple[Path, ...]
-    reading: Reading
+    options: ReadOptions
     format: str = "aselmdb"
 
-    def units(self) -> list[Unit]:
-        """Stretches of row ids.
+    def row_ranges(self) -> list[RowRange]:
+        """Returns ranges of row ids.
 
         Raises:
-            BenchError: a file is truncated, no ASE database, or lacks most rows that
-                it counts.
+            BenchError: a file is truncated, not an ASE database, or most of its rows
+                are missing.
         """
-        found = []
+        ranges = []
         for path in self.files:
-            with _opened(path) as database, database.begin() as view:
-                following = _special(view, b"nextid", path)
-                deleted = len(_special(view, b"deleted_ids", path) or ())
-                held = database.stat()["entries"]
-            if not isinstance(following, int):
+            with _open(path) as database, database.begin() as transaction:
+                next_id = _metadata_row(transaction, b"nextid", path)
+                deleted = len(_metadata_row(transaction, b"deleted_ids", path) or ())
+                count = database.stat()["entries"]
+            if not isinstance(next_id, int):
                 raise BenchError(
                     f"{path} is not an ASE database: it has no row `nextid`."
                 )
-            if following - 1 - deleted - held > max(held, MOST_MISSING):
+            if next_id - 1 - deleted - count > max(count, MAX_MISSING_ROWS):
                 raise BenchError(
-                    f"{path} counts {following - 1} rows (its row `nextid`), but holds "
-                    f"{held}: it is damaged or incomplete; fetch it again."
+                    f"{path} announces {next_id - 1} rows (its row `nextid`), but "
+                    f"holds {count}: it is damaged or incomplete; download it again."
                 )
-            starts = range(1, following, BLOCK)
-            found += [Unit(str(path), s, min(s + BLOCK, following)) for s in starts]
-        return found
+            starts = range(1, next_id, ROWS_PER_RANGE)
+            ranges += [
+                RowRange(str(path), s, min(s + ROWS_PER_RANGE, next_id)) for s in starts
+            ]
+        return ranges
 
-    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
-        """The rows of a stretch that were not deleted."""
-        path = Path(unit.path)
-        own = names_of(self.files, stem)[path]
-        with _opened(path) as database, database.begin() as view:
-            deleted = set(_special(view, b"deleted_ids", path) or ())
-            for number in range(unit.start, unit.stop):
+    def rows(self, row_range: RowRange) -> Iterator[Row | Rejected]:
+        """Yields the rows of a range that were not deleted."""
+        path = Path(row_range.path)
+        name = unique_names(self.files, stem)[path]
+        with _open(path) as database, database.begin() as transaction:
+            deleted = set(_metadata_row(transaction, b"deleted_ids", path) or ())
+            for number in range(row_range.start, row_range.stop):
                 if number not in deleted:
-                    blob = view.get(str(number).encode())
-                    where = f"Row {number} of {path}"
-                    yield attempt(where, self._row, blob, f"{own}/{number}")
+                    blob = transaction.get(str(number).encode())
+                    location = f"Row {number} of {path}"
+                    yield build_or_reject(location, self._row, blob, f"{name}/{number}")
 
     def _row(self, blob: bytes | None, id: str) -> Row:
         if blob is None:
-            raise RowError("it is missing, although the database counts it")
-        content = _unpacked(blob)
+            raise RowError("it is missing, although the database announces it")
+        content = _decompressed(blob)
         if not isinstance(content, dict):
-            raise RowError("it holds no names and values")
+            raise RowError("it is not a JSON object")
         data = content.get("data") or {}
         if isinstance(data, str):
             data = json.loads(data, object_hook=_array)
         pairs = content.get("key_value_pairs") or {}
-        top = {k: v for k, v in content.items() if k not in BOOKKEEPING}
+        top = {k: v for k, v in content.items() if k not in INTERNAL_KEYS}
         values = {**data, **pairs, **top}
-        own, group = _names(values)
-        return read_row(
-            Geometry(*(content.get(name) for name in GEOMETRY)),
+        name, group = _id_and_group(values)
+        return build_row(
+            Geometry(*(content.get(name) for name in GEOMETRY_KEYS)),
             values,
-            self.reading,
-            id=own or id,
+            self.options,
+            id=name or id,
             group=group,
-            defaults=NAMES,
+            default_keys=LABEL_KEYS,
         )
 
 
-def _names(values: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Id and group: frame and MOF in ODAC25, calculation and molecule in OMol25.
+def _id_and_group(values: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Returns id and group: frame and MOF in ODAC25, path and molecule in OMol25.
 
-    A path of OMol25 that ends in a step belongs to the molecule above it. Other paths
-    name one conformer; conformers are kept together by their composition.
+    The group of an OMol25 path that ends in a step is its parent path. Other paths are
+    conformers, which are grouped by composition.
     """
     if values.get("mof_name"):
         parts = (values.get(k) for k in ("name", "sid", "fid"))
@@ -115,37 +125,38 @@ def _names(values: Mapping[str, Any]) -> tuple[str | None, str | None]:
     path = path.parent if path.suffix == ".zst" else path
     if re.fullmatch(r"step\d+", path.name):
         return str(path), str(path.parent)
-    kin = [k for k in map(values.get, ("data_id", "composition")) if isinstance(k, str)]
-    return str(path), "/".join(kin) if len(kin) == 2 else None
+    parts = [values.get(k) for k in ("data_id", "composition")]
+    strings = [part for part in parts if isinstance(part, str)]
+    return str(path), "/".join(strings) if len(strings) == 2 else None
 
 
 def _array(value: dict[str, Any]) -> Any:
-    """Arrays of ASE's JSON; anything else stays a dictionary."""
+    """Returns an array for ASE's JSON of arrays, any other dictionary unchanged."""
     if "__ndarray__" not in value:
         return value
-    shape, kind, numbers = value["__ndarray__"]
-    if np.dtype(kind).kind not in "biuf":
-        raise RowError(f"it holds an array of type {kind!r}")
-    return np.array(numbers, kind).reshape(shape)
+    shape, dtype, numbers = value["__ndarray__"]
+    if np.dtype(dtype).kind not in "biuf":
+        raise RowError(f"it holds an array of type {dtype!r}")
+    return np.array(numbers, dtype).reshape(shape)
 
 
-def _unpacked(blob: bytes) -> Any:
+def _decompressed(blob: bytes) -> Any:
     stream = zlib.decompressobj()
     try:
-        text = stream.decompress(blob, LARGEST_ROW)
+        text = stream.decompress(blob, MAX_ROW_BYTES)
     except zlib.error as error:
-        raise RowError(f"it cannot be unpacked ({one_line(error)})") from None
+        raise RowError(f"it cannot be decompressed ({one_line(error)})") from None
     if stream.unconsumed_tail:
-        raise RowError(f"it is larger than {LARGEST_ROW >> 20} MiB once unpacked")
+        raise RowError(f"it is larger than {MAX_ROW_BYTES >> 20} MiB decompressed")
     if not stream.eof:
-        raise RowError("it is cut off")
+        raise RowError("it is truncated")
     return json.loads(text, object_hook=_array)
 
 
-def _special(view: Any, key: bytes, path: Path) -> Any:
+def _metadata_row(transaction: Any, key: bytes, path: Path) -> Any:
     try:
-        blob = view.get(key)
-        return None if blob is None else _unpacked(blob)
+        blob = transaction.get(key)
+        return None if blob is None else _decompressed(blob)
     except Exception as error:
         raise BenchError(
             f"{path} is not an ASE database or is damaged: its row `{key.decode()}` "
@@ -153,7 +164,7 @@ def _special(view: Any, key: bytes, path: Path) -> Any:
         ) from error
 
 
-def _opened(path: Path) -> Any:
+def _open(path: Path) -> Any:
     _check_length(path)
     try:
         return lmdb.open(
@@ -166,27 +177,31 @@ def _opened(path: Path) -> Any:
 
 
 def _check_length(path: Path) -> None:
-    """Refuses a file shorter than its own index: reading it ends the process."""
+    """Checks that a file is as long as its header says; LMDB would crash."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(1 << 17)
+        header = file.read(1 << 17)
     try:
-        last, _, page = max(_meta(head, at) for at in (0, _meta(head, 0)[2]))
+        last_page, _, page_size = max(
+            _parse_meta_page(header, offset)
+            for offset in (0, _parse_meta_page(header, 0)[2])
+        )
     except (struct.error, ValueError):
         raise BenchError(
-            f"{path} is not an LMDB file or its beginning is damaged: fetch it again."
+            f"{path} is not an LMDB file or its header is damaged: download it again."
         ) from None
-    if size < (last + 1) * page:
+    expected = (last_page + 1) * page_size
+    if size < expected:
         raise BenchError(
-            f"{path} is truncated: it has {size} of {(last + 1) * page} bytes; fetch "
+            f"{path} is truncated: it has {size} of {expected} bytes; download "
             "it again."
         )
 
 
-def _meta(head: bytes, at: int) -> tuple[int, int, int]:
-    """Last page, transaction and size of pages in a meta page of LMDB."""
-    magic, version, _, _, page = struct.unpack_from("<16xIIQQI", head, at)
-    last, transaction = struct.unpack_from("<QQ", head, at + 136)
-    if magic != 0xBEEFC0DE or version != 1 or not 512 <= page <= 65536:
-        raise ValueError("no meta page")
-    return last, transaction, page
+def _parse_meta_page(header: bytes, offset: int) -> tuple[int, int, int]:
+    """Returns last page number, transaction number and page size of LMDB."""
+    magic, version, _, _, page_size = struct.unpack_from("<16xIIQQI", header, offset)
+    last_page, number = struct.unpack_from("<QQ", header, offset + 136)
+    if magic != 0xBEEFC0DE or version != 1 or not 512 <= page_size <= 65536:
+        raise ValueError("not a meta page")
+    return last_page, number, page_size

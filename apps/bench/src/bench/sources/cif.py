@@ -1,4 +1,4 @@
-"""Folders and zip files of CIFs, whose atoms may carry charges as extra columns."""
+"""Reader of CIFs, also in zip files, with further columns such as charges."""
 
 import csv
 import functools
@@ -16,91 +16,109 @@ from gemmi import cif
 
 from bench.exceptions import BenchError, one_line
 from bench.sources.cif_sites import (
-    check_order,
-    columns_of,
-    coordinates_of,
-    numbers_of,
-    values_of,
+    check_ordered,
+    fractional_coordinates,
+    numeric_columns,
+    site_atomic_numbers,
+    site_columns,
 )
-from bench.sources.cif_symmetry import expand, operations_of, text_of
-from bench.sources.limits import check_size
-from bench.sources.reading import DEFAULTS, Geometry, Reading, read_row
+from bench.sources.cif_symmetry import (
+    apply_operations,
+    first_value,
+    symmetry_operations,
+)
+from bench.sources.decompression import check_size
+from bench.sources.options import DEFAULT_KEYS, ReadOptions
 from bench.sources.row import Rejected, Row, RowError
-from bench.sources.source import Unit, attempt, blocks, names_of, stem
+from bench.sources.row_building import Geometry, build_row
+from bench.sources.source import (
+    RowRange,
+    build_or_reject,
+    split_into_ranges,
+    stem,
+    unique_names,
+)
 
-CELL = tuple(
-    f"_cell_{kind}"
-    for kind in (
+CELL_TAGS = tuple(
+    f"_cell_{parameter}"
+    for parameter in (
         *("length_a", "length_b", "length_c"),
         *("angle_alpha", "angle_beta", "angle_gamma"),
     )
 )
-BEGIN = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*(data_)", re.MULTILINE | re.IGNORECASE)
-LARGEST_CIF = 1 << 26
-NAMES = DEFAULTS | {"charges": ("pbe_ddec_charge", "charge"), "group": ()}
-ASCII = bytes(range(128)) + b"?" * 128
-"""Of every byte, what the parser sees: no text that is kept needs more letters."""
+DATA_BLOCK = re.compile(
+    rb"^(?:\xef\xbb\xbf)?[ \t]*(data_)", re.MULTILINE | re.IGNORECASE
+)
+MAX_CIF_BYTES = 1 << 26
+LABEL_KEYS = DEFAULT_KEYS | {"charges": ("pbe_ddec_charge", "charge"), "group": ()}
+TO_ASCII = bytes(range(128)) + b"?" * 128
+"""Translation table of bytes: other characters occur only in values not read."""
 
 
-class _File(NamedTuple):
-    """A CIF: how people call it, the id of its structure, and what opens it."""
+class _CifFile(NamedTuple):
+    """A CIF: its location for messages, the id of its structure, and how to open it."""
 
-    where: str
+    location: str
     id: str
-    opened: Callable[[], IO[bytes]]
+    open: Callable[[], IO[bytes]]
 
 
-class Cifs(NamedTuple):
-    """CIFs of relaxed structures; one formula is one group.
+class CifFiles(NamedTuple):
+    """CIFs of relaxed structures, grouped by reduced formula.
 
     Args:
         files: CIFs, and zip files of CIFs.
-        reading: names and units that were given.
-        energies: eV by name of the structure, if a table of them lies beside.
+        options: keys and units of the labels.
+        energies: total energies from a table, eV, by name of the structure.
     """
 
     files: tuple[Path, ...]
-    reading: Reading
+    options: ReadOptions
     energies: tuple[tuple[str, float | None], ...] = ()
     format: str = "cif"
 
-    def units(self) -> list[Unit]:
-        """Stretches of the list of CIFs, or of a zip file's."""
-        plain = [path for path in self.files if path.suffix != ".zip"]
-        found = blocks("", len(plain))
+    def row_ranges(self) -> list[RowRange]:
+        """Returns ranges of the list of CIFs, and of the members of zip files."""
+        cifs = [path for path in self.files if path.suffix != ".zip"]
+        ranges = split_into_ranges("", len(cifs))
         for path in self.files:
             if path.suffix == ".zip":
-                found += blocks(str(path), len(_members(path)))
-        return found
+                ranges += split_into_ranges(str(path), len(_members(path)))
+        return ranges
 
-    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
-        """The structures of a stretch: a file with several of them is several rows."""
+    def rows(self, row_range: RowRange) -> Iterator[Row | Rejected]:
+        """Yields the structures of a range; a file may hold more than one."""
         energies = dict(self.energies)
-        part = slice(unit.start, unit.stop)
-        if not unit.path:
-            plain = [path for path in self.files if path.suffix != ".zip"]
-            names = names_of(tuple(plain), stem)
-            for path in plain[part]:
+        part = slice(row_range.start, row_range.stop)
+        if not row_range.path:
+            cifs = [path for path in self.files if path.suffix != ".zip"]
+            names = unique_names(tuple(cifs), stem)
+            for path in cifs[part]:
                 values = self._values(energies, path)
-                file = _File(str(path), names[path], functools.partial(path.open, "rb"))
-                yield from _rows(file, values, self.reading)
+                file = _CifFile(
+                    str(path), names[path], functools.partial(path.open, "rb")
+                )
+                yield from _rows(file, values, self.options)
             return
-        with zipfile.ZipFile(unit.path) as archive:
-            members = _members(Path(unit.path))
-            names = names_of(tuple(map(Path, members)), stem)
+        with zipfile.ZipFile(row_range.path) as archive:
+            members = _members(Path(row_range.path))
+            names = unique_names(tuple(map(Path, members)), stem)
             for name in members[part]:
                 values = self._values(energies, Path(name))
-                opened = functools.partial(archive.open, name)
-                file = _File(f"{name} in {unit.path}", names[Path(name)], opened)
-                yield from _rows(file, values, self.reading)
+                open_member = functools.partial(archive.open, name)
+                file = _CifFile(
+                    f"{name} in {row_range.path}", names[Path(name)], open_member
+                )
+                yield from _rows(file, values, self.options)
 
     def _values(
         self, energies: Mapping[str, float | None], path: Path
     ) -> dict[str, float | None]:
-        return {self.reading.energy or "energy": energies.get(path.stem)}
+        return {self.options.energy or "energy": energies.get(path.stem)}
 
 
 def _members(path: Path) -> list[str]:
+    """Returns the names of all CIFs in a zip file."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith(".cif")]
@@ -108,105 +126,110 @@ def _members(path: Path) -> list[str]:
         raise BenchError(
             f"{path} cannot be opened as zip ({one_line(error)})."
         ) from error
-    check_size(path, sum(member.file_size for member in members), "all CIFs in it")
+    check_size(
+        path, sum(member.file_size for member in members), "the total of its CIFs"
+    )
     names = sorted(member.filename for member in members)
     return [n for n in names if not n.startswith("__MACOSX")]
 
 
 def _rows(
-    file: _File, values: Mapping[str, Any], reading: Reading
+    file: _CifFile, values: Mapping[str, Any], options: ReadOptions
 ) -> Iterator[Row | Rejected]:
-    """The structures of one CIF."""
-    found = attempt(file.where, _blocks, file.opened)
-    if isinstance(found, Rejected):
-        yield found
+    """Yields the structures of one CIF."""
+    blocks = build_or_reject(file.location, _blocks, file.open)
+    if isinstance(blocks, Rejected):
+        yield blocks
         return
-    for block in found:
-        id, place = file.id, file.where
-        if len(found) > 1:
-            id, place = f"{id}/{block.name}", f"Block {block.name} of {place}"
-        yield attempt(place, _row, block, id, values, reading)
+    for block in blocks:
+        id, location = file.id, file.location
+        if len(blocks) > 1:
+            id = f"{id}/{block.name}"
+            location = f"Block {block.name} of {location}"
+        yield build_or_reject(location, _row, block, id, values, options)
 
 
-def _blocks(opened: Callable[[], IO[bytes]]) -> list[cif.Block]:
-    """The blocks of a CIF that hold structures, at least one."""
-    with opened() as file:
-        text = file.read(LARGEST_CIF + 1)
-    if len(text) > LARGEST_CIF:
-        raise RowError(f"it is larger than {LARGEST_CIF >> 20} MiB")
-    # Some programs write a line of their own before the first block.
-    start = BEGIN.search(text)
+def _blocks(open_cif: Callable[[], IO[bytes]]) -> list[cif.Block]:
+    """Returns the blocks of a CIF that contain structures, at least one."""
+    with open_cif() as file:
+        text = file.read(MAX_CIF_BYTES + 1)
+    if len(text) > MAX_CIF_BYTES:
+        raise RowError(f"it is larger than {MAX_CIF_BYTES >> 20} MiB")
+    # Some programs write a line before the first block.
+    start = DATA_BLOCK.search(text)
     if start is None:
         raise RowError("it is no CIF: no line begins with `data_`")
     first = start.start(1)
     try:
-        document = cif.read_string(text[first:].translate(ASCII))
+        document = cif.read_string(text[first:].translate(TO_ASCII))
     except (RuntimeError, ValueError) as error:
         line = text.count(b"\n", 0, first) + 1
-        where = f" (line 1 of `data` is line {line} of the file)" * (line > 1)
-        raise RowError(f"it is no valid CIF: {one_line(error)}{where}") from None
-    found = [block for block in document if columns_of(block) is not None]
-    if not found:
-        raise RowError("it holds no structure: no sites with coordinates")
-    return found
+        offset = f" (line 1 of `data` is line {line} of the file)" * (line > 1)
+        raise RowError(f"it is no valid CIF: {one_line(error)}{offset}") from None
+    blocks = [block for block in document if site_columns(block) is not None]
+    if not blocks:
+        raise RowError("it contains no structure: no sites with coordinates")
+    return blocks
 
 
-def _row(block: cif.Block, id: str, values: Mapping[str, Any], reading: Reading) -> Row:
-    """The row of a block, with all atoms that its symmetry makes."""
-    columns = columns_of(block)
+def _row(
+    block: cif.Block, id: str, values: Mapping[str, Any], options: ReadOptions
+) -> Row:
+    """Returns the row of a block, with all symmetry-equivalent atoms."""
+    columns = site_columns(block)
     assert columns is not None
     cell = _cell(block)
-    operations = operations_of(block, cell)
-    check_order(columns, symmetric=len(operations) > 1)
-    numbers, sites = numbers_of(columns), values_of(columns)
-    fractional = coordinates_of(columns, cell)
+    operations = symmetry_operations(block, cell)
+    check_ordered(columns, symmetric=len(operations) > 1)
+    numbers, sites = site_atomic_numbers(columns), numeric_columns(columns)
+    fractional = fractional_coordinates(columns, cell)
     if len(operations) > 1:
-        fractional, origins = expand(fractional, operations, cell)
-        numbers = numbers[origins]
-        sites = {name: column[origins] for name, column in sites.items()}
-    return read_row(
+        fractional, indices = apply_operations(fractional, operations, cell)
+        numbers = numbers[indices]
+        sites = {name: column[indices] for name, column in sites.items()}
+    return build_row(
         Geometry(numbers, fractional @ cell, cell, True),
         {**sites, **values},
-        reading,
+        options,
         id=id,
         group=reduced_formula(numbers),
-        defaults=NAMES,
+        default_keys=LABEL_KEYS,
     )
 
 
 def _cell(block: cif.Block) -> np.ndarray:
-    """Lattice vectors as rows, Å."""
-    found = [cif.as_number(text_of(block, (tag,)) or "?") for tag in CELL]
-    known = (np.array(found) > 0) & np.isfinite(found)
-    if not known.all():
+    """Returns lattice vectors as rows, Å."""
+    parameters = [cif.as_number(first_value(block, (tag,)) or "?") for tag in CELL_TAGS]
+    valid = (np.array(parameters) > 0) & np.isfinite(parameters)
+    if not valid.all():
         raise RowError(
-            f"its {CELL[np.argmin(known)]} is not given or no length or angle"
+            f"its {CELL_TAGS[np.argmin(valid)]} is missing or is no length or angle"
         )
     try:
-        return cellpar_to_cell(found)
+        return cellpar_to_cell(parameters)
     except AssertionError:
-        raise RowError(f"its angles {found[3:]} are those of no cell") from None
+        raise RowError(f"its angles {parameters[3:]} do not form a cell") from None
 
 
 def reduced_formula(numbers: Any) -> str:
-    """The formula with the smallest whole numbers, Hill order.
+    """Returns the formula with the smallest integers, in Hill order.
 
     Args:
-        numbers: atomic numbers.
+        numbers: atomic numbers, `(atoms,)`.
     """
     symbols = "".join(chemical_symbols[int(z)] for z in sorted(np.asarray(numbers)))
     return Formula(symbols).reduce()[0].format("hill")
 
 
-def read_energies(path: Path, column: str) -> dict[str, float | None]:
-    """A column of a csv file by its first column; empty fields are None.
+def read_energy_column(path: Path, column: str) -> dict[str, float | None]:
+    """Returns a column of a CSV file by the first column; empty fields are None.
 
     Args:
-        path: with names in the first row.
-        column: name of the energies, eV.
+        path: of the file, whose first row is a header.
+        column: name of the column of energies, eV.
 
     Raises:
-        BenchError: no such column, or a value that is no number.
+        BenchError: there is no such column, or a value is not a number.
     """
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         table = csv.DictReader(file)

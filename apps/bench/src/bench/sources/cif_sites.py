@@ -1,4 +1,4 @@
-"""Sites of a CIF: elements, coordinates and the columns beside them."""
+"""Atom sites of a CIF: elements, coordinates and further columns."""
 
 import re
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ FRACTIONAL = ("fract_x", "fract_y", "fract_z")
 CARTESIAN = ("cartn_x", "cartn_y", "cartn_z")
 
 Columns = dict[str, list[str]]
-"""Values as written, by lower-case name without `SITE`."""
+"""Values as strings, by lower-case tag without `SITE`."""
 
 
-def columns_of(block: cif.Block) -> Columns | None:
-    """The columns that stand beside the coordinates, None where there are none.
+def site_columns(block: cif.Block) -> Columns | None:
+    """Returns the columns of the loop with the coordinates; None if there is none.
 
     Args:
         block: of a CIF.
@@ -30,41 +30,42 @@ def columns_of(block: cif.Block) -> Columns | None:
         if len(values) == 0:
             continue
         loop = values.get_loop()
-        if loop is None:  # a single site may do without a loop
+        if loop is None:  # a single site needs no loop
             pairs = [item.pair for item in cast(Iterable[Any], block)]
             tags = [(pair[0], [pair[1]]) for pair in pairs if pair is not None]
         else:
             tags = [
                 (t, loop.values[i :: loop.width()]) for i, t in enumerate(loop.tags)
             ]
-        found = {
+        columns = {
             tag.lower().removeprefix(SITE): values
             for tag, values in tags
             if tag.lower().startswith(SITE)
         }
-        missing = set(names) - set(found)
+        missing = set(names) - set(columns)
         if missing:
             raise RowError(f"its sites have no {SITE}{min(missing)}")
-        return found
+        return columns
     return None
 
 
-def check_order(columns: Columns, *, symmetric: bool) -> None:
-    """Refuses sites that are not all there at once, or lack their hydrogens.
+def check_ordered(columns: Columns, *, symmetric: bool) -> None:
+    """Checks that a structure is ordered and has all its hydrogen atoms.
 
     Args:
         columns: of the sites.
-        symmetric: whether the cell holds images of the sites.
+        symmetric: whether symmetry operations generate further atoms.
 
     Raises:
-        RowError: sites are partly occupied, alternatives, or hydrogens have no place.
+        RowError: sites are partially occupied or alternatives, or hydrogen atoms have
+            no coordinates.
     """
     for value in set(columns.get("occupancy", ())):
         occupancy = 1.0 if cif.is_null(value) else _number(value)
         if np.isnan(occupancy):
             raise RowError(f"an occupancy is not a number: {value!r}")
         if occupancy < 1:
-            raise RowError("sites are partly occupied: give ordered structures")
+            raise RowError("sites are partially occupied: give ordered structures")
     _check_alternatives(columns, symmetric)
     labels = columns.get("label", columns.get("type_symbol", ()))
     hydrogens = columns.get("attached_hydrogens", ())
@@ -75,7 +76,7 @@ def check_order(columns: Columns, *, symmetric: bool) -> None:
             )
     for label, flag in zip(labels, columns.get("calc_flag", ()), strict=False):
         if cif.as_string(flag).lower() == "dum":
-            raise RowError(f"site {label} is a dummy: leave it out")
+            raise RowError(f"site {label} is a dummy atom: remove it")
 
 
 def _check_alternatives(columns: Columns, symmetric: bool) -> None:
@@ -85,90 +86,91 @@ def _check_alternatives(columns: Columns, symmetric: bool) -> None:
     for assembly, group in zip(assemblies, groups, strict=True):
         if not cif.is_null(group) and group != "0":
             alternatives.setdefault(assembly, set()).add(group)
-    several = any(len(choices) > 1 for choices in alternatives.values())
-    # A negative group is disordered about a symmetry element: its images overlap.
-    negative = any(g.startswith("-") for gs in alternatives.values() for g in gs)
-    if several or (symmetric and negative):
+    has_alternatives = any(len(candidates) > 1 for candidates in alternatives.values())
+    # Negative groups are disordered about a symmetry element: their images overlap.
+    has_negative = any(g.startswith("-") for gs in alternatives.values() for g in gs)
+    if has_alternatives or (symmetric and has_negative):
         raise RowError(
-            "it holds the alternatives of a disordered structure: give one of them"
+            "it contains alternatives of a disordered structure: give one of them"
         )
 
 
-def numbers_of(columns: Columns) -> Int[np.ndarray, " sites"]:
-    """Atomic numbers of the sites, by their type or else their label.
+def site_atomic_numbers(columns: Columns) -> Int[np.ndarray, " sites"]:
+    """Returns atomic numbers of the sites, from their types or else their labels.
 
     Args:
         columns: of the sites.
 
     Raises:
-        RowError: one of them is no element, or may be two.
+        RowError: a type or label is not an element, or is ambiguous.
     """
     types = columns.get("type_symbol")
-    texts = columns.get("label") if types is None else types
-    if texts is None:
+    names = columns.get("label") if types is None else types
+    if names is None:
         raise RowError(f"its sites have neither {SITE}type_symbol nor {SITE}label")
-    known = {t: _element(cif.as_string(t), types is not None) for t in set(texts)}
-    return np.array([known[t] for t in texts])
+    is_type = types is not None
+    numbers = {name: _element(cif.as_string(name), is_type) for name in set(names)}
+    return np.array([numbers[name] for name in names])
 
 
 def _element(text: str, is_type: bool) -> int:
-    """The atomic number behind `Zn`, `Zn2+`, `ZN`, `O_3`, `OW1` or `D`.
+    """Returns the atomic number for `Zn`, `Zn2+`, `ZN`, `O_3`, `OW1` or `D`.
 
-    A label of two capitals may begin with an element of one letter (`CA1`).
+    A label of two capital letters may begin with a one-letter element (`CA1`).
     """
     match = re.match(r"\d*([A-Z][a-z]+|[A-Z]+)", text)
     letters = match[1] if match else ""
     if letters == "D":
         return 1
-    choices = [letters[:2].capitalize(), letters[:1]]
+    candidates = [letters[:2].capitalize(), letters[:1]]
     if letters[1:].islower() or (is_type and len(letters) > 2):
-        choices = [letters]
-    found = [s for s in dict.fromkeys(choices) if atomic_numbers.get(s)]
-    if not found:
+        candidates = [letters]
+    elements = [s for s in dict.fromkeys(candidates) if atomic_numbers.get(s)]
+    if not elements:
         raise RowError(f"there is no element {text!r}")
-    if len(found) > 1 and not is_type:
+    if len(elements) > 1 and not is_type:
         raise RowError(
-            f"a site labelled {text!r} may be {found[0]} or {found[1]}: add "
+            f"a site labeled {text!r} may be {elements[0]} or {elements[1]}: add "
             f"{SITE}type_symbol"
         )
-    return atomic_numbers[found[0]]
+    return atomic_numbers[elements[0]]
 
 
-def coordinates_of(
+def fractional_coordinates(
     columns: Columns, cell: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "sites 3"]:
-    """Fractional coordinates of the sites.
+    """Returns fractional coordinates of the sites.
 
     Args:
         columns: of the sites.
         cell: lattice vectors as rows, Å.
 
     Raises:
-        RowError: one of them is missing or no number.
+        RowError: a coordinate is missing or not a number.
     """
-    names = FRACTIONAL if FRACTIONAL[0] in columns else CARTESIAN
-    found = np.array([[_number(v) for v in columns[name]] for name in names]).T
-    bad = np.flatnonzero(np.isnan(found).any(1))
+    tags = FRACTIONAL if FRACTIONAL[0] in columns else CARTESIAN
+    coordinates = np.array([[_number(v) for v in columns[tag]] for tag in tags]).T
+    bad = np.flatnonzero(np.isnan(coordinates).any(1))
     if len(bad):
-        given = " ".join(columns[name][bad[0]] for name in names)
-        raise RowError(f"site {bad[0] + 1} has no coordinates, but {given!r}")
-    return found if names is FRACTIONAL else found @ np.linalg.inv(cell)
+        given = " ".join(columns[tag][bad[0]] for tag in tags)
+        raise RowError(f"site {bad[0] + 1} has no valid coordinates: {given!r}")
+    return coordinates if tags is FRACTIONAL else coordinates @ np.linalg.inv(cell)
 
 
-def values_of(columns: Columns) -> dict[str, Float[np.ndarray, " sites"]]:
-    """The columns that hold nothing but numbers.
+def numeric_columns(columns: Columns) -> dict[str, Float[np.ndarray, " sites"]]:
+    """Returns the columns that contain only numbers.
 
     Args:
         columns: of the sites.
     """
-    found: dict[str, Any] = {}
+    numeric: dict[str, Any] = {}
     for name, texts in columns.items():
         numbers = np.array([_number(text) for text in texts])
         if not np.isnan(numbers).any():
-            found[name] = numbers
-    return found
+            numeric[name] = numbers
+    return numeric
 
 
 def _number(text: str) -> float:
-    """A number, its uncertainty in brackets left out; NaN for anything else."""
+    """Returns a number without its uncertainty in brackets; NaN if it is none."""
     return cif.as_number(cif.as_string(text) if text[:1] in "'\"" else text)

@@ -1,4 +1,4 @@
-"""Symmetry of a CIF: its operations, and the atoms that they make of its sites."""
+"""Symmetry operations of a CIF, and the atoms that they generate from its sites."""
 
 import functools
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from jaxtyping import Float, Int
 
 from bench.sources.row import RowError
 
-OPERATIONS = (
+OPERATION_TAGS = (
     "_space_group_symop_operation_xyz",
     "_space_group_symop.operation_xyz",
     "_symmetry_equiv_pos_as_xyz",
     "_symmetry_equiv.pos_as_xyz",
 )
-NAMES = (
+NAME_TAGS = (
     "_space_group_name_H-M_alt",
     "_symmetry_space_group_name_H-M",
     "_space_group.name_H-M_alt",
@@ -26,64 +26,64 @@ NAMES = (
     "_space_group_name_H-M_full",
     "_space_group.name_H-M_full",
 )
-HALL = (
+HALL_TAGS = (
     "_space_group_name_Hall",
     "_symmetry_space_group_name_Hall",
     "_space_group.name_Hall",
 )
-NUMBERS = (
+NUMBER_TAGS = (
     "_space_group_IT_number",
     "_symmetry_Int_Tables_number",
     "_space_group.IT_number",
     "_symmetry.Int_Tables_number",
 )
-WITHOUT_OPERATIONS = {
+CRYSTAL_SYSTEM_TAGS = {
     "_symmetry_cell_setting",
     "_space_group_crystal_system",
     "_space_group.crystal_system",
 }
-"""Tags that determine no operation: the cell has whatever symmetry it has."""
+"""Tags that name a crystal system, which determines no operations."""
 
-SAME_PLACE = 0.05
-"""Å; images of a site that lie closer are one atom on a symmetry element."""
+SAME_POSITION = 0.05
+"""Å; closer images of a site are one atom on a symmetry element."""
 
 TOO_CLOSE = 0.4
-"""Å; images of a site that lie closer, but are not one atom, stand for disorder."""
+"""Å; closer images of a site that are not one atom mean disorder."""
 
-STRAIN = 0.02
-"""How much the operations may change the cell's metric, of its largest entry."""
+METRIC_TOLERANCE = 0.02
+"""Tolerated change of the metric tensor by an operation, relative to its maximum."""
 
-MOST_OPERATIONS = 1000
-MOST_IMAGES = 2_000_000
-"""Of all sites together; more of them are a damaged file."""
+MAX_OPERATIONS = 1000
+MAX_IMAGES = 2_000_000
+"""Images of all sites; a larger number means a damaged file."""
 
 Operations = tuple[gemmi.Op, ...]
 Cell = Float[np.ndarray, "3 3"]
 
 
-def operations_of(block: cif.Block, cell: Cell) -> Operations:
-    """The operations that a block lists, or those of the space group that it names.
+def symmetry_operations(block: cif.Block, cell: Cell) -> Operations:
+    """Returns the operations that a block lists, or those of its space group.
 
     Args:
         block: of a CIF.
         cell: lattice vectors as rows, Å.
 
     Raises:
-        RowError: they are no group, contradict the space group, do not go with the
-            cell, or are not determined by what is named.
+        RowError: the operations are not a group, contradict the space group or the
+            cell, or are ambiguous.
     """
-    listed = _listed(block)
-    named = _named(block, cell)
+    listed = _listed_operations(block)
+    space_group = _space_group(block, cell)
     if listed:
-        _check_name(listed, named)
+        _check_space_group(listed, space_group)
         operations = listed
     else:
-        operations = _of_group(block, named, cell)
+        operations = _operations_of_group(block, space_group, cell)
     metric = cell @ cell.T
     for operation in operations:
         rotation = np.array(operation.rot) / gemmi.Op.DEN
         change = np.abs(rotation.T @ metric @ rotation - metric).max()
-        if change > STRAIN * metric.max():
+        if change > METRIC_TOLERANCE * metric.max():
             raise RowError(
                 f"its cell does not have the symmetry {operation.triplet()} of its "
                 "space group: correct one of them"
@@ -91,60 +91,62 @@ def operations_of(block: cif.Block, cell: Cell) -> Operations:
     return operations
 
 
-def expand(
+def apply_operations(
     fractional: Float[np.ndarray, "sites 3"], operations: Operations, cell: Cell
 ) -> tuple[Float[np.ndarray, "atoms 3"], Int[np.ndarray, " atoms"]]:
-    """All atoms of the cell, and the site that each of them is an image of.
+    """Applies symmetry operations to sites to generate all atoms of the cell.
 
     Args:
         fractional: coordinates of the sites.
-        operations: of the space group, the identity among them.
+        operations: of the space group, including the identity.
         cell: lattice vectors as rows, Å.
 
     Returns:
-        Fractional coordinates from 0 to 1, site by site, and indices of sites.
+        Fractional coordinates in [0, 1), ordered by site, and the site index of each
+        atom.
 
     Raises:
-        RowError: a site lies so close to its own image that both cannot be there.
+        RowError: a site overlaps with its own image.
     """
-    if len(fractional) * len(operations) > MOST_IMAGES:
+    if len(fractional) * len(operations) > MAX_IMAGES:
         raise RowError(
             f"its symmetry has {len(operations)} images of {len(fractional)} sites, "
-            f"more than {MOST_IMAGES}"
+            f"more than {MAX_IMAGES}"
         )
     rotations = np.array([o.rot for o in operations]) / gemmi.Op.DEN
     shifts = np.array([o.tran for o in operations]) / gemmi.Op.DEN
     images = np.einsum("oij,sj->soi", rotations, fractional) + shifts
     distances = _distances(images - fractional[:, None], cell)
-    apart = (distances > SAME_PLACE) & (distances < TOO_CLOSE)
-    if apart.any():
-        site = int(np.flatnonzero(apart.any(1))[0])
+    overlapping = (distances > SAME_POSITION) & (distances < TOO_CLOSE)
+    if overlapping.any():
+        site = int(np.flatnonzero(overlapping.any(1))[0])
+        distance = distances[site][overlapping[site]].min()
         raise RowError(
-            f"site {site + 1} lies {distances[site][apart[site]].min():.2f} Å from its "
-            "own symmetric image: it is disordered, or its coordinates have too few "
-            "digits; give ordered structures"
+            f"site {site + 1} is {distance:.2f} Å from "
+            "its own symmetric image: it is disordered, or its coordinates have too "
+            "few digits; give ordered structures"
         )
     images %= 1.0
-    special = (distances <= SAME_PLACE).sum(1) > 1
-    kept = np.ones(distances.shape, bool)
-    for site in np.flatnonzero(special):
-        own = images[site]
-        same = _distances(own[:, None] - own[None], cell) <= SAME_PLACE
-        kept[site] = ~np.tril(same, -1).any(1)
-    return images[kept], np.nonzero(kept)[0]
+    on_element = (distances <= SAME_POSITION).sum(1) > 1
+    unique = np.ones(distances.shape, bool)
+    for site in np.flatnonzero(on_element):
+        differences = images[site][:, None] - images[site][None]
+        same = _distances(differences, cell) <= SAME_POSITION
+        unique[site] = ~np.tril(same, -1).any(1)
+    return images[unique], np.nonzero(unique)[0]
 
 
 def _distances(differences: np.ndarray, cell: Cell) -> np.ndarray:
-    """Å, to the image that is nearest in fractional coordinates: exact where short."""
+    """Returns distances to the nearest fractional image, Å; exact if they are short."""
     return np.linalg.norm((differences - np.round(differences)) @ cell, axis=-1)
 
 
-def text_of(block: cif.Block, tags: tuple[str, ...]) -> str | None:
-    """The value of the first tag that has one.
+def first_value(block: cif.Block, tags: tuple[str, ...]) -> str | None:
+    """Returns the value of the first tag that has one; None if no tag has one.
 
     Args:
         block: of a CIF.
-        tags: which.
+        tags: in order of preference.
     """
     for tag in tags:
         value = block.find_value(tag)
@@ -153,41 +155,44 @@ def text_of(block: cif.Block, tags: tuple[str, ...]) -> str | None:
     return None
 
 
-def _listed(block: cif.Block) -> Operations:
-    for tag in OPERATIONS:
+def _listed_operations(block: cif.Block) -> Operations:
+    for tag in OPERATION_TAGS:
         values = [v for v in block.find_values(tag) if not cif.is_null(v)]
         if values:
-            # Without quotes "x, y, z" is three values.
-            plain = ["".join(cif.as_string(v).split()) for v in values]
-            return _group(tuple(" ".join(plain).replace(", ", ",").split()))
+            # Without quotes, "x, y, z" is three values.
+            triplets = ["".join(cif.as_string(v).split()) for v in values]
+            return _parse_operations(
+                tuple(" ".join(triplets).replace(", ", ",").split())
+            )
     return ()
 
 
 @functools.lru_cache(64)
-def _group(triplets: tuple[str, ...]) -> Operations:
-    """Operations that are checked to be a group."""
-    if len(triplets) > MOST_OPERATIONS:
-        raise RowError(f"its symmetry has more than {MOST_OPERATIONS} operations")
+def _parse_operations(triplets: tuple[str, ...]) -> Operations:
+    """Parses operations and checks that they form a group."""
+    if len(triplets) > MAX_OPERATIONS:
+        raise RowError(f"its symmetry has more than {MAX_OPERATIONS} operations")
     try:
         listed = {gemmi.Op(t).wrap().triplet(): gemmi.Op(t).wrap() for t in triplets}
     except RuntimeError as error:
-        raise RowError(f"an operation of its symmetry is unreadable: {error}") from None
+        raise RowError(f"a symmetry operation cannot be parsed: {error}") from None
     operations = tuple(listed.values())
     rotations, shifts = _seitz(operations)
-    known = _keys(rotations, shifts)
+    keys = _keys(rotations, shifts)
     products = np.einsum("aij,bjk->abik", rotations, rotations)
-    moved = np.einsum("aij,bj->abi", rotations, shifts) + shifts[:, None]
-    both = _keys(products.reshape(-1, 3, 3), moved.reshape(-1, 3))
-    whole = set(both) == set(known) and "x,y,z" in listed
-    if not whole or (np.abs(np.linalg.det(rotations)).round() != 1).any():
+    product_shifts = np.einsum("aij,bj->abi", rotations, shifts) + shifts[:, None]
+    product_keys = _keys(products.reshape(-1, 3, 3), product_shifts.reshape(-1, 3))
+    is_closed = set(product_keys) == set(keys) and "x,y,z" in listed
+    if not is_closed or (np.abs(np.linalg.det(rotations)).round() != 1).any():
         raise RowError(
-            f"the {len(operations)} operations of its symmetry are no group: list all "
-            "of them, centring included"
+            f"the {len(operations)} operations of its symmetry are not a group: list "
+            "all of them, including centering translations"
         )
     return operations
 
 
 def _seitz(operations: Operations) -> tuple[np.ndarray, np.ndarray]:
+    """Returns rotation matrices, and translations in units of 1 / `Op.DEN`."""
     rotations = np.array([o.rot for o in operations]) // gemmi.Op.DEN
     return rotations, np.array([o.tran for o in operations])
 
@@ -197,9 +202,9 @@ def _keys(rotations: np.ndarray, shifts: np.ndarray) -> list[bytes]:
     return [row.tobytes() for row in rows.astype(np.int64)]
 
 
-def _named(block: cif.Block, cell: Cell) -> gemmi.SpaceGroup | None:
-    """The space group that the block names, None where it names none that is known."""
-    name, number = text_of(block, NAMES), text_of(block, NUMBERS)
+def _space_group(block: cif.Block, cell: Cell) -> gemmi.SpaceGroup | None:
+    """Returns the space group by name or number; None if it is missing or unknown."""
+    name, number = first_value(block, NAME_TAGS), first_value(block, NUMBER_TAGS)
     *_, alpha, _, gamma = cell_to_cellpar(cell)
     group = gemmi.find_spacegroup_by_name(name, alpha, gamma) if name else None
     if number is None:
@@ -216,89 +221,92 @@ def _named(block: cif.Block, cell: Cell) -> gemmi.SpaceGroup | None:
     return group
 
 
-def _check_name(listed: Operations, named: gemmi.SpaceGroup | None) -> None:
-    """Refuses operations that are not of the space group that the same block names.
+def _check_space_group(
+    listed: Operations, space_group: gemmi.SpaceGroup | None
+) -> None:
+    """Checks that operations are those of the space group that the block names.
 
-    Operations of a setting that is in no table are compared by their number of
-    rotations, which no choice of axes and origin changes.
+    In a setting without a table, only the number of rotations is compared, which does
+    not depend on the choice of axes and origin.
     """
-    if named is None:
+    if space_group is None:
         return
-    found = gemmi.find_spacegroup_by_ops(gemmi.GroupOps(list(listed)))
+    actual = gemmi.find_spacegroup_by_ops(gemmi.GroupOps(list(listed)))
     rotations = {str(o.rot) for o in listed}
-    expected = {str(o.rot) for o in named.operations().sym_ops}
-    wrong = found is not None and found.number != named.number
-    if wrong or len(rotations) != len(expected):
-        found_name = f"those of {found.xhm()}" if found else "of another group"
+    expected = {str(o.rot) for o in space_group.operations().sym_ops}
+    contradicts = actual is not None and actual.number != space_group.number
+    if contradicts or len(rotations) != len(expected):
+        actual_name = f"those of {actual.xhm()}" if actual else "of another group"
         raise RowError(
-            f"it names the space group {named.xhm()}, but its {len(listed)} operations "
-            f"are {found_name}: correct one of them"
+            f"it names the space group {space_group.xhm()}, but its {len(listed)} "
+            f"operations are {actual_name}: correct one of them"
         )
 
 
-def _of_group(
-    block: cif.Block, named: gemmi.SpaceGroup | None, cell: Cell
+def _operations_of_group(
+    block: cif.Block, space_group: gemmi.SpaceGroup | None, cell: Cell
 ) -> Operations:
-    """The operations of a space group of which only names are given."""
-    hall, name = text_of(block, HALL), text_of(block, NAMES)
+    """Returns the operations of a space group given by name, number or Hall symbol."""
+    hall, name = first_value(block, HALL_TAGS), first_value(block, NAME_TAGS)
     if hall is not None:
-        return _of_hall(hall, named)
-    if named is None:
+        return _operations_of_hall(hall, space_group)
+    if space_group is None:
         if name is None:
-            _check_nothing_said(block)
+            _check_no_other_tags(block)
             return (gemmi.Op("x,y,z"),)
         raise RowError(
             f"it lists no operations and its space group {name!r} is unknown: list the "
             "operations"
         )
     if gemmi.find_spacegroup_by_name(name or "") is None:
-        return _of_number(named.number, cell)
-    if named.ext in ("1", "2") and ":" not in (name or ""):
+        return _operations_of_number(space_group.number, cell)
+    if space_group.ext in ("1", "2") and ":" not in (name or ""):
         raise RowError(
             f"it lists no operations, and the space group {name} has two choices of "
             "origin: list the operations, or add :1 or :2 to the name"
         )
-    return tuple(named.operations())
+    return tuple(space_group.operations())
 
 
-def _check_nothing_said(block: cif.Block) -> None:
-    """Refuses symmetry under tags that are not read, such as magnetic operations."""
+def _check_no_other_tags(block: cif.Block) -> None:
+    """Checks that no other tags give the symmetry, such as magnetic operations."""
     for item in cast(Iterable[Any], block):
         tags = item.loop.tags if item.loop else [item.pair[0]] if item.pair else ()
         for tag in tags:
-            about = tag.lower().startswith(("_space_group", "_symmetry"))
-            if not about or tag.lower() in WITHOUT_OPERATIONS:
+            is_symmetry = tag.lower().startswith(("_space_group", "_symmetry"))
+            if not is_symmetry or tag.lower() in CRYSTAL_SYSTEM_TAGS:
                 continue
             if not all(map(cif.is_null, block.find_values(tag))):
                 raise RowError(
                     f"it gives its symmetry by {tag} alone, which is not read: list "
-                    f"the operations as {OPERATIONS[0]}"
+                    f"the operations as {OPERATION_TAGS[0]}"
                 )
 
 
-def _of_number(number: int, cell: Cell) -> Operations:
-    """The operations of the one setting of a number that the cell allows."""
-    own = gemmi.UnitCell(*cell_to_cellpar(cell))
+def _operations_of_number(number: int, cell: Cell) -> Operations:
+    """Returns the operations of the only setting that is compatible with the cell."""
+    unit_cell = gemmi.UnitCell(*cell_to_cellpar(cell))
     settings = [
         g
         for g in gemmi.spacegroup_table()
-        if g.number == number and own.is_compatible_with_spacegroup(g, STRAIN)
+        if g.number == number
+        and unit_cell.is_compatible_with_spacegroup(g, METRIC_TOLERANCE)
     ]
     if len(settings) != 1:
         raise RowError(
             f"it lists no operations, and {len(settings)} settings of the space group "
-            f"number {number} go with its cell: list the operations"
+            f"number {number} are compatible with its cell: list the operations"
         )
     return tuple(settings[0].operations())
 
 
-def _of_hall(hall: str, named: gemmi.SpaceGroup | None) -> Operations:
+def _operations_of_hall(hall: str, space_group: gemmi.SpaceGroup | None) -> Operations:
     try:
         operations = tuple(gemmi.symops_from_hall(hall))
     except RuntimeError as error:
         raise RowError(
-            f"it lists no operations and its Hall symbol {hall!r} is unreadable "
-            f"({error}): list the operations"
+            f"it lists no operations and its Hall symbol {hall!r} cannot be "
+            f"parsed ({error}): list the operations"
         ) from None
-    _check_name(operations, named)
+    _check_space_group(operations, space_group)
     return operations

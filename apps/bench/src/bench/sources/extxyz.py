@@ -1,4 +1,4 @@
-"""Extended XYZ, plain or compressed, frame by frame."""
+"""Reader of extended XYZ files, plain or compressed."""
 
 import codecs
 import io
@@ -14,118 +14,127 @@ from ase.data import chemical_symbols
 from ase.io.extxyz import read_xyz
 
 from bench.exceptions import BenchError, one_line
-from bench.sources.ase_atoms import row_of
-from bench.sources.comment_line import LITERAL, parse_comment
+from bench.sources.ase_atoms import row_from_atoms
+from bench.sources.comment_line import STRING_KEYS, parse_comment
+from bench.sources.decompression import COMPRESSED, open_decompressed
 from bench.sources.elements import atomic_number
-from bench.sources.limits import COMPRESSED, unpacked
-from bench.sources.lines import LONGEST_LINE, is_cut, next_lines
-from bench.sources.reading import Reading
+from bench.sources.lines import MAX_LINE_BYTES, is_cut, next_lines
+from bench.sources.options import ReadOptions
 from bench.sources.row import Rejected, Row, RowError
-from bench.sources.source import BLOCK, Unit, attempt, first_word, names_of
+from bench.sources.source import (
+    ROWS_PER_RANGE,
+    RowRange,
+    build_or_reject,
+    name_before_dot,
+    unique_names,
+)
 
-MOST_ATOMS = 10_000_000
-"""Of a frame; a larger number is a damaged one: the file would be read at once."""
+MAX_ATOMS = 10_000_000
+"""Atoms per frame; a damaged digit must not make the rest of a file one frame."""
 
-
-MOST_BLANK = 1000
-"""Blank lines in front of a frame."""
+MAX_BLANK_LINES = 1000
+"""Blank lines before a frame."""
 
 
 class ExtendedXYZ(NamedTuple):
-    """Extended XYZ files; a frame without a group stands alone."""
+    """Extended XYZ files; a frame without a group is a group of its own."""
 
     files: tuple[Path, ...]
-    reading: Reading
+    options: ReadOptions
     format: str = "extxyz"
 
-    def units(self) -> list[Unit]:
-        """Stretches of frames with the byte where they begin; one a compressed file."""
-        found = []
+    def row_ranges(self) -> list[RowRange]:
+        """Returns ranges of frames with their byte offset; one per compressed file."""
+        ranges = []
         for path in self.files:
             if path.suffix in COMPRESSED:
-                found.append(Unit(str(path)))
+                ranges.append(RowRange(str(path)))
             else:
-                found += _stretches(path)
-        return found
+                ranges += _scan(path)
+        return ranges
 
-    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
-        """The frames of a stretch.
+    def rows(self, row_range: RowRange) -> Iterator[Row | Rejected]:
+        """Yields the frames of a range.
 
         Raises:
-            BenchError: a line that should hold a number of atoms holds something else.
+            BenchError: a frame does not begin with a number of atoms.
         """
-        path = Path(unit.path)
-        own = names_of(self.files, first_word)[path]
-        prefix = f"{own}/" if len(self.files) > 1 else ""
-        last = None if unit.stop < 0 else unit.stop - unit.start
-        with _opened(path, int(unit.at or 0)) as file:
-            frames = itertools.islice(_frames(file, path, unit.start), last)
-            for number, lines in enumerate(frames, unit.start):
-                where = f"Frame {number} of {path}"
+        path = Path(row_range.path)
+        name = unique_names(self.files, name_before_dot)[path]
+        prefix = f"{name}/" if len(self.files) > 1 else ""
+        count = None if row_range.stop < 0 else row_range.stop - row_range.start
+        with _open(path, int(row_range.entry_point or 0)) as file:
+            frames = itertools.islice(_frames(file, path, row_range.start), count)
+            for number, lines in enumerate(frames, row_range.start):
+                location = f"Frame {number} of {path}"
                 id = f"{prefix}{number:07d}"
-                yield attempt(where, self._row, lines, id)
+                yield build_or_reject(location, self._row, lines, id)
 
     def _row(self, lines: list[bytes], id: str) -> Row:
         if any(map(is_cut, lines)):
-            raise RowError(f"it has a line of more than {LONGEST_LINE >> 20} MiB")
+            raise RowError(f"it has a line of more than {MAX_LINE_BYTES >> 20} MiB")
         if int(lines[0]) != len(lines) - 2:
             raise RowError(
                 f"it ends after {max(len(lines) - 2, 0)} of {int(lines[0])} atoms"
             )
         _check_columns(lines)
-        literal = [getattr(self.reading, name) or name for name in LITERAL]
-        atoms, comment = _parsed(lines, literal)
+        string_keys = [getattr(self.options, label) or label for label in STRING_KEYS]
+        atoms, comment = _parse(lines, string_keys)
         _check_keys(comment)
-        # ASE keeps the upper triangle of a stress: the row checks that it is symmetric.
-        full = {"stress": comment["stress"]} if "stress" in comment else {}
-        return row_of(atoms, self.reading, id, None, full)
+        # ASE drops the lower triangle, but `Row` checks that the stress is symmetric.
+        full_stress = {"stress": comment["stress"]} if "stress" in comment else {}
+        return row_from_atoms(atoms, self.options, id, None, full_stress)
 
 
-def _parsed(lines: list[bytes], literal: list[str]) -> tuple[ase.Atoms, dict[str, Any]]:
-    """A frame as ASE reads it, and all that its comment line says."""
+def _parse(
+    lines: list[bytes], string_keys: list[str]
+) -> tuple[ase.Atoms, dict[str, Any]]:
+    """Returns a frame as ASE reads it, and the values of its comment line."""
     comment: dict[str, Any] = {}
 
-    def parse(line: str) -> dict[str, Any]:
+    def parse_properties(line: str) -> dict[str, Any]:
         try:
-            comment.update(parse_comment(line, literal))
+            comment.update(parse_comment(line, string_keys))
         except ValueError as error:
-            # What ASE says of names that it knows as matrices.
+            # The message of ASE for keys whose values must be matrices.
             if "special 3x3 matrix" not in str(error):
                 raise
-            raise _no_matrix(str(error)) from None
+            raise _no_matrix_error(str(error)) from None
         return dict(comment)
 
-    read = lambda text: next(read_xyz(io.StringIO(text), 0, properties_parser=parse))
-    text = _text(b"".join(lines))
+    read = lambda text: next(
+        read_xyz(io.StringIO(text), 0, properties_parser=parse_properties)
+    )
+    text = _decode(b"".join(lines))
     try:
         return read(text), comment
     except KeyError:
-        # What ASE says of a symbol that it does not know.
-        return read(_with_known_symbols(text)), comment
+        # ASE raises it for an unknown symbol.
+        return read(_with_element_symbols(text)), comment
 
 
-def _no_matrix(error: str) -> RowError:
+def _no_matrix_error(error: str) -> RowError:
     name = next((n for n in ("Lattice", "virial") if n in error), "stress")
-    hint = "" if name == "Lattice" else f", or call it otherwise and give --{name}-key"
+    hint = "" if name == "Lattice" else f", or rename it and give --{name}-key"
     order = (
         "" if name == "Lattice" else " (six are read in the order xx yy zz yz xz xy)"
     )
     return RowError(f"its `{name}` is not nine numbers: write all nine{hint}{order}")
 
 
-def _text(content: bytes) -> str:
-    """Decoded text; what is not UTF-8 is taken for Latin-1, which reads all bytes."""
+def _decode(content: bytes) -> str:
+    """Decodes UTF-8, or else Latin-1, in which all bytes are valid."""
     try:
         return content.decode()
     except UnicodeDecodeError:
         return content.decode("latin-1")
 
 
-def _with_known_symbols(text: str) -> str:
-    """A frame with its symbols replaced by those of their elements.
+def _with_element_symbols(text: str) -> str:
+    """Returns a frame with symbols of isotopes and in other case as ASE knows them.
 
     Raises:
-        RowError: names the symbol that is none.
+        RowError: a symbol is not that of an element.
     """
     count, comment, *atoms = text.split("\n")
     announced = re.search(r"Properties=\"?([^\s\"]+)", comment)
@@ -143,29 +152,31 @@ def _with_known_symbols(text: str) -> str:
 
 
 def _check_columns(lines: list[bytes]) -> None:
-    """Refuses columns that are not there: ASE makes room for all that are announced.
+    """Checks that atoms have as many columns as announced.
 
-    It drops those that are not announced: they may be charges or forces.
+    ASE allocates memory for all announced columns, and drops further ones, which may be
+    charges or forces.
     """
     announced = re.search(rb"Properties=\"?([^\s\"]+)", lines[1])
     counts = [b"4"] if announced is None else announced[1].split(b":")[2::3]
     if announced and not all(c.isdigit() and len(c) < 10 for c in counts):
         raise RowError(f"its columns are announced as {announced[1][:60]!r}")
     atoms, expected = lines[2:], sum(map(int, counts))
-    # All lines at once: one after the other takes longer than to read them.
+    # All lines at once: a loop would take longer than reading them.
     if len(b" ".join(atoms).split()) == expected * len(atoms):
         return
     wrong = next(n for n in (len(a.split()) for a in atoms) if n != expected)
     if announced is None and wrong > expected:
         raise RowError(
             f"its atoms have {wrong} columns, and line 2 names none of them: add "
-            "Properties=species:S:1:pos:R:3 and on, such as :forces:R:3"
+            "Properties=species:S:1:pos:R:3, followed by the others, such as "
+            ":forces:R:3"
         )
     raise RowError(f"its atoms have {wrong} columns, {expected} are announced")
 
 
 def _check_keys(comment: Mapping[str, Any]) -> None:
-    """Refuses a cell or columns under a name that extended XYZ does not know."""
+    """Checks that cell and columns have the keys of extended XYZ."""
     for key in comment:
         name = {"cell": "Lattice"}.get(key.lower(), key.capitalize())
         if name in ("Lattice", "Properties") and name not in comment:
@@ -174,72 +185,72 @@ def _check_keys(comment: Mapping[str, Any]) -> None:
             )
 
 
-def _opened(path: Path, offset: int) -> IO[bytes]:
-    file = unpacked(path)
+def _open(path: Path, offset: int) -> IO[bytes]:
+    file = open_decompressed(path)
     if offset:
         file.seek(offset)
     return file
 
 
-def _stretches(path: Path) -> list[Unit]:
-    """A unit for every `BLOCK` frames, found by counting lines."""
-    starts, number = [], 0
-    with _opened(path, 0) as file:
+def _scan(path: Path) -> list[RowRange]:
+    """Returns a range for every `ROWS_PER_RANGE` frames, by counting lines."""
+    offsets, number = [], 0
+    with _open(path, 0) as file:
         while True:
             offset = file.tell()
-            atoms = _atoms(_head(file))
+            atoms = _atom_count(_next_nonblank(file))
             if atoms is None:
                 break
-            if number % BLOCK == 0:
-                starts.append(offset)
+            if number % ROWS_PER_RANGE == 0:
+                offsets.append(offset)
             number += 1
             for _ in next_lines(file, atoms + 1):
                 pass
-    # Whatever stands behind the last frame is read, and complained of, with it.
+    # The last range has no end, so that content after the last frame is an error.
     return [
-        Unit(
+        RowRange(
             str(path),
-            i * BLOCK,
-            -1 if offset == starts[-1] else (i + 1) * BLOCK,
+            i * ROWS_PER_RANGE,
+            -1 if offset == offsets[-1] else (i + 1) * ROWS_PER_RANGE,
             str(offset),
         )
-        for i, offset in enumerate(starts)
-    ] or [Unit(str(path))]
+        for i, offset in enumerate(offsets)
+    ] or [RowRange(str(path))]
 
 
-def _head(file: IO[bytes]) -> bytes:
-    """The next line that is not blank; nothing at the end of the file.
+def _next_nonblank(file: IO[bytes]) -> bytes:
+    """Returns the next line that is not blank, without a byte-order mark.
 
-    A byte-order mark, which begins some files, is skipped.
+    Returns no bytes at the end of the file.
     """
-    for line in next_lines(file, MOST_BLANK):
+    for line in next_lines(file, MAX_BLANK_LINES):
         if line.strip():
             return line.removeprefix(codecs.BOM_UTF8)
     return next(next_lines(file, 1), b"")
 
 
-def _atoms(line: bytes) -> int | None:
-    """The number of atoms on a line, None on any other."""
-    if not line.strip().isdigit() or len(line) > 20 or int(line) > MOST_ATOMS:
+def _atom_count(line: bytes) -> int | None:
+    """Returns the number of atoms in the first line of a frame; None if invalid."""
+    if not line.strip().isdigit() or len(line) > 20 or int(line) > MAX_ATOMS:
         return None
     return int(line)
 
 
 def _frames(file: IO[bytes], path: Path, number: int) -> Iterator[list[bytes]]:
-    """The lines of each frame; of the last one, as many as there are."""
+    """Yields the lines of each frame; the last one may be incomplete."""
     try:
-        while line := _head(file):
-            atoms = _atoms(line)
+        while line := _next_nonblank(file):
+            atoms = _atom_count(line)
             if atoms is None:
                 raise BenchError(
-                    f"{path} cannot be read as extxyz: where frame {number} should "
-                    f"begin with a number of atoms stands {line[:30]!r}; check that it "
-                    "is a complete extended XYZ file."
+                    f"{path} cannot be read as extxyz: frame {number} should begin "
+                    f"with a number of atoms, got {line[:30]!r}; check that the file "
+                    "is complete extended XYZ."
                 )
             yield [line, *next_lines(file, atoms + 1)]
             number += 1
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise BenchError(
-            f"{path} cannot be unpacked from frame {number} on ({one_line(error)}): it "
-            "is truncated or damaged; fetch it again."
+            f"{path} cannot be decompressed from frame {number} on "
+            f"({one_line(error)}): it is truncated or damaged; download it again."
         ) from error

@@ -1,33 +1,33 @@
-"""Lines of text, none of which fills memory."""
+"""Reads lines of text in bounded memory."""
 
 from collections.abc import Iterator
 from typing import IO
 
-LONGEST_LINE = 1 << 20
-"""Bytes; a comment of extended XYZ takes thousands."""
+MAX_LINE_BYTES = 1 << 20
+"""Longer lines are cut; comments of extended XYZ have thousands of bytes."""
 
 
 def next_lines(file: IO[bytes], count: int) -> Iterator[bytes]:
-    """Up to so many lines; of one that is too long the beginning, without its end.
+    """Yields the next lines, cut to `MAX_LINE_BYTES`.
 
     Args:
         file: open for reading.
-        count: lines at most.
+        count: largest number of lines.
     """
     for _ in range(count):
-        line = file.readline(LONGEST_LINE)
+        line = file.readline(MAX_LINE_BYTES)
         if not line:
             return
         if is_cut(line):
-            while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+            while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                 pass
         yield line
 
 
 def is_cut(line: bytes) -> bool:
-    """Whether a line went on where it was cut.
+    """Returns whether a line was longer than `MAX_LINE_BYTES`.
 
     Args:
-        line: as `next_lines` gave it.
+        line: from `next_lines`.
     """
-    return len(line) == LONGEST_LINE and not line.endswith(b"\n")
+    return len(line) == MAX_LINE_BYTES and not line.endswith(b"\n")

@@ -1,35 +1,35 @@
-"""Where published data sets come from."""
+"""Download pages, licenses and citations of published data sets."""
 
 from typing import NamedTuple
 
 
-class Origin(NamedTuple):
+class PublishedDataset(NamedTuple):
     """One published data set.
 
     Args:
-        page: where it is downloaded, and what must be agreed to.
-        files: names, with sizes where they are known.
-        licence: of the data.
-        cite: what a publication cites.
-        prepare: the command that reads it.
+        page: download page, with its conditions.
+        files: their names and, if known, sizes.
+        license: of the data.
+        citations: references to cite.
+        command: `bench prepare` command that reads it.
     """
 
     page: str
     files: tuple[str, ...]
-    licence: str
-    cite: tuple[str, ...]
-    prepare: str
+    license: str
+    citations: tuple[str, ...]
+    command: str
 
 
-ORIGINS = {
-    "QMOF": Origin(
-        "https://doi.org/10.6084/m9.figshare.13147324 (figshare, free; version 18 is "
-        "of 2025-11-15)",
+PUBLISHED = {
+    "QMOF": PublishedDataset(
+        "https://doi.org/10.6084/m9.figshare.13147324 (figshare, free; version 18 of "
+        "2025-11-15)",
         (
             "qmof_database.zip, 392 088 304 bytes, md5 "
             "0d89aaf66f2c306e86e47fd91cb1346e",
-            "in it qmof.csv, qmof.json, qmof_structure_data.json (about 3 GB unpacked) "
-            "and relaxed_structures.zip, which is unpacked once more",
+            "it contains qmof.csv, qmof.json, qmof_structure_data.json (about 3 GB "
+            "uncompressed) and relaxed_structures.zip, which must be unpacked as well",
         ),
         "CC BY 4.0",
         (
@@ -39,66 +39,70 @@ ORIGINS = {
         ),
         "bench prepare qmof_database --recipe qmof --out data/qmof",
     ),
-    "ODAC25": Origin(
-        "https://huggingface.co/facebook/ODAC25 (conditions are agreed to with name "
-        "and organisation before the download)",
+    "ODAC25": PublishedDataset(
+        "https://huggingface.co/facebook/ODAC25 (accept the conditions with name "
+        "and organization before the download)",
         (
-            "odac25_filtered_train.tar.gz, odac25_filtered_val.tar.gz (sizes are given "
-            "on the page)",
-            "in them folders mof, mof_plus_adsorbate, ... of *.aselmdb; the published "
-            "subset is of train/mof",
+            "odac25_filtered_train.tar.gz, odac25_filtered_val.tar.gz (sizes: see the "
+            "page)",
+            "they contain folders mof, mof_plus_adsorbate, ... of *.aselmdb; the "
+            "published subset is from train/mof",
         ),
         "CC BY 4.0",
         ("Sriram et al., arXiv:2508.03162 (2025)",),
         "bench prepare train/mof --recipe odac25 --out data/odac25",
     ),
-    "OMol25": Origin(
-        "https://huggingface.co/facebook/OMol25 (conditions are agreed to with name "
-        "and organisation before the download)",
+    "OMol25": PublishedDataset(
+        "https://huggingface.co/facebook/OMol25 (accept the conditions with name "
+        "and organization before the download)",
         (
-            "train_4M.tar.gz, about 19 GB; the published subset is of it",
+            "train_4M.tar.gz, about 19 GB; the published subset is from it",
             "train.tar.gz, 488 754 888 740 bytes; val.tar.gz, neutral_train.tar.gz "
-            "(sizes are given on the page)",
-            "in each a folder of *.aselmdb",
+            "(sizes: see the page)",
+            "each contains a folder of *.aselmdb",
         ),
         "CC BY 4.0",
         ("Levine et al., arXiv:2505.08762 (2025)",),
         "bench prepare train_4M --recipe omol25 --out data/omol25",
     ),
 }
-"""By name. Sizes are those the hosts stated; nothing is downloaded by this program."""
+"""Published data sets by name. Sizes are from the hosts; bench downloads nothing."""
 
 
-SOUNDS = {"QMOF": ("qmof",), "ODAC25": ("odac",), "OMol25": ("omol", "train_4m")}
-"""What paths of published sets contain, in lower case."""
+PATH_FRAGMENTS = {
+    "QMOF": ("qmof",),
+    "ODAC25": ("odac",),
+    "OMol25": ("omol", "train_4m"),
+}
+"""Parts of the paths of published data sets, in lower case."""
 
 
-def pointer(source: str) -> str:
-    """Where the published set comes from that a missing path sounds like.
+def download_hint(source: str) -> str:
+    """Returns the download page if a path is that of a published data set, else "".
 
     Args:
-        source: the path.
+        source: a path that does not exist.
     """
-    for name, sounds in SOUNDS.items():
-        if any(sound in source.lower() for sound in sounds):
-            page = ORIGINS[name].page.split(" ")[0]
-            return f"; {name} is at {page} ({ORIGINS[name].licence})"
+    for name, fragments in PATH_FRAGMENTS.items():
+        if any(fragment in source.lower() for fragment in fragments):
+            page = PUBLISHED[name].page.split(" ")[0]
+            return f"; {name} is at {page} ({PUBLISHED[name].license})"
     return ""
 
 
-def where() -> str:
-    """Pages, files, licences and citations, for people."""
-    blocks = []
-    for name, origin in ORIGINS.items():
+def describe_published() -> str:
+    """Returns pages, files, licenses and citations of all published data sets."""
+    descriptions = []
+    for name, dataset in PUBLISHED.items():
         lines = [
             name,
-            f"  page     {origin.page}",
-            *(f"  files    {text}" for text in origin.files[:1]),
-            *(f"           {text}" for text in origin.files[1:]),
-            f"  licence  {origin.licence}",
-            *(f"  cite     {text}" for text in origin.cite[:1]),
-            *(f"           {text}" for text in origin.cite[1:]),
-            f"  then     {origin.prepare}",
+            f"  page     {dataset.page}",
+            *(f"  files    {text}" for text in dataset.files[:1]),
+            *(f"           {text}" for text in dataset.files[1:]),
+            f"  license  {dataset.license}",
+            *(f"  cite     {text}" for text in dataset.citations[:1]),
+            *(f"           {text}" for text in dataset.citations[1:]),
+            f"  then     {dataset.command}",
         ]
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+        descriptions.append("\n".join(lines))
+    return "\n\n".join(descriptions)

@@ -1,4 +1,4 @@
-"""The QMOF database as published: tables of properties, structures as JSON or CIF."""
+"""Reader of the published QMOF database: property tables, structures as JSON or CIF."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,11 +9,12 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from bench.exceptions import BenchError, one_line
-from bench.sources.cif import NAMES, Cifs, read_energies, reduced_formula
-from bench.sources.published import pointer
-from bench.sources.reading import Geometry, Reading, read_row
+from bench.sources.cif import LABEL_KEYS, CifFiles, read_energy_column, reduced_formula
+from bench.sources.options import ReadOptions
+from bench.sources.published import download_hint
 from bench.sources.row import Rejected, Row, RowError
-from bench.sources.source import Source, Unit, attempt
+from bench.sources.row_building import Geometry, build_row
+from bench.sources.source import RowRange, Source, build_or_reject
 
 STRUCTURES = "qmof_structure_data.json"
 CIFS = "relaxed_structures"
@@ -21,39 +22,39 @@ ENERGY = "outputs.pbe.energy_total"
 
 
 class Qmof(NamedTuple):
-    """The JSON of all structures, read as a stream, with energies of the table beside.
+    """The JSON file of all structures, read as a stream, with energies of a table.
 
     Args:
-        files: the JSON of structures, then the table (`qmof.json` or `qmof.csv`).
-        reading: names and units that were given.
+        files: the JSON file of structures and the table (`qmof.json` or `qmof.csv`).
+        options: keys and units of the labels.
     """
 
     files: tuple[Path, ...]
-    reading: Reading
+    options: ReadOptions
     format: str = "qmof"
 
-    def units(self) -> list[Unit]:
-        """One unit, for a JSON file is entered at its beginning."""
-        return [Unit(str(self.files[0]))]
+    def row_ranges(self) -> list[RowRange]:
+        """Returns one range, since a JSON file has no random access."""
+        return [RowRange(str(self.files[0]))]
 
-    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
-        """All structures.
+    def rows(self, row_range: RowRange) -> Iterator[Row | Rejected]:
+        """Yields all structures.
 
         Raises:
-            BenchError: the JSON is truncated or holds something else.
+            BenchError: the JSON file is truncated or damaged.
         """
-        energies = energies_of(self.files[1], self.reading)
-        for number, entry in enumerate(_entries(Path(unit.path))):
-            where = f"Structure {number} of {unit.path}"
-            yield attempt(where, _row, entry, energies, self.reading)
+        energies = total_energies(self.files[1], self.options)
+        for number, entry in enumerate(_entries(Path(row_range.path))):
+            location = f"Structure {number} of {row_range.path}"
+            yield build_or_reject(location, _row, entry, energies, self.options)
 
 
-def open_qmof(folder: Path, reading: Reading) -> Source:
-    """The reader of a folder of the QMOF database.
+def open_qmof(folder: Path, options: ReadOptions) -> Source:
+    """Returns the reader of a folder of the QMOF database.
 
     Args:
         folder: with `qmof.json` or `qmof.csv`.
-        reading: names and units that were given.
+        options: keys and units of the labels.
 
     Raises:
         BenchError: the structures are missing.
@@ -61,36 +62,37 @@ def open_qmof(folder: Path, reading: Reading) -> Source:
     table = next(folder / n for n in ("qmof.json", "qmof.csv") if (folder / n).exists())
     structures = folder / STRUCTURES
     if structures.exists():
-        return Qmof((structures, table), reading)
-    packed = folder / f"{CIFS}.zip"
-    cifs = sorted((folder / CIFS).glob("*.cif")) or [packed] * packed.exists()
+        return Qmof((structures, table), options)
+    archive = folder / f"{CIFS}.zip"
+    cifs = sorted((folder / CIFS).glob("*.cif")) or [archive] * archive.exists()
     if cifs:
-        energies = energies_of(table, reading)
-        return Cifs(tuple(cifs), reading, tuple(energies.items()))
+        energies = total_energies(table, options)
+        return CifFiles(tuple(cifs), options, tuple(energies.items()))
     raise BenchError(
         f"{folder} has {table.name} but neither {STRUCTURES} nor {CIFS}/*.cif: unpack "
-        f"all of qmof_database.zip there{pointer('qmof')}; `bench prepare --where` "
-        "says more."
+        f"all of qmof_database.zip there{download_hint('qmof')}; see `bench "
+        "prepare --where`."
     )
 
 
-def energies_of(table: Path, reading: Reading) -> dict[str, float | None]:
-    """Total energy of every MOF, eV; None where the database has none.
+def total_energies(table: Path, options: ReadOptions) -> dict[str, float | None]:
+    """Returns the total energy of every MOF in eV, None if the database has none.
 
     Args:
         table: `qmof.json` or `qmof.csv`.
-        reading: its `energy` names another level, such as `outputs.hse06.energy_total`.
+        options: `energy` selects another functional, such as
+            `outputs.hse06.energy_total`.
     """
-    name = reading.energy or ENERGY
+    key = options.energy or ENERGY
     if table.suffix == ".csv":
-        return read_energies(table, name)
-    found: dict[str, float | None] = {}
+        return read_energy_column(table, key)
+    energies: dict[str, float | None] = {}
     for entry in _entries(table):
         value: Any = entry
-        for key in name.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        found[str(entry.get("qmof_id"))] = value
-    return found
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        energies[str(entry.get("qmof_id"))] = value
+    return energies
 
 
 def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -103,30 +105,30 @@ def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
         except (ijson.JSONError, UnicodeDecodeError) as error:
             raise BenchError(
                 f"{path} is truncated or damaged after {number} entries "
-                f"({one_line(error)}): fetch it again."
+                f"({one_line(error)}): download it again."
             ) from error
 
 
 def _row(
-    entry: Mapping[str, Any], energies: Mapping[str, float | None], reading: Reading
+    entry: Mapping[str, Any], energies: Mapping[str, float | None], options: ReadOptions
 ) -> Row:
-    own = entry.get("qmof_id")
-    if not own or "structure" not in entry:
+    name = entry.get("qmof_id")
+    if not name or "structure" not in entry:
         raise RowError("it has no `qmof_id` or no `structure`")
     sites = entry["structure"]["sites"]
     if any(len(s["species"]) != 1 or s["species"][0]["occu"] != 1 for s in sites):
-        raise RowError("sites are partly occupied: give ordered structures")
+        raise RowError("sites are partially occupied: give ordered structures")
     symbols = [s["species"][0]["element"] for s in sites]
     unknown = set(symbols) - set(atomic_numbers)
     if unknown:
         raise RowError(f"there is no element {unknown.pop()!r}")
     numbers = np.array([atomic_numbers[s] for s in symbols])
-    names = sites[0].get("properties", {}) if sites else {}
-    values: dict[str, Any] = {k: [s["properties"].get(k) for s in sites] for k in names}
-    values["energy"] = energies.get(own)
-    if reading.energy is not None:
-        values[reading.energy] = values["energy"]
-    return read_row(
+    keys = sites[0].get("properties", {}) if sites else {}
+    values: dict[str, Any] = {k: [s["properties"].get(k) for s in sites] for k in keys}
+    values["energy"] = energies.get(name)
+    if options.energy is not None:
+        values[options.energy] = values["energy"]
+    return build_row(
         Geometry(
             numbers,
             [s["xyz"] for s in sites],
@@ -134,8 +136,8 @@ def _row(
             True,
         ),
         {"name": entry.get("name"), **values},
-        reading,
-        id=own,
+        options,
+        id=name,
         group=reduced_formula(numbers),
-        defaults=NAMES,
+        default_keys=LABEL_KEYS,
     )

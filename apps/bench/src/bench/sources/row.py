@@ -1,4 +1,4 @@
-"""One structure as a source gives it, checked before anything else sees it."""
+"""One labeled structure of a source, validated."""
 
 import dataclasses
 import math
@@ -8,46 +8,46 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.stress import full_3x3_to_voigt_6_stress
 
-LARGEST_NAME = 400
-"""Characters of an id or a group."""
+MAX_ID_LENGTH = 400
+"""Characters of an id or a group name."""
 
-FARTHEST = 1e8
-"""Å from the origin; beyond, distances lose their eighth digit."""
+MAX_COORDINATE = 1e8
+"""Å; distances between atoms farther from the origin lose their eighth digit."""
 
 
 class RowError(ValueError):
-    """A structure cannot be used; the message says why in a few words."""
+    """Raised if a structure cannot be used; the message is a short reason."""
 
 
 class Rejected(NamedTuple):
-    """A structure that cannot be used, and why."""
+    """A structure that cannot be used, and the reason."""
 
-    where: str
-    why: str
+    location: str
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One structure in eV, Å and e; what the source does not say is None.
+    """One labeled structure in eV, Å and e; labels that the source lacks are None.
 
     Args:
         id: unique in the source.
-        group: material or molecule.
+        group: material or molecule; splits do not separate rows of one group.
         numbers: atomic numbers, `(atoms,)`.
         positions: Å, `(atoms, 3)`.
         cell: lattice vectors as rows, Å, `(3, 3)`; None for open boundaries.
         total_charge: e.
         spin: multiplicity 2S + 1.
-        energy: eV.
+        energy: total energy, eV.
         forces: eV/Å, `(atoms, 3)`.
         stress: eV/Å^3, ASE's sign and Voigt order, `(6,)`.
-        charges: e, `(atoms,)`.
-        dipole: e Å about the centre of mass, `(3,)`; open boundaries only.
-        born_charges: e, [atom, direction of polarisation, of displacement].
+        charges: atomic charges, e, `(atoms,)`.
+        dipole: e Å relative to the center of mass, `(3,)`; open boundaries only.
+        born_charges: e, [atom, direction of polarization, of displacement].
         tags: small integers that mark atoms, `(atoms,)`.
-        facts: single numbers and words of the source, for recipes; not stored.
-        names: all that the source offers for this structure.
-        origins: the name that each label had there.
+        info: scalars and strings of the source, for recipes; not stored.
+        available_keys: keys of all values that the source has for this structure.
+        label_keys: the key of each label in the source.
     """
 
     id: str
@@ -64,117 +64,123 @@ class Row:
     dipole: np.ndarray | None = None
     born_charges: np.ndarray | None = None
     tags: np.ndarray | None = None
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    names: tuple[str, ...] = ()
-    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    available_keys: tuple[str, ...] = ()
+    label_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        put = lambda name, value: object.__setattr__(self, name, value)
-        numbers = _numbers(self.numbers)
+        set_field = lambda name, value: object.__setattr__(self, name, value)
+        numbers = _checked_numbers(self.numbers)
         atoms = len(numbers)
-        put("id", _name("id", self.id))
-        put("group", _name("group", self.group))
-        put("numbers", numbers)
-        put("positions", _positions(self.positions, atoms))
+        set_field("id", _checked_name("id", self.id))
+        set_field("group", _checked_name("group", self.group))
+        set_field("numbers", numbers)
+        set_field("positions", _checked_positions(self.positions, atoms))
         if self.cell is not None:
-            put("cell", _cell(self.cell))
+            set_field("cell", _checked_cell(self.cell))
         for name in ("total_charge", "energy"):
             if getattr(self, name) is not None:
-                put(name, float(_finite(name, getattr(self, name), ())))
+                set_field(name, float(_finite_array(name, getattr(self, name), ())))
         if self.spin is not None:
-            put("spin", _multiplicity(self.spin))
+            set_field("spin", _checked_spin(self.spin))
         for name, shape in (("forces", (atoms, 3)), ("charges", (atoms,))):
             if getattr(self, name) is not None:
-                put(name, _finite(name, getattr(self, name), shape))
+                set_field(name, _finite_array(name, getattr(self, name), shape))
         if self.stress is not None:
-            put("stress", None if self.cell is None else _voigt(self.stress))
+            set_field(
+                "stress", None if self.cell is None else _checked_stress(self.stress)
+            )
         if self.dipole is not None:
-            put("dipole", None if self.cell is not None else _vector(self.dipole))
+            set_field(
+                "dipole",
+                None if self.cell is not None else _checked_dipole(self.dipole),
+            )
         if self.born_charges is not None:
-            put("born_charges", _tensors(self.born_charges, atoms))
+            set_field("born_charges", _checked_born_charges(self.born_charges, atoms))
         if self.tags is not None:
-            put("tags", _tags(self.tags, atoms))
+            set_field("tags", _checked_tags(self.tags, atoms))
 
     def __len__(self):
         return len(self.numbers)
 
     @property
     def is_isolated_atom(self) -> bool:
-        """Whether it is a single atom with open boundaries, or called IsolatedAtom.
+        """Whether this is a free atom: open boundaries, or `config_type=IsolatedAtom`.
 
-        A single atom in a cell is a crystal unless its `config_type` says otherwise.
+        A single atom in a cell is otherwise a crystal.
         """
-        kind = str(self.facts.get("config_type", "")).replace("_", "").lower()
+        kind = str(self.info.get("config_type", "")).replace("_", "").lower()
         return len(self) == 1 and (self.cell is None or kind == "isolatedatom")
 
 
-def _name(kind: str, value: Any) -> str:
+def _checked_name(kind: str, value: Any) -> str:
     text = value.decode() if isinstance(value, bytes) else str(value)
-    if not text or not text.isprintable() or len(text) > LARGEST_NAME:
+    if not text or not text.isprintable() or len(text) > MAX_ID_LENGTH:
         raise RowError(
-            f"its {kind} must be 1 to {LARGEST_NAME} printable characters, got "
+            f"its {kind} must be 1 to {MAX_ID_LENGTH} printable characters, got "
             f"{text[:40]!r}"
         )
     return text
 
 
-def _numbers(value: Any) -> np.ndarray:
+def _checked_numbers(value: Any) -> np.ndarray:
     given = np.asarray(value)
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iuf":
         raise RowError(
             f"atomic numbers have shape {given.shape} and type {given.dtype}, "
-            "expected one whole number for each atom"
+            "expected one integer per atom"
         )
-    # Written so that NaN is refused as well.
+    # Negated, so that NaN is rejected as well.
     if not (given.min() >= 1 and given.max() <= 118):
         raise RowError(
-            f"atomic numbers lie between 1 and 118, got {given.min()} to {given.max()}"
+            f"atomic numbers must be between 1 and 118, got {given.min()} to "
+            f"{given.max()}"
         )
     if given.dtype.kind == "f" and (given != np.round(given)).any():
-        raise RowError("atomic numbers are not whole")
+        raise RowError("atomic numbers are not integers")
     return given.astype(np.int32)
 
 
-def _finite(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _finite_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     if isinstance(value, bool | np.bool_):
-        raise RowError(f"{name} is not made of numbers: {value!r}")
+        raise RowError(f"{name} is not numeric: {value!r}")
     try:
-        found = np.asarray(value, np.float64)
+        array = np.asarray(value, np.float64)
     except (TypeError, ValueError):
-        raise RowError(f"{name} is not made of numbers: {str(value)[:40]!r}") from None
-    if found.size == 1 and shape == ():
-        found = found.reshape(())
-    if found.shape != shape:
-        raise RowError(f"{name} has shape {found.shape}, expected {shape}")
-    if not np.isfinite(found).all():
+        raise RowError(f"{name} is not numeric: {str(value)[:40]!r}") from None
+    if array.size == 1 and shape == ():
+        array = array.reshape(())
+    if array.shape != shape:
+        raise RowError(f"{name} has shape {array.shape}, expected {shape}")
+    if not np.isfinite(array).all():
         raise RowError(f"{name} is not finite")
-    return found
+    return array
 
 
-def _positions(value: Any, atoms: int) -> np.ndarray:
-    found = np.asarray(value, np.float64)
-    if found.shape != (atoms, 3):
+def _checked_positions(value: Any, atoms: int) -> np.ndarray:
+    positions = np.asarray(value, np.float64)
+    if positions.shape != (atoms, 3):
         raise RowError(
-            f"positions have shape {found.shape}, expected {(atoms, 3)} to go with "
+            f"positions have shape {positions.shape}, expected {(atoms, 3)} for "
             f"{atoms} atomic numbers"
         )
-    bad = np.flatnonzero(~np.isfinite(found).all(1))
+    bad = np.flatnonzero(~np.isfinite(positions).all(1))
     if len(bad):
         raise RowError(
-            f"the position of atom {bad[0]} is not finite: {found[bad[0]].tolist()}"
+            f"the position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()}"
         )
-    far = np.flatnonzero((np.abs(found) > FARTHEST).any(1))
+    far = np.flatnonzero((np.abs(positions) > MAX_COORDINATE).any(1))
     if len(far):
         raise RowError(
-            f"atom {far[0]} lies more than {FARTHEST:g} Å from the origin: "
-            f"{found[far[0]].tolist()}"
+            f"atom {far[0]} is more than {MAX_COORDINATE:g} Å from the origin: "
+            f"{positions[far[0]].tolist()}"
         )
-    return found
+    return positions
 
 
-def _cell(value: Any) -> np.ndarray:
-    cell = _finite("cell", value, (3, 3))
-    # Plain numbers: NumPy takes as long for nine of them as for a structure's atoms.
+def _checked_cell(value: Any) -> np.ndarray:
+    cell = _finite_array("cell", value, (3, 3))
+    # Plain floats: NumPy takes as long for nine numbers as for all atoms.
     a, b, c = cell.tolist()
     lengths = math.hypot(*a) * math.hypot(*b) * math.hypot(*c)
     volume = abs(
@@ -187,37 +193,37 @@ def _cell(value: Any) -> np.ndarray:
     return cell
 
 
-def _multiplicity(value: Any) -> int:
-    spin = _finite("spin", value, ())
+def _checked_spin(value: Any) -> int:
+    spin = _finite_array("spin", value, ())
     if spin < 0 or spin != np.round(spin) or spin > 1000:
-        raise RowError(f"spin is a multiplicity, a whole number from 1 on, got {spin}")
+        raise RowError(f"spin must be a multiplicity, an integer from 1 on, got {spin}")
     return int(spin)
 
 
-def _voigt(value: Any) -> np.ndarray:
+def _checked_stress(value: Any) -> np.ndarray:
     given = np.asarray(value, np.float64)
     if given.size == 9:
         full = given.reshape(3, 3)
         if not np.allclose(full, full.T, atol=1e-4 * (1e-3 + np.abs(full).max())):
             raise RowError("stress is not symmetric")
         given = full_3x3_to_voigt_6_stress(full)
-    return _finite("stress", given, (6,))
+    return _finite_array("stress", given, (6,))
 
 
-def _vector(value: Any) -> np.ndarray:
+def _checked_dipole(value: Any) -> np.ndarray:
     given = np.asarray(value, np.float64)
-    return _finite("dipole", given.reshape(3) if given.size == 3 else given, (3,))
+    return _finite_array("dipole", given.reshape(3) if given.size == 3 else given, (3,))
 
 
-def _tensors(value: Any, atoms: int) -> np.ndarray:
+def _checked_born_charges(value: Any, atoms: int) -> np.ndarray:
     given = np.asarray(value, np.float64)
     if given.shape == (atoms, 9):
         given = given.reshape(atoms, 3, 3)
-    return _finite("born_charges", given, (atoms, 3, 3))
+    return _finite_array("born_charges", given, (atoms, 3, 3))
 
 
-def _tags(value: Any, atoms: int) -> np.ndarray:
-    tags = _finite("tags", value, (atoms,))
+def _checked_tags(value: Any, atoms: int) -> np.ndarray:
+    tags = _finite_array("tags", value, (atoms,))
     if (tags != np.round(tags)).any() or np.abs(tags).max() > 127:
-        raise RowError("tags are whole numbers between -127 and 127")
+        raise RowError("tags must be integers between -127 and 127")
     return tags.astype(np.int8)

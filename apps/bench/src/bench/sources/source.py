@@ -1,4 +1,4 @@
-"""What every reader is: files cut into units that can be read one by one."""
+"""The interface of a reader, and helpers that all readers share."""
 
 import functools
 import os
@@ -7,33 +7,34 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from bench.exceptions import BenchError
-from bench.sources.reading import Reading
+from bench.sources.options import ReadOptions
 from bench.sources.row import Rejected, Row
 
-BLOCK = 2000
-"""Rows of a unit where a file can be entered anywhere."""
+ROWS_PER_RANGE = 2000
+"""Rows of a range in formats with random access."""
 
-MOST_ROWS = 1_000_000_000
-"""Of a file; more are announced by arrays whose rows are empty."""
+MAX_ROWS = 1_000_000_000
+"""Rows per file; only arrays with empty rows can announce more."""
 
 
-class Unit(NamedTuple):
-    """A stretch of a source that is read by one process in one go."""
+class RowRange(NamedTuple):
+    """A contiguous range of rows that one process reads in one pass."""
 
     path: str
-    """File, or folder of a system."""
+    """File, or directory of a DeePMD set."""
     start: int = 0
-    """First row."""
+    """Index of the first row."""
     stop: int = -1
-    """Past the last row; -1 is the end of the file."""
-    at: str = ""
-    """Where in the file: an offset, a group, whatever the reader needs."""
+    """Index after the last row; -1 means the end of the file."""
+    entry_point: str = ""
+    """Byte offset of the first row or name of an HDF5 group, as the reader needs."""
 
 
 class Source(Protocol):
-    """A reader of one format, bound to the files that it reads.
+    """A reader of one format for a fixed list of files.
 
-    Sources and units travel to other processes; they hold names, not open files.
+    Sources and row ranges are pickled for worker processes, so they store file names
+    and not open files.
     """
 
     @property
@@ -47,45 +48,49 @@ class Source(Protocol):
         ...
 
     @property
-    def reading(self) -> Reading:
-        """Names and units that were given."""
+    def options(self) -> ReadOptions:
+        """Keys and units that the user gave."""
         ...
 
-    def units(self) -> list[Unit]:
-        """Stretches in the order of the source; together they are all rows."""
+    def row_ranges(self) -> list[RowRange]:
+        """Returns ranges that together cover all rows, in order."""
         ...
 
-    def rows(self, unit: Unit) -> Iterator[Row | Rejected]:
-        """The rows of a stretch; one that cannot be used does not end it."""
+    def rows(self, row_range: RowRange) -> Iterator[Row | Rejected]:
+        """Yields the rows of a range; an unusable row does not stop the iteration."""
         ...
 
 
-def attempt[T](where: str, build: Callable[..., T], *arguments: Any) -> T | Rejected:
-    """What is built, or a sentence where the source holds something else.
+def build_or_reject[T](
+    location: str, build: Callable[..., T], *arguments: Any
+) -> T | Rejected:
+    """Returns `build(*arguments)`, or the reason why it raised an exception.
 
     Args:
-        where: names the row.
-        build: makes it.
+        location: file and row, for the message.
+        build: builds the row.
         arguments: of `build`.
     """
     try:
         return build(*arguments)
-    except Exception as error:  # what is malformed raises whatever it runs into
+    except Exception as error:  # malformed input can raise any exception
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         text = " ".join(str(error).split()) or "no reason given"
-        return Rejected(where, (kind + text).rstrip(".")[:300])
+        return Rejected(location, (kind + text).rstrip(".")[:300])
 
 
 @functools.lru_cache(4)
-def names_of(paths: tuple[Path, ...], short: Callable[[Path], str]) -> dict[Path, str]:
-    """A name for each path, its own: ids and groups are made of it.
+def unique_names(
+    paths: tuple[Path, ...], short_name: Callable[[Path], str]
+) -> dict[Path, str]:
+    """Returns a unique name for each path, from which ids and groups are made.
 
     Args:
-        paths: all of a source.
-        short: the usual name; where two paths share it, all are named by their way from
-            the folder that holds them, such as `run1/vasprun.xml`.
+        paths: all files of a source.
+        short_name: gives the usual name; if two paths share it, all paths are named
+            relative to their common directory, such as `run1/vasprun.xml`.
     """
-    names = {path: short(path) for path in paths}
+    names = {path: short_name(path) for path in paths}
     if len(set(names.values())) == len(names):
         return names
     root = os.path.commonpath([path.parent for path in paths])
@@ -93,7 +98,7 @@ def names_of(paths: tuple[Path, ...], short: Callable[[Path], str]) -> dict[Path
 
 
 def stem(path: Path) -> str:
-    """The name of a file without its last suffix.
+    """Returns a file name without its last suffix.
 
     Args:
         path: of the file.
@@ -101,8 +106,8 @@ def stem(path: Path) -> str:
     return path.stem
 
 
-def first_word(path: Path) -> str:
-    """The name of a file up to its first dot.
+def name_before_dot(path: Path) -> str:
+    """Returns a file name up to its first dot.
 
     Args:
         path: of the file.
@@ -110,23 +115,28 @@ def first_word(path: Path) -> str:
     return path.name.split(".")[0]
 
 
-def blocks(path: str, rows: int, at: str = "", shares: int | None = None) -> list[Unit]:
-    """Units of at most `BLOCK` rows, or larger ones where there would be too many.
+def split_into_ranges(
+    path: str, rows: int, entry_point: str = "", max_ranges: int | None = None
+) -> list[RowRange]:
+    """Returns ranges of `ROWS_PER_RANGE` rows, or of more rows to respect a limit.
 
     Args:
-        path: of all units.
-        rows: in all.
-        at: of all units.
-        shares: units at most.
+        path: of all ranges.
+        rows: number of rows in the file or group.
+        entry_point: of all ranges.
+        max_ranges: largest number of ranges; None means no limit.
 
     Raises:
-        BenchError: there are more rows than any file has.
+        BenchError: the number of rows is implausible.
     """
-    if rows > MOST_ROWS:
+    if rows > MAX_ROWS:
         raise BenchError(
-            f"{path} announces {rows} structures, more than {MOST_ROWS}: it is damaged."
+            f"{path} announces {rows} structures, more than {MAX_ROWS}: it is damaged."
         )
-    size = BLOCK if shares is None else max(BLOCK, -(-rows // shares))
+    size = ROWS_PER_RANGE
+    if max_ranges is not None:
+        size = max(size, -(-rows // max_ranges))
     return [
-        Unit(path, start, min(start + size, rows), at) for start in range(0, rows, size)
+        RowRange(path, start, min(start + size, rows), entry_point)
+        for start in range(0, rows, size)
     ]

@@ -1,4 +1,4 @@
-"""Units in which a source may give its numbers, in eV and Å."""
+"""Units of energy, length and stress, in eV and Å."""
 
 import difflib
 
@@ -14,10 +14,10 @@ ENERGY = {
     "kcal/mol": units.kcal / units.mol,
     "kJ/mol": units.kJ / units.mol,
 }
-"""Energies by name, in eV (CODATA 2014, the constants of ASE)."""
+"""Units of energy in eV (CODATA 2014, the constants of ASE)."""
 
 LENGTH = {"angstrom": 1.0, "bohr": units.Bohr, "nm": 10.0}
-"""Lengths by name, in Å."""
+"""Units of length in Å."""
 
 STRESS = {
     "eV/Å^3": 1.0,
@@ -25,17 +25,23 @@ STRESS = {
     "GPa": units.GPa,
     "kbar": 0.1 * units.GPa,
 }
-"""Stresses by name, in eV/Å^3."""
+"""Units of stress in eV/Å^3."""
 
 
-def factor(name: str, table: dict[str, float]) -> float:
-    """What a number in the named unit is multiplied with.
+def conversion_factor(name: str, table: dict[str, float]) -> float:
+    """Returns the value of a unit in eV and Å.
+
+    Args:
+        name: of the unit.
+        table: `ENERGY`, `LENGTH` or `STRESS`.
 
     Raises:
-        BenchError: the unit is not in the table; the near miss is named.
+        BenchError: the unit is not in the table; the message suggests a similar one.
     """
     if name in table:
         return table[name]
     near = difflib.get_close_matches(name, table, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(table)}."
+    hint = (
+        f"did you mean {near[0]!r}?" if near else f"available are {', '.join(table)}."
+    )
     raise BenchError(f"There is no unit {name!r}; {hint}")

@@ -1,44 +1,46 @@
-"""XML that declares nothing."""
+"""Checks XML files for entity declarations."""
 
 from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
 from bench.exceptions import BenchError, one_line
-from bench.sources.limits import unpacked
+from bench.sources.decompression import open_decompressed
 
 
-class _Begun(Exception):
-    """The first element has come: nothing can be declared behind it."""
+class _FirstElement(Exception):
+    """Raised at the first element: XML has no entity declarations after it."""
 
 
-def check_entities(path: Path) -> None:
-    """Refuses XML that declares entities: they grow when read, or name other files.
+def check_no_entities(path: Path) -> None:
+    """Checks that an XML file declares no entities.
+
+    Entities can expand without limit, or include other files.
 
     Args:
         path: of the file, which may be compressed.
 
     Raises:
-        BenchError: it declares one, or is no XML from its beginning on.
+        BenchError: it declares an entity, or is not XML.
     """
 
-    def declared(name: str, *_) -> NoReturn:
+    def reject(name: str, *_) -> NoReturn:
         raise BenchError(
-            f"{path} is refused: it declares the entity {name[:40]!r}, which no output "
-            "of VASP does; an entity may stand for another file or for any amount of "
+            f"{path} is rejected: it declares the entity {name[:40]!r}, which no "
+            "output of VASP does; an entity may include another file or any amount of "
             "text."
         )
 
-    def begun(*_) -> NoReturn:
-        raise _Begun
+    def stop(*_) -> NoReturn:
+        raise _FirstElement
 
     parser = expat.ParserCreate()
-    parser.EntityDeclHandler = declared
-    parser.StartElementHandler = begun
-    with unpacked(path) as file:
+    parser.EntityDeclHandler = reject
+    parser.StartElementHandler = stop
+    with open_decompressed(path) as file:
         try:
             parser.ParseFile(file)
-        except _Begun:
+        except _FirstElement:
             return
         except expat.ExpatError as error:
             raise BenchError(

@@ -1,4 +1,4 @@
-"""Files packed by xz, unpacked in bounded memory."""
+"""Reader of xz files in bounded memory."""
 
 import io
 import lzma
@@ -6,74 +6,76 @@ from pathlib import Path
 
 from bench.exceptions import BenchError
 
-MEMORY = 1 << 28
-"""Bytes that unpacking may take: the head of a file of a few bytes may ask for 4 GiB.
-`xz -9` takes a quarter of it."""
+MAX_MEMORY = 1 << 28
+"""Bytes for decompression, four times what `xz -9` needs. The header of a small file
+can request 4 GiB."""
 
-_PIECE = 1 << 17
+_READ_SIZE = 1 << 17
 
 
-class Xz(io.RawIOBase):
-    """The content of a file of one or more streams, zeros behind which are padding.
+class XzFile(io.RawIOBase):
+    """The decompressed content of an xz file.
+
+    Reads concatenated streams, with zero bytes as padding after each of them.
 
     Args:
         path: of the file.
-        mode: as of `open`; files are only read.
+        mode: as in `open`; only for reading.
     """
 
     def __init__(self, path: Path, mode: str = "rb"):
         self._path = path
         self._file = path.open(mode)
-        self._decoder = lzma.LZMADecompressor(memlimit=MEMORY)
+        self._decoder = lzma.LZMADecompressor(memlimit=MAX_MEMORY)
 
     def readable(self) -> bool:
-        """True."""
+        """Returns True."""
         return True
 
     def readinto(self, buffer) -> int:
-        """Fills a buffer, or its beginning; nothing at the end.
+        """Reads bytes into a buffer; returns their number, 0 at the end of the file.
 
         Raises:
-            BenchError: it asks for more memory than `MEMORY`.
-            EOFError: it is cut.
-            lzma.LZMAError: it is damaged.
+            BenchError: the file requests more memory than `MAX_MEMORY`.
+            EOFError: the file is truncated.
+            lzma.LZMAError: the file is damaged.
         """
         content = b""
         while not content:
-            packed = b""
+            compressed = b""
             if self._decoder.eof:
-                packed = self._next_stream()
-                if not packed:
+                compressed = self._next_stream()
+                if not compressed:
                     return 0
             elif self._decoder.needs_input:
-                packed = self._file.read(_PIECE)
-                if not packed:
+                compressed = self._file.read(_READ_SIZE)
+                if not compressed:
                     raise EOFError("it ends before its end-of-stream marker")
-            content = self._unpack(packed, len(buffer))
+            content = self._decompress(compressed, len(buffer))
         buffer[: len(content)] = content
         return len(content)
 
     def _next_stream(self) -> bytes:
-        """The beginning of the next stream; nothing at the end of the file."""
-        packed = self._decoder.unused_data.lstrip(b"\0")
-        while not packed:
-            piece = self._file.read(_PIECE)
-            if not piece:
+        """Returns the first bytes of the next stream; none at the end of the file."""
+        compressed = self._decoder.unused_data.lstrip(b"\0")
+        while not compressed:
+            block = self._file.read(_READ_SIZE)
+            if not block:
                 return b""
-            packed = piece.lstrip(b"\0")
-        self._decoder = lzma.LZMADecompressor(memlimit=MEMORY)
-        return packed
+            compressed = block.lstrip(b"\0")
+        self._decoder = lzma.LZMADecompressor(memlimit=MAX_MEMORY)
+        return compressed
 
-    def _unpack(self, packed: bytes, most: int) -> bytes:
+    def _decompress(self, compressed: bytes, max_length: int) -> bytes:
         try:
-            return self._decoder.decompress(packed, most)
+            return self._decoder.decompress(compressed, max_length)
         except lzma.LZMAError as error:
             if "Memory usage limit" not in str(error):
                 raise
             raise BenchError(
-                f"{self._path} is refused: unpacking it takes more than "
-                f"{MEMORY >> 20} MiB of memory, as its head says; `xz -9` packs it so "
-                "that a quarter of that is enough."
+                f"{self._path} is rejected: according to its header, decompression "
+                f"takes more than {MAX_MEMORY >> 20} MiB of memory; a file from "
+                "`xz -9` needs a quarter of that."
             ) from error
 
     def close(self) -> None:

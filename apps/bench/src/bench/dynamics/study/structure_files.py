@@ -12,11 +12,11 @@ from bench.dataset.columns import pack
 from bench.dataset.contacts import overlaps
 from bench.exceptions import BenchError, one_line
 from bench.labels import LABELS
-from bench.sources import Reading, Rejected, Row, open_source
-from bench.sources.ase_atoms import FORMATS, row_of
-from bench.sources.finding import is_known
-from bench.sources.limits import check_unpacked
-from bench.sources.source import attempt
+from bench.sources import ReadOptions, Rejected, Row, open_source
+from bench.sources.ase_atoms import FORMATS, row_from_atoms
+from bench.sources.decompression import check_decompressed_size
+from bench.sources.formats import has_known_format
+from bench.sources.source import build_or_reject
 
 MOST_FRAMES = 100_000
 """Structures that are read of a file: they are all kept in memory."""
@@ -30,8 +30,8 @@ TEXT = (
 runs or unpickles what a file holds, which is why the list is closed."""
 
 # No name is empty: labels are not looked for, so that bad ones do no harm.
-_GEOMETRY = Reading(**dict.fromkeys(LABELS, ""))
-_CHARGED = Reading(**dict.fromkeys(set(LABELS) - {"total_charge"}, ""))
+_GEOMETRY = ReadOptions(**dict.fromkeys(LABELS, ""))
+_CHARGED = ReadOptions(**dict.fromkeys(set(LABELS) - {"total_charge"}, ""))
 
 
 def read_frames(path: Path, *, charged: bool = False) -> list[ase.Atoms]:
@@ -63,21 +63,21 @@ def read_frames(path: Path, *, charged: bool = False) -> list[ase.Atoms]:
 
 
 def _refusal(path: Path, row: Rejected) -> BenchError:
-    if row.why.startswith("total_charge"):
+    if row.reason.startswith("total_charge"):
         return BenchError(
-            f"{path}: `total_charge` is no number of e ({row.why}): correct it, or "
+            f"{path}: `total_charge` is no number of e ({row.reason}): correct it, or "
             "give --total-charge."
         )
-    return BenchError(f"{row.where} cannot be simulated: {row.why}.")
+    return BenchError(f"{row.location} cannot be simulated: {row.reason}.")
 
 
-def _rows(path: Path, reading: Reading) -> Iterable[Row | Rejected]:
-    format = None if is_known(path) else _format(path)
+def _rows(path: Path, reading: ReadOptions) -> Iterable[Row | Rejected]:
+    format = None if has_known_format(path) else _format(path)
     try:
         if format in TEXT:
             return _rows_of_ase(path, format, reading)
         source = open_source(str(path), reading, format)
-        return [row for unit in source.units() for row in source.rows(unit)]
+        return [row for part in source.row_ranges() for row in source.rows(part)]
     except BenchError:
         raise
     except Exception as error:  # readers raise whatever a file runs them into
@@ -98,11 +98,13 @@ def _format(path: Path) -> str:
     )
 
 
-def _rows_of_ase(path: Path, format: str, reading: Reading) -> list[Row | Rejected]:
-    check_unpacked(path)
+def _rows_of_ase(path: Path, format: str, reading: ReadOptions) -> list[Row | Rejected]:
+    check_decompressed_size(path)
     frames: Any = ase.io.read(path, ":", format=format)
     return [
-        attempt(f"Frame {i} of {path}", row_of, atoms, reading, f"{i:07d}", None)
+        build_or_reject(
+            f"Frame {i} of {path}", row_from_atoms, atoms, reading, f"{i:07d}", None
+        )
         for i, atoms in enumerate(frames)
     ]
 

@@ -1,4 +1,4 @@
-"""Small files that were once read wrongly or not at all."""
+"""Small files that were once misread or rejected."""
 
 from pathlib import Path
 
@@ -9,20 +9,20 @@ from bench.dataset.opening import open_dataset
 from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
-from bench.sources import Reading, Rejected, open_source
+from bench.sources import ReadOptions, Rejected, open_source
 
 DATA = Path(__file__).parents[1] / "data"
 
 
-def rows_of(path, format=None, **names):
-    source = open_source(str(path), Reading(**names), format)
-    return [row for unit in source.units() for row in source.rows(unit)]
+def read_rows(path, format=None, **keys):
+    source = open_source(str(path), ReadOptions(**keys), format)
+    return [row for part in source.row_ranges() for row in source.rows(part)]
 
 
 @pytest.mark.parametrize("name", ["bom", "latin1", "deuterium"])
-def test_water_is_read_however_its_file_is_written(name):
-    """A byte-order mark, text in Latin-1, deuterium: all of them the same water."""
-    (row,) = rows_of(DATA / f"{name}.xyz")
+def test_encodings_and_isotopes_give_the_same_water(name):
+    """A byte-order mark, Latin-1, deuterium."""
+    (row,) = read_rows(DATA / f"{name}.xyz")
     assert row.numbers.tolist() == [8, 1, 1]
     np.testing.assert_array_equal(
         row.positions, [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
@@ -31,42 +31,42 @@ def test_water_is_read_however_its_file_is_written(name):
     assert row.energy == -14.0
 
 
-def test_a_byte_order_mark_leaves_later_frames_where_they_are(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.sources.extxyz.BLOCK", 1)
+def test_byte_order_mark_with_row_ranges(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.sources.extxyz.ROWS_PER_RANGE", 1)
     path = tmp_path / "two.xyz"
     path.write_bytes(2 * (DATA / "deuterium.xyz").read_bytes())
-    plain = [r.id for r in rows_of(path)]
+    plain = [r.id for r in read_rows(path)]
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert [r.id for r in rows_of(path)] == plain == ["0000000", "0000001"]
+    assert [r.id for r in read_rows(path)] == plain == ["0000000", "0000001"]
 
 
-def test_isotopes_are_found_in_any_column(tmp_path):
+def test_isotopes_in_any_column(tmp_path):
     path = tmp_path / "columns.xyz"
     path.write_text(
         "3\nProperties=charge:R:1:pos:R:3:species:S:1:tags:I:1 energy=-14.0\n"
         "-0.8 0 0 0 O 1\n0.4 0.96 0 0 t 2\n0.4 -0.24 0.93 0 d 3\n"
     )
-    (row,) = rows_of(path)
+    (row,) = read_rows(path)
     assert row.numbers.tolist() == [8, 1, 1] and row.tags.tolist() == [1, 2, 3]
     assert row.charges.tolist() == [-0.8, 0.4, 0.4]
 
 
-def test_a_symbol_with_a_label_is_named():
-    (row,) = rows_of(DATA / "labelled_symbols.xyz")
+def test_symbol_with_a_label_is_rejected():
+    (row,) = read_rows(DATA / "labelled_symbols.xyz")
     assert isinstance(row, Rejected)
-    assert "'O1', the symbol of atom 0, is no element" in row.why
+    assert "'O1', the symbol of atom 0, is no element" in row.reason
 
 
-def test_an_asymmetric_stress_is_refused_and_a_symmetric_one_is_not(tmp_path):
-    (row,) = rows_of(DATA / "asymmetric_stress.xyz")
-    assert isinstance(row, Rejected) and row.why == "stress is not symmetric"
+def test_asymmetric_stress_is_rejected(tmp_path):
+    (row,) = read_rows(DATA / "asymmetric_stress.xyz")
+    assert isinstance(row, Rejected) and row.reason == "stress is not symmetric"
     atoms = ase.io.read(DATA / "asymmetric_stress.xyz")
-    ase.io.write(tmp_path / "mended.xyz", atoms, format="extxyz")
-    (row,) = rows_of(tmp_path / "mended.xyz")
+    ase.io.write(tmp_path / "symmetric.xyz", atoms, format="extxyz")
+    (row,) = read_rows(tmp_path / "symmetric.xyz")
     np.testing.assert_allclose(row.stress, atoms.get_stress())
 
 
-def test_a_set_of_one_element_is_described_and_prepared(tmp_path):
+def test_data_set_of_one_element(tmp_path):
     path = DATA / "one_element.xyz"
     energies = [a.get_potential_energy() for a in ase.io.iread(path, ":")]
     header = prepare(PreparationRequest(str(path)), tmp_path / "out")

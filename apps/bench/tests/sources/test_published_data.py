@@ -1,4 +1,4 @@
-"""Published data beside the repository, against SOURCE.txt and other readers."""
+"""Published data sets, compared with their SOURCE.txt and with other readers."""
 
 import os
 from pathlib import Path
@@ -15,10 +15,10 @@ from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
-from bench.sources import Reading
+from bench.sources import ReadOptions
 
-BESIDE = Path(__file__).parents[4].parent / "shared" / "data"
-DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)
+DEFAULT_DATA = Path(__file__).parents[4].parent / "shared" / "data"
+DATA = Path(os.environ.get("BENCH_DATA") or DEFAULT_DATA)
 
 
 @pytest.fixture
@@ -29,22 +29,22 @@ def folder(request):
     return path
 
 
-def of(name):
+def data_set(name):
     return pytest.mark.parametrize("folder", [name], indirect=True)
 
 
-def prepared(folder, tmp_path, **wishes):
-    filters = wishes.pop("filters", Filters())
-    order = PreparationRequest(str(folder), Reading(**wishes), filters)
+def prepared(folder, tmp_path, **keys):
+    filters = keys.pop("filters", Filters())
+    request = PreparationRequest(str(folder), ReadOptions(**keys), filters)
     header = prepare(order, tmp_path / "out")
     return header, open_dataset(str(tmp_path / "out"))
 
 
-@of("omol25_aselmdb")
-def test_rows_of_omol25_are_those_ase_reads(folder, tmp_path):
+@data_set("omol25_aselmdb")
+def test_omol25_rows_agree_with_ase(folder, tmp_path):
     header, data = prepared(folder, tmp_path)
     assert header["read"] == 60 + 60 + 40 + 10
-    # The samples repeat calculations: 114 of them are distinct.
+    # The samples contain duplicates: 114 of them are distinct.
     sources = {}
     for path in sorted(folder.glob("*.aselmdb")):
         with ase.db.connect(path, type="aselmdb", readonly=True) as database:
@@ -65,8 +65,8 @@ def test_rows_of_omol25_are_those_ase_reads(folder, tmp_path):
         assert abs(sample.charges.sum() - row.data["charge"]) < 2e-5
 
 
-@of("odac25_format_fixture")
-def test_rows_of_odac25_have_their_mof_and_tags(folder, tmp_path):
+@data_set("odac25_format_fixture")
+def test_odac25_rows_have_mof_and_tags(folder, tmp_path):
     header, data = prepared(folder, tmp_path, filters=Filters(recipe="odac25"))
     assert header["read"] == 40 and len(data) == 40
     assert len(set(data.groups)) == 4 and max(map(data.groups.count, data.groups)) == 10
@@ -88,23 +88,23 @@ def test_rows_of_odac25_have_their_mof_and_tags(folder, tmp_path):
         assert {s.energy for s in lowest.samples} == {r.energy for r in file.select()}
 
 
-@of("qmof_format_fixture")
-def test_the_published_files_of_qmof_agree(folder, tmp_path):
+@data_set("qmof_format_fixture")
+def test_qmof_json_and_cifs_agree(folder, tmp_path):
     header, data = prepared(folder, tmp_path)
     assert (header["read_as"], len(data)) == ("qmof", 12)
     none = [s.id for s in data.samples if s.energy is None]
     assert none == ["qmof-13f5324"]
     cifs = open_dataset(str(folder / "relaxed_structures"))
     assert cifs.ids == data.ids
-    for mine, theirs in zip(data.samples, cifs.samples, strict=True):
-        np.testing.assert_allclose(mine.charges, theirs.charges, atol=1e-6)
-        np.testing.assert_array_equal(mine.structure.numbers, theirs.structure.numbers)
-        lengths = [np.linalg.norm(s.structure.cell, axis=1) for s in (mine, theirs)]
+    for mine, other in zip(data.samples, cifs.samples, strict=True):
+        np.testing.assert_allclose(mine.charges, other.charges, atol=1e-6)
+        np.testing.assert_array_equal(mine.structure.numbers, other.structure.numbers)
+        lengths = [np.linalg.norm(s.structure.cell, axis=1) for s in (mine, other)]
         np.testing.assert_allclose(*lengths, rtol=1e-7)
 
 
-@of("qmof")
-def test_ten_thousand_mofs(folder, tmp_path):
+@data_set("qmof")
+def test_qmof_arrays(folder, tmp_path):
     header, data = prepared(folder, tmp_path)
     assert (len(data), header["atoms"], len(header["elements"])) == (11039, 1135840, 78)
     assert header["labels"]["energy"] == 10101 and header["labels"]["charges"] == 11039
@@ -118,15 +118,15 @@ def test_ten_thousand_mofs(folder, tmp_path):
         np.testing.assert_array_equal(sample.charges, charges)
 
 
-@of("core_ddec3")
-def test_charges_alone_are_a_data_set(folder, tmp_path):
+@data_set("core_ddec3")
+def test_data_set_with_charges_only(folder, tmp_path):
     header, data = prepared(folder, tmp_path)
     assert (len(data), header["atoms"], len(header["elements"])) == (1812, 268048, 74)
     assert header["labels"]["energy"] == 0 and "ddec3_charge" in describe(data)
 
 
-@of("aimnet_charged_molecules")
-def test_charged_molecules_of_aimnet(folder, tmp_path):
+@data_set("aimnet_charged_molecules")
+def test_aimnet_charged_molecules(folder, tmp_path):
     _, data = prepared(folder, tmp_path)
     charges = [s.structure.total_charge for s in data.samples]
     assert len(data) == 195
@@ -141,8 +141,8 @@ def test_charged_molecules_of_aimnet(folder, tmp_path):
         assert sample.structure.spin == group["mult"][3]
 
 
-@of("spice_dipeptides_les")
-def test_a_singular_force_is_read_when_named(folder, tmp_path):
+@data_set("spice_dipeptides_les")
+def test_keys_of_forces_and_charges_can_be_given(folder, tmp_path):
     names = dict(forces="force", charges="mbi_charges")
     header, data = prepared(folder, tmp_path, **names)
     assert len(data) == 550
@@ -153,8 +153,8 @@ def test_a_singular_force_is_read_when_named(folder, tmp_path):
     assert load_for_training(str(tmp_path / "out")).digest == header["digest"]
 
 
-@of("golddac")
-def test_golddac_has_names_groups_and_tags(folder, tmp_path):
+@data_set("golddac")
+def test_golddac_has_ids_groups_and_tags(folder, tmp_path):
     names = dict(energy="REF_energy", forces="REF_forces", id="name")
     header, data = prepared(folder, tmp_path, **names)
     assert (len(data), len(header["elements"])) == (162, 24)
@@ -163,59 +163,59 @@ def test_golddac_has_names_groups_and_tags(folder, tmp_path):
     assert sample.energy == -1002.23729844 and sample.group == "LITCIC"
 
 
-@of("lode_charged_dimers")
-def test_parts_of_a_charge_add_up(folder, tmp_path):
+@data_set("lode_charged_dimers")
+def test_total_charge_is_a_sum_of_two_keys(folder, tmp_path):
     _, data = prepared(folder, tmp_path, total_charge="chargeA+chargeB")
     assert len(data) == 60
     assert {s.structure.total_charge for s in data.samples} <= {-1.0, 0.0, 1.0}
 
 
-@of("water_deepmd")
-def test_water_of_deepmd(folder, tmp_path):
+@data_set("water_deepmd")
+def test_deepmd_water(folder, tmp_path):
     _, data = prepared(folder, tmp_path)
     assert len(data) == 400 and len(set(data.groups)) == 4
-    place = folder / "data_1" / "set.001"
+    directory = folder / "data_1" / "set.001"
     sample = data.samples[data.ids.index("data_1/set.001/0000007")]
-    assert sample.energy == np.load(place / "energy.npy")[7]
-    expected = np.load(place / "force.npy")[7].reshape(-1, 3)
+    assert sample.energy == np.load(directory / "energy.npy")[7]
+    expected = np.load(directory / "force.npy")[7].reshape(-1, 3)
     np.testing.assert_array_equal(sample.forces, expected)
     assert np.bincount(sample.structure.numbers)[[1, 8]].tolist() == [128, 64]
 
 
-@of("odac23_ddec_mofs")
-def test_charges_of_cifs_in_a_zip(folder, tmp_path):
+@data_set("odac23_ddec_mofs")
+def test_zip_of_cifs_with_charges(folder, tmp_path):
     header, data = prepared(folder, tmp_path)
     assert (len(data), header["labels"]["charges"]) == (135, 129)
     assert all(s.structure.cell is not None for s in data.samples[:3])
 
 
-@of("qmof_hse06_vasprun")
-def test_a_run_of_vasp(folder, tmp_path):
+@data_set("qmof_hse06_vasprun")
+def test_vasprun(folder, tmp_path):
     _, data = prepared(folder, tmp_path)
     (sample,) = data.samples
     assert len(sample.structure) == 30
     assert round(sample.energy, 3) == -223.694 and sample.forces is not None
 
 
-@of("efa_profiles")
-def test_placeholder_forces_are_named(folder, tmp_path):
+@data_set("efa_profiles")
+def test_zero_forces_are_reported(folder, tmp_path):
     header, data = prepared(folder / "sn2_F_I.npz", tmp_path)
     assert header["zero_force_structures"] == 401
     assert "--without forces" in describe(data)
     assert len(prepared(folder / "two_atoms.npz", tmp_path / "two")[1]) == 10_000
 
 
-@of("ncia")
-def test_interaction_energies_are_read_when_named(folder, tmp_path):
+@data_set("ncia")
+def test_interaction_energies_need_a_key(folder, tmp_path):
     dimers = str(folder / "IHB100x10.extxyz.xz")
-    order = PreparationRequest(dimers, Reading(), Filters())
+    request = PreparationRequest(dimers, ReadOptions(), Filters())
     with pytest.raises(BenchError, match=r"has an energy, forces, .*interaction_en"):
         prepare(order, tmp_path / "none")
     names = dict(energy="interaction_energy", tags="fragment")
     header, data = prepared(dimers, tmp_path, **names)
     assert len(data) == header["labels"]["energy"] == 1000
     assert {s.structure.total_charge for s in data.samples} == {-2.0, -1.0, 1.0}
-    # Ten distances of each dimer; some dimers are of one pair of molecules.
+    # Ten distances per dimer; some dimers consist of the same pair of molecules.
     assert len(set(data.groups)) <= 100
     sample = data.samples[data.ids.index("01.001_080")]
     assert sample.energy == -0.5765259129
@@ -225,52 +225,57 @@ def test_interaction_energies_are_read_when_named(folder, tmp_path):
     )
 
 
-@of("water_bec_pbc")
-def test_born_charges_of_a_liquid_are_polarization_by_displacement(folder, tmp_path):
-    """The sum rule holds; turning a molecule turns its dipole in this order only."""
+@data_set("water_bec_pbc")
+def test_born_charge_index_order_in_liquid_water(folder, tmp_path):
+    """The sum rule holds; dipoles rotate with molecules in this index order only."""
     header, data = prepared(folder, tmp_path, born_charges="apt")
     assert header["labels"]["born_charges"] == header["labels"]["forces"] == 23
-    turned = {order: [] for order in ("as read", "exchanged")}
+    rotated = {order: [] for order in ("as read", "exchanged")}
     dipoles = []
     for sample in data.samples:
         tensors, numbers = sample.born_charges, sample.structure.numbers
         assert np.abs(tensors.sum(0)).max() < 0.06  # e, of 192 atoms
         for water, bonds in waters(sample.structure):
             center = atomic_masses[numbers[water]] @ bonds / 18.015
-            turns = np.cross(np.eye(3)[:, None], bonds - center)
+            rotations = np.cross(np.eye(3)[:, None], bonds - center)
             dipoles.append(np.cross(np.eye(3), bonds.sum(0)))
             sums = ("jab,wjb->wa", "jba,wjb->wa")
-            for order, rule in zip(turned, sums, strict=True):
-                turned[order].append(np.einsum(rule, tensors[water], turns))
-    misfit = {order: misfit_of(dipoles, found) for order, found in turned.items()}
-    assert misfit["as read"] < 0.9 * misfit["exchanged"]
+            for order, rule in zip(rotated, sums, strict=True):
+                rotated[order].append(np.einsum(rule, tensors[water], rotations))
+    residuals = {
+        order: fit_residual(dipoles, actual) for order, actual in rotated.items()
+    }
+    assert residuals["as read"] < 0.9 * residuals["exchanged"]
 
 
 def waters(structure):
-    """Oxygen and hydrogens of each molecule, and the vectors from the oxygen, Å."""
+    """Yields indices of O, H, H of each molecule, and vectors from the oxygen, Å."""
     oxygens = np.flatnonzero(structure.numbers == 8)
     hydrogens = np.flatnonzero(structure.numbers == 1)
     edge = structure.cell[0, 0]
-    apart = structure.positions[hydrogens] - structure.positions[oxygens, None]
-    apart -= edge * np.rint(apart / edge)
-    nearest = np.linalg.norm(apart, axis=2).argmin(0)
+    vectors = structure.positions[hydrogens] - structure.positions[oxygens, None]
+    vectors -= edge * np.rint(vectors / edge)
+    nearest = np.linalg.norm(vectors, axis=2).argmin(0)
     for i, oxygen in enumerate(oxygens):
-        (own,) = np.nonzero(nearest == i)
-        if len(own) == 2:
-            bonds = np.concatenate([np.zeros((1, 3)), apart[i, own]])
-            yield np.array([oxygen, *hydrogens[own]]), bonds
+        (bonded,) = np.nonzero(nearest == i)
+        if len(bonded) == 2:
+            bonds = np.concatenate([np.zeros((1, 3)), vectors[i, bonded]])
+            yield np.array([oxygen, *hydrogens[bonded]]), bonds
 
 
-def misfit_of(expected, found):
-    """Root of the mean square that is left of a fit by a factor."""
-    expected, found = np.ravel(expected), np.ravel(found)
-    factor = expected @ found / (expected @ expected)
-    return np.mean((found - factor * expected) ** 2) ** 0.5
+def fit_residual(expected, actual):
+    """Returns the root mean square residual of a fit by one factor."""
+    expected, actual = np.ravel(expected), np.ravel(actual)
+    factor = expected @ actual / (expected @ expected)
+    return np.mean((actual - factor * expected) ** 2) ** 0.5
 
 
-@of("runner_4g")
-def test_a_format_that_is_not_read_is_refused(folder, tmp_path):
-    sources = {folder: "no file of a known format", "carbon_chain.data": "no format"}
+@data_set("runner_4g")
+def test_unsupported_format_is_rejected(folder, tmp_path):
+    sources = {
+        folder: "no file of a known format",
+        "carbon_chain.data": "not match a format",
+    }
     for source, message in sources.items():
         with pytest.raises(BenchError, match=message) as caught:
             prepared(folder / source, tmp_path)
@@ -288,7 +293,7 @@ NAMES = {
     "spice_dipeptides_les": dict(forces="force", charges="mbi_charges"),
     "water_bec_pbc": dict(born_charges="apt"),
 }
-"""Labels that have other names than usual; some energies are of interaction only."""
+"""Keys of labels other than the defaults; some energies are interaction energies."""
 
 
 COUNTS = {
@@ -312,29 +317,29 @@ COUNTS = {
     "water_deepmd": 400,
     "water_rpbe_d3_les": 50,
 }
-"""Structures as SOURCE.txt says; of OMol25 those that are no repeats."""
+"""Numbers of structures from SOURCE.txt; for OMol25 without duplicates."""
 
-NOT_READ = {"runner_4g": "RuNNer's own format has no reader"}
-"""Folders that are refused, and why."""
+NOT_READ = {"runner_4g": "the RuNNer format has no reader"}
+"""Folders that cannot be read, and the reason."""
 
 
-def test_no_folder_was_forgotten():
+def test_every_folder_is_listed():
     if not DATA.exists():
         pytest.skip(f"{DATA} is not here: set BENCH_DATA to the folder of data")
     assert {p.name for p in DATA.iterdir() if p.is_dir()} <= {*COUNTS, *NOT_READ}
 
 
 @pytest.mark.parametrize("folder", COUNTS, indirect=True)
-def test_every_folder_is_prepared_and_has_a_readable_summary(folder, tmp_path):
+def test_every_folder_is_prepared_and_described(folder, tmp_path):
     header, data = prepared(folder, tmp_path, **NAMES.get(folder.name, {}))
     assert header["rejected"] == 0 and len(data) == COUNTS[folder.name]
     lines = describe(data).splitlines()
     assert f"{COUNTS[folder.name]} " in lines[0] and "digest" in lines[0]
-    told = {line.split()[0]: line[12:] for line in lines[1:]}
-    assert {"atoms", "elements", "charges", "labels", "floors", "from"} <= set(told)
-    assert f"{header['atoms']} in all" in told["atoms"]
+    sections = {line.split()[0]: line[12:] for line in lines[1:]}
+    assert {"atoms", "elements", "charges", "labels", "floors", "from"} <= set(sections)
+    assert f"{header['atoms']} in all" in sections["atoms"]
     kinds = ("energy", "forces", "stress", "charges")
-    named = {label.split()[0] for label in told["labels"].split(", ")}
+    named = {label.split()[0] for label in sections["labels"].split(", ")}
     assert all((header["labels"][k] > 0) == (k in named) for k in kinds)
-    assert ("eV/atom" in told.get("spread", "")) == (header["labels"]["energy"] > 0)
+    assert ("eV/atom" in sections.get("spread", "")) == (header["labels"]["energy"] > 0)
     assert max(map(len, lines)) < 2500
