@@ -64,7 +64,8 @@ def main():
         )
         print(
             f"| {name} | {header['read_as']} | {header['read']} "
-            f"| {header['structures']} | {header['atoms']} | {labels} | {seconds:.1f} |",
+            f"| {header['structures']} | {header['atoms']} | {labels} "
+            f"| {seconds:.1f} |",
             flush=True,
         )
 
