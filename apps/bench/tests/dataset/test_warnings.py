@@ -111,7 +111,7 @@ def test_virials_have_the_unit_of_energies(tmp_path):
     [
         (dict(virial="v", stress="s"), "read from 's' or from the virial 'v'"),
         (dict(virial="v", stress_unit="GPa"), "virial 'v' is an energy"),
-        (dict(stress_unit="gpa"), "no unit 'gpa'; known are eV/Å"),
+        (dict(stress_unit="gpa"), "no unit 'gpa'; available are eV/Å"),
     ],
 )
 def test_names_and_units_that_contradict_are_refused(names, message):

@@ -36,7 +36,7 @@ def data_set(name):
 def prepared(folder, tmp_path, **keys):
     filters = keys.pop("filters", Filters())
     request = PreparationRequest(str(folder), ReadOptions(**keys), filters)
-    header = prepare(order, tmp_path / "out")
+    header = prepare(request, tmp_path / "out")
     return header, open_dataset(str(tmp_path / "out"))
 
 
@@ -210,7 +210,7 @@ def test_interaction_energies_need_a_key(folder, tmp_path):
     dimers = str(folder / "IHB100x10.extxyz.xz")
     request = PreparationRequest(dimers, ReadOptions(), Filters())
     with pytest.raises(BenchError, match=r"has an energy, forces, .*interaction_en"):
-        prepare(order, tmp_path / "none")
+        prepare(request, tmp_path / "none")
     names = dict(energy="interaction_energy", tags="fragment")
     header, data = prepared(dimers, tmp_path, **names)
     assert len(data) == header["labels"]["energy"] == 1000

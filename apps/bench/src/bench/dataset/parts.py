@@ -104,7 +104,9 @@ def _filtered(
             statistics.reject(*row)
             continue
         statistics.add_keys(row)
-        statistics.stress_without_cell += row.cell is None and "stress" in row.label_keys
+        statistics.stress_without_cell += (
+            row.cell is None and "stress" in row.label_keys
+        )
         row = filters.trimmed(row)
         why = filters.complaint(row)
         if why is not None:

@@ -37,7 +37,7 @@ def preparation_inputs(request: PreparationRequest, source: Source) -> dict[str,
     return {
         "files": [[name, s.st_size, s.st_mtime_ns] for name, s in stats],
         "format": source.format,
-        "rows_per_unit": BLOCK,
+        "rows_per_range": ROWS_PER_RANGE,
         "reading": dataclasses.asdict(request.reading),
         "filters": json.loads(json.dumps(dataclasses.asdict(request.filters))),
         "strict": request.strict,
