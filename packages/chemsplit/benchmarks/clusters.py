@@ -1,8 +1,8 @@
 """K-means and maps of 80 000 x 500 float32 descriptors: time and memory.
 
-K-means with ten starts against incremental K-means, with the share of their inertia;
-then the two projections. UMAP has no seed here, so that it runs on all cores. Memory is
-the most this process has ever held, so each line can only be larger than the last.
+K-means with ten initializations is compared with mini-batch K-means, including the
+ratio of their inertias; the two projections follow. UMAP has no seed here, so that it
+runs on all cores. Memory is the peak of the process so far, so it never decreases.
 
     uv run --package chemsplit packages/chemsplit/benchmarks/clusters.py [--quick]
 """
@@ -17,19 +17,19 @@ from chemsplit import cluster_labels, project
 
 
 def rows(n: int) -> np.ndarray:
-    """Descriptors in forty overlapping clouds of different widths."""
+    """Descriptors in forty overlapping clusters of different widths."""
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(40, 500)).astype(np.float32)
+    centers = rng.normal(size=(40, 500)).astype(np.float32)
     noise = rng.standard_normal(size=(n, 500), dtype=np.float32)
     noise *= rng.uniform(0.3, 1.5, size=(n, 1)).astype(np.float32)
-    noise += centres[rng.integers(40, size=n)]
+    noise += centers[rng.integers(40, size=n)]
     return noise
 
 
-def spread(X: np.ndarray, labels: np.ndarray) -> float:
-    """Squared distances to the means of the clusters."""
-    parts = (X[labels == label] for label in np.unique(labels))
-    return float(sum(np.sum((part - part.mean(axis=0)) ** 2) for part in parts))
+def inertia(X: np.ndarray, labels: np.ndarray) -> float:
+    """Sum of squared distances to the means of the clusters."""
+    clusters = (X[labels == label] for label in np.unique(labels))
+    return float(sum(np.sum((rows - rows.mean(axis=0)) ** 2) for rows in clusters))
 
 
 def main() -> None:
@@ -37,11 +37,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="8 000 rows")
     X = rows(8000 if parser.parse_args().quick else 80_000)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{len(X)} x 500 float32, {X.nbytes / 1e6:.0f} MB; {memory:.2f} GB at first")
-    spreads = {}
-    for name, work in (
+    print(f"{len(X)} x 500 float32, {X.nbytes / 1e6:.0f} MB; {memory:.2f} GB before")
+    inertias = {}
+    for name, compute in (
         (
-            "incremental K-means",
+            "mini-batch K-means",
             lambda: cluster_labels(X, batch_size=4096, random_state=0),
         ),
         ("K-means", lambda: cluster_labels(X, random_state=0)),
@@ -49,16 +49,14 @@ def main() -> None:
         ("UMAP", lambda: project(X, method="umap", random_state=None)),
     ):
         start = time.perf_counter()
-        found = work()
+        result = compute()
         seconds = time.perf_counter() - start
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(
-            f"{name:<20} {seconds:>7.1f} s, {memory:.2f} GB at most so far", flush=True
-        )
-        if found.ndim == 1:
-            spreads[name] = spread(X, found)
-    ratio = spreads["incremental K-means"] / spreads["K-means"]
-    print(f"spread of incremental clusters / of K-means: {ratio:.4f}")
+        print(f"{name:<20} {seconds:>7.1f} s, {memory:.2f} GB peak", flush=True)
+        if result.ndim == 1:
+            inertias[name] = inertia(X, result)
+    ratio = inertias["mini-batch K-means"] / inertias["K-means"]
+    print(f"inertia of mini-batch K-means / K-means: {ratio:.4f}")
 
 
 if __name__ == "__main__":

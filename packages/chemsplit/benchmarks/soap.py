@@ -1,14 +1,13 @@
-"""SOAP of MOFs: time and memory, against DScribe over all elements of the set.
+"""SOAP of MOFs: time and memory, compared with DScribe for all elements at once.
 
-`mean_soap` describes 500 MOFs of QMOF on one core and on all, with the memory of this
-process and of all its workers sampled meanwhile, at two sizes of the set: memory should
-grow with the result only (on one core this process also loads DScribe). DScribe
-describes a few of the same MOFs over all elements of
-the set at once, dense as by default, in a process of its own; its time for the whole
-set is extrapolated.
+`mean_soap` describes 250 and 500 MOFs of QMOF on all cores and 500 on one core, while
+the memory of this process and of its workers is sampled. It should grow with the size
+of the result only (on one core this process also loads DScribe). DScribe describes
+three of the same MOFs with columns for all elements of the set, dense as by default, in
+a separate process; its time for the whole set is extrapolated.
 
-The MOFs are read from the folder `qmof` of `BENCH_DATA`, or of `shared/data`
-beside the repository.
+The MOFs are read from the folder `qmof` of `BENCH_DATA`, by default `shared/data` next
+to the repository.
 
     uv run --package chemsplit packages/chemsplit/benchmarks/soap.py [--quick]
 """
@@ -28,10 +27,10 @@ from chemsplit import mean_soap
 
 
 def data_set() -> Path:
-    beside = Path(__file__).parents[4] / "shared" / "data"
-    path = Path(os.environ.get("BENCH_DATA", beside)) / "qmof" / "qmof_dev.npz"
+    default = Path(__file__).parents[4] / "shared" / "data"
+    path = Path(os.environ.get("BENCH_DATA", default)) / "qmof" / "qmof_dev.npz"
     if not path.exists():
-        sys.exit(f"{path} is absent; set BENCH_DATA to the folder of data sets.")
+        sys.exit(f"{path} does not exist; set BENCH_DATA to the folder of data sets.")
     return path
 
 
@@ -53,24 +52,24 @@ def mofs(count: int) -> list[Atoms]:
 
 
 def resident(process: int) -> tuple[int, int]:
-    """Memory of a process, and of all its descendants, bytes."""
-    own, below = 0, 0
+    """Resident memory of a process, and of all its descendants, bytes."""
+    parent, descendants = 0, 0
     try:
         status = Path(f"/proc/{process}/status").read_text().splitlines()
-        own = next(1024 * int(s.split()[1]) for s in status if s.startswith("VmRSS"))
+        parent = next(1024 * int(s.split()[1]) for s in status if s.startswith("VmRSS"))
         for thread in Path(f"/proc/{process}/task").iterdir():
             for child in (thread / "children").read_text().split():
-                below += sum(resident(int(child)))
+                descendants += sum(resident(int(child)))
     except (OSError, StopIteration):
         pass
-    return own, below
+    return parent, descendants
 
 
-class Sampled:
-    """Time, and the most memory of this process and of its workers."""
+class ResourceMonitor:
+    """Time, and peak memory of this process and of its workers."""
 
     def __enter__(self):
-        self.own = self.workers = 0
+        self.parent = self.workers = 0
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.sample)
         self.thread.start()
@@ -78,10 +77,11 @@ class Sampled:
         return self
 
     def sample(self) -> None:
-        """Look every twentieth of a second."""
+        """Sample memory every 0.05 s."""
         while not self.ended.wait(0.05):
-            own, workers = resident(os.getpid())
-            self.own, self.workers = max(self.own, own), max(self.workers, workers)
+            parent, workers = resident(os.getpid())
+            self.parent = max(self.parent, parent)
+            self.workers = max(self.workers, workers)
 
     def __exit__(self, *_):
         self.seconds = time.perf_counter() - self.start
@@ -99,21 +99,21 @@ species = sorted({{z for s in structures for z in s.numbers.tolist()}})
 soap = SOAP(species=species, r_cut=4.0, n_max=9, l_max=9, sigma=0.1, periodic=True,
             average="outer")
 start = time.perf_counter()
-for structure in structures[:{few}]:
+for structure in structures[:{n_timed}]:
     soap.create(structure)
-print(len(species), (time.perf_counter() - start) / {few},
+print(len(species), (time.perf_counter() - start) / {n_timed},
       resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
-def dense(count: int, few: int) -> tuple[int, float, float]:
-    """DScribe's elements, seconds a MOF and peak memory, in a process of its own."""
-    code = DENSE.format(folder=str(Path(__file__).parent), count=count, few=few)
+def dense(count: int, n_timed: int) -> tuple[int, float, float]:
+    """Measure DScribe: number of elements, seconds per MOF and peak memory."""
+    code = DENSE.format(folder=str(Path(__file__).parent), count=count, n_timed=n_timed)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
-    elements, each, memory = done.stdout.split()
-    return int(elements), float(each), float(memory)
+    n_elements, seconds, memory = done.stdout.split()
+    return int(n_elements), float(seconds), float(memory)
 
 
 def main() -> None:
@@ -125,24 +125,25 @@ def main() -> None:
     base, _ = resident(os.getpid())
     head = ("MOFs", "cores", "time", "result", "growth", "workers")
     print("{:>5} {:>5} {:>8} {:>9} {:>9} {:>9}".format(*head))
-    whole = 0.0
+    one_core = 0.0
     for size, jobs in ((count // 2, -1), (count, -1), (count, 1)):
-        with Sampled() as seen:
+        with ResourceMonitor() as monitor:
             X = mean_soap(structures[:size], n_jobs=jobs)
         result = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
         cores = os.cpu_count() if jobs == -1 else jobs
         print(
-            f"{size:>5} {cores:>5} {seen.seconds:>6.1f} s {result / 1e6:>6.0f} MB "
-            f"{(seen.own - base) / 1e6:>6.0f} MB {seen.workers / 1e6:>6.0f} MB"
+            f"{size:>5} {cores:>5} {monitor.seconds:>6.1f} s {result / 1e6:>6.0f} MB "
+            f"{(monitor.parent - base) / 1e6:>6.0f} MB {monitor.workers / 1e6:>6.0f} MB"
         )
-        whole = seen.seconds
+        one_core = monitor.seconds
         del X
-    few = 3
-    elements, each, memory = dense(count, few)
+    n_timed = 3
+    n_elements, seconds, memory = dense(count, n_timed)
     print(
-        f"\nDScribe over all {elements} elements, dense, one core: {each:.2f} s a MOF "
-        f"({few} timed), {each * count:.0f} s for {count} (extrapolated), "
-        f"{each * count / whole:.1f} times as long as here on one core; "
+        f"\nDScribe for all {n_elements} elements, dense, one core: {seconds:.2f} s "
+        f"per MOF ({n_timed} timed), {seconds * count:.0f} s for {count} "
+        f"(extrapolated), {seconds * count / one_core:.1f} times as long as "
+        f"mean_soap on one core; "
         f"peak memory {memory / 1e9:.2f} GB."
     )
 

@@ -11,9 +11,9 @@ def rng():
 @pytest.fixture
 def blobs(rng):
     """Twelve directions, ten rows around each, and the direction of each row."""
-    centres = rng.normal(size=(12, 30))
+    centers = rng.normal(size=(12, 30))
     member = np.repeat(np.arange(12), 10)
-    return centres[member] + 0.1 * rng.normal(size=(120, 30)), member
+    return centers[member] + 0.1 * rng.normal(size=(120, 30)), member
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def ids():
 
 @pytest.fixture
 def wide(rng):
-    """Rows of far more features than rows, each absent from most columns."""
+    """Sparse rows with many more features than rows."""
     X = rng.normal(size=(60, 3000)) * (rng.uniform(size=(60, 3000)) < 0.1)
     X[:, ::7] = 0
     return csr_matrix(X.astype(np.float32))

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from chemsplit import Description, Split
+from chemsplit import DescriptorTable, Split
 from chemsplit._cli import app, main
 
 # ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates: in
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Run a command line in an empty folder: status, output, errors."""
+    """Run a command line in an empty folder; returns status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def call(line):
@@ -40,8 +40,8 @@ def run(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Forty frames of ten materials, and their description."""
+def example(tmp_path_factory):
+    """Folder with forty frames of ten materials and their descriptors."""
     rng = np.random.default_rng(0)
     frames = []
     for i in range(40):
@@ -50,7 +50,7 @@ def made(tmp_path_factory):
         frame = Atoms(symbols, 4 * rng.uniform(size=(1 + hydrogens, 3)))
         frame.info |= {"name": f"m{i:02d}", "material": f"g{i // 4}"}
         frames.append(frame)
-    folder = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("example")
     ase.io.write(folder / "frames.extxyz", frames)
     with pytest.MonkeyPatch.context() as patch:
         line = (
@@ -65,12 +65,12 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def files(made, tmp_path):
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+def files(example, tmp_path):
+    shutil.copytree(example, tmp_path, dirs_exist_ok=True)
 
 
 def test_describe_writes_one_file(files, run):
-    data = Description.load("set.npz")
+    data = DescriptorTable.load("set.npz")
     assert data.ids[:2] == ("m00", "m01")
     assert data.groups[4] == "g1"
     assert data.X.shape == (40, 3)
@@ -80,7 +80,7 @@ def test_describe_writes_one_file(files, run):
         "same-element --periodic no --jobs 1 --id-key name"
     )
     assert (status, out, err) == (0, "soap.npz: 40 structures.\n", "")
-    assert "r_cut=3.0" in Description.load("soap.npz").settings["descriptor"]
+    assert "r_cut=3.0" in DescriptorTable.load("soap.npz").settings["descriptor"]
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_describe_writes_one_file(files, run):
         "--kind cluster --clusters 5",
         "--kind seed-similarity",
         "--kind seed-similarity --candidates 3",
-        "--kind max-separation",
+        "--kind max-min",
         "--kind separated",
         "--kind separated --criterion nearest",
     ],
 )
-def test_every_split_can_be_made_reported_and_drawn(files, run, options):
+def test_every_split_can_be_made_reported_and_plotted(files, run, options):
     status, out, err = run(f"split set.npz -o split.json --seed 3 {options}")
     assert status == 0, err
     assert all(line.startswith("chemsplit: warning: ") for line in err.splitlines())
-    stored, data = Split.load("split.json"), Description.load("set.npz")
+    stored, data = Split.load("split.json"), DescriptorTable.load("set.npz")
     sizes = tuple(len(part) for part in (stored.train, stored.validation, stored.test))
     assert (
         out
@@ -116,21 +116,21 @@ def test_every_split_can_be_made_reported_and_drawn(files, run, options):
         assert len({labels[i] for i in range(40) if data.groups[i] == group}) == 1
     status, out, err = run("report set.npz --split split.json")
     assert (status, err) == (0, "")
-    assert "groups on both sides                    0" in out
-    assert "atoms in test structures" in out
+    assert "groups in both sets                     0" in out
+    assert "atoms per test structure" in out
 
 
-def test_a_report_can_be_read_by_programs(files, run):
+def test_report_as_json(files, run):
     run("split set.npz -o split.json --kind random")
     _, out, _ = run("report set.npz --split split.json --json")
     facts = json.loads(out)
     assert facts["n_test"] == 20
     assert facts["groups"] == {"labels": [], "n_test": 0}
     assert facts["verdict"].startswith("No leak was found.")
-    assert 0 <= facts["separation"]["familiar"] <= 1
+    assert 0 <= facts["separation"]["familiar_share"] <= 1
 
 
-def test_structures_need_no_description_first(files, run):
+def test_split_of_structures_without_a_descriptor_file(files, run):
     keys = "--id-key name --group-key material"
     status, _, _ = run(f"split frames.extxyz -o split.json --kind random {keys}")
     assert status == 0
@@ -142,13 +142,13 @@ def test_structures_need_no_description_first(files, run):
     [
         "--split a.json",
         "--split a.json --split b.json",
-        "--colour cluster --clusters 5 --title Clusters",
-        "--colour element",
-        "--colour values --values errors.csv --value-label meV",
-        "--colour values --values errors.csv --split a.json",
+        "--color-by cluster --clusters 5 --title Clusters",
+        "--color-by element",
+        "--color-by values --values errors.csv --value-label meV",
+        "--color-by values --values errors.csv --split a.json",
     ],
 )
-def test_maps_are_drawn(files, run, rng, options, tmp_path):
+def test_maps_are_plotted(files, run, rng, options, tmp_path):
     run("split set.npz -o a.json --kind random")
     run("split set.npz -o b.json --kind separated")
     lines = [f"m{i:02d},{rng.uniform()}\n" for i in range(35)]
@@ -161,75 +161,79 @@ def test_maps_are_drawn(files, run, rng, options, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("line", "message"),
     [
-        ("describe nowhere.cif -o x.npz", "no structure in the files given"),
-        ("describe frames.extxyz -o x.json", 'kept in an ".npz" file'),
+        ("describe nowhere.cif -o x.npz", "no structure in the given files"),
+        ("describe frames.extxyz -o x.json", 'written to an ".npz" file'),
         (
             "describe frames.extxyz -o x.npz --descriptor composition --r-cut 3",
             "composition has no such setting",
         ),
         ("split set.npz -o s.json --kind cluster --clusters 30", "groups, 10, got 30"),
-        ("split set.npz -o s.json --kind random --max-train 5", "has no `max-train`"),
-        ("split set.npz -o s.json --kind size --candidates 5", "draws no candidates"),
-        ("split set.npz -o s.json --kind random --test 1.5", "test_size=1.5"),
+        ("split set.npz -o s.json --kind random --max-train 5", "got a random split"),
+        ("split set.npz -o s.json --kind size --candidates 5", "got a size split"),
+        ("split set.npz -o s.json --kind random --test-fraction 1.5", "test_size=1.5"),
         ("split nowhere.npz -o s.json", "No such file or directory: 'nowhere.npz'"),
         ("report set.npz --split set.npz", "is not a split file"),
-        ("map set.npz -o map.png", "Colours by split need a split"),
-        ("map set.npz -o map.png --colour values", "need the numbers"),
-        ("map set.npz -o map.what --colour element", "cannot be written to map.what"),
-        ("map set.npz -o map --colour element", "use .png, .pdf or .svg"),
+        ("map set.npz -o map.png", "`--color-by split` needs a split"),
+        ("map set.npz -o map.png --color-by values", "needs numbers"),
+        ("map set.npz -o map.what --color-by element", "cannot be written to map.what"),
+        ("map set.npz -o map --color-by element", "use .png, .pdf or .svg"),
         ("describe frames.extxyz -o no/x.npz", "no folder no to write x.npz in"),
         ("split set.npz -o no/split.json", "no folder no to write split.json in"),
-        ("map set.npz -o no/map.png --colour element", "no folder no to write"),
-        ("describe . -o x.npz", "IsADirectoryError: name the files in it"),
-        ("map set.npz -o m.png --colour values --values bad.csv", "Line 2 of bad.csv"),
+        ("map set.npz -o no/map.png --color-by element", "no folder no to write"),
+        ("describe . -o x.npz", "IsADirectoryError: give the files in it"),
+        (
+            "map set.npz -o m.png --color-by values --values bad.csv",
+            "Line 2 of bad.csv",
+        ),
         ("report set.npz --split deep.json", "deep.json is not a split file"),
-        ("report cut.npz --split deep.json", "cut.npz is not a description"),
-        ("split set.npz -o made/s.json --kind random", "made/s.json"),
-        ("describe frames.extxyz -o made/x.npz --descriptor composition", "made/x.npz"),
-        ("map set.npz -o made/m.png --colour element", "made/m.png"),
+        ("report cut.npz --split deep.json", "cut.npz is not a table"),
+        ("split set.npz -o folder/s.json --kind random", "folder/s.json"),
+        (
+            "describe frames.extxyz -o folder/x.npz --descriptor composition",
+            "folder/x.npz",
+        ),
+        ("map set.npz -o folder/m.png --color-by element", "folder/m.png"),
         ("describe frames.extxyz -o x.npz --store bad.csv", "bad.csv"),
         (f"split set.npz --kind random -o {300 * 's'}.json", "File name too long"),
     ],
 )
-def test_a_failure_is_one_sentence_and_a_status(files, run, line, sentence, tmp_path):
+def test_errors_are_one_line_and_status_1(files, run, line, message, tmp_path):
     (tmp_path / "bad.csv").write_text("m00,1\nm01,high\n")
     (tmp_path / "deep.json").write_text(100_000 * "[")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "set.npz").read_bytes()[:-100])
     for name in ("s.json", "x.npz", "m.png"):
-        (tmp_path / "made" / name).mkdir(parents=True)
+        (tmp_path / "folder" / name).mkdir(parents=True)
     status, out, err = run(line)
     assert status == 1
     assert out == ""
     assert err.startswith("chemsplit: ")
     assert err.count("\n") == 1
-    assert sentence in err
+    assert message in err
     assert not list(tmp_path.rglob(".*.tmp*"))
 
 
 @pytest.mark.parametrize("line", ["describe frames.extxyz -o", "map set.npz -o"])
-def test_a_file_that_cannot_be_written_is_found_out_first(
-    files, run, line, monkeypatch
-):
-    for name in ("described", "figure"):
+def test_output_paths_are_checked_before_any_work(files, run, line, monkeypatch):
+    for name in ("describe_files", "make_figure"):
         monkeypatch.setattr(f"chemsplit._commands.{name}", lambda *_, **__: 1 / 0)
     status, _, err = run(f"{line} no/file.npz")
     assert status == 1
     assert "no folder no" in err
 
 
-def test_an_interrupt_is_said(files, run, monkeypatch):
+def test_an_interrupt_is_reported(files, run, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("chemsplit._commands.described", stop)
+    monkeypatch.setattr("chemsplit._commands.describe_files", stop)
     status, out, err = run("describe frames.extxyz -o new.npz --store rows")
     assert (status, out) == (130, "")
-    assert err == "chemsplit: stopped.\n"
+    assert err == "chemsplit: interrupted.\n"
 
 
-def test_wrong_usage_is_explained(run):
+def test_usage_errors_have_status_2(run):
     status, _, err = run("split set.npz --kind nonsense -o s.json")
     assert status == 2
     assert "nonsense" in err
@@ -244,11 +248,11 @@ def test_an_unreadable_file_is_a_warning(files, run, tmp_path):
     )
     assert (status, out) == (0, "x.npz: 40 structures.\n")
     assert err.startswith(
-        "chemsplit: warning: Left out what cannot be read: broken.cif"
+        "chemsplit: warning: Skipped files that cannot be read: broken.cif"
     )
 
 
-def test_help_is_quick_to_load():
+def test_help_does_not_import_heavy_packages():
     code = (
         "import sys; from chemsplit import _cli\n"
         "heavy = {'sklearn', 'ase', 'matplotlib', 'umap', 'dscribe'}\n"
@@ -260,8 +264,8 @@ def test_help_is_quick_to_load():
     assert "ase" not in done.stdout
 
 
-def test_help_shows_every_word_of_its_source(monkeypatch):
-    """Square brackets would be taken for markup and vanish."""
+def test_help_shows_the_full_text_of_each_option(monkeypatch):
+    """Square brackets could be interpreted as markup and removed."""
     monkeypatch.setenv("COLUMNS", "400")
     for name, command in get_command(app).commands.items():
         shown = CliRunner().invoke(app, [name, "--help"], color=False).output

@@ -28,8 +28,8 @@ def molecules():
 
 
 @pytest.fixture
-def mended_dscribe(monkeypatch):
-    """DScribe 2.1 hands ASE 3.29 its arguments in the order of older versions."""
+def fixed_dscribe(monkeypatch):
+    """DScribe 2.1 passes arguments to ASE 3.29 in the order of older versions."""
 
     def from_atoms(atoms):
         system = System.__new__(System)
@@ -41,10 +41,10 @@ def mended_dscribe(monkeypatch):
     monkeypatch.setattr(System, "from_atoms", staticmethod(from_atoms))
 
 
-@pytest.mark.usefixtures("mended_dscribe")
+@pytest.mark.usefixtures("fixed_dscribe")
 @pytest.mark.parametrize("function", ["inverse_distance", "distance"])
 @pytest.mark.parametrize("periodic", [False, True])
-def test_mbtr_is_dscribes(function, periodic):
+def test_mbtr_equals_dscribes(function, periodic):
     structures = molecules()
     if periodic:
         structures = [bulk("NaCl", "rocksalt", a=5.6), bulk("MgO", "rocksalt", a=4.2)]
@@ -63,18 +63,18 @@ def test_mbtr_is_dscribes(function, periodic):
 
 
 @pytest.mark.parametrize("descriptor", [Mbtr(r_cut=4.0), Composition()])
-def test_rotation_and_supercell_change_nothing(descriptor):
+def test_descriptors_are_invariant_to_rotation_and_supercells(descriptor):
     crystal = bulk("NaCl", "rocksalt", a=5.6)
-    turned = crystal.copy()
-    turned.rotate(40, (1, 2, 3), rotate_cell=True)
-    rows = describe([crystal, turned, crystal.repeat((2, 1, 2))], descriptor).toarray()
+    rotated = crystal.copy()
+    rotated.rotate(40, (1, 2, 3), rotate_cell=True)
+    rows = describe([crystal, rotated, crystal.repeat((2, 1, 2))], descriptor).toarray()
     np.testing.assert_allclose(rows[1:], rows[[0, 0]], rtol=1e-4, atol=1e-6)
 
 
-def test_composition_counts_atoms():
-    shares = describe(molecules(), Composition()).toarray()
-    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(shares[0], [4 / 5, 1 / 5, 0, 0], rtol=1e-6)  # H C N O
+def test_composition_gives_element_fractions_or_counts():
+    fractions = describe(molecules(), Composition()).toarray()
+    np.testing.assert_allclose(fractions.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(fractions[0], [4 / 5, 1 / 5, 0, 0], rtol=1e-6)  # H C N O
     counts = describe(molecules(), Composition(counts=True), species="HCNOS")
     assert counts.toarray()[3].tolist() == [4, 1, 0, 1, 0]
 
@@ -82,47 +82,47 @@ def test_composition_counts_atoms():
 @pytest.mark.parametrize("form", [np.asarray, csr_matrix])
 def test_an_array_is_checked_and_returned(rng, form):
     array = form(rng.normal(size=(5, 7)))
-    found = describe(molecules(), array)
-    assert (found != array).sum() == 0
+    result = describe(molecules(), array)
+    assert (result != array).sum() == 0
     with pytest.raises(ValueError, match="The array has 5 rows for 4 structures"):
         describe(molecules()[:4], array)
     with pytest.raises(ValueError, match="contains NaN"):
         describe(molecules(), form(np.full((5, 2), np.nan)))
 
 
-def test_structures_are_taken_as_they_come_and_not_kept(monkeypatch):
+def test_structures_are_read_one_by_one_and_not_stored(monkeypatch):
     monkeypatch.setattr(chemsplit._describe, "_CHUNK", 4)
-    alive = []
+    yielded = []
 
     def stream():
         for i in range(20):
             yield Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * i]])
-            alive.append(i)
+            yielded.append(i)
 
-    rows_when_read = []
-    original = chemsplit._describe._described
+    n_read = []
+    original = chemsplit._describe._compute_rows
 
-    def watched(chunk, *rest):
-        rows_when_read.append(len(alive))
+    def recording(chunk, *rest):
+        n_read.append(len(yielded))
         return original(chunk, *rest)
 
-    monkeypatch.setattr(chemsplit._describe, "_described", watched)
+    monkeypatch.setattr(chemsplit._describe, "_compute_rows", recording)
     X = describe(stream(), SOAP)
     assert X.shape[0] == 20
-    assert rows_when_read == [3, 7, 11, 15, 19]  # a chunk is read when it is due
-    listed = describe([Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])], SOAP)
-    np.testing.assert_allclose(X[10].toarray(), listed.toarray(), rtol=1e-6)
+    assert n_read == [3, 7, 11, 15, 19]  # each chunk is read just before its rows
+    expected = describe([Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])], SOAP)
+    np.testing.assert_allclose(X[10].toarray(), expected.toarray(), rtol=1e-6)
 
 
-def test_chunks_change_nothing(monkeypatch):
-    whole = describe(molecules(), SOAP)
+def test_the_result_does_not_depend_on_the_chunk_size(monkeypatch):
+    one_chunk = describe(molecules(), SOAP)
     monkeypatch.setattr(chemsplit._describe, "_CHUNK", 2)
-    assert (describe(molecules(), SOAP) != whole).nnz == 0
+    assert (describe(molecules(), SOAP) != one_chunk).nnz == 0
 
 
 @pytest.fixture
-def counted(monkeypatch):
-    """Chunks of two, and how many rows are computed."""
+def computed(monkeypatch):
+    """List of computed rows, with chunks of two structures."""
     monkeypatch.setattr(chemsplit._describe, "_CHUNK", 2)
     computed = []
     original = chemsplit._describe._row
@@ -135,66 +135,66 @@ def counted(monkeypatch):
     return computed
 
 
-def test_an_interrupted_description_goes_on(counted, tmp_path):
+def test_an_interrupted_call_is_resumed(computed, tmp_path):
     def interrupted():
         yield from molecules()[:4]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         describe(interrupted(), SOAP, store=tmp_path / "rows")
-    assert len(counted) == 4
+    assert len(computed) == 4
     X = describe(molecules(), SOAP, store=tmp_path / "rows")
-    assert len(counted) == 5
+    assert len(computed) == 5
     assert (describe(molecules(), SOAP) != X).nnz == 0
-    del counted[:]
+    del computed[:]
     describe(molecules(), SOAP, store=tmp_path / "rows")
-    assert counted == []
+    assert computed == []
     assert not [p for p in (tmp_path / "rows").iterdir() if p.name.startswith(".")]
 
 
-def test_other_structures_or_settings_are_computed_anew(counted, tmp_path):
+def test_rows_of_other_structures_or_settings_are_computed_again(computed, tmp_path):
     structures = molecules()
     first = describe(structures, SOAP, store=tmp_path)
     structures[0].positions[0] += 0.01
-    del counted[:]
+    del computed[:]
     moved = describe(structures, SOAP, store=tmp_path)
-    assert len(counted) == 2  # the chunk of the structure that moved
+    assert len(computed) == 2  # the chunk of the structure that moved
     assert (moved != first).nnz > 0
-    del counted[:]
+    del computed[:]
     describe(molecules(), MeanSoap(r_cut=3.0, n_max=2, l_max=2), store=tmp_path)
-    assert len(counted) == 5
-    del counted[:]
+    assert len(computed) == 5
+    del computed[:]
     crystal = bulk("NaCl", "rocksalt", a=5.6)
     describe([crystal], SOAP, store=tmp_path)
     describe([crystal], SOAP, store=tmp_path, periodic=False)
-    assert len(counted) == 2
+    assert len(computed) == 2
 
 
-def test_a_damaged_file_is_computed_again(counted, tmp_path):
-    whole = describe(molecules(), SOAP, store=tmp_path)
+def test_a_damaged_file_is_computed_again(computed, tmp_path):
+    expected = describe(molecules(), SOAP, store=tmp_path)
     path = sorted(tmp_path.iterdir())[0]
     path.write_bytes(path.read_bytes()[:100])
-    assert (describe(molecules(), SOAP, store=tmp_path) != whole).nnz == 0
-    assert len(counted) in (6, 7)
+    assert (describe(molecules(), SOAP, store=tmp_path) != expected).nnz == 0
+    assert len(computed) in (6, 7)
     assert path.stat().st_size > 100
 
 
-def test_progress_shows_on_a_terminal_only(capfd):
+def test_progress_is_shown_on_a_terminal_only(capfd):
     describe(molecules(), SOAP)
     out, err = capfd.readouterr()
     assert out == err == ""
 
 
-def test_the_bar_counts_structures(monkeypatch):
-    shown = io.StringIO()
-    shown.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", shown)
+def test_the_progress_bar_counts_structures(monkeypatch):
+    output = io.StringIO()
+    output.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", output)
     describe(molecules(), SOAP)
-    assert "MeanSoap: 100%" in shown.getvalue()
-    assert "5/5" in shown.getvalue()
+    assert "MeanSoap: 100%" in output.getvalue()
+    assert "5/5" in output.getvalue()
 
 
-def test_the_same_call_in_another_process_finds_the_rows(tmp_path):
+def test_stored_rows_are_used_by_another_process(tmp_path):
     code = (
         "import sys; from ase.build import molecule; import chemsplit._describe as d\n"
         "from chemsplit import MeanSoap\n"
@@ -213,19 +213,19 @@ def test_the_same_call_in_another_process_finds_the_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
         (lambda: Mbtr("angle"), '`function` must be "inverse_distance" or "distance"'),
-        (lambda: Mbtr(n_grid=1), "The grid needs two points and must ascend"),
+        (lambda: Mbtr(n_grid=1), "The grid needs at least two points in ascending"),
         (lambda: Mbtr(low=2.0), "got n_grid=60 from 2.0 to 1.2"),
         (lambda: MeanSoap(compression="mu2"), "`compression` must be one of 'off'"),
     ],
 )
-def test_unknown_settings_are_refused(make, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_settings_are_rejected(make, message):
+    with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_the_long_way_to_soap_is_the_same():
-    short = mean_soap(molecules(), r_cut=3.0, n_max=2, l_max=1)
-    assert (short != describe(molecules(), SOAP)).nnz == 0
+def test_mean_soap_equals_describe_with_the_descriptor():
+    X = mean_soap(molecules(), r_cut=3.0, n_max=2, l_max=1)
+    assert (describe(molecules(), SOAP) != X).nnz == 0

@@ -11,8 +11,8 @@ import pytest
 from ase.build import bulk, molecule
 from scipy.sparse import csr_matrix
 
-from chemsplit import Composition, Description, Split, describe, read_structures
-from chemsplit._draft import draft
+from chemsplit import Composition, DescriptorTable, Split, describe, read_structures
+from chemsplit._atomic_write import atomic_write
 
 # ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates: in
 # Atoms(), and in copy() and indexing, which start from it.
@@ -36,7 +36,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_ids_are_file_names_or_entries(folder):
+def test_ids_are_file_names_or_info_entries(folder):
     read = read_structures([folder / "salt.cif", folder / "frames.extxyz"])
     assert read.ids == ["salt", "frames-0", "frames-1", "frames-2"]
     assert [len(atoms) for atoms in read.atoms] == [2, 3, 3, 4]
@@ -52,7 +52,7 @@ def test_ids_are_file_names_or_entries(folder):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_unreadable_files_are_named_and_the_others_kept(folder):
+def test_unreadable_files_are_listed_and_skipped(folder):
     paths = sorted(folder.iterdir())
     with pytest.warns(UserWarning, match=r"cannot be read: .*broken\.cif .*empty\.xyz"):
         read = read_structures(paths)
@@ -61,48 +61,46 @@ def test_unreadable_files_are_named_and_the_others_kept(folder):
         "broken.cif",
         "empty.xyz",
     ]
-    with pytest.raises(ValueError, match="no structure in the files given. .*broken"):
+    with pytest.raises(ValueError, match="no structure in the given files. .*broken"):
         read_structures([folder / "broken.cif"])
 
 
 @pytest.mark.parametrize(
-    ("files", "keys", "sentence"),
+    ("files", "keys", "message"),
     [
-        ([], {}, "no structure in the files given"),
+        ([], {}, "no structure in the given files"),
         (["frames.extxyz"] * 2, {}, "Ids must be unique, but 'frames-0'"),
         (
             ["frames.extxyz"],
             {"id_key": "refcode"},
-            "frames-0 has no entry 'refcode'; it has .*'material', 'name'",
+            "frames-0 has no entry 'refcode' in .*'material', 'name'",
         ),
         (["salt.cif"], {"group_key": "material"}, "salt has no entry 'material'"),
         (["nowhere.cif"], {}, "nowhere.cif"),
     ],
 )
-def test_bad_files_are_one_sentence(folder, files, keys, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_file_errors_are_one_line(folder, files, keys, message):
+    with pytest.raises(ValueError, match=message):
         read_structures([folder / file for file in files], **keys)
 
 
 @pytest.fixture
-def description():
-    atoms = [molecule(name) for name in ("CH4", "H2O", "NH3")]
-    return Description(
-        describe(atoms, Composition()),
+def table():
+    molecules = [molecule(name) for name in ("CH4", "H2O", "NH3")]
+    return DescriptorTable(
+        describe(molecules, Composition()),
         ("methane", "water", "ammonia"),
-        tuple(one.numbers for one in atoms),
+        tuple(atoms.numbers for atoms in molecules),
         ("g", "g", "h"),
         {"descriptor": "Composition()"},
     )
 
 
 @pytest.mark.parametrize("groups", [("g", "g", "h"), None])
-def test_a_description_is_what_was_saved(description, groups, tmp_path):
-    saved = Description(
-        description.X, description.ids, description.numbers, groups, {"a": [1, "b"]}
-    )
+def test_a_loaded_table_equals_the_saved_one(table, groups, tmp_path):
+    saved = DescriptorTable(table.X, table.ids, table.numbers, groups, {"a": [1, "b"]})
     saved.save(tmp_path / "set.npz")
-    loaded = Description.load(tmp_path / "set.npz")
+    loaded = DescriptorTable.load(tmp_path / "set.npz")
     assert (loaded.X != saved.X).nnz == 0
     assert isinstance(loaded.X, csr_matrix)
     assert (loaded.ids, loaded.groups) == (saved.ids, groups)
@@ -113,38 +111,38 @@ def test_a_description_is_what_was_saved(description, groups, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
 
 
-def test_other_files_are_refused(description, tmp_path):
+def test_other_files_are_rejected(table, tmp_path):
     path = tmp_path / "set.npz"
-    with pytest.raises(ValueError, match='kept in an ".npz" file'):
-        description.save(tmp_path / "set.json")
+    with pytest.raises(ValueError, match='written to an ".npz" file'):
+        table.save(tmp_path / "set.json")
     path.write_text("nothing")
-    with pytest.raises(ValueError, match="is not a description of structures"):
-        Description.load(path)
+    with pytest.raises(ValueError, match="is not a table of descriptors"):
+        DescriptorTable.load(path)
     np.savez(path, X=np.eye(3))
-    with pytest.raises(ValueError, match="is not a description of structures"):
-        Description.load(path)
-    description.save(path)
+    with pytest.raises(ValueError, match="is not a table of descriptors"):
+        DescriptorTable.load(path)
+    table.save(path)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="is not a description of structures"):
-        Description.load(path)
-    description.save(path)
+    with pytest.raises(ValueError, match="is not a table of descriptors"):
+        DescriptorTable.load(path)
+    table.save(path)
     arrays = dict(np.load(path)) | {
-        "head": np.array(json.dumps({"format": "chemsplit description 0"}))
+        "head": np.array(json.dumps({"format": "chemsplit descriptors 0"}))
     }
     np.savez(path, **arrays)
-    with pytest.raises(ValueError, match="is not of this version"):
-        Description.load(path)
+    with pytest.raises(ValueError, match="was made by another version of chemsplit"):
+        DescriptorTable.load(path)
 
 
-def test_files_of_killed_processes_are_swept(tmp_path):
-    node = re.sub("[^A-Za-z0-9_]", "_", platform.node())
+def test_temporary_files_of_killed_processes_are_deleted(tmp_path):
+    host = re.sub("[^A-Za-z0-9_]", "_", platform.node())
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as other:
         names = {
-            "dead": f".rows.{node}-DEAD.tmp.npz",
-            "as before": ".rows.DEAD.tmp.npz",
-            "alive": f".rows.{node}-{other.pid}.tmp.npz",
-            "elsewhere": ".rows.another-7.tmp.npz",
-            "old": ".rows.another-8.tmp.npz",
+            "dead": f".rows.{host}-DEAD.tmp.npz",
+            "dead, without host": ".rows.DEAD.tmp.npz",
+            "alive": f".rows.{host}-{other.pid}.tmp.npz",
+            "other host": ".rows.another-7.tmp.npz",
+            "old, other host": ".rows.another-8.tmp.npz",
             "no process": ".rows.tmp.npz",
         }
         dead = subprocess.run(
@@ -155,34 +153,34 @@ def test_files_of_killed_processes_are_swept(tmp_path):
         paths = {k: tmp_path / v.replace("DEAD", dead) for k, v in names.items()}
         for path in paths.values():
             path.touch()
-        os.utime(paths["old"], (0, 0))
+        os.utime(paths["old, other host"], (0, 0))
         describe([molecule("H2O")], Composition(), store=tmp_path)
-        left = {k for k, path in paths.items() if path.exists()}
-        assert left == {"alive", "elsewhere", "no process"}
+        remaining = {k for k, path in paths.items() if path.exists()}
+        assert remaining == {"alive", "other host", "no process"}
         other.communicate(b"\n")
 
 
-def test_a_file_takes_those_of_killed_writers_with_it(tmp_path):
+def test_writing_deletes_stale_temporary_files_of_the_same_name(tmp_path):
     split = Split(["a"], [], ["b"])
-    mine, others = tmp_path / ".s[1].4194304.tmp.json", tmp_path / ".t.4194304.tmp.json"
-    mine.touch()
-    others.touch()
+    same, other = tmp_path / ".s[1].4194304.tmp.json", tmp_path / ".t.4194304.tmp.json"
+    same.touch()
+    other.touch()
     split.save(tmp_path / "s[1].json")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [others.name, "s[1].json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, "s[1].json"]
 
 
 @pytest.mark.parametrize(
     "error", [OSError("cannot write mode F"), FileNotFoundError(2, "gone", "other")]
 )
-def test_errors_of_others_while_a_file_is_written_stay_as_they_are(error, tmp_path):
-    with pytest.raises(OSError) as raised, draft(tmp_path / "out.png"):
+def test_errors_about_other_files_are_not_changed(error, tmp_path):
+    with pytest.raises(OSError) as raised, atomic_write(tmp_path / "out.png"):
         raise error
     assert raised.value is error and not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_names_the_file(tmp_path):
+def test_disk_full_errors_name_the_file(tmp_path):
     with (
         pytest.raises(OSError, match=r"full: '.*out.png'"),
-        draft(tmp_path / "out.png"),
+        atomic_write(tmp_path / "out.png"),
     ):
         raise OSError(28, "full")

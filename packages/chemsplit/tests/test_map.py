@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from chemsplit import chemical_map, plot_map, plot_splits, project
 
 
-def texts(figure):
+def legend_labels(figure):
     (legend,) = figure.legends
     return [text.get_text() for text in legend.get_texts()]
 
@@ -27,43 +27,44 @@ def overlaps(figure):
     return [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
 
 
-def test_the_plane_is_that_of_the_principal_components(wide):
+def test_coordinates_are_principal_components(wide):
     ours = project(wide)
     theirs = PCA(2, svd_solver="full").fit_transform(wide.toarray().astype(float))
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-4)
     np.testing.assert_allclose(ours, project(wide.toarray()), atol=1e-4)
 
 
-def test_umap_gets_rows_and_a_seed(wide, monkeypatch):
-    asked = {}
+def test_umap_is_called_with_rows_and_a_seed(wide, monkeypatch):
+    options_of_umap = {}
 
     class FakeUMAP:
         def __init__(self, **options):
-            asked.update(options)
+            options_of_umap.update(options)
 
         def fit_transform(self, X):
             return X[:, :2].astype(np.float32)
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=FakeUMAP))
     assert project(wide, method="umap", random_state=4).shape == (60, 2)
-    assert asked["random_state"] == 4
-    assert asked["metric"] == "cosine"
-    assert asked["n_jobs"] == 1
+    assert options_of_umap["random_state"] == 4
+    assert options_of_umap["metric"] == "cosine"
+    assert options_of_umap["n_jobs"] == 1
 
 
 @pytest.mark.slow
-# umap-learn says at import that its optional TensorFlow is absent
+# umap-learn warns at import that its optional TensorFlow is missing
 @pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")
-def test_umap_keeps_blobs_apart_and_is_reproducible(blobs):
+def test_umap_separates_blobs_and_is_reproducible(blobs):
     X, member = blobs
-    plane = project(X, method="umap")
-    np.testing.assert_array_equal(plane, project(X, method="umap"))
-    centres = np.stack([plane[member == m].mean(0) for m in range(12)])
-    nearest = np.linalg.norm(plane[:, None] - centres[None], axis=-1).argmin(1)
+    coordinates = project(X, method="umap")
+    np.testing.assert_array_equal(coordinates, project(X, method="umap"))
+    centers = np.stack([coordinates[member == m].mean(0) for m in range(12)])
+    distances = np.linalg.norm(coordinates[:, None] - centers[None], axis=-1)
+    nearest = distances.argmin(1)
     assert (nearest == member).mean() > 0.95
 
 
-def test_a_map_by_parts(blobs):
+def test_a_map_colored_by_set(blobs):
     X, member = blobs
     labels = np.where(member < 5, "train", np.where(member < 6, "validation", "test"))
     coordinates, figure = chemical_map(X, labels, title="cluster split")
@@ -72,13 +73,13 @@ def test_a_map_by_parts(blobs):
     assert axes.get_xlabel() == "principal component 1"
     assert axes.get_ylabel() == "principal component 2"
     assert axes.get_title() == "cluster split"
-    assert texts(figure) == ["train", "validation", "test"]
+    assert legend_labels(figure) == ["train", "validation", "test"]
     assert sum(len(c.get_offsets()) for c in axes.collections) == 120
     assert figure.get_figwidth() == pytest.approx(8.4 / 2.54)
     assert overlaps(figure) == []
 
 
-def test_a_map_by_error_has_a_colour_bar(blobs, rng):
+def test_a_map_colored_by_error_has_a_color_bar(blobs, rng):
     X, member = blobs
     errors = rng.uniform(size=120)
     errors[3] = np.nan
@@ -87,51 +88,54 @@ def test_a_map_by_error_has_a_colour_bar(blobs, rng):
     figure = plot_map(coordinates, labels, values=errors, value_label="error (meV)")
     axes, bar = figure.axes
     assert bar.get_ylabel() == "error (meV)"
-    assert texts(figure) == ["train", "test", "no value"]
+    assert legend_labels(figure) == ["train", "test", "no value"]
     assert sum(len(c.get_offsets()) for c in axes.collections) == 120
     assert overlaps(figure) == []
 
 
-def test_a_map_by_clusters_tells_twenty_apart(rng):
+def test_twenty_clusters_are_distinguishable(rng):
     figure = plot_map(rng.normal(size=(200, 2)), np.arange(200) % 20)
-    assert texts(figure) == [str(i) for i in range(20)]
-    looks = {
+    assert legend_labels(figure) == [str(i) for i in range(20)]
+    styles = {
         (tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes())
         for c in figure.axes[0].collections
     }
-    assert len(looks) == 20
+    assert len(styles) == 20
     assert overlaps(figure) == []
 
 
-def test_a_map_without_labels_needs_no_legend(rng):
+def test_a_map_without_labels_has_no_legend(rng):
     points = rng.normal(size=(9, 2))
     assert plot_map(points).legends == []
     assert plot_map(points, values=points[:, 0]).legends == []
 
 
-def test_no_state_of_pyplot_is_touched(rng):
+def test_pyplot_is_not_used(rng):
     plot_map(rng.normal(size=(9, 2))).savefig(io.BytesIO())
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         ({"labels": ["a"]}, "`labels` must have one entry for each of the 50"),
         ({"values": [1.0]}, "`values` must have one entry for each of the 50"),
-        ({"values": np.full(50, np.nan)}, "no finite number"),
-        ({"labels": np.arange(50)}, "50 labels cannot be told apart"),
-        ({"labels": np.arange(50) % 7, "values": np.ones(50)}, "of which there are 5"),
-        ({"coordinates": np.ones((50, 3))}, "A map has two coordinates, got 3"),
+        ({"values": np.full(50, np.nan)}, "must contain a finite number"),
+        ({"labels": np.arange(50)}, "labels can be distinguished, got 50"),
+        (
+            {"labels": np.arange(50) % 7, "values": np.ones(50)},
+            "shown by 5 markers, got 7 labels",
+        ),
+        ({"coordinates": np.ones((50, 3))}, "A plot needs two coordinates, got 3"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_plots_are_rejected(options, message):
+    with pytest.raises(ValueError, match=message):
         plot_map(**{"coordinates": np.ones((50, 2))} | options)
 
 
-def test_what_cannot_be_projected_is_refused():
+def test_invalid_projections_are_rejected():
     with pytest.raises(ValueError, match="three structures and two features"):
         project(np.eye(2))
     with pytest.raises(ValueError, match='`method` must be "pca" or "umap"'):
@@ -141,10 +145,10 @@ def test_what_cannot_be_projected_is_refused():
 @pytest.mark.parametrize(
     ("count", "grid"), [(1, (1, 1)), (4, (1, 4)), (5, (2, 3)), (7, (2, 4))]
 )
-def test_splits_stand_side_by_side_on_one_projection(blobs, rng, count, grid):
+def test_splits_are_plotted_side_by_side_in_one_projection(blobs, rng, count, grid):
     X, member = blobs
-    parts = np.where(member < 6, "train", "test")
-    splits = {f"split {i}": rng.permutation(parts) for i in range(count)}
+    labels = np.where(member < 6, "train", "test")
+    splits = {f"split {i}": rng.permutation(labels) for i in range(count)}
     coordinates, figure = plot_splits(X, splits)
     np.testing.assert_array_equal(coordinates, project(X))
     panels = [axes for axes in figure.axes if axes.axison]
@@ -154,29 +158,29 @@ def test_splits_stand_side_by_side_on_one_projection(blobs, rng, count, grid):
         train, test = axes.collections
         np.testing.assert_allclose(train.get_offsets(), coordinates[labels == "train"])
         np.testing.assert_allclose(test.get_offsets(), coordinates[labels == "test"])
-    assert texts(figure) == ["train", "test"]
+    assert legend_labels(figure) == ["train", "test"]
     assert figure.get_figwidth() == pytest.approx(17.5 / 2.54)
     assert overlaps(figure) == []
     assert min(t.get_fontsize() for t in figure.findobj(Text) if t.get_text()) >= 7
 
 
-def test_a_projection_can_be_used_again(blobs, rng):
+def test_given_coordinates_are_used(blobs, rng):
     X, member = blobs
-    before = rng.normal(size=(120, 2))
-    after, figure = plot_splits(X, {"clusters": member}, coordinates=before)
-    assert after is before
-    assert len(texts(figure)) == 12
+    given = rng.normal(size=(120, 2))
+    coordinates, figure = plot_splits(X, {"clusters": member}, coordinates=given)
+    assert coordinates is given
+    assert len(legend_labels(figure)) == 12
 
 
-def test_rare_labels_are_grey_and_lie_below(rng):
+def test_other_labels_are_gray_and_drawn_first(rng):
     labels = np.where(np.arange(60) % 3, "Zn", "other")
     figure = plot_map(rng.normal(size=(60, 2)), labels)
-    assert texts(figure) == ["other", "Zn"]
+    assert legend_labels(figure) == ["other", "Zn"]
     red, green, blue, _ = figure.axes[0].collections[0].get_facecolor()[0]
     assert red == green == blue
 
 
-def test_no_splits_or_labels_of_another_set_are_refused(blobs):
+def test_missing_splits_and_labels_of_wrong_length_are_rejected(blobs):
     with pytest.raises(ValueError, match="`splits` is empty"):
         plot_splits(blobs[0], {})
     with pytest.raises(ValueError, match="one entry for each of the 120 structures"):

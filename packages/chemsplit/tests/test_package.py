@@ -8,7 +8,7 @@ import pytest
 HEAVY = ("ase", "dscribe", "jax", "matplotlib", "numba", "umap")
 
 
-def test_importing_is_light():
+def test_import_does_not_load_heavy_packages():
     code = f"import chemsplit, sys; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -23,12 +23,12 @@ def test_importing_is_light():
 @pytest.mark.parametrize(
     "name",
     [
-        *("_chemistry", "_cluster", "_describe", "_leakage", "_max_separation"),
-        *("_seed_similarity", "_separated"),
-        *("_separation", "_size", "_soap"),
+        *("_chemistry", "_cluster_split", "_describe", "_leakage", "_max_min_split"),
+        *("_seed_similarity_split", "_separated_split"),
+        *("_nearest_similarity", "_size_split", "_soap"),
     ],
 )
-def test_the_examples_run(name):
+def test_docstring_examples_pass(name):
     module = importlib.import_module(f"chemsplit.{name}")
     done = doctest.testmod(module)
     assert done.attempted > 0

@@ -7,7 +7,7 @@ from ase import Atoms
 from dscribe.descriptors import SOAP
 
 from chemsplit import MeanSoap, mean_soap
-from chemsplit._soap import _dscribe
+from chemsplit._soap import _dscribe_soap
 
 # ASE 3.29 sets the shape of an empty array in place, which NumPy 2.5 deprecates: in
 # Atoms(), and in copy() and indexing, which start from it.
@@ -55,7 +55,7 @@ def dscribe(structures, *, periodic, mode="off"):
     [("off", "off"), ("same-element", "crossover"), ("crossover", "crossover")],
 )
 @pytest.mark.parametrize("periodic", [False, True])
-def test_the_numbers_are_dscribes(periodic, compression, mode):
+def test_values_equal_dscribes(periodic, compression, mode):
     structures = [salt(), oxide()] if periodic else [methanol_like(), water()]
     ours = mean_soap(structures, compression=compression, **SMALL)
     theirs = dscribe(structures, periodic=periodic, mode=mode)
@@ -69,14 +69,14 @@ def test_the_default_settings_are_the_published_ones():
     np.testing.assert_allclose(ours, soap.create(water()), rtol=1e-6, atol=1e-12)
 
 
-def test_open_and_periodic_structures_share_one_layout():
+def test_open_and_periodic_structures_have_the_same_columns():
     both = mean_soap([water(), oxide()], **SMALL)
     species = ["H", 8, "Mg"]
-    apart = [mean_soap([s], species=species, **SMALL) for s in (water(), oxide())]
-    np.testing.assert_array_equal(both.toarray(), [a.toarray()[0] for a in apart])
+    separate = [mean_soap([s], species=species, **SMALL) for s in (water(), oxide())]
+    np.testing.assert_array_equal(both.toarray(), [X.toarray()[0] for X in separate])
 
 
-def test_absent_elements_take_no_memory():
+def test_absent_elements_need_no_memory():
     few = mean_soap([water()], **SMALL)
     many = mean_soap([water()], species=range(1, 84), **SMALL)
     assert many.nnz == few.nnz
@@ -84,15 +84,15 @@ def test_absent_elements_take_no_memory():
 
 
 @pytest.mark.parametrize("structure", [methanol_like(), salt(), oxide()])
-def test_rotation_and_order_of_atoms_change_nothing(structure):
-    turned = structure.copy()
-    turned.rotate(40, (1, 2, 3), rotate_cell=True)
-    rows = mean_soap([structure, turned, structure[::-1]], **SMALL).toarray()
+def test_invariance_to_rotation_and_order_of_atoms(structure):
+    rotated = structure.copy()
+    rotated.rotate(40, (1, 2, 3), rotate_cell=True)
+    rows = mean_soap([structure, rotated, structure[::-1]], **SMALL).toarray()
     np.testing.assert_allclose(rows[1:], rows[[0, 0]], rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("structure", [salt(), oxide()])
-def test_a_supercell_or_another_image_is_the_same_crystal(structure):
+def test_invariance_to_supercells_and_periodic_images(structure):
     moved = structure.copy()
     moved.positions[0] += 3 * structure.cell[0] - 2 * structure.cell[2]
     supercell = structure.repeat((2, 1, 3))
@@ -100,7 +100,7 @@ def test_a_supercell_or_another_image_is_the_same_crystal(structure):
     np.testing.assert_allclose(rows[1:], rows[[0, 0]], rtol=1e-4, atol=1e-8)
 
 
-def test_periodic_can_be_decided_for_all():
+def test_the_periodic_option_overrides_pbc():
     as_open = mean_soap([oxide()], periodic=False, **SMALL).toarray()
     np.testing.assert_allclose(as_open, dscribe([oxide()], periodic=False), rtol=1e-6)
     slab = oxide()
@@ -109,7 +109,7 @@ def test_periodic_can_be_decided_for_all():
     np.testing.assert_array_equal(forced, mean_soap([oxide()], **SMALL).toarray())
 
 
-def test_a_molecule_alone_in_a_large_cell_is_the_open_one():
+def test_a_molecule_in_a_large_cell_equals_the_open_one():
     boxed = methanol_like()
     boxed.set_cell([[12, 0, 0], [1, 12, 0], [0, -1, 12]])
     boxed.pbc = True
@@ -120,7 +120,7 @@ def test_a_molecule_alone_in_a_large_cell_is_the_open_one():
     assert np.abs(rows[2] - rows[0]).max() > 1e-2 * np.abs(rows[0]).max()
 
 
-def test_workers_change_nothing_and_keep_the_order(rng):
+def test_parallel_rows_equal_serial_ones_in_order(rng):
     structures = [
         Atoms("H2O" if i % 2 else "NaH2", rng.normal(size=(3, 3))) for i in range(34)
     ]
@@ -129,7 +129,7 @@ def test_workers_change_nothing_and_keep_the_order(rng):
     assert (one != two).nnz == 0
 
 
-def nowhere():
+def nan_position():
     structure = water()
     structure.positions[1, 2] = np.nan
     return structure
@@ -141,11 +141,11 @@ def slab():
     return structure
 
 
-def flat():
+def zero_volume():
     return Atoms("H", [[0, 0, 0]], pbc=True)
 
 
-def ghost():
+def without_element():
     return Atoms("X", [[0, 0, 0]])
 
 
@@ -154,34 +154,34 @@ def empty():
 
 
 @pytest.mark.parametrize(
-    ("bad", "options", "sentence"),
+    ("invalid", "options", "message"),
     [
-        (oxide, {"species": [1, 8]}, "Structure 1 holds Mg, which is not in"),
+        (oxide, {"species": [1, 8]}, "Structure 1 contains Mg, which is not in"),
         (empty, {}, "Structure 1 has no atoms"),
-        (nowhere, {}, "Structure 1 has a position that is not a number"),
+        (nan_position, {}, "Structure 1 has a position that is not finite"),
         (slab, {}, "Structure 1 is periodic in some directions only"),
-        (flat, {}, "Structure 1 is to be periodic, but its cell has no volume"),
-        (ghost, {}, "Structure 1 has an atom of no element"),
+        (zero_volume, {}, "Structure 1 is periodic, but its cell has no volume"),
+        (without_element, {}, "Structure 1 has an atom without element"),
         (water, {"species": ["Xx"]}, "'Xx', which is not an element"),
-        (water, {"species": []}, "names no element"),
+        (water, {"species": []}, "must contain at least one element"),
         (water, {"compression": "mu2"}, "`compression` must be one of"),
     ],
 )
-def test_bad_input_is_one_sentence(bad, options, sentence):
-    with pytest.raises(ValueError, match=sentence) as caught:
-        mean_soap([water(), bad()], **SMALL, **options)
-    assert "\n" not in str(caught.value)
+def test_invalid_input_is_a_one_line_error(invalid, options, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        mean_soap([water(), invalid()], **SMALL, **options)
+    assert "\n" not in str(raised.value)
 
 
-def test_an_empty_list_and_a_single_structure_are_refused():
+def test_an_empty_list_and_a_single_structure_are_rejected():
     with pytest.raises(ValueError, match="no structure to describe"):
         mean_soap([])
-    with pytest.raises(TypeError, match="entry 0 is a Atom"):
+    with pytest.raises(TypeError, match="entry 0 is of type Atom"):
         mean_soap(water())
 
 
-def test_dscribe_is_imported_without_a_word(tmp_path, monkeypatch):
-    """Its docstrings hold invalid escapes, which Python tells of on compilation."""
+def test_dscribe_is_imported_without_warnings(tmp_path, monkeypatch):
+    """Its docstrings have invalid escapes, of which Python warns on compilation."""
     (tmp_path / "dscribe").mkdir()
     (tmp_path / "dscribe" / "__init__.py").touch()
     text = 'class SOAP:\n    "\\d"\n    def __init__(self, **settings):\n        pass\n'
@@ -190,10 +190,10 @@ def test_dscribe_is_imported_without_a_word(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        made = _dscribe.__wrapped__(MeanSoap(), (1,), False)
-        assert not heard
+        soap = _dscribe_soap.__wrapped__(MeanSoap(), (1,), False)
+        assert not caught
         compile(text, "descriptors.py", "exec")
-    assert type(made).__module__ == "dscribe.descriptors"
-    assert [one.category for one in heard] == [SyntaxWarning]
+    assert type(soap).__module__ == "dscribe.descriptors"
+    assert [warning.category for warning in caught] == [SyntaxWarning]

@@ -1,32 +1,32 @@
-"""Train/test splits that test generalisation over chemical space."""
+"""Train/test splits that measure generalization over chemical space."""
 
-from ._chemistry import compositions as compositions
 from ._chemistry import element_labels as element_labels
-from ._cluster import ClusterSplit as ClusterSplit
-from ._cluster import cluster_labels as cluster_labels
+from ._chemistry import reduced_formulas as reduced_formulas
+from ._cluster_split import ClusterSplit as ClusterSplit
+from ._cluster_split import cluster_labels as cluster_labels
 from ._composition import Composition as Composition
 from ._describe import Descriptor as Descriptor
 from ._describe import describe as describe
-from ._description import Description as Description
+from ._descriptor_table import DescriptorTable as DescriptorTable
 from ._leakage import Leakage as Leakage
-from ._leakage import Shared as Shared
-from ._leakage import Sizes as Sizes
+from ._leakage import SharedLabels as SharedLabels
+from ._leakage import SizeSummary as SizeSummary
 from ._leakage import leakage as leakage
 from ._make_split import make_split as make_split
 from ._map import chemical_map as chemical_map
 from ._map import plot_map as plot_map
-from ._max_separation import MaxSeparationSplit as MaxSeparationSplit
+from ._max_min_split import MaxMinSplit as MaxMinSplit
 from ._mbtr import Mbtr as Mbtr
+from ._nearest_similarity import Separation as Separation
+from ._nearest_similarity import SimilaritySummary as SimilaritySummary
+from ._nearest_similarity import separation as separation
 from ._panels import plot_splits as plot_splits
 from ._project import project as project
 from ._read import Structures as Structures
 from ._read import read_structures as read_structures
-from ._seed_similarity import SeedSimilaritySplit as SeedSimilaritySplit
-from ._separated import SeparatedSplit as SeparatedSplit
-from ._separation import Separation as Separation
-from ._separation import Similarities as Similarities
-from ._separation import separation as separation
-from ._size import SizeSplit as SizeSplit
+from ._seed_similarity_split import SeedSimilaritySplit as SeedSimilaritySplit
+from ._separated_split import SeparatedSplit as SeparatedSplit
+from ._size_split import SizeSplit as SizeSplit
 from ._soap import MeanSoap as MeanSoap
 from ._soap import mean_soap as mean_soap
 from ._split import Split as Split

@@ -1,4 +1,4 @@
-"""What the atoms alone say about a structure: elements, composition, size."""
+"""Reduced formulas and element labels of structures."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def compositions(numbers: Sequence[ArrayLike]) -> list[str]:
-    """Write the reduced formula of each structure, in Hill order.
+def reduced_formulas(numbers: Sequence[ArrayLike]) -> list[str]:
+    """Return the reduced formula of each structure, in Hill order.
 
     Parameters
     ----------
@@ -21,22 +21,22 @@ def compositions(numbers: Sequence[ArrayLike]) -> list[str]:
 
     Examples
     --------
-    >>> compositions([[8, 1, 1], [1, 1, 1, 1, 8, 8], [11, 17]])
+    >>> reduced_formulas([[8, 1, 1], [1, 1, 1, 1, 8, 8], [11, 17]])
     ['H2O', 'H2O', 'ClNa']
     """
     from ase.formula import Formula
 
-    written = []
-    for one in numbers:
-        elements, counts = np.unique(np.asarray(one), return_counts=True)
+    formulas = []
+    for atomic_numbers in numbers:
+        elements, counts = np.unique(np.asarray(atomic_numbers), return_counts=True)
         counts = counts // np.gcd.reduce(counts)
-        parts = dict(zip(symbols(elements), counts.tolist(), strict=True))
-        written.append(Formula.from_dict(parts).format("hill"))
-    return written
+        count_of = dict(zip(symbols(elements), counts.tolist(), strict=True))
+        formulas.append(Formula.from_dict(count_of).format("hill"))
+    return formulas
 
 
 def symbols(elements: ArrayLike) -> list[str]:
-    """Name elements by their symbols."""
+    """Return the chemical symbols of atomic numbers."""
     from ase.data import chemical_symbols
 
     return [chemical_symbols[z] for z in np.asarray(elements).tolist()]
@@ -50,7 +50,8 @@ def element_labels(numbers: Sequence[ArrayLike], *, n_named: int = 7) -> np.ndar
     numbers : sequence of array-like of int
         Atomic numbers of each structure.
     n_named : int, default=7
-        How many elements keep their names; structures of rarer ones are "other".
+        Number of elements that are labels of their own, the most frequent first;
+        structures with another heaviest element are labeled "other".
 
     Returns
     -------
@@ -64,6 +65,6 @@ def element_labels(numbers: Sequence[ArrayLike], *, n_named: int = 7) -> np.ndar
     """
     heaviest = np.array([np.asarray(one).max() for one in numbers])
     elements, counts = np.unique(heaviest, return_counts=True)
-    named = elements[np.argsort(-counts, kind="stable")[:n_named]]
+    frequent = elements[np.argsort(-counts, kind="stable")[:n_named]]
     names = np.array(symbols(heaviest), dtype=object)
-    return np.where(np.isin(heaviest, named), names, "other").astype(str)
+    return np.where(np.isin(heaviest, frequent), names, "other").astype(str)

@@ -1,4 +1,4 @@
-"""The edge of every command: errors end in one line and a non-zero status."""
+"""Error handling of the command line: one line on stderr and a non-zero status."""
 
 import lzma
 import sys
@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-EXPECTED = (
+USER_ERRORS = (
     OSError,
-    ValueError,  # with those of JSON and of encodings
+    ValueError,  # includes JSON and encoding errors
     TypeError,
     EOFError,
     MemoryError,
@@ -20,71 +20,71 @@ EXPECTED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What files, arguments and the machine cause. Anything else is a fault of the program
-and keeps its traceback."""
+"""Errors caused by files, arguments or the machine. Any other exception is a bug and is
+shown with its traceback."""
 
-# Errors of the argument parser, which has no public name for them.
-_USAGE: Any = typer.BadParameter.__bases__[0]
+# Base class of typer's usage errors, which typer does not export.
+_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
 
 class CommandError(Exception):
-    """An expected error of a command."""
+    """Error that is shown to the user as one line."""
 
 
 class CommandGroup(TyperGroup):
-    """Commands whose expected errors are `CommandError`."""
+    """Command group that turns `USER_ERRORS` into `CommandError`."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that the arguments name."""
+        """Run the command given by the arguments."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # the reader of the output has left; typer ends the process
-        except EXPECTED as error:
-            raise CommandError(_sentence(error)) from error
+            raise  # stdout was closed, as by `| head`; typer ends the process
+        except USER_ERRORS as error:
+            raise CommandError(_message(error)) from error
 
 
 def run_app(app: typer.Typer) -> NoReturn:
-    """Run a command line and end the process.
+    """Run a command line and exit with its status.
 
     Parameters
     ----------
     app : typer.Typer
-        Made with `cls=CommandGroup`.
+        Command line made with `cls=CommandGroup`.
     """
     status = 1
     try:
         status = app(standalone_mode=False) or 0
-        if status == 130:  # typer's answer to an interrupt
-            say("stopped.")
+        if status == 130:  # returned by typer after an interrupt
+            print_message("interrupted.")
     except CommandError as error:
-        say(str(error))
-    except _USAGE as error:
+        print_message(str(error))
+    except _USAGE_ERROR as error:
         status = error.exit_code
         if len(sys.argv) < 2:
-            typer.echo(error.format_message(), err=True)  # the help
+            typer.echo(error.format_message(), err=True)  # the help page
         else:
             path = error.ctx.command_path if error.ctx else "chemsplit"
-            say(f"{error.format_message()} (`{path} --help` has all options.)")
+            print_message(f"{error.format_message()} (See `{path} --help`.)")
     sys.exit(status)
 
 
-def say(message: str) -> None:
-    """Print one line to standard error, with what a terminal would obey written out.
+def print_message(message: str) -> None:
+    """Print one line to stderr, with control characters escaped.
 
     Parameters
     ----------
     message : str
-        It may hold names that others chose.
+        Text that may contain file names and ids from untrusted input.
     """
     line = " ".join(message.split())
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    typer.echo(f"chemsplit: {shown}", err=True)
+    escaped = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    typer.echo(f"chemsplit: {escaped}", err=True)
 
 
-def _sentence(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, MemoryError):
-        return f"Too little memory ({error}): describe fewer structures at a time."
+        return f"Out of memory ({error}): describe fewer structures at a time."
     if isinstance(error, RecursionError):
         return "The input is nested too deeply."
     return str(error) or type(error).__name__

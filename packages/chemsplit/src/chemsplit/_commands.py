@@ -1,4 +1,4 @@
-"""What the commands do, with the packages they need: loaded when one is run."""
+"""Implementation of the commands, imported only when one is run."""
 
 import csv
 from collections.abc import Sequence
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
+from ._atomic_write import require_folder
 from ._chemistry import element_labels
-from ._cluster import ClusterSplit, cluster_labels
+from ._cluster_split import ClusterSplit, cluster_labels
 from ._composition import Composition
 from ._describe import Descriptor, describe
-from ._description import Description
-from ._draft import require_folder
+from ._descriptor_table import DescriptorTable
 from ._leakage import Leakage, leakage
 from ._make_split import make_split
 from ._map import chemical_map
-from ._max_separation import MaxSeparationSplit
+from ._max_min_split import MaxMinSplit
 from ._mbtr import Mbtr
 from ._panels import plot_splits
 from ._read import read_structures
-from ._seed_similarity import SeedSimilaritySplit
-from ._separated import SeparatedSplit
-from ._size import SizeSplit
+from ._seed_similarity_split import SeedSimilaritySplit
+from ._separated_split import SeparatedSplit
+from ._size_split import SizeSplit
 from ._soap import MeanSoap
 from ._split import Split
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def check_figure(out: Path) -> None:
-    """Refuse a figure that could not be written, before any work."""
+    """Raise ValueError, before any work, if a figure cannot be written to a path."""
     from matplotlib.backend_bases import FigureCanvasBase
 
     require_folder(out)
@@ -42,92 +42,105 @@ def check_figure(out: Path) -> None:
         )
 
 
-def descriptor(
+def make_descriptor(
     kind: str, *, r_cut: float | None = None, compression: Any = "off"
 ) -> Descriptor:
-    """Set up a descriptor by name."""
+    """Return the descriptor of a kind."""
     cutoff: dict[str, Any] = {} if r_cut is None else {"r_cut": r_cut}
-    if kind == "soap":
+    if kind == "mean-soap":
         return MeanSoap(**cutoff, compression=compression)
     if compression != "off" or (kind == "composition" and r_cut is not None):
         raise ValueError(f"{kind} has no such setting; leave it out.")
     return Mbtr(**cutoff) if kind == "mbtr" else Composition()
 
 
-def described(
+def describe_files(
     paths: Sequence[Path],
-    by: Descriptor,
+    descriptor: Descriptor,
     *,
     keys: tuple[str | None, str | None] = (None, None),
     **options: Any,
-) -> Description:
-    """Read files and describe what they hold."""
-    read = read_structures(paths, id_key=keys[0], group_key=keys[1])
-    return Description(
-        X=describe(read.atoms, by, **options),
-        ids=tuple(read.ids),
-        numbers=tuple(atoms.numbers for atoms in read.atoms),
-        groups=None if read.groups is None else tuple(read.groups),
-        settings={"descriptor": repr(by)},
+) -> DescriptorTable:
+    """Read structures from files and compute their descriptors."""
+    structures = read_structures(paths, id_key=keys[0], group_key=keys[1])
+    groups = structures.groups
+    return DescriptorTable(
+        X=describe(structures.atoms, descriptor, **options),
+        ids=tuple(structures.ids),
+        numbers=tuple(atoms.numbers for atoms in structures.atoms),
+        groups=None if groups is None else tuple(groups),
+        settings={"descriptor": repr(descriptor)},
     )
 
 
-def splitter(
+def make_splitter(
     kind: str,
-    test: float,
+    test_fraction: float,
     *,
     grouped: bool,
-    clusters: int,
+    n_clusters: int,
     max_train: int | None,
-    candidates: int | None,
+    n_candidates: int | None,
     criterion: Literal["mean", "nearest"],
 ) -> Any:
-    """Set up a splitter by name."""
+    """Return the splitter of a kind."""
     if max_train is not None and kind != "size":
-        raise ValueError(f"A {kind} split has no `max-train`; it is of size splits.")
-    if candidates is not None and kind != "seed-similarity":
-        raise ValueError(f"A {kind} split draws no candidates; leave them out.")
-    share = None if max_train is not None else test
+        raise ValueError(
+            f"`--max-train` applies to size splits, got a {kind} split; leave it out."
+        )
+    if n_candidates is not None and kind != "seed-similarity":
+        raise ValueError(
+            "`--candidates` applies to seed-similarity splits, got a "
+            f"{kind} split; leave it out."
+        )
     random = GroupShuffleSplit if grouped else ShuffleSplit
-    made = {
-        "random": lambda: random(1, test_size=test),
-        "size": lambda: SizeSplit(max_train=max_train, test_size=share),
-        "cluster": lambda: ClusterSplit(1, n_clusters=clusters, test_size=test),
-        "seed-similarity": lambda: SeedSimilaritySplit(
-            candidates=candidates, test_size=test
+    size = {"test_size": test_fraction}
+    constructors = {
+        "random": lambda: random(1, **size),
+        "size": lambda: (
+            SizeSplit(**size) if max_train is None else SizeSplit(max_train=max_train)
         ),
-        "max-separation": lambda: MaxSeparationSplit(test_size=test),
-        "separated": lambda: SeparatedSplit(criterion=criterion, test_size=test),
+        "cluster": lambda: ClusterSplit(1, n_clusters=n_clusters, **size),
+        "seed-similarity": lambda: SeedSimilaritySplit(
+            n_candidates=n_candidates, **size
+        ),
+        "max-min": lambda: MaxMinSplit(**size),
+        "separated": lambda: SeparatedSplit(criterion=criterion, **size),
     }
-    return made[kind]()
+    return constructors[kind]()
 
 
 def split(
-    splitter: Any, data: Description, kind: str, *, seed: int, validation: float
+    splitter: Any,
+    table: DescriptorTable,
+    kind: str,
+    *,
+    seed: int,
+    validation_fraction: float,
 ) -> Split:
-    """Split a described data set."""
+    """Split a data set whose descriptors are given."""
     return make_split(
         splitter,
-        data.n_atoms[:, None] if kind == "size" else data.X,
-        data.ids,
-        data.groups,
-        validation=validation,
+        table.n_atoms[:, None] if kind == "size" else table.X,
+        table.ids,
+        table.groups,
+        validation_fraction=validation_fraction,
         seed=seed,
         name=kind,
-        settings=data.settings,
+        settings=table.settings,
     )
 
 
-def report(data: Description, path: Path) -> Leakage:
-    """Compare the parts of a stored split."""
-    train, _, test = Split.load(path).indices(data.ids)
-    return leakage(data.X, train, test, data.ids, data.groups, numbers=data.numbers)
+def report(table: DescriptorTable, path: Path) -> Leakage:
+    """Compare the test set of a stored split with its training set."""
+    train, _, test = Split.load(path).indices(table.ids)
+    return leakage(table.X, train, test, table.ids, table.groups, numbers=table.numbers)
 
 
-def figure(
-    data: Description,
-    splits: Sequence[Path],
-    colour: str,
+def make_figure(
+    table: DescriptorTable,
+    split_paths: Sequence[Path],
+    color_by: str,
     *,
     values: np.ndarray | None,
     value_label: str,
@@ -135,44 +148,44 @@ def figure(
     method: Literal["pca", "umap"],
     title: str | None,
 ) -> "Figure":
-    """Draw the map that was asked for."""
-    stored = [Split.load(path) for path in splits]
-    if colour == "values" and values is None:
-        raise ValueError("Colours by value need the numbers; give a file of them.")
-    if colour == "split" and not stored:
-        raise ValueError("Colours by split need a split; give a file of one.")
-    if colour == "split" and len(stored) > 1:
-        names = [f"{one.name}, seed {one.seed}" for one in stored]
+    """Plot chemical space, colored as requested."""
+    splits = [Split.load(path) for path in split_paths]
+    if color_by == "values" and values is None:
+        raise ValueError("`--color-by values` needs numbers; add `--values FILE`.")
+    if color_by == "split" and not splits:
+        raise ValueError("`--color-by split` needs a split; add `--split FILE`.")
+    if color_by == "split" and len(splits) > 1:
+        names = [f"{one.name}, seed {one.seed}" for one in splits]
         labels = {
-            name: one.labels(data.ids) for name, one in zip(names, stored, strict=True)
+            name: one.labels(table.ids) for name, one in zip(names, splits, strict=True)
         }
-        return plot_splits(data.X, labels, method=method)[1]
+        return plot_splits(table.X, labels, method=method)[1]
     options: dict[str, Any] = {"method": method, "title": title}
-    if colour == "values":
+    if color_by == "values":
         options |= {"values": values, "value_label": value_label}
     labels = {
-        "split": lambda: stored[0].labels(data.ids),
+        "split": lambda: splits[0].labels(table.ids),
         "cluster": lambda: cluster_labels(
-            data.X, n_clusters=n_clusters, random_state=0
+            table.X, n_clusters=n_clusters, random_state=0
         ),
-        "element": lambda: element_labels(data.numbers),
-        "values": lambda: stored[0].labels(data.ids) if stored else None,
-    }[colour]()
-    return chemical_map(data.X, labels, **options)[1]
+        "element": lambda: element_labels(table.numbers),
+        "values": lambda: splits[0].labels(table.ids) if splits else None,
+    }[color_by]()
+    return chemical_map(table.X, labels, **options)[1]
 
 
 def read_values(path: Path, ids: Sequence[str]) -> np.ndarray:
-    """Read a number for each id; a structure without one has none on the map."""
-    found = {}
+    """Read one number for each id, NaN for ids that the file does not list."""
+    value_of = {}
     with path.open(newline="", encoding="utf-8") as lines:
         for number, line in enumerate(csv.reader(lines), start=1):
             try:
                 name, value = line
-                found[name] = float(value)
+                value_of[name] = float(value)
             except ValueError:
                 raise ValueError(
                     f'Line {number} of {path} is not of the form "id,number".'
                 ) from None
-    if not found.keys() & set(ids):
-        raise ValueError(f"{path} names none of the structures.")
-    return np.array([found.get(name, np.nan) for name in ids])
+    if not value_of.keys() & set(ids):
+        raise ValueError(f"{path} lists none of the structures' ids.")
+    return np.array([value_of.get(name, np.nan) for name in ids])

@@ -1,4 +1,4 @@
-"""Shares of the elements in a structure."""
+"""Element fractions of a structure."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from ._geometry import Geometry
 
 @dataclass(frozen=True)
 class Composition:
-    """The share of each element among the atoms of a structure.
+    """Fraction of each element among the atoms of a structure.
 
     Parameters
     ----------
     counts : bool, default=False
-        Give numbers of atoms instead of shares.
+        Use numbers of atoms in place of fractions.
     """
 
     counts: bool = False
 
     @property
     def columns(self) -> tuple[int, int]:
-        """Columns for an element with itself, and for two elements."""
+        """Number of columns for one element, and for a pair of different elements."""
         return 1, 0
 
     def row(self, geometry: Geometry) -> np.ndarray:
-        """Count the atoms of a structure's own elements."""
+        """Return the fractions of the elements of a structure, in ascending order."""
         counts = np.unique(geometry.numbers, return_counts=True)[1]
         return counts if self.counts else counts / counts.sum()

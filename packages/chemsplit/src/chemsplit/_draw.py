@@ -1,28 +1,30 @@
-"""Drawing whole clusters or groups until a share of the samples is reached."""
+"""Random selection of whole clusters or groups of a total number of samples."""
 
 import warnings
 
 import numpy as np
 
-# A share that misses the wanted one by more than this is worth a warning.
+# Largest difference from the requested fraction without a warning.
 _TOLERANCE = 0.1
 
 
-def draw_whole(
-    sizes: np.ndarray, wanted: float, rng: np.random.RandomState | np.random.Generator
+def draw_units(
+    sizes: np.ndarray,
+    n_samples: float,
+    rng: np.random.RandomState | np.random.Generator,
 ) -> np.ndarray:
-    """Draw units in random order, cut where their total is nearest to the wanted one.
+    """Draw units in random order, until their total size is closest to a number.
 
-    At least one unit is drawn and at least one is left.
+    At least one unit is drawn and at least one is not.
 
     Parameters
     ----------
     sizes : ndarray of shape (n_units,)
         Number of samples in each unit.
-    wanted : float
-        Number of samples to draw.
+    n_samples : float
+        Requested number of samples in the units drawn.
     rng : RandomState or Generator
-        Draws the order.
+        Generator of the random order.
 
     Returns
     -------
@@ -31,17 +33,29 @@ def draw_whole(
     """
     order = rng.permutation(len(sizes))
     totals = np.cumsum(sizes[order])[:-1]
-    return order[: 1 + int(np.argmin(np.abs(totals - wanted)))]
+    return order[: 1 + int(np.argmin(np.abs(totals - n_samples)))]
 
 
-def warn_if_poor(
-    part: str, units: str, sizes: np.ndarray, achieved: float, wanted: float
+def warn_if_fraction_missed(
+    name: str, units: str, sizes: np.ndarray, achieved: float, requested: float
 ) -> None:
-    """Say what share whole units gave if it is far from the wanted one."""
-    if abs(achieved - wanted) > _TOLERANCE:
+    """Warn if whole units give a fraction far from the requested one.
+
+    Parameters
+    ----------
+    name : str
+        Set that the fraction is of: "test" or "validation".
+    units : str
+        Plural noun for the units, such as "groups".
+    sizes : ndarray of shape (n_units,)
+        Number of samples in each unit.
+    achieved, requested : float
+        Fractions of the samples.
+    """
+    if abs(achieved - requested) > _TOLERANCE:
         warnings.warn(
-            f"Whole {units} gave a {part} share of {achieved:.0%} where {wanted:.0%} "
-            f"was wanted: the largest of {len(sizes)} {units} holds "
+            f"The {name} fraction is {achieved:.0%} in place of {requested:.0%}, since "
+            f"{units} are not divided: the largest of {len(sizes)} {units} has "
             f"{sizes.max() / sizes.sum():.0%} of the samples.",
             stacklevel=3,
         )

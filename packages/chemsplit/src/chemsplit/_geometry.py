@@ -1,4 +1,4 @@
-"""What a descriptor needs of a structure, checked."""
+"""Validated positions, cell and elements of a structure."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
@@ -11,7 +11,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Atoms in space: `cell` is None for open boundaries, Å throughout."""
+    """Atomic numbers, positions and cell of a structure.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n_atoms,)
+        Atomic numbers.
+    positions : ndarray of shape (n_atoms, 3)
+        Positions, Å.
+    cell : ndarray of shape (3, 3) or None
+        Lattice vectors in rows, Å; None for open boundaries.
+    """
 
     numbers: np.ndarray
     positions: np.ndarray
@@ -19,25 +29,29 @@ class Geometry:
 
     @property
     def elements(self) -> tuple[int, ...]:
-        """Atomic numbers that occur, ascending."""
+        """Atomic numbers of the elements present, ascending."""
         return tuple(np.unique(self.numbers).tolist())
 
     @classmethod
-    def of(cls, atoms: "Atoms", index: int, periodic: bool | Literal["auto"]) -> Self:
-        """Take the facts from a structure, or say what is wrong with it."""
+    def from_ase(
+        cls, atoms: "Atoms", index: int, periodic: bool | Literal["auto"]
+    ) -> Self:
+        """Convert a structure; errors name it by its index."""
         from ase import Atoms
 
         if not isinstance(atoms, Atoms):
             raise TypeError(
-                f"`structures` must hold ase.Atoms, entry {index} is a "
+                f"`structures` must contain ase.Atoms; entry {index} is of type "
                 f"{type(atoms).__name__}."
             )
         if len(atoms) == 0:
             raise ValueError(f"Structure {index} has no atoms.")
         if not np.isfinite(atoms.positions).all():
-            raise ValueError(f"Structure {index} has a position that is not a number.")
+            raise ValueError(f"Structure {index} has a position that is not finite.")
         if (atoms.numbers < 1).any():
-            raise ValueError(f"Structure {index} has an atom of no element (number 0).")
+            raise ValueError(
+                f"Structure {index} has an atom without element (number 0)."
+            )
         if periodic == "auto":
             if atoms.pbc.any() and not atoms.pbc.all():
                 raise ValueError(
@@ -51,14 +65,14 @@ class Geometry:
         cell = np.asarray(atoms.cell)
         if not abs(np.linalg.det(cell)) > 1e-6:
             raise ValueError(
-                f"Structure {index} is to be periodic, but its cell has no volume."
+                f"Structure {index} is periodic, but its cell has no volume."
             )
         return cls(atoms.numbers, atoms.positions, cell)
 
     def to_ase(self) -> "Atoms":
-        """Build the structure again, wrapped into its cell.
+        """Return the structure, wrapped into its cell.
 
-        DScribe loses neighbours of atoms far outside the cell.
+        DScribe misses neighbors of atoms far outside the cell.
         """
         from ase import Atoms
 

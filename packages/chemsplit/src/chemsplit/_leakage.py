@@ -1,4 +1,4 @@
-"""What a test part shares with its training part, and what is new in it."""
+"""Leakage report: what test and training set share, and how they differ."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -7,23 +7,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._chemistry import compositions, symbols
-from ._coordinates import as_rows
+from ._chemistry import reduced_formulas, symbols
 from ._duplicates import duplicates
-from ._separation import Separation, nearest_training
-from ._split import some, unique_ids
+from ._nearest_similarity import Separation, nearest_train_similarities
+from ._row_space import check_descriptors
+from ._split import abbreviate, unique_ids
 
 
 @dataclass(frozen=True)
-class Shared:
-    """Labels that occur on both sides of the cut: groups or compositions.
+class SharedLabels:
+    """Labels that occur in both sets: groups or reduced formulas.
 
     Parameters
     ----------
     labels : tuple of str
-        Those on both sides.
+        Labels of structures in both sets.
     n_test : int
-        Number of test structures that have one of them.
+        Number of test structures with one of these labels.
     """
 
     labels: tuple[str, ...]
@@ -31,15 +31,15 @@ class Shared:
 
     @classmethod
     def of(cls, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> Self:
-        """Compare the labels of the two parts."""
-        both = np.intersect1d(labels[train], labels[test])
-        n_test = int(np.isin(labels[test], both).sum())
-        return cls(tuple(map(str, both)), n_test)
+        """Compare the labels of the two sets."""
+        shared = np.intersect1d(labels[train], labels[test])
+        n_test = int(np.isin(labels[test], shared).sum())
+        return cls(tuple(map(str, shared)), n_test)
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Numbers of atoms in the structures of one part."""
+class SizeSummary:
+    """Numbers of atoms of the structures of one set."""
 
     smallest: int
     median: float
@@ -47,7 +47,7 @@ class Sizes:
 
     @classmethod
     def of(cls, n_atoms: np.ndarray) -> Self:
-        """Summarise numbers of atoms."""
+        """Summarize numbers of atoms, one per structure."""
         return cls(int(n_atoms.min()), float(np.median(n_atoms)), int(n_atoms.max()))
 
     def __str__(self) -> str:
@@ -56,80 +56,92 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Leakage:
-    """What the test part shares with the training part; made by `leakage`.
+    """Leakage report of a split, made by `leakage`.
 
-    Printed, it is a table with a verdict in words. What could not be looked at, since
-    `groups` or `numbers` were not given, is None.
+    Its text is a table with a verdict. Fields that need `groups` or `numbers` are None
+    where these were not given.
 
     Parameters
     ----------
     n_train, n_test : int
-        Structures in each part.
+        Number of structures in each set.
     separation : Separation
-        Similarities across the cut and within the training part.
+        Similarities to the nearest training structure.
     duplicates : tuple of (str, str)
-        Test structures with the descriptor of a training structure: ids of both.
-    groups : Shared or None
-        Groups on both sides.
-    compositions : Shared or None
-        Reduced formulas on both sides.
+        Id of each test structure that is also in the training set, and its id there.
+    groups : SharedLabels or None
+        Groups in both sets.
+    formulas : SharedLabels or None
+        Reduced formulas in both sets.
     new_elements : dict of str to int, or None
-        Elements that no training structure holds, and how many test structures do.
-    train_sizes, test_sizes : Sizes or None
-        Numbers of atoms.
+        Elements that occur in the test set only, and the number of test structures
+        with each.
+    train_sizes, test_sizes : SizeSummary or None
+        Numbers of atoms of the structures in each set.
     """
 
     n_train: int
     n_test: int
     separation: Separation
     duplicates: tuple[tuple[str, str], ...]
-    groups: Shared | None = None
-    compositions: Shared | None = None
+    groups: SharedLabels | None = None
+    formulas: SharedLabels | None = None
     new_elements: dict[str, int] | None = None
-    train_sizes: Sizes | None = None
-    test_sizes: Sizes | None = None
+    train_sizes: SizeSummary | None = None
+    test_sizes: SizeSummary | None = None
 
     @property
     def verdict(self) -> str:
-        """What leaks, how far the test part lies, and what is new in it."""
-        found = []
+        """Summary in words: leaks, separation, new elements and sizes."""
+        leaks = []
         if self.groups and self.groups.labels:
-            found.append(f"{self._share(self.groups.n_test)} share a group with it")
+            count = self._with_percentage(self.groups.n_test)
+            leaks.append(f"{count} share a group with a training structure")
         if self.duplicates:
-            n_twins = len({one for one, _ in self.duplicates})
-            found.append(f"{self._share(n_twins)} are duplicates of its structures")
-        leak = "No leak was found."
-        if found:
-            leak = f"The training part leaks into the test: {' and '.join(found)}."
+            n_duplicates = len({test_id for test_id, _ in self.duplicates})
+            count = self._with_percentage(n_duplicates)
+            leaks.append(f"{count} are duplicates of training structures")
+        summary = "No leak was found."
+        if leaks:
+            joined = " and ".join(leaks)
+            summary = f"The training set leaks into the test set: {joined}."
         elif self.groups is None:
-            leak = "No duplicates were found; groups were not given."
-        sentences = [leak, str(self.separation)]
+            summary = "No duplicates were found; groups were not given."
+        sentences = [summary, str(self.separation)]
         if self.new_elements:
-            sentences.append(
-                "No training structure holds "
-                + ", ".join(f"{e} (in {n})" for e, n in self.new_elements.items())
-                + " of the test part."
-            )
+            elements = ", ".join(self._new_elements())
+            sentences.append(f"Elements in the test set only: {elements}.")
         if self.train_sizes and self.test_sizes:
-            if self.test_sizes.smallest > self.train_sizes.largest:
-                sentences.append("Every test structure is larger than all of training.")
-            elif self.test_sizes.largest > 1.5 * self.train_sizes.largest:
-                sentences.append("Test structures reach well beyond training in size.")
+            largest = self.train_sizes.largest
+            if self.test_sizes.smallest > largest:
+                sentences.append(
+                    "Every test structure is larger than all training structures."
+                )
+            elif self.test_sizes.largest > 1.5 * largest:
+                sentences.append(
+                    "The largest test structures are more than 1.5 times as large as "
+                    "all training structures."
+                )
         return " ".join(sentences)
 
-    def _share(self, count: int) -> str:
+    def _with_percentage(self, count: int) -> str:
         return f"{count} of {self.n_test} test structures ({count / self.n_test:.0%})"
 
+    def _new_elements(self) -> list[str]:
+        return [f"{e} (in {n})" for e, n in (self.new_elements or {}).items()]
+
     def __str__(self) -> str:
-        across, within = self.separation.across, self.separation.within
-        head = "similarity to the nearest in training"
+        head = "similarity to nearest in training set"
         lines = [
             f"{head:<40}{'5 %':>9}{'median':>9}{'95 %':>9}{'mean':>9}",
             *(
                 f"  {name:<38}{s.low:9.4f}{s.median:9.4f}{s.high:9.4f}{s.mean:9.4f}"
                 for name, s in (
-                    (f"{self.n_test} test structures", across),
-                    (f"{self.n_train} training structures, to others", within),
+                    (f"{self.n_test} test structures", self.separation.test_to_train),
+                    (
+                        f"{self.n_train} training structures",
+                        self.separation.within_train,
+                    ),
                 )
             ),
             *(f"{name:<40}{text}" for name, text in self._rows()),
@@ -139,28 +151,30 @@ class Leakage:
         return "\n".join(lines)
 
     def _rows(self) -> Iterable[tuple[str, str]]:
-        pairs = [f"{one} = {other}" for one, other in self.duplicates]
-        yield "duplicates across the cut", f"{len(pairs)}{_named(pairs)}"
+        pairs = [f"{test_id} = {train_id}" for test_id, train_id in self.duplicates]
+        yield "duplicates in both sets", f"{len(pairs)}{_listed(pairs)}"
         for name, shared in (
-            ("groups on both sides", self.groups),
-            ("compositions on both sides", self.compositions),
+            ("groups in both sets", self.groups),
+            ("reduced formulas in both sets", self.formulas),
         ):
             if shared is None:
                 yield name, "not checked"
             else:
-                text = f"{len(shared.labels)}{_named(shared.labels)}"
-                where = f"; in {self._share(shared.n_test)}" if shared.labels else ""
-                yield name, text + where
+                text = f"{len(shared.labels)}{_listed(shared.labels)}"
+                count = self._with_percentage(shared.n_test)
+                yield name, text + (f"; in {count}" if shared.labels else "")
         if self.new_elements is not None:
-            new = [f"{e} (in {n})" for e, n in self.new_elements.items()]
-            yield "elements only in the test part", ", ".join(new) or "none"
+            yield (
+                "elements in the test set only",
+                ", ".join(self._new_elements()) or "none",
+            )
         if self.train_sizes and self.test_sizes:
-            yield "atoms in training structures", str(self.train_sizes)
-            yield "atoms in test structures", str(self.test_sizes)
+            yield "atoms per training structure", str(self.train_sizes)
+            yield "atoms per test structure", str(self.test_sizes)
 
 
-def _named(labels: Sequence[str]) -> str:
-    return f": {some(list(labels), quote=False)}" if labels else ""
+def _listed(labels: Sequence[str]) -> str:
+    return f": {abbreviate(list(labels), quote=False)}" if labels else ""
 
 
 def leakage(
@@ -173,21 +187,22 @@ def leakage(
     numbers: Sequence[ArrayLike] | None = None,
     tolerance: float = 1e-3,
 ) -> Leakage:
-    """Report what leaks across a cut, and what the test part holds that is new.
+    """Compare the test set of a split with its training set.
 
     Parameters
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features)
         Descriptors, as from `describe`.
     train, test : array-like of int
-        Rows of each part, as from `Split.indices`.
+        Rows of the training and the test set, as from `Split.indices`.
     ids : iterable, default=None
-        Names to report duplicates by; row numbers otherwise.
+        Ids that duplicates are reported by; None for row numbers.
     groups : array-like of shape (n_samples,), default=None
-        What should be on one side only, such as the material of a frame.
+        Groups that should be in one set only, such as the material of a frame; None
+        skips this check.
     numbers : sequence of array-like of int, default=None
         Atomic numbers of each structure: ``[atoms.numbers for atoms in structures]``.
-        Compositions, elements and sizes are compared where they are given.
+        None skips the comparison of reduced formulas, elements and sizes.
     tolerance : float, default=1e-3
         Two structures are duplicates if their descriptors differ by less than this,
         relative to their length.
@@ -195,35 +210,41 @@ def leakage(
     Returns
     -------
     Leakage
-        Print it, or read its fields.
+        Report that can be printed.
 
     Examples
     --------
     >>> import numpy as np
     >>> X = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1.0, 0.0]])
-    >>> found = leakage(X, [0, 1], [2, 3], ids=["a", "b", "c", "d"])
-    >>> found.duplicates
+    >>> report = leakage(X, [0, 1], [2, 3], ids=["a", "b", "c", "d"])
+    >>> report.duplicates
     (('d', 'a'),)
     """
-    X = as_rows(X)
+    X = check_descriptors(X)
     train, test = np.asarray(train), np.asarray(test)
-    across, within, partners = nearest_training(X, train, test, groups)
+    test_to_train, within_train, nearest = nearest_train_similarities(
+        X, train, test, groups
+    )
     names = np.arange(X.shape[0]) if ids is None else unique_ids(ids, "`ids`")
     names = np.asarray(names).astype(str)
     _check_length(names, X, "ids")
-    twins, others = duplicates(X, train, test, (across, partners), tolerance)
-    pairs = zip(names[twins].tolist(), names[others].tolist(), strict=True)
-    found = Leakage(
+    test_rows, train_rows = duplicates(
+        X, train, test, (test_to_train, nearest), tolerance
+    )
+    pairs = zip(names[test_rows].tolist(), names[train_rows].tolist(), strict=True)
+    report = Leakage(
         n_train=len(train),
         n_test=len(test),
-        separation=Separation.of(across, within),
+        separation=Separation.of(test_to_train, within_train),
         duplicates=tuple(pairs),
-        groups=None if groups is None else Shared.of(np.asarray(groups), train, test),
+        groups=(
+            None if groups is None else SharedLabels.of(np.asarray(groups), train, test)
+        ),
     )
     if numbers is None:
-        return found
+        return report
     _check_length(numbers, X, "numbers")
-    return _with_chemistry(found, train, test, numbers)
+    return _with_chemistry(report, train, test, numbers)
 
 
 def _check_length(given: Sequence[Any] | np.ndarray, X: Any, name: str) -> None:
@@ -235,17 +256,18 @@ def _check_length(given: Sequence[Any] | np.ndarray, X: Any, name: str) -> None:
 
 
 def _with_chemistry(
-    found: Leakage, train: np.ndarray, test: np.ndarray, numbers: Sequence[ArrayLike]
+    report: Leakage, train: np.ndarray, test: np.ndarray, numbers: Sequence[ArrayLike]
 ) -> Leakage:
-    atoms = [np.asarray(one) for one in numbers]
-    known = np.unique(np.concatenate([atoms[i] for i in train]))
-    new = [z for i in test for z in np.setdiff1d(atoms[i], known)]
+    numbers = [np.asarray(one) for one in numbers]
+    train_elements = np.unique(np.concatenate([numbers[i] for i in train]))
+    new = [z for i in test for z in np.setdiff1d(numbers[i], train_elements)]
     elements, counts = np.unique(np.array(new, dtype=int), return_counts=True)
-    n_atoms = np.array([len(one) for one in atoms])
+    n_atoms = np.array([len(one) for one in numbers])
+    formulas = np.array(reduced_formulas(numbers))
     return replace(
-        found,
-        compositions=Shared.of(np.array(compositions(atoms)), train, test),
+        report,
+        formulas=SharedLabels.of(formulas, train, test),
         new_elements=dict(zip(symbols(elements), counts.tolist(), strict=True)),
-        train_sizes=Sizes.of(n_atoms[train]),
-        test_sizes=Sizes.of(n_atoms[test]),
+        train_sizes=SizeSummary.of(n_atoms[train]),
+        test_sizes=SizeSummary.of(n_atoms[test]),
     )

@@ -1,4 +1,4 @@
-"""From a splitter and a data set to a split that can be stored."""
+"""Application of a splitter to a data set, by id."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -10,9 +10,9 @@ from scipy import sparse
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.utils import check_consistent_length
 
-from ._draw import draw_whole, warn_if_poor
+from ._draw import draw_units, warn_if_fraction_missed
 from ._split import Split, unique_ids
-from ._units import part_sizes
+from ._units import set_sizes
 
 
 def make_split(
@@ -21,102 +21,111 @@ def make_split(
     ids: Iterable[Any],
     groups: ArrayLike | None = None,
     *,
-    validation: float = 0.1,
+    validation_fraction: float = 0.1,
     seed: int,
     name: str,
     settings: Mapping[str, Any] | None = None,
 ) -> Split:
-    """Split a data set by id, with a validation part drawn at random.
+    """Split a data set by id, with a random validation set.
 
-    The data are sorted by id before the splitter sees them and groups are renumbered
-    in that order, so neither the order of the file nor the names of the groups matter.
-    The first split of the splitter is taken. Its training part then gives up the
-    validation part: structures, or whole groups, in random order, cut where their
-    number is nearest to the wanted share.
+    The data are sorted by id first and groups are renumbered in that order, so the
+    split depends neither on the order of the data nor on the names of the groups. The
+    first split of the splitter is used. The validation set is then drawn from its
+    training set: random structures, or random groups whose number of structures is
+    closest to the requested fraction.
 
     Parameters
     ----------
     splitter : splitter with scikit-learn's API
-        `ClusterSplit`, or scikit-learn's `ShuffleSplit` and `GroupShuffleSplit`. It is
-        not changed: a copy of it gets `seed` as its `random_state`.
+        Such as `ClusterSplit`, or scikit-learn's `ShuffleSplit` and
+        `GroupShuffleSplit`. It is not modified: a copy of it gets `seed` as its
+        `random_state`.
     X : array-like, sparse matrix or None
-        Descriptors, one row a structure; None if the splitter needs none.
+        Descriptors, one row per structure; None if the splitter needs none.
     ids : iterable
-        Id of each structure, unique; kept as text.
+        Id of each structure, unique; stored as text.
     groups : array-like of shape (n_samples,), default=None
-        Structures that must not be parted, such as frames of one material.
-    validation : float, default=0.1
-        Share of the training part; 0 for none.
+        Group of each structure, such as the material of a frame. A group is in one set
+        only. None if the structures are independent.
+    validation_fraction : float, default=0.1
+        Fraction of the training set that is used for validation; 0 for no validation
+        set.
     seed : int
-        Decides the split and the validation part.
+        Seed of the split and of the validation set.
     name : str
-        What to call the split.
+        Name of the split, such as its kind.
     settings : mapping, default=None
-        What else to record, such as the settings of the descriptor.
+        Additional settings to store, such as those of the descriptor; None for none.
 
     Returns
     -------
     Split
     """
-    if not 0 <= validation < 1:
-        raise ValueError(f"`validation` is a share in [0, 1), got {validation}.")
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(
+            "`validation_fraction` must be at least 0 and below 1, got "
+            f"{validation_fraction}."
+        )
     names = unique_ids(ids, "`ids`")
     check_consistent_length(*(a for a in (X, names, groups) if a is not None))
     order = np.argsort(np.array(names), kind="stable")
-    X = _rows(X, order)
-    units = None if groups is None else _renumbered(np.asarray(groups)[order])
+    X = _sorted_rows(X, order)
+    group_of_row = None if groups is None else _renumber(np.asarray(groups)[order])
     seeded = _with_seed(splitter, seed)
     if isinstance(seeded, ShuffleSplit | GroupShuffleSplit):
-        # Checked before, for scikit-learn names its own parameters.
-        grouped = isinstance(seeded, GroupShuffleSplit) and units is not None
-        number, what = (
-            (len(set(units)), "groups") if grouped else (len(order), "samples")
-        )
-        part_sizes(number, seeded.train_size, seeded.test_size, what)
-    train, test = next(iter(seeded.split(X, None, units)))
-    if units is not None and np.intersect1d(units[train], units[test]).size:
+        # Checked here because scikit-learn's message names its internal parameters.
+        grouped = isinstance(seeded, GroupShuffleSplit) and group_of_row is not None
+        count, what = len(order), "samples"
+        if grouped:
+            count, what = len(set(group_of_row)), "groups"
+        set_sizes(count, seeded.train_size, seeded.test_size, what)
+    train, test = next(iter(seeded.split(X, None, group_of_row)))
+    if (
+        group_of_row is not None
+        and np.intersect1d(group_of_row[train], group_of_row[test]).size
+    ):
         raise ValueError(
-            f"{seeded} parts groups; use one that keeps them whole, such as "
-            "scikit-learn's GroupShuffleSplit."
+            f"{seeded} divides groups between sets; use a splitter that respects them, "
+            "such as scikit-learn's GroupShuffleSplit."
         )
-    held = _draw_validation(train, units, validation, seed)
+    validation = _draw_validation(train, group_of_row, validation_fraction, seed)
     unused = np.setdiff1d(np.arange(len(names)), np.concatenate([train, test]))
-    train = np.setdiff1d(train, held)
-    by_id = np.array(names)[order]
+    train = np.setdiff1d(train, validation)
+    sorted_ids = np.array(names)[order]
     return Split(
-        train=tuple(by_id[train]),
-        validation=tuple(by_id[held]),
-        test=tuple(by_id[test]),
-        unused=tuple(by_id[unused]),
+        train=tuple(sorted_ids[train]),
+        validation=tuple(sorted_ids[validation]),
+        test=tuple(sorted_ids[test]),
+        unused=tuple(sorted_ids[unused]),
         name=name,
         seed=seed,
         settings={
             **(settings or {}),
-            "splitter": " ".join(repr(seeded).split()),  # repr breaks lines
-            "validation": validation,
+            "splitter": " ".join(repr(seeded).split()),  # without line breaks
+            "validation_fraction": validation_fraction,
             "grouped": groups is not None,
         },
     )
 
 
-def _rows(X: Any, order: np.ndarray) -> Any:
+def _sorted_rows(X: Any, order: np.ndarray) -> Any:
     if X is None:
         return np.empty((len(order), 0))
     return (X.tocsr() if sparse.issparse(X) else np.asarray(X))[order]
 
 
-def _renumbered(groups: np.ndarray) -> np.ndarray:
-    """Give groups numbers in the order of their first appearance."""
-    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[member]
+def _renumber(groups: np.ndarray) -> np.ndarray:
+    """Renumber groups in the order of their first appearance."""
+    _, first, index = np.unique(groups, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[index]
 
 
 def _with_seed(splitter: Any, seed: int) -> Any:
-    """Copy the splitter, with the seed if it draws anything."""
+    """Return a copy of the splitter, with the seed if it has a `random_state`."""
     given = getattr(splitter, "random_state", seed)
     if given is not None and given != seed:
         raise ValueError(
-            f"The splitter's random_state={given} and seed={seed} disagree; leave "
+            f"The splitter's random_state={given} differs from seed={seed}; leave "
             "random_state unset."
         )
     seeded = copy.copy(splitter)
@@ -126,22 +135,25 @@ def _with_seed(splitter: Any, seed: int) -> Any:
 
 
 def _draw_validation(
-    train: np.ndarray, units: np.ndarray | None, share: float, seed: int
+    train: np.ndarray, group_of_row: np.ndarray | None, fraction: float, seed: int
 ) -> np.ndarray:
-    """Draw the validation part from the training part, whole units at a time."""
-    if share == 0:
+    """Draw the validation set from the training set, by structure or by group."""
+    if fraction == 0:
         return train[:0]
     train = np.sort(train)
-    unit = np.arange(len(train)) if units is None else _renumbered(units[train])
+    if group_of_row is None:
+        unit = np.arange(len(train))
+    else:
+        unit = _renumber(group_of_row[train])
     sizes = np.bincount(unit)
     if len(sizes) < 2:
         raise ValueError(
-            "The training part is a single structure or group, so no validation part "
-            "can be drawn from it: leave more of them to training, or make the split "
-            "without a validation part."
+            "The training set is a single structure or group, so no validation set can "
+            "be drawn from it: make the test set smaller, or leave out the validation "
+            "set."
         )
-    rng = np.random.default_rng([seed, 1])  # not the splitter's own stream
-    held = np.isin(unit, draw_whole(sizes, share * len(train), rng))
-    if units is not None:
-        warn_if_poor("validation", "groups", sizes, held.mean(), share)
-    return train[held]
+    rng = np.random.default_rng([seed, 1])  # independent of the splitter's stream
+    drawn = np.isin(unit, draw_units(sizes, fraction * len(train), rng))
+    if group_of_row is not None:
+        warn_if_fraction_missed("validation", "groups", sizes, drawn.mean(), fraction)
+    return train[drawn]

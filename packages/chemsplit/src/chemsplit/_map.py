@@ -1,4 +1,4 @@
-"""Figures of chemical space, coloured by part, cluster or error."""
+"""Plots of chemical space, colored by set, cluster or error."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, distinct to colour-blind readers; black comes last.
-_COLOURS = (
+# Okabe and Ito's palette, safe for color-blind readers.
+_COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#E69F00"),
     *("#56B4E9", "#CC79A7", "#F0E442", "#000000"),
 )
 _MARKERS = "os^Dv"
-# The parts of a split look the same in every figure; the test part is drawn last.
-PARTS = {
+# Color of each set, in the order of drawing: the same in all figures.
+SET_COLORS = {
     "unused": "#BBBBBB",
     "train": "#0072B2",
     "validation": "#E69F00",
     "test": "#D55E00",
 }
-POINTS = 8.0
+FONT_SIZE = 8.0
 CM = 1 / 2.54
-_LARGEST = 22.0
+_MAX_POINT_SIZE = 22.0
 
 
 def plot_map(
@@ -40,38 +40,39 @@ def plot_map(
     title: str | None = None,
     width: float = 8.4,
 ) -> "Figure":
-    """Draw a map coloured by part or cluster, or by a number such as an error.
+    """Plot points colored by set or cluster, or by a number such as an error.
 
     Parameters
     ----------
     coordinates : array-like of shape (n_samples, 2)
-        As from `project`.
+        Coordinates, as from `project`.
     labels : array-like of shape (n_samples,), default=None
-        Part of each structure ("train", "validation", "test", as from `Split.labels`)
-        or any other label, such as its cluster. With `values` it decides the marker.
+        Set of each structure ("train", "validation", "test", as from `Split.labels`)
+        or any other label, such as its cluster, shown by color; with `values`, shown by
+        the marker. None shows no labels.
     values : array-like of shape (n_samples,), default=None
-        A number for each structure, shown in colour with a colour bar.
+        Number for each structure, shown by color with a color bar. None shows none.
     value_label : str, default="value"
-        What the numbers are, with their unit.
+        Label of the color bar, with the unit.
     axis_labels : tuple of str, default=("component 1", "component 2")
         Names of the two coordinates.
     title : str, default=None
-        Stands above the map.
+        Title of the plot; None for no title.
     width : float, default=8.4
         Width of the figure, cm; the default is one column of a journal.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with its `savefig`; nothing is shown.
+        Figure, not shown; write it with its `savefig`.
     """
     from matplotlib.figure import Figure
 
     points = check_array(coordinates, input_name="coordinates")
     if points.shape[1] != 2:
-        raise ValueError(f"A map has two coordinates, got {points.shape[1]}.")
-    names = _one_each(labels, points, "labels")
-    numbers = _one_each(values, points, "values")
+        raise ValueError(f"A plot needs two coordinates, got {points.shape[1]}.")
+    names = _check_one_each(labels, points, "labels")
+    numbers = _check_one_each(values, points, "values")
     figure = Figure(figsize=(width * CM, 0.85 * width * CM), layout="constrained")
     axes = figure.add_subplot()
     size = point_size(len(points))
@@ -81,35 +82,35 @@ def plot_map(
         )
     else:
         _scatter_values(axes, points, names, numbers, size, value_label)
-    axes.set_xlabel(axis_labels[0], fontsize=POINTS)
-    axes.set_ylabel(axis_labels[1], fontsize=POINTS)
+    axes.set_xlabel(axis_labels[0], fontsize=FONT_SIZE)
+    axes.set_ylabel(axis_labels[1], fontsize=FONT_SIZE)
     axes.locator_params(nbins=5)
-    axes.tick_params(labelsize=POINTS - 1)
+    axes.tick_params(labelsize=FONT_SIZE - 1)
     if title is not None:
-        axes.set_title(title, fontsize=POINTS)
+        axes.set_title(title, fontsize=FONT_SIZE)
     draw_legend(figure, *axes.get_legend_handles_labels(), size, "lower")
     return figure
 
 
 def point_size(n_points: int) -> float:
-    """Size of a point, points²: smaller where it is crowded."""
-    return float(np.clip(4000 / n_points, 3, _LARGEST))
+    """Return the area of a point, points²: smaller for more points."""
+    return float(np.clip(4000 / n_points, 3, _MAX_POINT_SIZE))
 
 
 def draw_legend(
-    figure: "Figure", handles: list[Any], texts: list[str], size: float, place: str
+    figure: "Figure", handles: list[Any], texts: list[str], size: float, location: str
 ) -> None:
-    """Explain labels beside the map, in as many columns as fit one of a journal."""
+    """Add a legend above or below the axes, in columns that fit the figure's width."""
     if not handles:
         return
-    outside: Any = f"outside {place} center"  # the stubs know other places only
+    outside: Any = f"outside {location} center"  # missing in matplotlib's type stubs
     figure.legend(
         handles,
         texts,
         loc=outside,
-        markerscale=float(np.sqrt(_LARGEST / size)),  # points may be small, signs not
+        markerscale=float(np.sqrt(_MAX_POINT_SIZE / size)),  # the same in all figures
         ncols=min(5 if max(map(len, texts)) < 8 else 3, len(texts)),
-        fontsize=POINTS - 1,
+        fontsize=FONT_SIZE - 1,
         frameon=False,
         handletextpad=0.2,
         columnspacing=1.0,
@@ -117,12 +118,12 @@ def draw_legend(
 
 
 def axis_names(method: str) -> tuple[str, str]:
-    """Name the coordinates of a projection."""
+    """Return the names of the two coordinates of a projection."""
     stem = {"pca": "principal component", "umap": "UMAP"}[method]
     return f"{stem} 1", f"{stem} 2"
 
 
-def _one_each(
+def _check_one_each(
     given: ArrayLike | None, points: np.ndarray, name: str
 ) -> np.ndarray | None:
     if given is None:
@@ -137,32 +138,32 @@ def _one_each(
 
 
 def _styles(names: np.ndarray) -> dict[Any, tuple[str, str]]:
-    """Colour and marker of each label, in the order of drawing."""
-    found = np.unique(names).tolist()
-    if set(found) <= PARTS.keys():
-        return {part: (PARTS[part], "o") for part in PARTS if part in found}
-    if len(found) > len(_COLOURS) * len(_MARKERS):
+    """Return the color and marker of each label, in the order of drawing."""
+    labels = np.unique(names).tolist()
+    if set(labels) <= SET_COLORS.keys():
+        return {name: (SET_COLORS[name], "o") for name in SET_COLORS if name in labels}
+    if len(labels) > len(_COLORS) * len(_MARKERS):
         raise ValueError(
-            f"{len(found)} labels cannot be told apart; pass them as `values`, or "
-            f"join them into at most {len(_COLOURS) * len(_MARKERS)}."
+            f"At most {len(_COLORS) * len(_MARKERS)} labels can be distinguished, got "
+            f"{len(labels)}; merge some, or pass them as `values`."
         )
-    others = {"other": (PARTS["unused"], "o")} if "other" in found else {}
+    others = {"other": (SET_COLORS["unused"], "o")} if "other" in labels else {}
     return others | {
-        name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i // len(_COLOURS)])
-        for i, name in enumerate(one for one in found if one != "other")
+        name: (_COLORS[i % len(_COLORS)], _MARKERS[i // len(_COLORS)])
+        for i, name in enumerate(one for one in labels if one != "other")
     }
 
 
 def draw_labels(
     axes: "Axes", points: np.ndarray, labels: ArrayLike, size: float
 ) -> None:
-    """Scatter each label in its colour."""
-    names = _one_each(labels, points, "labels")
-    for name, (colour, marker) in _styles(np.asarray(names)).items():
+    """Plot the points of each label in its color."""
+    names = _check_one_each(labels, points, "labels")
+    for name, (color, marker) in _styles(np.asarray(names)).items():
         axes.scatter(
             *points[names == name].T,
             s=size,
-            c=colour,
+            c=color,
             marker=marker,
             linewidths=0,
             alpha=0.85,
@@ -178,37 +179,37 @@ def _scatter_values(
     size: float,
     value_label: str,
 ) -> None:
-    """Scatter in the colours of a bar; what has no number is grey and lies below."""
+    """Plot points colored by numbers; points without a number are gray."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    known = np.isfinite(numbers)
-    if not known.any():
-        raise ValueError("`values` holds no finite number to colour by.")
+    finite = np.isfinite(numbers)
+    if not finite.any():
+        raise ValueError("`values` must contain a finite number, got none.")
     names = np.full(len(points), "") if names is None else names
-    found = list(_styles(names))
-    if len(found) > len(_MARKERS):
+    labels = list(_styles(names))
+    if len(labels) > len(_MARKERS):
         raise ValueError(
-            "With `values` a label is shown by its marker, of which there are "
-            f"{len(_MARKERS)}, got {len(found)} labels."
+            f"With `values` labels are shown by {len(_MARKERS)} markers, got "
+            f"{len(labels)} labels; merge some."
         )
-    colours = ScalarMappable(Normalize(*np.quantile(numbers[known], [0, 1])), "viridis")
-    for marker, name in zip(_MARKERS, found, strict=False):
-        shown = known & (names == name)
+    colors = ScalarMappable(Normalize(*np.quantile(numbers[finite], [0, 1])), "viridis")
+    for marker, name in zip(_MARKERS, labels, strict=False):
+        selected = finite & (names == name)
         axes.scatter(
-            *points[shown].T,
+            *points[selected].T,
             s=size,
-            c=colours.to_rgba(numbers[shown]),
+            c=colors.to_rgba(numbers[selected]),
             marker=marker,
             linewidths=0,
         )
         axes.scatter([], [], s=size, c="#555555", marker=marker, label=str(name))
-    if not known.all():
-        style = {"c": PARTS["unused"], "linewidths": 0, "zorder": 0}
-        axes.scatter(*points[~known].T, s=size, label="no value", **style)
-    bar = axes.figure.colorbar(colours, ax=axes, fraction=0.05, pad=0.02)
-    bar.set_label(value_label, fontsize=POINTS)
-    bar.ax.tick_params(labelsize=POINTS - 1)
+    if not finite.all():
+        style = {"c": SET_COLORS["unused"], "linewidths": 0, "zorder": 0}
+        axes.scatter(*points[~finite].T, s=size, label="no value", **style)
+    bar = axes.figure.colorbar(colors, ax=axes, fraction=0.05, pad=0.02)
+    bar.set_label(value_label, fontsize=FONT_SIZE)
+    bar.ax.tick_params(labelsize=FONT_SIZE - 1)
 
 
 def chemical_map(
@@ -221,7 +222,7 @@ def chemical_map(
     value_label: str = "value",
     title: str | None = None,
 ) -> tuple[np.ndarray, "Figure"]:
-    """Project and draw in one call.
+    """Project descriptors to two dimensions and plot them.
 
     Parameters
     ----------
@@ -235,9 +236,9 @@ def chemical_map(
     Returns
     -------
     coordinates : ndarray of shape (n_samples, 2)
-        To draw more maps of the same projection with `plot_map`.
+        Coordinates, for further plots with `plot_map`.
     figure : matplotlib.figure.Figure
-        The map.
+        Plot of the coordinates.
     """
     coordinates = project(X, method=method, random_state=random_state)
     figure = plot_map(

@@ -1,4 +1,4 @@
-"""Distributions of distances between elements."""
+"""Many-body tensor representation: distributions of interatomic distances."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ from scipy.special import erf
 
 from ._geometry import Geometry
 
-# Pairs of atoms broadened together.
-_PAIRS_AT_ONCE = 20_000
+# Pairs of atoms in one block.
+_PAIR_BLOCK = 20_000
 # Weight of a pair at the cutoff.
-_THRESHOLD = 1e-3
+_CUTOFF_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
 class Mbtr:
-    r"""The pair term of the many-body tensor representation.
+    r"""Pair term of the many-body tensor representation (MBTR).
 
-    For each pair of elements the distribution of inverse distances or distances,
+    For each pair of elements, the distribution of inverse distances or distances,
 
     .. math:: f_{ZZ'}(x) = \sum_{i \in Z, j \in Z'} w(r_{ij})
         \mathcal{N}(x; g(r_{ij}), \sigma), \qquad
         w(r) = 10^{-3 r / r_\mathrm{cut}},
 
-    on a grid, with its mean over each interval of the grid as value; then the row is
-    brought to length one. These are DScribe's numbers for `weighting` "exp" and
-    `normalization` "l2"; they are computed here since its version 2.1 fails with new
-    versions of ASE and holds all pairs of atoms of a crystal's neighbourhood at once.
+    is averaged over each interval of a grid, and the row is normalized to unit length.
+    The values equal those of DScribe for `weighting` "exp" and `normalization` "l2".
+    DScribe 2.1 itself is not used because it fails with new versions of ASE and stores
+    all pairs of atoms of a crystal at once.
 
     Parameters
     ----------
     function : {"inverse_distance", "distance"}, default="inverse_distance"
-        What is distributed, 1/Å or Å.
+        Quantity that is distributed, in 1/Å or Å.
     low, high : float, default=0.0 and 1.2
         First and last point of the grid, in the same unit.
     n_grid : int, default=60
@@ -41,7 +41,7 @@ class Mbtr:
     sigma : float, default=0.02
         Width of the Gaussians, in the same unit.
     r_cut : float, default=8.0
-        Distance at which the weight has fallen to 1e-3, Å; pairs beyond are left out.
+        Distance at which the weight is 1e-3, Å; pairs beyond it are ignored.
 
     References
     ----------
@@ -64,47 +64,48 @@ class Mbtr:
             )
         if self.n_grid < 2 or self.high <= self.low:
             raise ValueError(
-                "The grid needs two points and must ascend, got "
+                "The grid needs at least two points in ascending order, got "
                 f"n_grid={self.n_grid} from {self.low} to {self.high}."
             )
 
     @property
     def columns(self) -> tuple[int, int]:
-        """Columns for an element with itself, and for two elements."""
+        """Number of columns for one element, and for a pair of different elements."""
         return self.n_grid, self.n_grid
 
     def row(self, geometry: Geometry) -> np.ndarray:
-        """Compute the distributions over a structure's own elements."""
+        """Return the distributions for a structure's own elements."""
         n_elements = len(geometry.elements)
-        place = np.zeros((n_elements, n_elements), dtype=int)
+        pair_index = np.zeros((n_elements, n_elements), dtype=int)
         first, second = np.triu_indices(n_elements)
-        place[first, second] = place[second, first] = np.arange(len(first))
-        found = np.zeros((len(first), self.n_grid))
+        pair_index[first, second] = pair_index[second, first] = np.arange(len(first))
+        distributions = np.zeros((len(first), self.n_grid))
         element = np.searchsorted(geometry.elements, geometry.numbers)
         for i, j, distances in self._pairs(geometry):
-            np.add.at(found, place[element[i], element[j]], self._broadened(distances))
-        length = np.linalg.norm(found)
-        return np.ravel(found / length if length > 0 else found)
+            pairs = pair_index[element[i], element[j]]
+            np.add.at(distributions, pairs, self._broaden(distances))
+        norm = np.linalg.norm(distributions)
+        return np.ravel(distributions / norm if norm > 0 else distributions)
 
     def _pairs(
         self, geometry: Geometry
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield both directions of the pairs of atoms within the cutoff, with images.
+        """Yield blocks of pairs of atoms within the cutoff, periodic images included.
 
-        Twice every pair, an atom's own images included: a factor that the length takes.
+        Both directions of each pair are listed; the normalization removes the factor.
         """
         from ase.neighborlist import neighbor_list
 
-        listed = neighbor_list("ijd", geometry.to_ase(), self.r_cut)
-        n_parts = 1 + len(listed[0]) // _PAIRS_AT_ONCE
-        parts = [np.array_split(one, n_parts) for one in listed]
-        return zip(*parts, strict=True)
+        columns = neighbor_list("ijd", geometry.to_ase(), self.r_cut)
+        n_blocks = 1 + len(columns[0]) // _PAIR_BLOCK
+        blocks = [np.array_split(column, n_blocks) for column in columns]
+        return zip(*blocks, strict=True)
 
-    def _broadened(self, distances: np.ndarray) -> np.ndarray:
-        """Weighted Gaussians, averaged over the intervals of the grid."""
-        centres = distances if self.function == "distance" else 1 / distances
+    def _broaden(self, distances: np.ndarray) -> np.ndarray:
+        """Return weighted Gaussians, averaged over the intervals of the grid."""
+        centers = distances if self.function == "distance" else 1 / distances
         step = (self.high - self.low) / (self.n_grid - 1)
         edges = self.low + step * (np.arange(self.n_grid + 1) - 0.5)
-        below = erf((edges - centres[:, None]) / (self.sigma * np.sqrt(2))) / 2
-        weights = _THRESHOLD ** (distances / self.r_cut)
-        return weights[:, None] * np.diff(below, axis=1) / step
+        cumulative = erf((edges - centers[:, None]) / (self.sigma * np.sqrt(2))) / 2
+        weights = _CUTOFF_WEIGHT ** (distances / self.r_cut)
+        return weights[:, None] * np.diff(cumulative, axis=1) / step

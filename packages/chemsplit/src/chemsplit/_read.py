@@ -1,4 +1,4 @@
-"""Structures from files, whatever ASE reads."""
+"""Reading of structures from files, by ASE."""
 
 import os
 import warnings
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._split import some, unique_ids
+from ._split import abbreviate, unique_ids
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Structures:
-    """Structures and their ids, and what could not be read.
+    """Structures with ids and groups, and the files that could not be read.
 
     Parameters
     ----------
     ids : list of str
-        Of each structure, unique.
+        Id of each structure, unique.
     atoms : list of ase.Atoms
-        The structures.
+        Structures.
     groups : list of str or None
-        Group of each structure.
+        Group of each structure; None if no key was given.
     unreadable : dict of str to str
-        Files that could not be read, and why.
+        Path of each file that could not be read, and the reason.
     """
 
     ids: list[str]
@@ -41,17 +41,18 @@ def read_structures(
     id_key: str | None = None,
     group_key: str | None = None,
 ) -> Structures:
-    """Read all structures of all files; a file that cannot be read is left out.
+    """Read all structures of files; files that cannot be read are skipped.
 
     Parameters
     ----------
     paths : iterable of path-like
-        Files in any format of ASE, with one structure or many.
+        Files in any format of ASE, with one or more structures.
     id_key : str, default=None
-        Entry of ``atoms.info`` that names a structure. By default it is the file's
-        name, without ending, and the number of the structure where the file has many.
+        Key of ``atoms.info`` with the id of a structure. None for the file name without
+        suffix, followed by the index of the structure if the file has several.
     group_key : str, default=None
-        Entry of ``atoms.info`` that names its group, "file" for the file's name.
+        Key of ``atoms.info`` with the group of a structure, or "file" for the file
+        name. None for no groups.
 
     Returns
     -------
@@ -60,13 +61,13 @@ def read_structures(
     Warns
     -----
     UserWarning
-        If files could not be read; they are named.
+        If files could not be read; the warning lists them.
     """
     ids, atoms, groups, unreadable = [], [], [], {}
     for path in map(Path, paths):
         try:
             frames = _frames(path)
-        except Exception as error:  # ASE's readers fail each in their own way
+        except Exception as error:  # ASE's readers raise many types
             unreadable[str(path)] = _first_line(error)
             continue
         for number, frame in enumerate(frames):
@@ -77,26 +78,26 @@ def read_structures(
             if group_key is not None:
                 by_file = group_key == "file"
                 groups.append(path.stem if by_file else _entry(frame, name, group_key))
-    reasons = [f"{path} ({why})" for path, why in unreadable.items()]
+    reasons = [f"{path} ({reason})" for path, reason in unreadable.items()]
     if not atoms:
-        why = f" {some(reasons, quote=False)} cannot be read." if reasons else ""
-        raise ValueError(f"There is no structure in the files given.{why}")
+        why = f" {abbreviate(reasons, quote=False)} cannot be read." if reasons else ""
+        raise ValueError(f"There is no structure in the given files.{why}")
     if reasons:
-        shown = some(reasons, quote=False)
-        warnings.warn(f"Left out what cannot be read: {shown}.", stacklevel=2)
-    names = list(unique_ids(ids, "the files; name them by `id_key`"))
+        skipped = abbreviate(reasons, quote=False)
+        warnings.warn(f"Skipped files that cannot be read: {skipped}.", stacklevel=2)
+    names = list(unique_ids(ids, "the files; give `id_key`"))
     return Structures(names, atoms, groups or None, unreadable)
 
 
 def _frames(path: Path) -> "list[Atoms]":
     import ase.io
 
-    if path.is_dir() and path.suffix != ".bundle":  # a format of ASE that is a folder
-        raise IsADirectoryError("name the files in it")
+    if path.is_dir() and path.suffix != ".bundle":  # .bundle is a folder
+        raise IsADirectoryError("give the files in it")
     frames = ase.io.read(path, index=":")
     frames = frames if isinstance(frames, list) else [frames]
     if not frames:
-        raise ValueError("it holds no structure")
+        raise ValueError("the file has no structure")
     return frames
 
 
@@ -107,6 +108,8 @@ def _first_line(error: Exception) -> str:
 
 def _entry(frame: "Atoms", name: str, key: str) -> str:
     if key not in frame.info:
-        known = ", ".join(map(repr, sorted(frame.info))) or "nothing"
-        raise ValueError(f"Structure {name} has no entry {key!r}; it has {known}.")
+        keys = ", ".join(map(repr, sorted(frame.info))) or "none"
+        raise ValueError(
+            f"Structure {name} has no entry {key!r} in `info`; its keys are {keys}."
+        )
     return str(frame.info[key])

@@ -1,4 +1,4 @@
-"""SOAP vectors averaged over the atoms of each structure."""
+"""SOAP power spectra averaged over the atoms of a structure."""
 
 import functools
 import os
@@ -16,32 +16,31 @@ from ._geometry import Geometry
 if TYPE_CHECKING:
     from ase import Atoms
 
-# Our name of each compression, and DScribe's.
+# DScribe's name of each compression.
 _MODES = {"off": "off", "same-element": "crossover", "crossover": "crossover"}
 
 
 @dataclass(frozen=True)
 class MeanSoap:
-    r"""The SOAP power spectrum, averaged over the atoms of a structure.
+    r"""SOAP power spectrum averaged over the atoms of a structure.
 
-    The spectrum of atom :math:`i` is
+    The power spectrum of atom :math:`i` is
     :math:`p^{ZZ'}_{nn'l} \sim \sum_m c^{iZ*}_{nlm} c^{iZ'}_{n'lm}`, with the density
-    around it expanded in spherical Gaussian-type orbitals; the row is its mean over
-    :math:`i` (DScribe's ``average="outer"``).
+    around it expanded in spherical Gaussian-type orbitals. The descriptor is its mean
+    over :math:`i` (DScribe's ``average="outer"``).
 
     Parameters
     ----------
     r_cut : float, default=4.0
         Cutoff, Å.
     n_max, l_max : int, default=9
-        Number of radial functions and highest angular degree.
+        Number of radial functions and largest angular degree.
     sigma : float, default=0.1
         Width of the Gaussian on each atom, Å.
     compression : {"off", "same-element", "crossover"}, default="off"
-        "off" keeps all pairs of elements (what DScribe before version 2 called
-        ``crossover=True``). "same-element" keeps only the pairs of an element with
-        itself and drops the cross-species terms; "crossover" is what DScribe 2 calls
-        the same.
+        "off" includes all pairs of elements (``crossover=True`` in DScribe before
+        version 2). "same-element" includes only the pairs of an element with itself;
+        "crossover" is DScribe 2's name for the same.
 
     References
     ----------
@@ -64,23 +63,23 @@ class MeanSoap:
 
     @property
     def columns(self) -> tuple[int, int]:
-        """Columns for an element with itself, and for two elements."""
+        """Number of columns for one element, and for a pair of different elements."""
         same = self.n_max * (self.n_max + 1) // 2 * (self.l_max + 1)
         other = self.n_max**2 * (self.l_max + 1)
         return same, other if _MODES[self.compression] == "off" else 0
 
     def row(self, geometry: Geometry) -> np.ndarray:
-        """Compute the mean spectrum over a structure's own elements."""
-        soap = _dscribe(self, geometry.elements, geometry.cell is not None)
+        """Return the mean power spectrum for a structure's own elements."""
+        soap = _dscribe_soap(self, geometry.elements, geometry.cell is not None)
         return soap.create(geometry.to_ase())
 
 
 @functools.lru_cache(maxsize=64)
-def _dscribe(settings: MeanSoap, elements: tuple[int, ...], periodic: bool) -> Any:
-    """Set up DScribe for a set of elements; a worker meets the same sets again."""
+def _dscribe_soap(settings: MeanSoap, elements: tuple[int, ...], periodic: bool) -> Any:
+    """Return DScribe's SOAP for a set of elements, cached per process."""
     with warnings.catch_warnings():
-        # DScribe 2.1 has TeX in plain docstrings, which Python warns of at every start
-        # where bytecode is not written.
+        # DScribe 2.1 has invalid escapes in docstrings, so Python warns on every import
+        # if bytecode is not written.
         warnings.simplefilter("ignore", SyntaxWarning)
         from dscribe.descriptors import SOAP
 
@@ -110,9 +109,9 @@ def mean_soap(
     progress: bool = True,
     store: str | os.PathLike[str] | None = None,
 ) -> csr_matrix:
-    """Describe each structure by its SOAP power spectrum, averaged over its atoms.
+    """Compute the `MeanSoap` descriptor of each structure.
 
-    This is `describe` with `MeanSoap`, whose parameters these are.
+    A shorthand for `describe` with `MeanSoap`.
 
     Parameters
     ----------
@@ -124,7 +123,7 @@ def mean_soap(
     Returns
     -------
     scipy.sparse.csr_matrix of shape (n_structures, n_features), float32
-        Columns go by pair of elements, sorted by atomic number.
+        Descriptors, with columns ordered by pairs of elements, sorted by atomic number.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A split as a list of ids: what is stored, compared and published."""
+"""Split of a data set as lists of ids."""
 
 import hashlib
 import json
@@ -11,48 +11,49 @@ from typing import Any, Self
 
 import numpy as np
 
-from ._draft import draft
+from ._atomic_write import atomic_write
 
 _FORMAT = "chemsplit split 1"
-_PARTS = ("train", "validation", "test", "unused")
+_SETS = ("train", "validation", "test", "unused")
 
 
 def unique_ids(ids: Iterable[Any], where: str) -> tuple[str, ...]:
-    """Ids as text, or a sentence about one that occurs twice."""
+    """Return ids as text, or raise ValueError if one occurs twice."""
     names = tuple(map(str, ids))
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
         raise ValueError(
-            f"Ids must be unique, but {some(twice)} occur more than once in {where}."
+            f"Ids must be unique, but {abbreviate(repeated)} occur more than once in "
+            f"{where}."
         )
     return names
 
 
-def some(names: list[str], *, quote: bool = True) -> str:
-    """Name the first few of many ids."""
+def abbreviate(names: list[str], *, quote: bool = True) -> str:
+    """Join the first three names, with the number of the others."""
     shown = ", ".join(map(repr if quote else str, names[:3]))
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Ids of the training, validation and test parts of a data set.
+    """Ids of the training, validation and test sets of a data set.
 
-    Ids are kept as text and sorted within each part, so a split means the same for
-    any order of the file. It is equal to another if all its fields are.
+    Ids are stored as text and sorted within each set, so a split does not depend on
+    the order of the data. Two splits are equal if all their fields are.
 
     Parameters
     ----------
     train, validation, test : iterable of str
-        Ids of each part; only the validation part may be empty.
+        Ids of each set; only the validation set may be empty.
     name : str, default=""
-        What kind of split it is: "random", "cluster", ...
+        Kind of split: "random", "cluster", ...
     settings : mapping, default={}
-        How it was made; anything that JSON can hold.
+        Settings it was made with; any value that JSON can store.
     seed : int or None, default=None
-        What it was drawn with.
+        Seed it was made with; None if it is not random.
     unused : iterable of str, default=()
-        Ids of the data set that the splitter left out.
+        Ids of the data set that are in none of the sets.
     """
 
     train: tuple[str, ...]
@@ -64,41 +65,42 @@ class Split:
     unused: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for part in _PARTS:
-            object.__setattr__(self, part, tuple(sorted(map(str, getattr(self, part)))))
-        unique_ids((i for part in _PARTS for i in getattr(self, part)), "the split")
+        for name in _SETS:
+            object.__setattr__(self, name, tuple(sorted(map(str, getattr(self, name)))))
+        unique_ids((i for name in _SETS for i in getattr(self, name)), "the split")
         if not self.train or not self.test:
             raise ValueError(
                 f"A split needs training and test ids, got {len(self.train)} "
                 f"and {len(self.test)}."
             )
-        # What JSON makes of the settings, so that a loaded split equals the saved one.
+        # Converted by JSON (tuples to lists), so that a loaded split equals the saved.
         object.__setattr__(
             self, "settings", json.loads(json.dumps(dict(self.settings)))
         )
 
     @property
     def digest(self) -> str:
-        """Content hash: 64 hexadecimal digits that change with any field."""
+        """SHA-256 hash of all fields, hexadecimal."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the split as JSON; a reader sees the old file or the new one.
+        """Write the split as JSON, atomically.
 
         Parameters
         ----------
         path : path-like
-            Where to; a file there is replaced.
+            File to write; an existing file is replaced.
         """
         path = Path(path)
         content = {"format": _FORMAT, "digest": self.digest, **asdict(self)}
-        with draft(path) as written:
-            written.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1) + "\n"
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a split and check that nobody has edited it since.
+        """Read a split and check its hash.
 
         Parameters
         ----------
@@ -117,39 +119,39 @@ class Split:
             raise ValueError(f"{path} is not a split file of this version ({_FORMAT}).")
         digest = content.pop("digest", None)
         if content.keys() != {one.name for one in fields(cls)}:
-            raise ValueError(f"{path} lacks fields of a split or holds others.")
+            raise ValueError(f"{path} has missing or unknown fields.")
         split = cls(**content)
         if split.digest != digest:
             raise ValueError(
-                f"{path} was changed after it was written (its content does not match "
+                f"{path} was edited after it was written (its content does not match "
                 "its hash); make the split again or restore the file."
             )
         return split
 
     def indices(self, ids: Iterable[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Find the parts in a data set that holds exactly the ids of the split.
+        """Return the indices of each set in a data set with exactly the split's ids.
 
         Parameters
         ----------
         ids : iterable
-            Id of each structure of the data set, in its order.
+            Id of each structure of the data set.
 
         Returns
         -------
         train, validation, test : ndarray of int
-            Ascending positions in `ids`.
+            Ascending indices into `ids`.
         """
         labels = self.labels(ids)
-        train, validation, test = (np.flatnonzero(labels == p) for p in _PARTS[:3])
+        train, validation, test = (np.flatnonzero(labels == name) for name in _SETS[:3])
         return train, validation, test
 
     def labels(self, ids: Iterable[Any]) -> np.ndarray:
-        """Name the part of each structure: what `plot_map` colours by.
+        """Return the name of the set of each structure, as for `plot_map`.
 
         Parameters
         ----------
         ids : iterable
-            Id of each structure of the data set, in its order.
+            Id of each structure of the data set.
 
         Returns
         -------
@@ -157,15 +159,15 @@ class Split:
             "train", "validation", "test" or "unused".
         """
         names = unique_ids(ids, "the data set")
-        part_of = {name: part for part in _PARTS for name in getattr(self, part)}
-        if missing := sorted(part_of.keys() - set(names)):
+        set_of = {id: name for name in _SETS for id in getattr(self, name)}
+        if missing := sorted(set_of.keys() - set(names)):
             raise ValueError(
-                f"The data set lacks {len(missing)} of the split's {len(part_of)} ids: "
-                f"{some(missing)}."
+                f"The data set lacks {len(missing)} of the split's {len(set_of)} ids: "
+                f"{abbreviate(missing)}."
             )
-        if strange := [name for name in names if name not in part_of]:
+        if unknown := [name for name in names if name not in set_of]:
             raise ValueError(
-                f"The data set holds {len(strange)} ids that the split does not know: "
-                f"{some(strange)}."
+                f"The data set has {len(unknown)} ids that are not in the split: "
+                f"{abbreviate(unknown)}."
             )
-        return np.array([part_of[name] for name in names])
+        return np.array([set_of[name] for name in names])

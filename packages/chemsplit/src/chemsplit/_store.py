@@ -1,4 +1,4 @@
-"""Finished rows on disk, so that an interrupted description can go on."""
+"""Computed rows on disk, to resume an interrupted call of `describe`."""
 
 import hashlib
 import zipfile
@@ -7,36 +7,36 @@ from pathlib import Path
 
 import numpy as np
 
-from ._draft import draft
+from ._atomic_write import atomic_write
 from ._geometry import Geometry
-from ._rows import Rows
+from ._ragged_rows import RaggedRows
 
 _FORMAT = "chemsplit rows 1"
 
 
-def stored(
+def load_or_compute(
     folder: Path | None,
     chunk: Sequence[Geometry],
     settings: str,
-    compute: Callable[[], Rows],
-) -> Rows:
-    """Read the rows of a chunk of structures, or compute and write them.
+    compute: Callable[[], RaggedRows],
+) -> RaggedRows:
+    """Load the rows of a chunk of structures, or compute and store them.
 
     Parameters
     ----------
     folder : Path or None
-        Where the files are; None stores nothing.
+        Folder of the stored rows; None computes without storing.
     chunk : sequence of Geometry
-        The structures.
+        Structures of the chunk.
     settings : str
-        What the rows depend on besides.
+        Settings of the descriptor, part of the name of the file.
     compute : callable
-        Computes the rows.
+        Function that computes the rows.
 
     Returns
     -------
-    Rows
-        One a structure.
+    RaggedRows
+        One row per structure.
     """
     if folder is None:
         return compute()
@@ -46,7 +46,7 @@ def stored(
         try:
             return _read(path)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            path.unlink()  # damaged: computed again below
+            path.unlink()  # the file is damaged: compute the rows again
     rows = compute()
     _write(path, rows)
     return rows
@@ -54,18 +54,19 @@ def stored(
 
 def _fingerprint(chunk: Sequence[Geometry], settings: str) -> str:
     digest = hashlib.sha256(f"{_FORMAT} {settings}".encode())
-    for one in chunk:
-        cell = b"open" if one.cell is None else one.cell.astype(np.float64).tobytes()
-        numbers, positions = one.numbers.astype(np.int64), one.positions
+    for geometry in chunk:
+        cell = geometry.cell
+        cell = b"open" if cell is None else cell.astype(np.float64).tobytes()
+        numbers, positions = geometry.numbers.astype(np.int64), geometry.positions
         digest.update(len(numbers).to_bytes(8) + numbers.tobytes() + cell)
         digest.update(positions.astype(np.float64).tobytes())
     return digest.hexdigest()[:32]
 
 
-def _write(path: Path, rows: Rows) -> None:
-    with draft(path) as written:
+def _write(path: Path, rows: RaggedRows) -> None:
+    with atomic_write(path) as temporary:
         np.savez(
-            written,
+            temporary,
             values=rows.values,
             lengths=rows.lengths,
             elements=np.concatenate([np.array(one) for one in rows.elements]),
@@ -73,9 +74,9 @@ def _write(path: Path, rows: Rows) -> None:
         )
 
 
-def _read(path: Path) -> Rows:
-    # opened here: NumPy leaves a damaged file open
+def _read(path: Path) -> RaggedRows:
+    # Opened explicitly, since np.load does not close a damaged file.
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         ends = np.cumsum(file["n_elements"])[:-1]
         elements = [tuple(one.tolist()) for one in np.split(file["elements"], ends)]
-        return Rows(file["values"], file["lengths"], elements)
+        return RaggedRows(file["values"], file["lengths"], elements)

@@ -1,4 +1,4 @@
-"""What the splits by similarity share: sizes, groups and seed."""
+"""Base class of the splitters by similarity."""
 
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
@@ -9,24 +9,25 @@ from numpy.typing import ArrayLike
 from sklearn.model_selection import BaseShuffleSplit
 from sklearn.utils import check_random_state
 
-from ._draw import warn_if_poor
+from ._draw import warn_if_fraction_missed
 from ._units import Units, count_train
 
 
-class UnitSplit(BaseShuffleSplit):
-    """Tests on units: samples, or whole groups where `groups` are given.
+class AbstractUnitSplit(BaseShuffleSplit):
+    """Base class of splitters that select the test set unit by unit.
 
-    A final class says on which; sizes, groups and the seed are handled here.
+    A unit is a sample, or a group where `groups` are given. Subclasses select the
+    units; sizes, groups and the seed are handled here.
     """
 
-    # Groups are used when given; scikit-learn then routes them here.
+    # Makes scikit-learn's metadata routing pass `groups` to `split`.
     __metadata_request__split = {"groups": True}
 
     @abstractmethod
-    def _tested(
+    def _select_test_units(
         self, units: Units, n_test: int, rng: np.random.RandomState
     ) -> Sequence[int]:
-        """Choose units whose samples number `n_test`, or as nearly as whole ones do."""
+        """Return the indices of units that have about `n_test` samples in total."""
 
     def _iter_indices(
         self, X: Any, y: Any = None, groups: ArrayLike | None = None
@@ -35,12 +36,14 @@ class UnitSplit(BaseShuffleSplit):
         if len(units.sizes) < 2:
             what = "sample" if groups is None else "group"
             raise ValueError(f"All of `X` is a single {what}: nothing to split.")
-        n_samples = len(units.members)
+        n_samples = len(units.unit_of_sample)
         n_test = n_samples - count_train(n_samples, self.train_size, self.test_size)
         rng = check_random_state(self.random_state)
         for _ in range(self.n_splits):
-            in_test = np.isin(units.members, self._tested(units, n_test, rng))
+            test_units = self._select_test_units(units, n_test, rng)
+            in_test = np.isin(units.unit_of_sample, test_units)
             if groups is not None:
-                share = n_test / n_samples
-                warn_if_poor("test", "groups", units.sizes, in_test.mean(), share)
+                warn_if_fraction_missed(
+                    "test", "groups", units.sizes, in_test.mean(), n_test / n_samples
+                )
             yield np.flatnonzero(~in_test), np.flatnonzero(in_test)

@@ -1,4 +1,4 @@
-"""What a split moves as one: samples, or whole groups of them."""
+"""Units of a split: single samples, or groups of samples that stay together."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,56 +10,59 @@ from scipy.sparse import csr_array
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import check_consistent_length
 
-from ._coordinates import as_rows
+from ._row_space import check_descriptors
 
 
 @dataclass(frozen=True)
 class Units:
-    """Samples, or groups of them, that stay on one side of a cut.
+    """Samples, or groups of samples, each of which is in one set of a split.
 
     Parameters
     ----------
     rows : ndarray or sparse matrix of shape (n_units, n_features)
-        Descriptor of each unit: of a group, the mean of its samples.
-    members : ndarray of shape (n_samples,)
-        Unit of each sample.
+        Descriptor of each unit: for a group, the mean over its samples.
+    unit_of_sample : ndarray of shape (n_samples,)
+        Index of the unit of each sample.
     sizes : ndarray of shape (n_units,)
         Number of samples in each unit.
     """
 
     rows: Any
-    members: np.ndarray
+    unit_of_sample: np.ndarray
     sizes: np.ndarray
 
     @classmethod
     def of(cls, X: Any, groups: ArrayLike | None = None) -> Self:
-        """Take each sample, or each group where there are groups, as a unit."""
-        X = as_rows(X)
+        """Make one unit of each group, or of each sample if there are no groups."""
+        X = check_descriptors(X)
         if groups is None:
             n_samples = X.shape[0]
             return cls(X, np.arange(n_samples), np.ones(n_samples, dtype=np.int64))
-        members, sizes = group_members(X, groups)
-        # 32-bit indices: scikit-learn's K-means takes no others
-        places = (members.astype(np.int32), np.arange(len(members), dtype=np.int32))
-        entries = (1 / sizes[members], places)
-        means = csr_array(entries, shape=(len(sizes), len(members))).astype(X.dtype)
-        return cls(means @ X, members, sizes)
+        group_of_sample, sizes = group_indices(X, groups)
+        # scikit-learn's K-means accepts sparse matrices with 32-bit indices only.
+        samples = np.arange(len(group_of_sample), dtype=np.int32)
+        entries = (
+            1 / sizes[group_of_sample],
+            (group_of_sample.astype(np.int32), samples),
+        )
+        averaging = csr_array(entries, shape=(len(sizes), len(samples))).astype(X.dtype)
+        return cls(averaging @ X, group_of_sample, sizes)
 
 
-def group_members(X: Any, groups: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Give each group a number: those of the samples, and the sizes of the groups."""
+def group_indices(X: Any, groups: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the index of the group of each sample, and the size of each group."""
     check_consistent_length(X, groups)
-    _, members = np.unique(np.asarray(groups), return_inverse=True)
-    return members, np.bincount(members)
+    _, group_of_sample = np.unique(np.asarray(groups), return_inverse=True)
+    return group_of_sample, np.bincount(group_of_sample)
 
 
-def part_sizes(
+def set_sizes(
     n_units: int,
     train_size: float | int | None,
     test_size: float | int | None,
     what: str = "samples",
 ) -> tuple[int, int]:
-    """Count the units that train and test by scikit-learn's rules, in our own words."""
+    """Return the numbers of training and test units by scikit-learn's rules."""
     rules = ShuffleSplit(1, test_size=test_size, train_size=train_size)
     try:
         train, test = next(rules.split(np.empty((n_units, 1))))
@@ -68,9 +71,9 @@ def part_sizes(
         given = ", ".join(f"{k}={v}" for k, v in sizes.items() if v is not None)
         raise ValueError(
             f"{n_units} {what if n_units != 1 else what.removesuffix('s')} cannot be "
-            f"cut into a training and a test part{f' with {given}' if given else ''}: "
-            "each needs at least one, and sizes are shares between 0 and 1 or whole "
-            "numbers."
+            f"split into a training and a test set{f' with {given}' if given else ''}: "
+            "each needs at least one, and sizes are fractions between 0 and 1 or "
+            "numbers of samples."
         ) from error
     return len(train), len(test)
 
@@ -78,26 +81,42 @@ def part_sizes(
 def count_train(
     n_units: int, train_size: float | int | None, test_size: float | int | None
 ) -> int:
-    """Apply scikit-learn's rules of sizes, where no unit may be left over."""
-    train, test = part_sizes(n_units, train_size, test_size)
+    """Return the number of training units for a split that uses every unit."""
+    train, test = set_sizes(n_units, train_size, test_size)
     if train + test < n_units - 1:  # rounding may leave one
         raise ValueError(
-            f"Every sample trains or tests, but train_size={train_size} and "
-            f"test_size={test_size} leave some over; give one of the two."
+            f"This split uses every sample, but train_size={train_size} and "
+            f"test_size={test_size} leave some unused; give one of the two."
         )
     return n_units - test
 
 
-def take_nearest(order: Iterator[int], sizes: np.ndarray, wanted: int) -> list[int]:
-    """Take units as they come, until another would lead away from the wanted number.
+def take_nearest_total(
+    order: Iterator[int], sizes: np.ndarray, n_samples: int
+) -> list[int]:
+    """Take units in order until their total size is closest to a number of samples.
 
-    At least one unit is taken and at least one is left.
+    At least one unit is taken and at least one is not.
+
+    Parameters
+    ----------
+    order : iterator of int
+        Indices of the units.
+    sizes : ndarray of shape (n_units,)
+        Number of samples in each unit.
+    n_samples : int
+        Requested number of samples in the units taken.
+
+    Returns
+    -------
+    list of int
+        Indices of the units taken.
     """
     taken, total = [next(order)], 0
     total += sizes[taken[0]]
-    while len(taken) < len(sizes) - 1 and total < wanted:
+    while len(taken) < len(sizes) - 1 and total < n_samples:
         unit = next(order)
-        if total + sizes[unit] - wanted >= wanted - total:
+        if total + sizes[unit] - n_samples >= n_samples - total:
             break
         taken.append(unit)
         total += sizes[unit]

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from chemsplit import (
     ClusterSplit,
-    MaxSeparationSplit,
+    MaxMinSplit,
     SeedSimilaritySplit,
     SeparatedSplit,
     SizeSplit,
@@ -121,7 +121,7 @@ def split_data(
             known,
             data.ids,
             data.groups,
-            validation=settings.validation_share,
+            validation_fraction=settings.validation_share,
             seed=seed,
             name=kind,
             settings={"descriptor": "mean SOAP", **settings.model_dump()},
@@ -200,7 +200,7 @@ def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
     return {
         "random": lambda: GroupShuffleSplit(1, test_size=share),
         "cluster": lambda: ClusterSplit(
-            1, n_clusters=clusters, test_size=share, share_of=settings.share_of
+            1, n_clusters=clusters, test_size=share, fraction_of=settings.share_of
         ),
         "size": lambda: (
             SizeSplit(max_train=settings.max_train)
@@ -208,7 +208,7 @@ def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
             else SizeSplit(test_size=share)
         ),
         "similarity": lambda: SeedSimilaritySplit(1, test_size=share),
-        "farthest": lambda: MaxSeparationSplit(1, test_size=share),
+        "farthest": lambda: MaxMinSplit(1, test_size=share),
         "separated": lambda: SeparatedSplit(1, test_size=share),
         "charge": lambda: MarkedSplit(
             "The charge split needs neutral and charged structures, and all are {}: "

@@ -1,4 +1,4 @@
-"""What holds for every splitter of the package, as for scikit-learn's own."""
+"""Tests of all splitters: scikit-learn's API, seeds, groups and set sizes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV, check_cv, cross_val_score
 
 from chemsplit import (
     ClusterSplit,
-    MaxSeparationSplit,
+    MaxMinSplit,
     SeedSimilaritySplit,
     SeparatedSplit,
     SizeSplit,
@@ -19,24 +19,28 @@ from chemsplit import (
 SPLITTERS = {
     "size": lambda **options: SizeSplit(column=0, **options),
     "cluster": lambda **options: ClusterSplit(n_clusters=12, **options),
-    "seed": SeedSimilaritySplit,
-    "candidates": lambda **options: SeedSimilaritySplit(candidates=9, **options),
-    "farthest test": MaxSeparationSplit,
-    "farthest train": lambda **options: MaxSeparationSplit(picked="train", **options),
-    "mean": SeparatedSplit,
-    "nearest": lambda **options: SeparatedSplit(criterion="nearest", **options),
+    "seed-similarity": SeedSimilaritySplit,
+    "seed-similarity, candidates": lambda **options: SeedSimilaritySplit(
+        n_candidates=9, **options
+    ),
+    "max-min, test": MaxMinSplit,
+    "max-min, train": lambda **options: MaxMinSplit(picked="train", **options),
+    "separated, mean": SeparatedSplit,
+    "separated, nearest": lambda **options: SeparatedSplit(
+        criterion="nearest", **options
+    ),
 }
 SEEDED = {name: SPLITTERS[name] for name in SPLITTERS if name != "size"}
-# Those whose test part has the very size that was asked for.
+# Splitters whose test set has exactly the requested size.
 EXACT = {name: SEEDED[name] for name in SEEDED if name != "cluster"}
-every = pytest.mark.parametrize("make", SPLITTERS.values(), ids=SPLITTERS)
+all_splitters = pytest.mark.parametrize("make", SPLITTERS.values(), ids=SPLITTERS)
 seeded = pytest.mark.parametrize("make", SEEDED.values(), ids=SEEDED)
 exact = pytest.mark.parametrize("make", EXACT.values(), ids=EXACT)
 
 
 @pytest.fixture
 def X(blobs, rng):
-    """Rows in blobs; the first column could be a number of atoms."""
+    """RaggedRows in blobs; the first column could be a number of atoms."""
     return np.column_stack([rng.integers(3, 40, size=120), blobs[0]])
 
 
@@ -45,21 +49,21 @@ def y(rng):
     return rng.normal(size=120)
 
 
-@every
-def test_parts_are_valid(make, X, y):
+@all_splitters
+def test_sets_are_disjoint_and_exhaustive(make, X, y):
     splitter = make(test_size=0.3)
     splits = list(splitter.split(X, y))
     assert len(splits) == splitter.get_n_splits(X, y) == 1
     for train, test in splits:
-        for part in (train, test):
-            assert isinstance(part, np.ndarray)
-            assert part.dtype.kind == "i"
+        for rows in (train, test):
+            assert isinstance(rows, np.ndarray)
+            assert rows.dtype.kind == "i"
         assert not set(train) & set(test)
         assert set(train) | set(test) == set(range(120))
         assert len(train) + len(test) == 120
 
 
-# ShuffleSplit's rules: the test share is rounded up, the training share down.
+# ShuffleSplit rounds the number of test samples up and of training samples down.
 @pytest.mark.parametrize(
     ("sizes", "n_test"),
     [
@@ -80,7 +84,7 @@ def test_sizes_follow_scikit_learns_rules(make, X, sizes, n_test):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         ({"test_size": 2.0}, "test_size=2.0"),
         ({"test_size": 1.0}, "test_size=1.0"),
@@ -90,12 +94,12 @@ def test_sizes_follow_scikit_learns_rules(make, X, sizes, n_test):
             "test_size=0.6, train_size=0.6: each needs at least one",
         ),
         ({"train_size": 1e-3}, "train_size=0.001: each needs at least one"),
-        ({"train_size": 0.3, "test_size": 0.3}, "leave some over"),
+        ({"train_size": 0.3, "test_size": 0.3}, "leave some unused"),
     ],
 )
-@every
-def test_impossible_sizes_are_refused(make, X, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+@all_splitters
+def test_impossible_sizes_are_rejected(make, X, options, message):
+    with pytest.raises(ValueError, match=message):
         next(make(**options).split(X))
 
 
@@ -109,7 +113,7 @@ def test_an_integer_seed_gives_the_same_splits_again(make, X):
 
 
 @seeded
-def test_a_random_state_is_drawn_from(make, X):
+def test_a_random_state_is_advanced(make, X):
     one, two = np.random.RandomState(3), np.random.RandomState(3)
     first, again = (make(test_size=0.4, random_state=r) for r in (one, two))
     np.testing.assert_array_equal(next(first.split(X))[1], next(again.split(X))[1])
@@ -118,8 +122,8 @@ def test_a_random_state_is_drawn_from(make, X):
     assert len(next(make(test_size=0.4, random_state=None).split(X))[1]) > 0
 
 
-@every
-def test_sparse_single_precision_and_lists_are_the_same(make, X):
+@all_splitters
+def test_sparse_float32_and_list_input_give_the_same_split(make, X):
     seed = {} if make is SPLITTERS["size"] else {"random_state": 2}
     splitter = make(test_size=0.4, **seed)
     _, test = next(splitter.split(X))
@@ -127,20 +131,20 @@ def test_sparse_single_precision_and_lists_are_the_same(make, X):
         np.testing.assert_array_equal(next(splitter.split(form))[1], test)
 
 
-@every
-def test_no_group_straddles_the_cut(make, X, rng):
+@all_splitters
+def test_each_group_is_in_one_set(make, X, rng):
     groups = rng.permutation(np.repeat([f"g{i}" for i in range(30)], 4))
-    for share in (0.2, 0.5):
-        ((train, test),) = make(test_size=share).split(X, groups=groups)
+    for fraction in (0.2, 0.5):
+        ((train, test),) = make(test_size=fraction).split(X, groups=groups)
         assert not set(groups[train]) & set(groups[test])
         assert len(train) + len(test) == 120
-        if make is not SPLITTERS["cluster"]:  # whole clusters are coarser
-            slack = 12 if make is SPLITTERS["size"] else 2
-            assert abs(len(test) - 120 * share) <= slack
+        if make is not SPLITTERS["cluster"]:  # clusters are larger
+            tolerance = 12 if make is SPLITTERS["size"] else 2
+            assert abs(len(test) - 120 * fraction) <= tolerance
 
 
-@every
-def test_it_goes_where_scikit_learns_splitters_go(make, X, y):
+@all_splitters
+def test_works_with_scikit_learn(make, X, y):
     splitter = make(test_size=0.25)
     assert check_cv(splitter) is splitter
     assert clone(splitter, safe=False).__dict__ == splitter.__dict__
@@ -154,8 +158,8 @@ def test_it_goes_where_scikit_learns_splitters_go(make, X, y):
     assert search.fit(X, y).n_splits_ == 1
 
 
-@every
-def test_the_constructor_stores_what_it_is_given(make):
+@all_splitters
+def test_the_constructor_stores_its_arguments(make):
     splitter = make(test_size=0.25)
     stored = splitter.__dict__
     text = repr(splitter)
@@ -165,8 +169,8 @@ def test_the_constructor_stores_what_it_is_given(make):
     assert stored["test_size"] == 0.25
 
 
-@every
-def test_the_order_of_a_file_is_irrelevant(make, X, ids, rng):
+@all_splitters
+def test_the_split_does_not_depend_on_the_order_of_the_data(make, X, ids, rng):
     groups = np.array([f"material {int(i[4:]) // 4}" for i in ids])
     splitter = make(test_size=0.4)
     split = make_split(splitter, X, ids, groups, seed=5, name="any")
@@ -177,36 +181,39 @@ def test_the_order_of_a_file_is_irrelevant(make, X, ids, rng):
             splitter, form(X[order]), shuffled, groups[order], seed=5, name="any"
         )
         assert again == split
-    parts = [{groups[ids.index(i)] for i in p} for p in (split.train, split.test)]
-    assert not parts[0] & parts[1]
+    train_groups, test_groups = (
+        {groups[ids.index(id)] for id in set_ids}
+        for set_ids in (split.train, split.test)
+    )
+    assert not train_groups & test_groups
 
 
-@every
-def test_an_empty_set_or_a_single_structure_cannot_be_split(make):
-    for count, sentence in (
+@all_splitters
+def test_an_empty_data_set_or_a_single_structure_is_rejected(make):
+    for count, message in (
         (0, "`X` is empty|0 sample"),
         (1, "split|number of samples"),
     ):
-        with pytest.raises(ValueError, match=sentence) as caught:
+        with pytest.raises(ValueError, match=message) as raised:
             next(make(test_size=0.5).split(np.ones((count, 3))))
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(raised.value)
 
 
 @seeded
-def test_descriptors_that_are_not_numbers_are_refused(make, X):
+def test_descriptors_with_nan_are_rejected(make, X):
     X[3, 4] = np.nan
     with pytest.raises(ValueError, match="Input X contains NaN"):
         next(make().split(X))
 
 
 @exact
-def test_a_single_group_cannot_be_split(make, X):
+def test_a_single_group_is_rejected(make, X):
     with pytest.raises(ValueError, match="a single group: nothing to split"):
         next(make().split(X, groups=np.zeros(120)))
 
 
 @exact
-def test_a_share_that_whole_groups_miss_is_reported(make, X):
+def test_a_test_fraction_far_from_the_requested_one_is_reported(make, X):
     groups = np.repeat([0, 1], [90, 30])
-    with pytest.warns(UserWarning, match=r"test share of (25|75)% where 50% was want"):
+    with pytest.warns(UserWarning, match=r"test fraction is (25|75)% in place of 50%"):
         next(make(test_size=0.5).split(X, groups=groups))

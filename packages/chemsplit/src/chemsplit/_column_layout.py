@@ -1,4 +1,4 @@
-"""The columns that pairs of elements occupy in one row for all structures."""
+"""Columns of each pair of elements in descriptor rows."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -8,30 +8,35 @@ import numpy as np
 
 
 def as_elements(species: Iterable[int | str]) -> tuple[int, ...]:
-    """Sort the atomic numbers of elements given as numbers or as symbols."""
+    """Return the sorted atomic numbers of elements given as numbers or symbols."""
     from ase.data import atomic_numbers
 
     elements = set()
-    for one in species:
-        number = atomic_numbers.get(one, 0) if isinstance(one, str) else int(one)
+    for element in species:
+        if isinstance(element, str):
+            number = atomic_numbers.get(element, 0)
+        else:
+            number = int(element)
         if number < 1:
-            raise ValueError(f"`species` holds {one!r}, which is not an element.")
+            raise ValueError(
+                f"`species` contains {element!r}, which is not an element."
+            )
         elements.add(number)
     if not elements:
-        raise ValueError("`species` names no element.")
+        raise ValueError("`species` must contain at least one element, got none.")
     return tuple(sorted(elements))
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where each pair of elements stands in a row, in DScribe's own order.
+class ColumnLayout:
+    """Assignment of columns to pairs of elements, in DScribe's order.
 
     Parameters
     ----------
     elements : tuple of int
         Atomic numbers, ascending.
     same, other : int
-        Number of columns for an element with itself, and for two elements.
+        Number of columns for one element, and for a pair of different elements.
     """
 
     elements: tuple[int, ...]
@@ -39,7 +44,7 @@ class Layout:
     other: int
 
     @functools.cached_property
-    def _edges(self) -> tuple[np.ndarray, int]:
+    def _starts(self) -> tuple[np.ndarray, int]:
         """First column of each pair [elements, elements], and the row's length."""
         first, second = np.triu_indices(len(self.elements))
         ends = np.cumsum(np.where(first == second, self.same, self.other))
@@ -50,16 +55,16 @@ class Layout:
     @property
     def size(self) -> int:
         """Number of columns."""
-        return self._edges[1]
+        return self._starts[1]
 
     def columns(self, elements: Sequence[int]) -> np.ndarray:
-        """List the columns that a structure of these elements fills, ascending."""
-        own = Layout(tuple(elements), self.same, self.other)
-        place = np.searchsorted(self.elements, elements)
+        """Return the columns of pairs of some of the elements, in ascending order."""
+        subset = ColumnLayout(tuple(elements), self.same, self.other)
+        indices = np.searchsorted(self.elements, elements)
         first, second = np.triu_indices(len(elements))
         if not self.other:
             first = second = np.arange(len(elements))
-        own_starts = own._edges[0][first, second]
-        shift = self._edges[0][place[first], place[second]] - own_starts
-        lengths = np.diff(np.append(own_starts, own.size))
-        return np.arange(own.size) + np.repeat(shift, lengths)
+        subset_starts = subset._starts[0][first, second]
+        shift = self._starts[0][indices[first], indices[second]] - subset_starts
+        lengths = np.diff(np.append(subset_starts, subset.size))
+        return np.arange(subset.size) + np.repeat(shift, lengths)

@@ -1,4 +1,4 @@
-"""Rows of descriptors over each structure's own elements."""
+"""Descriptor rows with columns for each structure's own elements only."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of different lengths, one after the other.
+class RaggedRows:
+    """Rows of different lengths, concatenated.
 
     Parameters
     ----------
     values : ndarray of shape (n_values,), float32
-        All rows.
+        Values of all rows.
     lengths : ndarray of shape (n_rows,)
-        Length of each.
+        Length of each row.
     elements : list of tuple of int
-        Elements that each row has columns for.
+        Atomic numbers that each row has columns for.
     """
 
     values: np.ndarray
@@ -29,7 +29,7 @@ class Rows:
     def of(
         cls, rows: Sequence[np.ndarray], elements: Sequence[tuple[int, ...]]
     ) -> Self:
-        """Join rows."""
+        """Concatenate rows."""
         lengths = np.array([len(row) for row in rows])
         return cls(np.concatenate(rows), lengths, list(elements))
 
@@ -40,6 +40,6 @@ class Rows:
         rows = np.split(self.values, np.cumsum(self.lengths)[:-1])
         return zip(rows, self.elements, strict=True)
 
-    def counts(self) -> np.ndarray:
-        """Count the values of each row that are not zero."""
+    def count_nonzero(self) -> np.ndarray:
+        """Return the number of nonzero values of each row."""
         return np.array([np.count_nonzero(row) for row, _ in self])

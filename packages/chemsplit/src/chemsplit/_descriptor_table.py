@@ -1,4 +1,4 @@
-"""A described data set: what splits, reports and maps are made from, in one file."""
+"""Descriptors of a data set, with ids, groups and atomic numbers, in one file."""
 
 import json
 import os
@@ -12,36 +12,36 @@ from zipfile import BadZipFile
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from ._draft import draft, require_folder
+from ._atomic_write import atomic_write, require_folder
 
-_FORMAT = "chemsplit description 1"
+_FORMAT = "chemsplit descriptors 1"
 
 
-def place(path: str | os.PathLike[str]) -> Path:
-    """Check where a description is to be kept."""
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a table that is to be written, or raise ValueError."""
     path = Path(path)
     if path.suffix != ".npz":
-        raise ValueError(f'A description is kept in an ".npz" file, got {path}.')
+        raise ValueError(f'Descriptors are written to an ".npz" file, got {path}.')
     require_folder(path)
     return path
 
 
 @dataclass(frozen=True)
-class Description:
-    """Descriptors with ids, groups and atomic numbers.
+class DescriptorTable:
+    """Descriptors of a data set with ids, groups and atomic numbers.
 
     Parameters
     ----------
     X : scipy.sparse.csr_matrix of shape (n_structures, n_features)
-        One row a structure.
+        Descriptors, one row per structure.
     ids : tuple of str
-        Of each structure.
+        Id of each structure.
     numbers : tuple of ndarray of int
         Atomic numbers of each structure.
     groups : tuple of str or None
-        Group of each structure.
+        Group of each structure; None if the structures are independent.
     settings : mapping, default={}
-        How the descriptors were made; anything that JSON can hold.
+        Settings of the descriptor; any value that JSON can store.
     """
 
     X: csr_matrix
@@ -53,19 +53,19 @@ class Description:
     @property
     def n_atoms(self) -> np.ndarray:
         """Number of atoms of each structure."""
-        return np.array([len(one) for one in self.numbers])
+        return np.array([len(numbers) for numbers in self.numbers])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to one file without pickles.
+        """Write the table to one file, without pickle.
 
         Parameters
         ----------
         path : path-like
-            Where to, ending in ".npz"; a file there is replaced.
+            File with the suffix ".npz"; an existing file is replaced.
         """
-        path = place(path)
+        path = check_path(path)
         X = csr_matrix(self.X)
-        head = {"format": _FORMAT, "settings": dict(self.settings)}
+        header = {"format": _FORMAT, "settings": dict(self.settings)}
         arrays = {
             "data": X.data,
             "indices": X.indices,
@@ -74,12 +74,12 @@ class Description:
             "ids": np.array(self.ids),
             "numbers": np.concatenate(self.numbers).astype(np.uint8),
             "n_atoms": self.n_atoms,
-            "head": np.array(json.dumps(head)),
+            "head": np.array(json.dumps(header)),
         }
         if self.groups is not None:
             arrays["groups"] = np.array(self.groups)
-        with draft(path) as written:
-            np.savez(written, allow_pickle=False, **arrays)
+        with atomic_write(path) as temporary:
+            np.savez(temporary, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -88,23 +88,26 @@ class Description:
         Parameters
         ----------
         path : path-like
-            The file.
+            File to read.
 
         Returns
         -------
-        Description
+        DescriptorTable
         """
         try:
             with Path(path).open("rb") as opened, np.load(opened) as file:
-                head = json.loads(str(file["head"]))
-                parts = (file["data"], file["indices"], file["indptr"])
-                X = csr_matrix(parts, shape=tuple(file["shape"]))
+                header = json.loads(str(file["head"]))
+                csr = (file["data"], file["indices"], file["indptr"])
+                X = csr_matrix(csr, shape=tuple(file["shape"]))
                 ids, groups = file["ids"], file.get("groups")
                 ends = np.cumsum(file["n_atoms"])[:-1]
                 numbers = tuple(np.split(file["numbers"].astype(int), ends))
         except (KeyError, ValueError, EOFError, BadZipFile, UnpicklingError) as error:
-            raise ValueError(f"{path} is not a description of structures.") from error
-        if head.get("format") != _FORMAT:
-            raise ValueError(f"{path} is not of this version ({_FORMAT}).")
-        named = None if groups is None else tuple(groups.tolist())
-        return cls(X, tuple(ids.tolist()), numbers, named, head["settings"])
+            raise ValueError(f"{path} is not a table of descriptors.") from error
+        if header.get("format") != _FORMAT:
+            raise ValueError(
+                f"{path} was made by another version of chemsplit (its format is "
+                f"{header.get('format')!r}, not {_FORMAT!r}); make it again."
+            )
+        group_names = None if groups is None else tuple(groups.tolist())
+        return cls(X, tuple(ids.tolist()), numbers, group_names, header["settings"])
