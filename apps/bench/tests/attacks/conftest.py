@@ -103,13 +103,13 @@ def bases(command, springs, tmp_path_factory):
     found.model = found.run / "model.npz"
     found.simulated = home / "md"
     call(*_md(found.run, found.xyz), "--frames", "0", "--out", found.simulated)
-    found.description = home / "set.npz"
-    describe = ("describe", found.xyz, "--out", found.description)
+    found.descriptors = home / "set.npz"
+    describe = ("describe", found.xyz, "--out", found.descriptors)
     keys = ("--id-key", "id", "--group-key", "material")
     made = command("chemsplit", *describe, "--descriptor", "composition", *keys)
     _succeed(made)
     found.split = home / "split.json"
-    split = ("split", found.description, "--out", found.split, "--kind", "random")
+    split = ("split", found.descriptors, "--out", found.split, "--kind", "random")
     _succeed(command("chemsplit", *split))
     return found
 

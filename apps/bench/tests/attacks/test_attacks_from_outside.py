@@ -53,7 +53,7 @@ def test_a_killed_simulation_ends_as_if_it_had_not_been(bases, command, tmp_path
         ("bench", ("report", "{home}")),
         ("bench", ("info", "{grid}")),
         ("bench", ("train", "{grid}", "random-mace-seed0", "--together")),
-        ("chemsplit", ("report", "{description}", "--split", "{grid}")),
+        ("chemsplit", ("report", "{descriptors}", "--split", "{grid}")),
     ],
 )
 def test_processes(name, words, bases, tmp_path):

@@ -261,7 +261,7 @@ _prepared()
 
 
 def _described():
-    for name in ("description", "split"):
+    for name in ("descriptors", "split"):
         for label, change in DAMAGES.items():
 
             def build(folder, bases, name=name, change=change):
@@ -269,12 +269,12 @@ def _described():
                 path = folder / source.name
                 shutil.copyfile(source, path)
                 damage(path, change)
-                files = {"description": bases.description, "split": bases.split}
+                files = {"descriptors": bases.descriptors, "split": bases.split}
                 files[name] = path
-                line = (files["description"], "--split", files["split"])
+                line = (files["descriptors"], "--split", files["split"])
                 return "chemsplit", "report", *line
 
-            attack("descriptions and splits", f"{name} {label}", build)
+            attack("descriptors and splits", f"{name} {label}", build)
 
 
 _described()

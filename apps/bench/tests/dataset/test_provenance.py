@@ -111,11 +111,11 @@ def test_a_changed_setting_is_named_with_both_values(again):
         output_folder(folder, changed),
     ):
         pass
-    split = grid.split.model_copy(update={"test_share": 0.5})
+    split = grid.split.model_copy(update={"test_fraction": 0.5})
     reason = attempt_alone(
         grid.model_copy(update={"split": split}), folder, grid.runs()[0]
     )
-    assert "split.test_share (there 0.3, here 0.5)" in reason
+    assert "split.test_fraction (there 0.3, here 0.5)" in reason
 
 
 def test_another_split_is_refused(again):
@@ -201,7 +201,7 @@ def test_a_split_that_somebody_put_there_is_used(stopped, tmp_path, settings):
         claim_folder(out, grid)
         run = grid.runs()[0]
         assert Workplace(grid, out)._split(run) == own
-    assert made.settings["test_share"] == grid.split.test_share
+    assert made.settings["test_fraction"] == grid.split.test_fraction
 
 
 def test_a_failure_keeps_the_place_of_what_a_library_said(

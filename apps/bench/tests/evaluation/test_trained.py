@@ -19,7 +19,7 @@ from bench.evaluation.trained import (
 )
 from bench.experiment.grid import make_runs, output_folder
 from bench.settings.grid import Grid
-from chemsplit import Description, SeedSimilaritySplit, Split, make_split
+from chemsplit import DescriptorTable, SeedSimilaritySplit, Split, make_split
 from sklearn.metrics import (
     mean_absolute_error,
     r2_score,
@@ -46,7 +46,7 @@ def grid(tmp_path_factory, springs, grid_of):
     changes = {
         "splits": ("named",),
         "long_range": ("les",),
-        "split": {"test_ids": "test/*", "validation_share": 0.25},
+        "split": {"test_ids": "test/*", "validation_fraction": 0.25},
     }
     return Grid(**(grid_of(path).model_dump() | changes))
 
@@ -137,7 +137,7 @@ def test_features_are_means_over_atoms_and_split_with_chemsplit(finished, tmp_pa
     source = yaml.safe_load((finished.parent / "config.yaml").read_text())["dataset"]
     path = tmp_path / "features.npz"
     assert write_embeddings(trained, source, path) == 12
-    found = Description.load(path)
+    found = DescriptorTable.load(path)
     width = 2 * trained.settings.mace.channels
     assert found.X.shape == (12, width) and found.settings["model"] == RUN
     split = make_split(

@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 import pytest
 from bench.exceptions import BenchError
-from bench.settings.grid import Grid, Splitting, load_grid, presets
+from bench.settings.grid import Grid, SplitKind, load_grid, presets
 
 
 def test_every_preset_is_a_grid():
@@ -160,7 +160,7 @@ def test_the_readme_counts_splits_and_what_full_is():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     words = {6: "six", 7: "seven", 8: "eight", 9: "nine"}
     (row,) = [line for line in readme.splitlines() if line.startswith("| `splits` |")]
-    known = get_args(Splitting)
+    known = get_args(SplitKind)
     assert all(f"`{name}`" in row for name in known)
     assert f"{words[len(known)]} splits;" in readme
     full = load_grid("full")

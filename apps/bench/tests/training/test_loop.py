@@ -26,7 +26,7 @@ from bench.labels import KINDS
 from bench.model.building import build_potential
 from bench.report.write import write_report
 from bench.settings.architectures import MACESettings, ModelSettings
-from bench.settings.grid import SplitSettings, Splitting
+from bench.settings.grid import SplitKind, SplitSettings
 from bench.settings.training import LossSettings, TrainSettings
 from bench.training.loop import Parts, make_optimizer, train, validate
 from bench.training.loss import loss
@@ -353,8 +353,8 @@ def mixed(tmp_path, springs):
     return load_for_training(str(path))
 
 
-@pytest.mark.parametrize("kind", ["size", "similarity", "farthest", "separated"])
-def test_every_split_is_whole_and_keeps_groups_together(kind, mixed):
+@pytest.mark.parametrize("kind", ["size", "seed-similarity", "max-min", "separated"])
+def test_every_split_uses_all_structures_and_does_not_divide_groups(kind, mixed):
     vectors = csr_matrix(np.random.default_rng(0).uniform(size=(len(mixed), 9)))
     split = split_data(mixed, vectors, kind, SplitSettings(), 0)
     parts = split.indices(mixed.ids)
@@ -365,18 +365,18 @@ def test_every_split_is_whole_and_keeps_groups_together(kind, mixed):
         assert {len(mixed.samples[i].structure) for i in parts[2]} == {5}
 
 
-@pytest.mark.parametrize("kind", get_args(Splitting))
+@pytest.mark.parametrize("kind", get_args(SplitKind))
 @pytest.mark.parametrize(
-    ("count", "groups", "share", "message"),
+    ("count", "groups", "fraction", "message"),
     [
-        (1, 1, 0.3, "has 1 structure, and a split needs three at least"),
-        (2, 2, 0.3, "has 2 structures, and a split needs three at least"),
-        (5, 1, 0.3, "has 1 group of structures, and a split needs three"),
-        (5, 5, 0.9, "split.test_share=0.9 leaves 0 of 5 .* which need one each"),
+        (1, 1, 0.3, "has 1 structure, and a split needs at least three"),
+        (2, 2, 0.3, "has 2 structures, and a split needs at least three"),
+        (5, 1, 0.3, "has 1 group of structures, and a split needs at least three"),
+        (5, 5, 0.9, "split.test_fraction=0.9 leaves 0 of 5 .* which need one each"),
     ],
 )
-def test_too_few_structures_for_a_split_are_told(
-    kind, count, groups, share, message, tmp_path, springs
+def test_too_few_structures_for_a_split_are_rejected(
+    kind, count, groups, fraction, message, tmp_path, springs
 ):
     frames = [springs(i) for i in range(count)]
     for i, frame in enumerate(frames):
@@ -384,14 +384,14 @@ def test_too_few_structures_for_a_split_are_told(
     path = tmp_path / "few.extxyz"
     ase.io.write(path, frames, format="extxyz")
     data = load_for_training(str(path))
-    if share == 0.9 and kind in ("charge", "named"):
-        message = "needs neutral and charged|matches none"
-    settings = SplitSettings(test_share=share)
+    if fraction == 0.9 and kind in ("charge", "named"):
+        message = "needs neutral and charged|but none do"
+    settings = SplitSettings(test_fraction=fraction)
     with pytest.raises(BenchError, match=message):
         split_data(data, csr_matrix(np.eye(count)), kind, settings, 0)
 
 
-def test_structures_that_are_all_alike_have_no_clusters(mixed):
+def test_identical_structures_cannot_be_clustered(mixed):
     with (
         pytest.warns(UserWarning, match="distinct clusters"),
         pytest.raises(BenchError, match="The cluster split cannot be made: All"),
@@ -399,16 +399,16 @@ def test_structures_that_are_all_alike_have_no_clusters(mixed):
         split_data(mixed, csr_matrix(np.ones((24, 2))), "cluster", SplitSettings(), 0)
 
 
-def test_the_named_split_tests_on_ids_that_match(mixed):
+def test_the_test_set_of_the_named_split_is_the_matching_ids(mixed):
     vectors = csr_matrix((len(mixed), 1))
     settings = SplitSettings(test_ids="s00[0-3]")
     *_, test = split_data(mixed, vectors, "named", settings, 0).indices(mixed.ids)
     assert [mixed.ids[i] for i in test] == ["s000", "s001", "s002", "s003"]
-    with pytest.raises(BenchError, match="matches none"):
+    with pytest.raises(BenchError, match="but none do"):
         split_data(mixed, vectors, "named", SplitSettings(), 0)
 
 
-def test_charged_structures_are_the_test_of_the_charge_split(mixed):
+def test_the_test_set_of_the_charge_split_is_the_charged_structures(mixed):
     vectors = csr_matrix((len(mixed), 1))
     split = split_data(mixed, vectors, "charge", SplitSettings(), 0)
     *_, test = split.indices(mixed.ids)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 from backbones import Potential
-from chemsplit import Description
+from chemsplit import DescriptorTable
 from scipy.sparse import csr_matrix
 
 from bench.batches.loading import BatchedDataset, batch_dataset
@@ -184,7 +184,7 @@ def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
     rows = mean_features(potential, _batched_dataset(trained, data, potential), members)
     samples = [data.samples[int(i)] for i in members]
     facts = {"descriptor": "mean node features", "model": trained.run.name}
-    description = Description(
+    description = DescriptorTable(
         csr_matrix(rows),
         tuple(s.id for s in samples),
         tuple(s.structure.numbers for s in samples),

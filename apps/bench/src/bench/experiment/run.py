@@ -162,7 +162,7 @@ class Workplace:
         """Whether a split that is there stays: training began, or it is not ours."""
         split = Split.load(place / SPLIT)
         # Those of chemsplit's own commands have names and seeds as well.
-        made_here = "test_share" in split.settings
+        made_here = "test_fraction" in split.settings
         ours = made_here and split.name == run.split and split.seed == run.seed
         return is_begun(place) or not ours
 

@@ -1,4 +1,4 @@
-"""Which structures a run learns from and which it is tested on."""
+"""Training, validation and test sets of a run."""
 
 import fnmatch
 import io
@@ -24,20 +24,25 @@ from bench.dataset.opening import Dataset
 from bench.exceptions import BenchError
 from bench.execution.announcements import announce
 from bench.files import write_bytes
-from bench.settings.grid import SplitSettings, Splitting
+from bench.settings.grid import SplitKind, SplitSettings
 
 
 def descriptors(data: Dataset) -> csr_matrix:
-    """The published SOAP descriptor of every structure, averaged over its atoms."""
+    """Computes the published mean SOAP descriptor, one row per structure."""
     return mean_soap([s.to_ase() for s in data.samples])
 
 
 def stored_descriptors(data: Dataset, folder: Path) -> csr_matrix:
-    """The descriptors of a data set, kept in a folder so that they are made once."""
+    """Loads the descriptors of a data set from a folder, or computes and stores them.
+
+    Args:
+        data: data set.
+        folder: folder of the stored descriptors.
+    """
     path = folder / f"descriptors-{data.digest}.npz"
     vectors = _read_descriptors(path, len(data)) if path.exists() else None
     if vectors is None:
-        announce(f"describing {len(data)} structures, kept for the next time")
+        announce(f"computing descriptors of {len(data)} structures, to be stored")
         vectors, content = descriptors(data), io.BytesIO()
         scipy.sparse.save_npz(content, vectors)
         write_bytes(path, content.getvalue())
@@ -45,86 +50,98 @@ def stored_descriptors(data: Dataset, folder: Path) -> csr_matrix:
 
 
 def _read_descriptors(path: Path, rows: int) -> csr_matrix | None:
-    """Stored descriptors; None where the file is damaged, to be made again."""
+    """Loads stored descriptors; None if the file is damaged."""
     try:
-        with path.open("rb") as file:  # opened here: NumPy leaves a damaged file open
+        # Opened explicitly, since NumPy does not close a damaged file.
+        with path.open("rb") as file:
             vectors = csr_matrix(scipy.sparse.load_npz(file))
         vectors.check_format(full_check=True)
-        whole = len(vectors.indptr) == rows + 1 and np.isfinite(vectors.data).all()
-    except Exception:  # zip files are damaged in many ways
+        valid = len(vectors.indptr) == rows + 1 and np.isfinite(vectors.data).all()
+    except Exception:  # a damaged zip file raises many types of exceptions
         return None
-    return vectors if whole else None
+    return vectors if valid else None
 
 
-class MarkedSplit:
-    """Trains on unmarked structures and tests on marked ones; groups stay whole.
+class PredefinedTestSplit:
+    """Splitter whose test set is given, one nonzero value per test structure.
 
-    Its descriptors are the marks, one column that is zero where there is none.
+    A group with a test structure is in the test set.
 
     Args:
-        complaint: a sentence for where all structures are marked, or none, with a gap.
-        every: what fills the gap where all are.
-        none: what fills it where none is.
+        message: error message for an empty training or test set, with a placeholder.
+        if_all: text for the placeholder if all structures are in the test set.
+        if_none: text for the placeholder if none is.
     """
 
-    def __init__(self, complaint: str, every: str, none: str):
-        self.complaint, self.every, self.none = complaint, every, none
+    def __init__(self, message: str, if_all: str, if_none: str):
+        self.message, self.if_all, self.if_none = message, if_all, if_none
 
     def __repr__(self):
-        return f"MarkedSplit({self.complaint!r}, {self.every!r}, {self.none!r})"
+        return (
+            f"PredefinedTestSplit({self.message!r}, {self.if_all!r}, {self.if_none!r})"
+        )
 
     def split(self, X, y=None, groups=None):
-        """Yields the one such split.
+        """Yields the only split.
+
+        Args:
+            X: one column, nonzero for test structures.
+            y: ignored.
+            groups: group of each structure; None if they are independent.
 
         Raises:
-            BenchError: all structures, or none, are marked.
+            BenchError: the training or the test set is empty.
         """
         del y
-        marks = np.ravel(X) != 0
+        in_test = np.ravel(X) != 0
         if groups is not None:
-            marks = np.isin(groups, np.asarray(groups)[marks])
-        if marks.all() or not marks.any():
-            found = self.every if marks.any() else self.none
-            raise BenchError(self.complaint.format(found))
-        yield np.flatnonzero(~marks), np.flatnonzero(marks)
+            in_test = np.isin(groups, np.asarray(groups)[in_test])
+        if in_test.all() or not in_test.any():
+            text = self.if_all if in_test.any() else self.if_none
+            raise BenchError(self.message.format(text))
+        yield np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
 
 def split_data(
-    data: Dataset, vectors: csr_matrix, kind: str, settings: SplitSettings, seed: int
+    data: Dataset,
+    vectors: csr_matrix,
+    kind: str,
+    settings: SplitSettings,
+    seed: int,
 ) -> Split:
-    """A split by id that keeps every group together.
+    """Splits a data set by id, without dividing groups.
 
     Args:
-        data: what to split.
-        vectors: one descriptor a sample.
-        kind: of split, see `_splitter`.
-        settings: shares and number of clusters.
-        seed: decides the draw.
+        data: data set.
+        vectors: descriptors, [structures, features].
+        kind: kind of split, see `SplitKind`.
+        settings: fractions and settings of the kinds.
+        seed: random seed of the split and of the validation set.
 
     Raises:
-        BenchError: there are too few structures or groups for it.
+        BenchError: there are too few structures or groups.
     """
     _check_groups(data, kind, settings)
     splitter = _splitter(kind, settings, len(set(data.groups)))
     if kind == "size":
-        known = np.array([[len(s.structure)] for s in data.samples], float)
+        X = np.array([[len(s.structure)] for s in data.samples], float)
     elif kind == "named":
         pattern = settings.test_ids or ""
-        known = np.array([[fnmatch.fnmatchcase(id, pattern)] for id in data.ids], float)
+        X = np.array([[fnmatch.fnmatchcase(id, pattern)] for id in data.ids], float)
     elif kind == "charge":
-        known = np.round([[s.structure.total_charge] for s in data.samples])
+        X = np.round([[s.structure.total_charge] for s in data.samples])
     else:
-        known = vectors
+        X = vectors
     try:
         return chemsplit.make_split(
             splitter,
-            known,
+            X,
             data.ids,
             data.groups,
-            validation_fraction=settings.validation_share,
+            validation_fraction=settings.validation_fraction,
             seed=seed,
             name=kind,
-            settings={"descriptor": "mean SOAP", **settings.model_dump()},
+            settings={"descriptor": "mean-soap", **settings.model_dump()},
         )
     except ValueError as error:
         raise BenchError(f"The {kind} split cannot be made: {error}") from error
@@ -137,21 +154,20 @@ def make_split(
     seed: int = 0,
     settings: SplitSettings | None = None,
 ) -> Split:
-    """Splits a data set into training, validation and test structures, groups intact.
+    """Splits a data set into training, validation and test sets; groups stay together.
 
     Args:
-        dataset: from `open_dataset`.
-        kind: a name of the `splits` of a grid, such as `cluster`.
-        seed: of the random draw.
-        settings: shares of the parts and options of single kinds; None for the defaults
-            of a grid.
+        dataset: data set, from `open_dataset`.
+        kind: kind of split, such as `cluster`; see `splits` of a grid.
+        seed: random seed of the split and of the validation set.
+        settings: fractions and settings of the kinds; None for the defaults of a grid.
 
     Returns:
-        Ids of the three parts. `split.save(path)` writes them,
-        `split.indices(dataset.ids)` gives row numbers.
+        Ids of the three sets. `split.save(path)` writes them,
+        `split.indices(dataset.ids)` returns their row indices.
 
     Raises:
-        BenchError: there is no such kind, or the data cannot be split by it.
+        BenchError: the kind is unknown, or the data cannot be split by it.
 
     Examples:
         >>> dataset = bench.open_dataset("mine.extxyz")
@@ -159,66 +175,66 @@ def make_split(
         >>> split.save("split.json")
         >>> train, validation, test = split.indices(dataset.ids)
     """
-    kinds = get_args(Splitting)
+    kinds = get_args(SplitKind)
     if kind not in kinds:
         raise BenchError(f"There is no split {kind!r}: choose {', '.join(kinds)}.")
-    chosen = SplitSettings() if settings is None else settings
-    described = kind not in ("random", "size", "charge", "named")
-    rows = descriptors(dataset) if described else csr_matrix((len(dataset), 1))
-    return split_data(dataset, rows, kind, chosen, seed)
+    needs_descriptors = kind not in ("random", "size", "charge", "named")
+    vectors = csr_matrix((len(dataset), 1))
+    if needs_descriptors:
+        vectors = descriptors(dataset)
+    return split_data(dataset, vectors, kind, settings or SplitSettings(), seed)
 
 
 def _check_groups(data: Dataset, kind: str, settings: SplitSettings) -> None:
-    """Refuses data too few to train, validate and test on."""
-    groups = len(set(data.groups))
-    if groups < 3:
-        kinds = "structure" if groups == len(data) else "group of structures"
+    """Raises BenchError if there are too few groups for three sets."""
+    n_groups = len(set(data.groups))
+    if n_groups < 3:
+        what = "structure" if n_groups == len(data) else "group of structures"
         raise BenchError(
-            f"{data.name} has {groups} {kinds}{'s' * (groups > 1)}, and a split needs "
-            "three at least: to train, to validate and to test on."
+            f"{data.name} has {n_groups} {what}{'s' * (n_groups > 1)}, and a split "
+            "needs at least three: for training, validation and test."
         )
     if kind in ("charge", "named") or (kind == "size" and settings.max_train):
         return
-    # The others count structures, and keep groups whole as well as they can.
-    number, what = (groups, "groups") if kind == "random" else (len(data), "structures")
-    left = number - int(np.ceil(settings.test_share * number))
-    if left < 2:
+    # GroupShuffleSplit counts groups, the other splitters count structures.
+    count, what = len(data), "structures"
+    if kind == "random":
+        count, what = n_groups, "groups"
+    remaining = count - int(np.ceil(settings.test_fraction * count))
+    if remaining < 2:
         raise BenchError(
-            f"split.test_share={settings.test_share:g} leaves {left} of {number} "
-            f"{what} to training and validation, which need one each: lower it."
+            f"split.test_fraction={settings.test_fraction:g} leaves {remaining} of "
+            f"{count} {what} for training and validation, which need one each: reduce "
+            "it."
         )
 
 
-def _splitter(kind: str, settings: SplitSettings, groups: int) -> Any:
-    """The splitter of a kind, with its test part drawn or chosen.
-
-    Random; K-means clusters; the largest; the least similar to one structure, as
-    published; mutually far ones; least similar across the cut; the charged; the named.
-    """
-    share = settings.test_share
-    clusters = min(settings.clusters, groups)
+def _splitter(kind: str, settings: SplitSettings, n_groups: int) -> Any:
+    """Returns the splitter of a kind."""
+    size = {"test_size": settings.test_fraction}
+    clusters = min(settings.clusters, n_groups)
     return {
-        "random": lambda: GroupShuffleSplit(1, test_size=share),
+        "random": lambda: GroupShuffleSplit(1, **size),
         "cluster": lambda: ClusterSplit(
-            1, n_clusters=clusters, test_size=share, fraction_of=settings.share_of
+            1, n_clusters=clusters, fraction_of=settings.fraction_of, **size
         ),
         "size": lambda: (
             SizeSplit(max_train=settings.max_train)
             if settings.max_train
-            else SizeSplit(test_size=share)
+            else SizeSplit(**size)
         ),
-        "similarity": lambda: SeedSimilaritySplit(1, test_size=share),
-        "farthest": lambda: MaxMinSplit(1, test_size=share),
-        "separated": lambda: SeparatedSplit(1, test_size=share),
-        "charge": lambda: MarkedSplit(
-            "The charge split needs neutral and charged structures, and all are {}: "
+        "seed-similarity": lambda: SeedSimilaritySplit(1, **size),
+        "max-min": lambda: MaxMinSplit(1, **size),
+        "separated": lambda: SeparatedSplit(1, **size),
+        "charge": lambda: PredefinedTestSplit(
+            "The charge split needs neutral and charged structures, but all are {}: "
             "choose another split.",
             "charged",
             "neutral",
         ),
-        "named": lambda: MarkedSplit(
-            "The named split tests on ids that split.test_ids matches, and it matches "
-            "{}: give another pattern.",
+        "named": lambda: PredefinedTestSplit(
+            "The test set of the named split is the ids that match split.test_ids, but "
+            "{} do: give another pattern.",
             "all",
             "none",
         ),

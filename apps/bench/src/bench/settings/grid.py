@@ -17,12 +17,12 @@ from bench.settings.architectures import ModelSettings, Strict
 from bench.settings.parsing import parse_yaml, read_text
 from bench.settings.training import TrainSettings
 
-Splitting = Literal[
+SplitKind = Literal[
     "random",
     "cluster",
     "size",
-    "similarity",
-    "farthest",
+    "seed-similarity",
+    "max-min",
     "separated",
     "charge",
     "named",
@@ -64,20 +64,22 @@ Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31)]
 
 
 class SplitSettings(Strict):
-    """How test and validation parts are drawn."""
+    """Settings of the split into training, validation and test sets."""
 
-    test_share: float = pydantic.Field(default=0.3, gt=0, lt=1)
-    """Of the structures."""
-    validation_share: float = pydantic.Field(default=0.1, gt=0, lt=1)
-    """Of the training part."""
+    test_fraction: float = pydantic.Field(default=0.3, gt=0, lt=1)
+    """Fraction of the structures in the test set."""
+    validation_fraction: float = pydantic.Field(default=0.1, gt=0, lt=1)
+    """Fraction of the training set used for validation."""
     clusters: int = pydantic.Field(default=20, ge=2, le=100_000)
-    share_of: Literal["samples", "clusters"] = "samples"
-    """What the cluster split counts; the published draw takes a number of clusters."""
+    """Number of clusters of the cluster split."""
+    fraction_of: Literal["samples", "clusters"] = "samples"
+    """Quantity that `test_fraction` refers to in the cluster split; the published split
+    takes a fraction of the clusters."""
     max_train: int | None = pydantic.Field(default=None, ge=1, le=10**9)
-    """Atoms of the largest structure that the size split trains on; `test_share`
-    decides if absent."""
+    """Largest number of atoms in the training set of the size split; None to use
+    `test_fraction`."""
     test_ids: str | None = None
-    """Pattern of the ids that the named split tests on, such as `*_val/*`."""
+    """Pattern of the test ids of the named split, such as `*_val/*`."""
     unseen: Literal["leave out", "refuse"] = "leave out"
     """What to do with structures of elements that training never sees: they are named
     and left out of the test, or the run fails."""
@@ -87,7 +89,7 @@ class Grid(Strict):
     """All combinations of its lists are trained and compared."""
 
     dataset: Annotated[str, pydantic.Field(min_length=1)]
-    splits: Annotated[tuple[Splitting, ...], *Listed] = ("random", "cluster")
+    splits: Annotated[tuple[SplitKind, ...], *Listed] = ("random", "cluster")
     backbones: Annotated[tuple[BackboneName, ...], *Listed] = ("mace",)
     long_range: Annotated[tuple[LongRangeName, ...], *Listed] = ("none", "les")
     seeds: Annotated[tuple[Seed, ...], *Listed] = (0,)
@@ -135,7 +137,7 @@ class Run:
     """One training and its evaluation."""
 
     dataset: str
-    split: Splitting
+    split: SplitKind
     backbone: BackboneName
     long_range: str
     seed: int

@@ -279,7 +279,7 @@ def _check_validation(settings: TrainSettings, samples: Iterable[Sample]) -> Non
         raise BenchError(
             f"No structure of the validation part has {' or '.join(weighed)}, which "
             "train.loss weighs, so that no epoch is the best: choose another seed or "
-            "a larger split.validation_share."
+            "a larger split.validation_fraction."
         )
 
 
