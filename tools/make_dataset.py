@@ -11,16 +11,16 @@
 #     "typer>=0.15",
 # ]
 # ///
-"""Builds the two data sets bundled with `bench` and labels them with xTB.
+"""Generates the two data sets bundled with `bench` and labels them with xTB.
 
-`uv run tools/make_dataset.py VERB`, where `ions` writes molecules and ions (GFN2-xTB),
-`frameworks` metal-organic frameworks (GFN1-xTB), `check` recomputes a few committed
-frames and `readme` rewrites the statistics in the README.
+`uv run tools/make_dataset.py COMMAND`, where `ions` writes molecules and ions
+(GFN2-xTB), `frameworks` metal-organic frameworks (GFN1-xTB), `check` recomputes a few
+committed frames and `readme` rewrites the statistics in the README.
 
 Units: Å, eV, e; forces eV/Å; stress eV/Å³ in ASE's sign and Voigt order; dipole e Å.
-Every structure is a job in a process of its own, with a time limit. Finished jobs stay
-in a cache that belongs to this very script, so an interrupted run goes on where it
-stopped. Structures and frames are functions of the seed alone.
+Each structure is a job in a separate process, with a time limit. The results of
+finished jobs are cached, keyed by the hash of this script, so that an interrupted run
+is resumed. Structures and frames depend on the seed only.
 """
 
 import contextlib
@@ -63,17 +63,17 @@ from tqdm import tqdm
 
 DATA = Path(__file__).resolve().parents[1] / "apps/bench/src/bench/data"
 METHODS = {"frameworks": "GFN1-xTB", "ions": "GFN2-xTB"}
-# Decimals kept of each label, in the units above.
+# Number of decimals of each label, in the units above.
 DECIMALS = {"energy": 7, "forces": 5, "stress": 8, "charges": 5, "dipole": 5}
 POSITION_DECIMALS = 5
 
-MAX_FORCE = 15.0  # eV/Å, on any atom of a labelled frame
-MIN_CONTACT = 0.65  # of the sum of two covalent radii
-BROKEN_BOND = 1.35  # of the sum of two covalent radii
-NEW_BOND = 1.25  # of the same sum, for two atoms the SMILES does not bond
-MAX_TRANSFER = 0.5  # of a fragment's formal charge, or e if that is 0
+MAX_FORCE = 15.0  # eV/Å, on any atom of a labeled frame
+MIN_CONTACT = 0.65  # times the sum of two covalent radii
+BROKEN_BOND = 1.35  # times the sum of two covalent radii
+NEW_BOND = 1.25  # times the same sum, for two atoms not bonded in the SMILES
+MAX_TRANSFER = 0.5  # times a fragment's formal charge, or e if that is 0
 MIN_HEIGHT = 11.0  # Å between opposite faces of a cell
-FRAMEWORK_ATOMS = (30, 84)  # a larger one costs minutes and adds little variety
+FRAMEWORK_ATOMS = (30, 84)  # larger frameworks take minutes and add little variety
 ION_ATOMS = (5, 40)
 
 Frames = tuple[list[Atoms], Counter]
@@ -81,14 +81,14 @@ Job = Callable[[], Frames]
 
 
 class Rejected(Exception):
-    """A structure or frame fails a screen; the message is the reason to count."""
+    """A structure or frame fails a filter; the message is the reason."""
 
 
 # --- labels ---------------------------------------------------------------------
 
 
 def calculator(method: str, charge: int, accuracy: float = 0.1) -> Any:
-    """A tblite calculator for closed shells at one thread; labels use the default."""
+    """Returns a closed-shell tblite calculator that uses one thread."""
     os.environ["OMP_NUM_THREADS"] = "1"  # read when tblite's library is loaded
     from tblite.ase import TBLite
 
@@ -98,7 +98,7 @@ def calculator(method: str, charge: int, accuracy: float = 0.1) -> Any:
 
 
 def label(atoms: Atoms, method: str, charge: int) -> Atoms:
-    """The rounded geometry with the labels that belong to it.
+    """Returns the rounded geometry with its labels.
 
     Args:
         atoms: positions and cell, Å.
@@ -116,11 +116,11 @@ def label(atoms: Atoms, method: str, charge: int) -> Atoms:
         frame.get_potential_energy()
     except CalculationFailed:
         raise Rejected("SCF not converged") from None
-    meaningless = "dipole" if frame.pbc.any() else "stress"
+    undefined = "dipole" if frame.pbc.any() else "stress"
     results = {
         name: np.round(frame.calc.results[name], decimals)
         for name, decimals in DECIMALS.items()
-        if name != meaningless
+        if name != undefined
     }
     frame.calc = SinglePointCalculator(frame, **results)
     if np.linalg.norm(results["forces"], axis=1).max() > MAX_FORCE:
@@ -128,14 +128,18 @@ def label(atoms: Atoms, method: str, charge: int) -> Atoms:
     return frame
 
 
-def facts(group: str, number: int, charge: int) -> dict[str, Any]:
-    """What every frame says of itself."""
-    name = f"{group}-{number}"
-    return {"id": name, "group": group, "total_charge": charge, "spin": 1}
+def frame_info(group: str, number: int, charge: int) -> dict[str, Any]:
+    """Returns the entries of `atoms.info` that all frames have."""
+    return {
+        "id": f"{group}-{number}",
+        "group": group,
+        "total_charge": charge,
+        "spin": 1,
+    }
 
 
 def relax(atoms: Atoms | FrechetCellFilter, steps: int, fmax: float) -> Iterator[None]:
-    """Relaxes positions in place, one step per item; ends at `fmax` (eV/Å)."""
+    """Relaxes in place and yields after each step, until `fmax` (eV/Å)."""
     try:
         for _ in LBFGS(atoms, logfile=None, maxstep=0.1).irun(fmax=fmax, steps=steps):
             yield
@@ -144,7 +148,7 @@ def relax(atoms: Atoms | FrechetCellFilter, steps: int, fmax: float) -> Iterator
 
 
 def check_contacts(atoms: Atoms) -> None:
-    """Refuses two atoms closer than `MIN_CONTACT` of their covalent radii."""
+    """Rejects structures with atoms closer than `MIN_CONTACT`."""
     radii = natural_cutoffs(atoms, mult=MIN_CONTACT)
     if len(neighbor_list("i", atoms, radii)):
         raise Rejected(f"contact below {MIN_CONTACT:g} of the covalent radii")
@@ -182,16 +186,16 @@ COMPLEXES = """
 [Na+].[Na+].O=C([O-])C(=O)[O-] [Na+].O=C([O-])C(=O)[O-] [Cl-].[NH3+]CCC[NH3+]
 [Cl-].[Cl-].[NH3+]CCC[NH3+] [Mg+2].CC(=O)[O-] [Ca+2].CC(=O)[O-].CC(=O)[O-]
 """
-TOUCHING = 0.7  # of the sum of two van der Waals radii: 1.8 Å for H...O
-GAPS = (0.0, 0.4, 1.0, 2.2, 4.5)  # Å between fragments, beyond touching
-SHAKES = (0.01, 0.025, 0.04, 0.055)  # Å, standard deviation of displaced coordinates
+CONTACT = 0.7  # times the sum of two van der Waals radii: 1.8 Å for H...O
+GAPS = (0.0, 0.4, 1.0, 2.2, 4.5)  # Å between fragments, beyond contact
+DISPLACEMENTS = (0.01, 0.025, 0.04, 0.055)  # Å, standard deviation per coordinate
 
 
 def species() -> list[str]:
-    """Canonical SMILES of every species, in a fixed order.
+    """Returns the canonical SMILES of all species, in a fixed order.
 
-    Functional groups in all their protonation states on shared scaffolds, so that many
-    species differ from another one only by a proton; then pairs and small clusters.
+    Functional groups in all protonation states are combined with the same scaffolds, so
+    that many species differ by a proton only; pairs and small clusters follow.
     """
     from rdkit import Chem
 
@@ -199,19 +203,19 @@ def species() -> list[str]:
     acids = itertools.product(ENDS.split(), SPACERS.split(), ACIDS.split())
     amines = itertools.product(ENDS.split()[:3], CHAINS.split(), AMINES.split())
     pairs = (".".join(p) for p in itertools.product(CATIONS.split(), ANIONS.split()))
-    every = map("".join, itertools.chain(single, acids, amines))
-    found = {}
-    for smiles in [*every, *OTHERS.split(), *pairs, *COMPLEXES.split()]:
+    molecules = map("".join, itertools.chain(single, acids, amines))
+    canonical = {}
+    for smiles in [*molecules, *OTHERS.split(), *pairs, *COMPLEXES.split()]:
         molecule = Chem.MolFromSmiles(smiles)
         atoms = Chem.AddHs(molecule).GetNumAtoms()
         charge = Chem.GetFormalCharge(molecule)
         if ION_ATOMS[0] <= atoms <= ION_ATOMS[1] and abs(charge) <= 2:
-            found[Chem.MolToSmiles(molecule)] = None
-    return list(found)
+            canonical[Chem.MolToSmiles(molecule)] = None
+    return list(canonical)
 
 
 def check_bonds(atoms: Atoms, bonds: np.ndarray) -> None:
-    """Refuses a fragment whose atoms are not bonded as its SMILES says."""
+    """Rejects a fragment whose bonds differ from those of its SMILES."""
     radii = covalent_radii[atoms.numbers]
     ratio = atoms.get_all_distances() / (radii[:, None] + radii)
     if (ratio[bonds] > BROKEN_BOND).any():
@@ -221,7 +225,7 @@ def check_bonds(atoms: Atoms, bonds: np.ndarray) -> None:
 
 
 def conformers(smiles: str, count: int, seed: int) -> tuple[list[Atoms], np.ndarray]:
-    """Force-field conformers of one fragment, and its bonds [atoms, atoms]."""
+    """Returns MMFF conformers of one fragment, and its bonds [atoms, atoms]."""
     from rdkit import Chem, RDLogger
     from rdkit.Chem import AllChem
 
@@ -234,53 +238,54 @@ def conformers(smiles: str, count: int, seed: int) -> tuple[list[Atoms], np.ndar
         AllChem.MMFFOptimizeMoleculeConfs(molecule)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     charge = Chem.GetFormalCharge(molecule)
-    found = [
+    atoms = [
         Atoms(numbers, positions=c.GetPositions(), info={"charge": charge})
         for c in molecule.GetConformers()
     ]
-    return found, Chem.GetAdjacencyMatrix(molecule).astype(bool)
+    return atoms, Chem.GetAdjacencyMatrix(molecule).astype(bool)
 
 
 def relax_fragment(atoms: Atoms, bonds: np.ndarray) -> Atoms:
-    """The last geometry of a short relaxation that still has the right bonds.
+    """Returns the last geometry of a short relaxation with unchanged bonds.
 
-    Gas-phase zwitterions pass a proton on when relaxed; they are stopped before.
+    In gas-phase zwitterions a proton is transferred during relaxation; they are stopped
+    before.
     """
     check_bonds(atoms, bonds)
-    last, moving = atoms.copy(), atoms.copy()
-    moving.calc = calculator(METHODS["ions"], atoms.info["charge"])
-    for _ in relax(moving, steps=30, fmax=0.1):
+    last, relaxing = atoms.copy(), atoms.copy()
+    relaxing.calc = calculator(METHODS["ions"], atoms.info["charge"])
+    for _ in relax(relaxing, steps=30, fmax=0.1):
         try:
-            check_bonds(moving, bonds)
+            check_bonds(relaxing, bonds)
         except Rejected:
             break
-        last.positions = moving.positions
+        last.positions = relaxing.positions
     return last
 
 
-def place(fragments: list[Atoms], gap: float, rng: np.random.Generator) -> Atoms:
-    """Fragments put together at random angles, `gap` Å beyond touching."""
-    whole = fragments[0].copy()
+def combine(fragments: list[Atoms], gap: float, rng: np.random.Generator) -> Atoms:
+    """Places fragments at random orientations, `gap` Å beyond contact."""
+    combined = fragments[0].copy()
     for fragment in fragments[1:]:
-        part = fragment.copy()
-        part.rotate(rng.uniform(0, 360), rng.normal(size=3), center="COP")
-        part.positions -= part.positions.mean(0)
+        fragment = fragment.copy()
+        fragment.rotate(rng.uniform(0, 360), rng.normal(size=3), center="COP")
+        fragment.positions -= fragment.positions.mean(0)
         direction = rng.normal(size=3)
         direction /= np.linalg.norm(direction)
-        radii = vdw_radii[whole.numbers][:, None] + vdw_radii[part.numbers]
-        start = whole.positions.mean(0)
+        radii = vdw_radii[combined.numbers][:, None] + vdw_radii[fragment.numbers]
+        start = combined.positions.mean(0)
         for shift in np.arange(0, 40, 0.05):
-            moved = part.positions + start + shift * direction
-            distances = get_distances(whole.positions, moved)[1]
-            if (distances > TOUCHING * radii + gap).all():
+            positions = fragment.positions + start + shift * direction
+            distances = get_distances(combined.positions, positions)[1]
+            if (distances > CONTACT * radii + gap).all():
                 break
-        part.positions = moved
-        whole += part
-    return whole
+        fragment.positions = positions
+        combined += fragment
+    return combined
 
 
 def check_transfer(frame: Atoms, fragments: list[Atoms]) -> None:
-    """Refuses fragments whose charge is not the formal one any more."""
+    """Rejects frames in which a fragment does not have its formal charge."""
     bounds = np.cumsum([0, *map(len, fragments)])
     for fragment, start, stop in zip(fragments, bounds[:-1], bounds[1:], strict=True):
         total = frame.calc.results["charges"][start:stop].sum()
@@ -290,51 +295,53 @@ def check_transfer(frame: Atoms, fragments: list[Atoms]) -> None:
 
 
 def ion_frames(name: str, smiles: str, seed: int) -> Frames:
-    """Displaced, labelled frames of one species."""
+    """Returns displaced, labeled frames of one species."""
     rng = np.random.default_rng([seed, zlib.crc32(smiles.encode())])
-    names = smiles.split(".")
-    made = [conformers(s, 3, int(rng.integers(2**31))) for s in names]
-    pools = [[relax_fragment(a, bonds) for a in pool] for pool, bonds in made]
+    parts = smiles.split(".")
+    embedded = [conformers(s, 3, int(rng.integers(2**31))) for s in parts]
+    relaxed = [[relax_fragment(a, bonds) for a in pool] for pool, bonds in embedded]
     frames, rejects = [], Counter()
-    levels = zip(GAPS, (*SHAKES, SHAKES[0]), strict=True)
-    for number, (gap, shake) in enumerate(levels):
-        if len(names) == 1 and number == len(SHAKES):
+    levels = zip(GAPS, (*DISPLACEMENTS, DISPLACEMENTS[0]), strict=True)
+    for number, (gap, displacement) in enumerate(levels):
+        if len(parts) == 1 and number == len(DISPLACEMENTS):
             break
-        fragments = [pool[number % len(pool)].copy() for pool in pools]
+        fragments = [pool[number % len(pool)].copy() for pool in relaxed]
         for fragment in fragments:
-            fragment.positions += rng.normal(scale=shake, size=(len(fragment), 3))
-        atoms = place(fragments, gap, rng)
-        # A charged species' dipole depends on the origin: here the centroid.
+            fragment.positions += rng.normal(
+                scale=displacement, size=(len(fragment), 3)
+            )
+        atoms = combine(fragments, gap, rng)
+        # The dipole of a charged species depends on the origin, here the centroid.
         atoms.positions -= atoms.positions.mean(0)
         charge = sum(f.info["charge"] for f in fragments)
         try:
             check_contacts(atoms)
-            for fragment, (_, bonds) in zip(fragments, made, strict=True):
+            for fragment, (_, bonds) in zip(fragments, embedded, strict=True):
                 check_bonds(fragment, bonds)
             frame = label(atoms, METHODS["ions"], charge)
             check_transfer(frame, fragments)
         except Rejected as reason:
             rejects[str(reason)] += 1
             continue
-        frame.info = facts(name, number, charge) | {"smiles": smiles}
+        frame.info = frame_info(name, number, charge) | {"smiles": smiles}
         frames.append(frame)
     return frames, rejects
 
 
 # --- frameworks -----------------------------------------------------------------
 
-# No metals: many are open shells.
+# No metals, since many have open shells.
 LINKER_ELEMENTS = frozenset(
     ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I")
 )
 OTHER_NODES = "N406 N493 N384"  # M3(CO2)6 with Mg3, Cd3 and CaZn2
 OTHER_EDGES = "E14 E16 E23 E33 E53 E104 E160 E186"
 STRAINS = (0.0, 0.005, 0.02, 0.01, 0.015)  # standard deviation of a strain component
-FRAMEWORK_SHAKES = (0.01, 0.015, 0.02, 0.03, 0.04)  # Å, as `SHAKES`
+FRAMEWORK_DISPLACEMENTS = (0.01, 0.015, 0.02, 0.03, 0.04)  # Å
 
 
 def recipes() -> list[tuple[str, str]]:
-    """Node and edge of every framework to try, all in the primitive cubic net."""
+    """Returns node and edge of each framework, all in the primitive cubic net."""
     package = importlib.util.find_spec("pormake").origin
     blocks = (Path(package).parent / "database/bbs").glob("E*.xyz")
     edges = sorted((path.stem for path in blocks), key=lambda name: int(name[1:]))
@@ -343,9 +350,9 @@ def recipes() -> list[tuple[str, str]]:
 
 
 def assemble(node: str, edge: str) -> tuple[Atoms, str]:
-    """The unrelaxed framework and its linker's name."""
-    warnings.simplefilter("ignore")  # it calls SciPy with an option that is gone
-    # It logs into the working directory and to the terminal.
+    """Returns the unrelaxed framework and the name of its linker."""
+    warnings.simplefilter("ignore")  # pormake uses a removed option of SciPy
+    # pormake logs to the working directory and to stderr.
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.chdir(folder),
@@ -359,25 +366,29 @@ def assemble(node: str, edge: str) -> tuple[Atoms, str]:
         if not set(organic.symbols) <= LINKER_ELEMENTS:
             raise Rejected("metal in the linker")
         try:
-            made = pormake.Builder().build_by_type(
+            framework = pormake.Builder().build_by_type(
                 topology=database.get_topo("pcu"),
                 node_bbs={0: database.get_bb(node)},
                 edge_bbs={(0, 0): linker},
             )
-        except Exception:  # whatever it raises, this node and edge do not fit
+        except Exception:  # pormake raises many types for incompatible blocks
             raise Rejected("not buildable") from None
-    atoms = Atoms(made.atoms.numbers, made.atoms.positions, cell=made.atoms.cell)
+    atoms = Atoms(
+        framework.atoms.numbers,
+        framework.atoms.positions,
+        cell=framework.atoms.cell,
+    )
     atoms.pbc = True
     return atoms, f"{edge} {organic.get_chemical_formula()}"
 
 
 def heights(cell: np.ndarray) -> np.ndarray:
-    """Distances between opposite faces of a cell, Å."""
+    """Returns the distances between opposite faces of a cell, Å."""
     return 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
 
 
 def check_framework(atoms: Atoms) -> None:
-    """Refuses what GFN1-xTB at the Gamma point should not be asked to label."""
+    """Rejects frameworks for which GFN1-xTB at the Gamma point is not suitable."""
     if not FRAMEWORK_ATOMS[0] <= len(atoms) <= FRAMEWORK_ATOMS[1]:
         raise Rejected("atom count outside {}-{}".format(*FRAMEWORK_ATOMS))
     if atoms.numbers.sum() % 2:
@@ -387,8 +398,8 @@ def check_framework(atoms: Atoms) -> None:
     check_contacts(atoms)
 
 
-def check_whole(atoms: Atoms) -> None:
-    """Refuses a framework that is in pieces, or has an atom on its own."""
+def check_connected(atoms: Atoms) -> None:
+    """Rejects frameworks that are not connected."""
     radii = natural_cutoffs(atoms, mult=BROKEN_BOND)
     first, second = neighbor_list("ij", atoms, radii)
     graph = coo_array((np.ones(len(first)), (first, second)), 2 * [len(atoms)])
@@ -397,7 +408,7 @@ def check_whole(atoms: Atoms) -> None:
 
 
 def relax_framework(atoms: Atoms) -> Atoms:
-    """Positions first, then positions and cell; bounded, not converged."""
+    """Relaxes positions, then positions and cell, with a limited number of steps."""
     atoms = atoms.copy()
     atoms.calc = calculator(METHODS["frameworks"], 0, accuracy=1.0)
     for _ in relax(atoms, steps=8, fmax=2.0):
@@ -408,30 +419,30 @@ def relax_framework(atoms: Atoms) -> Atoms:
 
 
 def framework_frames(node: str, edge: str, seed: int) -> Frames:
-    """Strained, displaced and labelled frames of one relaxed framework."""
+    """Returns strained, displaced and labeled frames of one relaxed framework."""
     group = f"fw-e{int(edge[1:]):03d}-{node.lower()}"
     rng = np.random.default_rng([seed, zlib.crc32(group.encode())])
     atoms, linker = assemble(node, edge)
     check_framework(atoms)
     atoms = relax_framework(atoms)
     check_framework(atoms)
-    check_whole(atoms)
+    check_connected(atoms)
     frames, rejects = [], Counter()
-    levels = zip(STRAINS, FRAMEWORK_SHAKES, strict=True)
-    for number, (strain, shake) in enumerate(levels):
-        moved = atoms.copy()
+    levels = zip(STRAINS, FRAMEWORK_DISPLACEMENTS, strict=True)
+    for number, (strain, displacement) in enumerate(levels):
+        displaced = atoms.copy()
         noise = rng.normal(scale=strain, size=(3, 3))
-        moved.set_cell(
-            moved.cell @ (np.eye(3) + (noise + noise.T) / 2), scale_atoms=True
+        displaced.set_cell(
+            displaced.cell @ (np.eye(3) + (noise + noise.T) / 2), scale_atoms=True
         )
-        moved.positions += rng.normal(scale=shake, size=(len(moved), 3))
+        displaced.positions += rng.normal(scale=displacement, size=(len(displaced), 3))
         try:
-            check_framework(moved)
-            frame = label(moved, METHODS["frameworks"], 0)
+            check_framework(displaced)
+            frame = label(displaced, METHODS["frameworks"], 0)
         except Rejected as reason:
             rejects[str(reason)] += 1
             continue
-        frame.info = facts(group, number, 0) | {"linker": linker, "node": node}
+        frame.info = frame_info(group, number, 0) | {"linker": linker, "node": node}
         frames.append(frame)
     return frames, rejects
 
@@ -439,8 +450,11 @@ def framework_frames(node: str, edge: str, seed: int) -> Frames:
 # --- jobs -----------------------------------------------------------------------
 
 
-def work(job: Job, path: Path, limit: int) -> None:
-    """Runs one job in a child process; the alarm ends it even inside compiled code."""
+def run_job(job: Job, path: Path, limit: int) -> None:
+    """Runs one job in a child process.
+
+    SIGALRM ends it after `limit` seconds, also in compiled code.
+    """
     os.nice(10)
     signal.alarm(limit)
     try:
@@ -452,18 +466,18 @@ def work(job: Job, path: Path, limit: int) -> None:
     path.with_suffix(".json").write_text(json.dumps(rejects))
 
 
-def run(jobs: dict[str, Job], cache: Path, workers: int, limit: int) -> None:
-    """Runs the jobs that the cache does not hold, `workers` at a time."""
-    todo = [key for key in jobs if not (cache / f"{key}.json").exists()]
+def run_jobs(jobs: dict[str, Job], cache: Path, workers: int, limit: int) -> None:
+    """Runs the jobs whose results are not cached, `workers` at a time."""
+    pending = [key for key in jobs if not (cache / f"{key}.json").exists()]
     running: dict[int, tuple[str, mp.Process]] = {}
     context = mp.get_context("fork")
-    tqdm.monitor_interval = 0  # its thread would be forked along
-    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="job") as bar:
-        while todo or running:
-            while todo and len(running) < workers:
-                key = todo.pop(0)
+    tqdm.monitor_interval = 0  # avoids a thread in forked processes
+    with tqdm(total=len(jobs), initial=len(jobs) - len(pending), unit="job") as bar:
+        while pending or running:
+            while pending and len(running) < workers:
+                key = pending.pop(0)
                 arguments = (jobs[key], cache / key, limit)
-                process = context.Process(target=work, args=arguments)
+                process = context.Process(target=run_job, args=arguments)
                 process.start()
                 running[process.sentinel] = key, process
             for sentinel in wait(list(running)):
@@ -482,7 +496,15 @@ def run(jobs: dict[str, Job], cache: Path, workers: int, limit: int) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run a generator: processes, seconds a job, jobs, and where to."""
+    """Options of a generator.
+
+    Args:
+        seed: random seed.
+        workers: number of processes.
+        limit: time limit of a job, s.
+        first: number of jobs to run; 0 for all.
+        out: folder of the data sets.
+    """
 
     seed: int
     workers: int
@@ -492,26 +514,26 @@ class Options:
 
 
 def read(path: Path) -> list[Atoms]:
-    """All frames of a compressed extxyz file, Å, eV, e."""
-    # ASE seeks, which takes minutes inside a compressed stream.
+    """Reads all frames of a compressed extxyz file, Å, eV, e."""
+    # ASE seeks, which takes minutes in a compressed stream.
     text = io.StringIO(lzma.decompress(path.read_bytes()).decode())
     return ase.io.read(text, ":", format="extxyz")
 
 
 def write(path: Path, frames: list[Atoms]) -> None:
-    """Writes beside the file, reads back, compares, and only then renames."""
+    """Writes a temporary file, compares its content, and renames it."""
     temporary = path.with_name(f".{path.name}")
     text = io.StringIO()
     ase.io.write(text, frames, format="extxyz")
     temporary.write_bytes(lzma.compress(text.getvalue().encode(), preset=9))
     for old, new in zip(frames, read(temporary), strict=True):
         if old.info != new.info or (old.positions != new.positions).any():
-            raise RuntimeError(f"{old.info['id']} does not survive being written.")
+            raise RuntimeError(f"{old.info['id']} differs after writing and reading.")
     temporary.rename(path)
 
 
 def collect(jobs: Iterable[str], cache: Path) -> Frames:
-    """Frames and counted rejections of all finished jobs, in order."""
+    """Returns the frames of all jobs, in order, and the counts of rejections."""
     frames, rejects = [], Counter()
     for key in jobs:
         rejects.update(json.loads((cache / f"{key}.json").read_text()))
@@ -527,7 +549,7 @@ def generate(name: str, jobs: dict[str, Job], options: Options) -> None:
     cache.mkdir(exist_ok=True)
     if options.first:
         jobs = dict(itertools.islice(jobs.items(), options.first))
-    run(jobs, cache, options.workers, options.limit)
+    run_jobs(jobs, cache, options.workers, options.limit)
     frames, rejects = collect(jobs, cache)
     options.out.mkdir(parents=True, exist_ok=True)
     write(options.out / f"{name}.extxyz.xz", frames)
@@ -551,7 +573,7 @@ BEGIN, END = "<!-- statistics -->", "<!-- end of statistics -->"
 
 
 def composition_floor(frames: list[Atoms], with_charge: bool = False) -> float:
-    """RMSE of the best energy per element (and per charge), meV/atom."""
+    """Returns the RMSE of a linear fit on composition (and charge), meV/atom."""
     elements = sorted({int(z) for frame in frames for z in frame.numbers})
     counts = np.array([[(f.numbers == z).sum() for z in elements] for f in frames])
     if with_charge:
@@ -565,7 +587,7 @@ def composition_floor(frames: list[Atoms], with_charge: bool = False) -> float:
 
 
 def group_spread(frames: list[Atoms]) -> float:
-    """Standard deviation of the energy per atom within a group, meV/atom."""
+    """Returns the standard deviation of the energy within groups, meV/atom."""
     groups: dict[str, list[float]] = {}
     for frame in frames:
         energy = frame.get_potential_energy() / len(frame)
@@ -574,7 +596,7 @@ def group_spread(frames: list[Atoms]) -> float:
 
 
 def statistics(frames: list[Atoms]) -> dict[str, str]:
-    """What a reader wants to know of a data set, as rows of a table."""
+    """Returns the statistics of a data set, as rows of a table."""
     sizes = [len(f) for f in frames]
     forces = np.concatenate([f.get_forces() for f in frames])
     charges = np.concatenate([f.get_charges() for f in frames])
@@ -585,7 +607,7 @@ def statistics(frames: list[Atoms]) -> dict[str, str]:
         "frames": f"{len(frames)}",
         "groups": f"{len({f.info['group'] for f in frames})}",
         "atoms, all frames": f"{sum(sizes)}",
-        "atoms a frame, min / median / max": f"{min(sizes)} / {np.median(sizes):g} / "
+        "atoms per frame, min / median / max": f"{min(sizes)} / {np.median(sizes):g} / "
         f"{max(sizes)}",
         "elements (atoms)": ", ".join(
             f"{s} {elements[s]}" for s in chemical_symbols if s in elements
@@ -613,20 +635,20 @@ def statistics(frames: list[Atoms]) -> dict[str, str]:
 
 
 def rewrite_statistics(folder: Path) -> None:
-    """Replaces the marked part of the README by tables of what the folder holds."""
+    """Replaces the marked part of the README by statistics of the data sets."""
     lines = [BEGIN]
     for name, record in json.loads((folder / "provenance.json").read_text()).items():
         rows = statistics(read(folder / f"{name}.extxyz.xz"))
         versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
         rows |= {
-            "made by": f"`{record['command']}`",
+            "command": f"`{record['command']}`",
             "versions": versions,
             "structures tried": str(record["structures tried"]),
         }
         lines += ["", f"### {name}, {record['method']}", "", "| | |", "|---|---|"]
         lines += [f"| {key} | {value} |" for key, value in rows.items()]
-        lines += ["", "| rejected because | structures or frames |", "|---|---|"]
-        lines += [f"| {why} | {count} |" for why, count in record["rejected"].items()]
+        lines += ["", "| reason for rejection | structures or frames |", "|---|---|"]
+        lines += [f"| {reason} | {n} |" for reason, n in record["rejected"].items()]
     readme = folder / "README.md"
     text = readme.read_text() if readme.exists() else f"{BEGIN}\n{END}\n"
     before, after = text.split(BEGIN)[0], text.split(END)[1]
@@ -635,24 +657,24 @@ def rewrite_statistics(folder: Path) -> None:
 
 # --- checks ---------------------------------------------------------------------
 
-# Largest difference to a stored label that other processors may make.
+# Largest differences to stored labels, allowing for other processors.
 TOLERANCES = {"energy": 1e-4, "forces": 1e-3, "stress": 1e-5, "charges": 1e-3}
 STEP = 0.01  # Å, along a unit vector of all coordinates
 SLOPE_TOLERANCE = 5e-3  # eV/Å
 
 
 class CheckFailed(Exception):
-    """A sentence on the committed data that is not true."""
+    """The committed data fail a check."""
 
 
 def check_labels(frame: Atoms, method: str) -> dict[str, float]:
-    """Recomputes a frame; the largest difference to each stored label."""
-    fresh = label(frame, method, frame.info["total_charge"]).calc.results
+    """Recomputes a frame; returns the largest difference to each stored label."""
+    recomputed = label(frame, method, frame.info["total_charge"]).calc.results
     differences = {}
     for name, tolerance in TOLERANCES.items():
-        if name in fresh:
+        if name in recomputed:
             stored = frame.calc.results[name]
-            differences[name] = float(np.abs(fresh[name] - stored).max())
+            differences[name] = float(np.abs(recomputed[name] - stored).max())
             if differences[name] > tolerance:
                 raise CheckFailed(
                     f"{frame.info['id']}: recomputed {name} differ by "
@@ -662,29 +684,31 @@ def check_labels(frame: Atoms, method: str) -> dict[str, float]:
 
 
 def check_slope(frame: Atoms, method: str, rng: np.random.Generator) -> float:
-    """Central difference of the energy against the stored forces, eV/Å."""
+    """Compares a central difference of the energy with the stored forces, eV/Å."""
     direction = rng.normal(size=(len(frame), 3))
     direction /= np.linalg.norm(direction)
     energies = []
     for sign in (1, -1):
-        moved = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-        moved.positions += sign * STEP * direction
-        moved.calc = calculator(method, frame.info["total_charge"])
-        energies.append(moved.get_potential_energy())
+        displaced = Atoms(
+            frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc
+        )
+        displaced.positions += sign * STEP * direction
+        displaced.calc = calculator(method, frame.info["total_charge"])
+        energies.append(displaced.get_potential_energy())
     slope = (energies[0] - energies[1]) / (2 * STEP)
     difference = abs(slope + float((frame.get_forces() * direction).sum()))
     if difference > SLOPE_TOLERANCE:
         raise CheckFailed(
-            f"{frame.info['id']}: the energy's slope misses the stored forces by "
-            f"{difference:.2g} eV/Å, more than {SLOPE_TOLERANCE:g}."
+            f"{frame.info['id']}: the derivative of the energy differs from the stored "
+            f"forces by {difference:.2g} eV/Å, more than {SLOPE_TOLERANCE:g}."
         )
     return difference
 
 
-def check_facts(frames: list[Atoms]) -> None:
-    """What must hold of every frame without computing anything."""
+def check_consistency(frames: list[Atoms]) -> None:
+    """Checks ids, charges, forces, electrons and cells of all frames."""
     if len({f.info["id"] for f in frames}) < len(frames):
-        raise CheckFailed("Two frames share an id.")
+        raise CheckFailed("Two frames have the same id.")
     for frame in frames:
         name, total = frame.info["id"], frame.info["total_charge"]
         if abs(frame.get_charges().sum() - total) > 1e-5 * len(frame):
@@ -701,9 +725,9 @@ def check_facts(frames: list[Atoms]) -> None:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Seed = Annotated[int, typer.Option(help="Seed of conformers and displacements.")]
-Workers = Annotated[int, typer.Option(help="Processes at a time, one thread each.")]
-Limit = Annotated[int, typer.Option(help="Seconds after which a job is given up.")]
-First = Annotated[int, typer.Option(help="Only so many jobs; 0 means all.")]
+Workers = Annotated[int, typer.Option(help="Number of processes, one thread each.")]
+Limit = Annotated[int, typer.Option(help="Time limit of a job, s.")]
+First = Annotated[int, typer.Option(help="Number of jobs to run; 0 for all.")]
 Folder = Annotated[Path, typer.Option(help="Folder of the data sets.")]
 
 
@@ -715,7 +739,7 @@ def ions(
     first: First = 0,
     out: Folder = DATA,
 ) -> None:
-    """Molecules and ions from SMILES, open boundaries, GFN2-xTB."""
+    """Generates molecules and ions from SMILES, open boundaries, GFN2-xTB."""
     jobs = {}
     for number, smiles in enumerate(species()):
         name = f"ion-{number:04d}"
@@ -731,7 +755,7 @@ def frameworks(
     first: First = 0,
     out: Folder = DATA,
 ) -> None:
-    """Metal-organic frameworks from pormake, periodic, GFN1-xTB."""
+    """Generates metal-organic frameworks with pormake, periodic, GFN1-xTB."""
     jobs = {
         f"{node}-{edge}": ft.partial(framework_frames, node, edge, seed)
         for node, edge in recipes()
@@ -741,23 +765,24 @@ def frameworks(
 
 @app.command()
 def check(
-    count: Annotated[int, typer.Option(help="Frames of each set to recompute.")] = 3,
+    count: Annotated[int, typer.Option(help="Frames per data set to recompute.")] = 3,
     out: Folder = DATA,
 ) -> None:
     """Recomputes a few frames and compares them with the stored labels."""
     for name, method in METHODS.items():
         frames = read(out / f"{name}.extxyz.xz")
-        picked = [frames[i] for i in np.linspace(0, len(frames) - 1, count).astype(int)]
+        indices = np.linspace(0, len(frames) - 1, count).astype(int)
+        selected = [frames[i] for i in indices]
         try:
-            check_facts(frames)
-            found = [check_labels(frame, method) for frame in picked]
-            slope = check_slope(picked[0], method, np.random.default_rng(0))
+            check_consistency(frames)
+            differences = [check_labels(frame, method) for frame in selected]
+            slope = check_slope(selected[0], method, np.random.default_rng(0))
         except (CheckFailed, Rejected) as failure:
             sys.exit(f"{name}: {failure}")
-        worst = {key: max(f[key] for f in found) for key in found[0]}
+        worst = {key: max(d[key] for d in differences) for key in differences[0]}
         report = ", ".join(f"{key} {value:.1e}" for key, value in worst.items())
         typer.echo(f"{name}: {count} of {len(frames)} frames recomputed: {report}; ")
-        typer.echo(f"slope of the energy against the forces: {slope:.1e} eV/Å")
+        typer.echo(f"derivative of the energy against the forces: {slope:.1e} eV/Å")
 
 
 @app.command()

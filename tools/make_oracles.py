@@ -7,18 +7,19 @@
 #     "torch_geometric==2.8.1",
 # ]
 # ///
-"""Reference values of torch codes, as the small files that tests of `backbones` read.
+"""Reference values from PyTorch codes, in small files for the tests of `backbones`.
 
     uv run tools/make_oracles.py dimenet   # writes dimenet_pyg.npz
     uv run tools/make_oracles.py check     # recomputes all files from their weights
 
-Torch stays out of the workspace; nothing here is imported by it. Float64 throughout.
+PyTorch is no dependency of the workspace, which does not import this script. All values
+are float64.
 
-`dimenet_pyg.npz`: torch_geometric's DimeNet++ with two changes. The angular basis has
-the papers' envelope u(d) where the released code has u(d) c/d, and zeros of the Bessel
-functions in float64 where it has float32. Its searches for pairs and triplets, which
-need compiled extensions, are replaced by loops. `mace_torch.npz`: a ScaleShiftMACE of
-mace-torch and a triclinic structure; `check` shows that it is what that code says.
+`dimenet_pyg.npz`: torch_geometric's DimeNet++ with two changes. The angular basis uses
+the papers' envelope u(d), where the released code has u(d) c/d, and zeros of the Bessel
+functions in float64 instead of float32. The functions that list pairs and triplets,
+which need compiled extensions, are replaced by loops. `mace_torch.npz`: weights of a
+ScaleShiftMACE of mace-torch and a triclinic structure with its results.
 """
 
 import argparse
@@ -33,10 +34,10 @@ from scipy.special import spherical_jn
 
 DATA = Path(__file__).parents[1] / "packages" / "backbones" / "tests" / "data"
 CUTOFF = 4.0
-EMBEDDING, ELEMENTS = "emb.emb.weight", [1, 6, 8]  # rows of it that are kept
+EMBEDDING, ELEMENTS = "emb.emb.weight", [1, 6, 8]  # rows that are stored
 NUMBERS = np.array([6, 1, 8, 6, 1, 8])
-# Within reach of one another, Å.
-PLACES = np.array(
+# Positions within the cutoff of each other, Å.
+POSITIONS = np.array(
     [
         [0.0, 0.0, 0.0],
         [1.1, 0.2, 0.0],
@@ -49,41 +50,41 @@ PLACES = np.array(
 
 
 def bessel_zeros(degrees, count):
-    """The first zeros of every spherical Bessel function, in float64."""
+    """Returns the first zeros of each spherical Bessel function, in float64."""
     zeros = np.arange(1, count + degrees) * np.pi
     rows = [zeros[:count]]
     for degree in range(1, degrees):
         value = lambda x, degree=degree: spherical_jn(degree, x)
-        pairs = itertools.pairwise(zeros)  # zeros of neighbours interlace
+        pairs = itertools.pairwise(zeros)  # zeros of successive degrees interlace
         zeros = np.array([brentq(value, a, b, xtol=1e-14) for a, b in pairs])
         rows.append(zeros[:count])
     return np.array(rows)
 
 
-def pairs_within(places, r, batch=None, max_num_neighbors=None):
-    """Senders and receivers of all pairs; stands in for `radius_graph`."""
+def pairs_within(positions, r, batch=None, max_num_neighbors=None):
+    """Returns senders and receivers of all pairs; replaces `radius_graph`."""
     del batch, max_num_neighbors
-    apart = torch.linalg.norm(places[:, None] - places, dim=-1)
-    near = (apart < r) & ~torch.eye(len(places), dtype=torch.bool)
-    receivers, senders = torch.nonzero(near, as_tuple=True)
+    distances = torch.linalg.norm(positions[:, None] - positions, dim=-1)
+    connected = (distances < r) & ~torch.eye(len(positions), dtype=torch.bool)
+    receivers, senders = torch.nonzero(connected, as_tuple=True)
     return torch.stack([senders, receivers])
 
 
 def triplets(edges, num_nodes):
-    """Paths k -> j -> i of two edges with k != i; stands in for `triplets`."""
+    """Returns paths k -> j -> i of two edges with k != i; replaces `triplets`."""
     del num_nodes
     senders, receivers = edges.tolist()
-    found = [
+    paths = [
         (receivers[ji], senders[ji], senders[kj], kj, ji)
         for ji, kj in itertools.product(range(len(senders)), repeat=2)
         if receivers[kj] == senders[ji] and senders[kj] != receivers[ji]
     ]
-    i, j, k, kj, ji = torch.tensor(found).T
+    i, j, k, kj, ji = torch.tensor(paths).T
     return edges[1], edges[0], i, j, k, kj, ji
 
 
 def dimenet():
-    """DimeNet++ of the test's size, with the changes named above."""
+    """Returns a small DimeNet++ with the changes listed above."""
     from torch_geometric.nn.models import dimenet, dimenet_utils
 
     dimenet_utils.Jn_zeros = bessel_zeros
@@ -99,64 +100,64 @@ def dimenet():
         num_radial=4,
         cutoff=CUTOFF,
         num_output_layers=2,
-        output_initializer="glorot_orthogonal",  # its default is zero energy
+        output_initializer="glorot_orthogonal",  # the default gives zero energy
     )
-    model.sbf.envelope = Published(model.sbf.envelope)
+    model.sbf.envelope = PublishedEnvelope(model.sbf.envelope)
     return model
 
 
-class Published(torch.nn.Module):
-    """The papers' envelope u(d), from the released u(d) / d."""
+class PublishedEnvelope(torch.nn.Module):
+    """Envelope u(d) of the papers, from the released u(d) / d."""
 
     def __init__(self, released):
         super().__init__()
         self.released = released
 
     def forward(self, x):
-        """Returns the envelope of d, in units of the cutoff."""
+        """Returns u(d), with d in units of the cutoff."""
         return x * self.released(x)
 
 
-def of_dimenet(model, arrays):
-    """Energy and forces of a molecule."""
-    at = torch.tensor(arrays["positions"], requires_grad=True)
-    energy = model(torch.tensor(arrays["numbers"]), at).sum()
-    (slope,) = torch.autograd.grad(energy, at)
-    return {"energy": energy.detach().numpy(), "forces": -slope.numpy()}
+def evaluate_dimenet(model, arrays):
+    """Returns energy and forces of a molecule."""
+    positions = torch.tensor(arrays["positions"], requires_grad=True)
+    energy = model(torch.tensor(arrays["numbers"]), positions).sum()
+    (gradient,) = torch.autograd.grad(energy, positions)
+    return {"energy": energy.detach().numpy(), "forces": -gradient.numpy()}
 
 
 def write_dimenet(path):
-    """Random weights, vectors among them too, and what they say."""
+    """Writes random weights, biases included, with the energy and forces they give."""
     torch.manual_seed(0)
     model = dimenet()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    shaken = PLACES + 0.1 * np.random.default_rng(3).normal(size=PLACES.shape)
-    arrays = {"numbers": NUMBERS, "positions": shaken}
-    arrays |= of_dimenet(model, arrays)
+    positions = POSITIONS + 0.1 * np.random.default_rng(3).normal(size=POSITIONS.shape)
+    arrays = {"numbers": NUMBERS, "positions": positions}
+    arrays |= evaluate_dimenet(model, arrays)
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     state[EMBEDDING] = state[EMBEDDING][ELEMENTS]
     np.savez_compressed(path, **arrays, **state)
 
 
 def check_dimenet(arrays):
-    """What torch_geometric says of the weights and the molecule in its file."""
+    """Recomputes energy and forces from the stored weights, with torch_geometric."""
     model = dimenet()
     state = model.state_dict()
     for name, value in state.items():
-        known = torch.tensor(arrays[name])
+        stored = torch.tensor(arrays[name])
         if name == EMBEDDING:
-            value[ELEMENTS] = known
+            value[ELEMENTS] = stored
         else:
-            state[name] = known
+            state[name] = stored
     model.load_state_dict(state)
-    return of_dimenet(model, arrays)
+    return evaluate_dimenet(model, arrays)
 
 
 def check_mace(arrays):
-    """What mace-torch says of the weights and the structure in its file."""
+    """Recomputes energy, forces and stress from the stored weights, with mace-torch."""
     from mace import data, modules
     from mace.modules.models import o3
     from mace.tools import AtomicNumberTable, torch_geometric
@@ -185,9 +186,12 @@ def check_mace(arrays):
     state = {k[3:]: torch.tensor(v) for k, v in arrays.items() if k[:3] == "sd/"}
     missing, unknown = model.load_state_dict(state, strict=False)
     constants = ("w3j", "output_mask", "weights_0_zeroed", "U_matrix")
-    left = [name for name in missing if not any(c in name for c in constants)]
-    if left or unknown:
-        raise SystemExit(f"mace-torch lacks {unknown} and wants {left}")
+    missing = [name for name in missing if not any(c in name for c in constants)]
+    if missing or unknown:
+        raise SystemExit(
+            f"The parameters of mace-torch differ: {missing} are not in the file, "
+            f"{unknown} are not in the model."
+        )
     structure = data.Configuration(
         atomic_numbers=arrays["z"],
         positions=arrays["pos"],
@@ -205,8 +209,8 @@ def check_mace(arrays):
 
 
 def check():
-    """Prints how far each file is from what its code says; 1 if anything is off."""
-    worst = 0.0
+    """Prints the largest difference to each stored array; returns 1 above 1e-10."""
+    largest = 0.0
     for name, recompute in (
         ("dimenet_pyg.npz", check_dimenet),
         ("mace_torch.npz", check_mace),
@@ -214,17 +218,17 @@ def check():
         with np.load(DATA / name) as file:
             arrays = dict(file)
         for key, value in recompute(arrays).items():
-            apart = float(np.abs(value - arrays[key]).max())
-            worst = max(worst, apart)
-            print(f"{name}: {key} apart by {apart:.1e}")
-    return int(worst > 1e-10)
+            difference = float(np.abs(value - arrays[key]).max())
+            largest = max(largest, difference)
+            print(f"{name}: {key} differs by {difference:.1e}")
+    return int(largest > 1e-10)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=["dimenet", "check"])
+    parser.add_argument("command", choices=["dimenet", "check"])
     torch.set_default_dtype(torch.float64)
-    if parser.parse_args().verb == "check":
+    if parser.parse_args().command == "check":
         return check()
     write_dimenet(DATA / "dimenet_pyg.npz")
     return 0
