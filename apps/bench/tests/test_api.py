@@ -50,8 +50,9 @@ def test_examples_run(namespace, folder):
     dataset, predictions = namespace["dataset"], namespace["predictions"]
     assert len(dataset) == len(predictions) == 24
     assert predictions[3].forces.shape == (5, 3)
-    assert not namespace["outcome"].failures
-    assert [phase["name"] for phase in namespace["outcome"].results[0]["phases"]]
+    study = namespace["study"]
+    assert not study.failures
+    assert [stage["name"] for stage in study.results[0]["stages"]]
     assert (folder / namespace["page"]).is_file()
     assert namespace["split"].name == "random"
 

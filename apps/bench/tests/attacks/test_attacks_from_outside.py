@@ -39,7 +39,7 @@ def test_a_killed_simulation_ends_as_if_it_had_not_been(bases, command, tmp_path
         json.loads((folder / "mace" / "own-0" / "result.json").read_text())
         for folder in (out, bases.simulated)
     ]
-    told = [[phase["replicas"] for phase in result["phases"]] for result in results]
+    told = [[stage["replicas"] for stage in result["stages"]] for result in results]
     assert told[0] == told[1]
     assert results[0]["relaxation"] == results[1]["relaxation"]
     assert not list(out.rglob("*.partial")) and not list(out.rglob("checkpoint.npz"))

@@ -75,7 +75,7 @@ attacks(
             "--timestep nan",
             "--temperature inf",
             "--temperature hot",
-            "--hottest 1",
+            "--ramp-to 1",
             "--pressure nan",
             "--replicas 0",
             "--replicas 999999999",
@@ -84,7 +84,7 @@ attacks(
             "--total-charge inf",
             "--reference nothere.xyz",
             "--reference {grid}",
-            "--charges",
+            "--require-charges",
             "--jobs 0",
             "--nonsense",
         )

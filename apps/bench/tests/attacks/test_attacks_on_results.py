@@ -205,13 +205,13 @@ def _simulations():
     for key, value in {
         "model": "another",
         "atoms": 0,
-        "phases": [],
-        "phases.0.replicas": [],
-        "phases.1.name": "other",
-        "phases.0.passed": "yes",
+        "stages": [],
+        "stages.0.replicas": [],
+        "stages.1.name": "other",
+        "stages.0.passed": "yes",
         "prechecks": [{"name": 1}],
         "relaxation.steps": "many",
-        "radial": {"r": 1},
+        "radial_distribution": {"r": 1},
         "vibrations": [],
         "charges": 7,
     }.items():

@@ -13,14 +13,17 @@ from bench.execution.announcements import announce
 from bench.execution.compilation_cache import enable_compilation_cache
 
 if TYPE_CHECKING:
-    from bench.dynamics.study.cases import Pair
+    from rich.console import Console
+
     from bench.dynamics.study.models import Model
+    from bench.dynamics.study.structures import Pair
+    from bench.dynamics.study.study import StudyCallback
 
 _MODES = ("dev", "fast", "standard")
 _THERMOSTATS = ("langevin", "nose-hoover")
 _BOUNDS = {
     "temperature": (0, 1e5, " K"),
-    "hottest": (0, 1e5, " K"),
+    "ramp_to": (0, 1e5, " K"),
     "timestep": (0, 100, " fs"),
     "pressure": (-1e4, 1e4, " GPa"),
     "replicas": (1, 10_000, ""),
@@ -28,77 +31,89 @@ _BOUNDS = {
     "spin": (0, 1000, ""),
     "seed": (0, 2**31 - 1, ""),
 }
-"""Least and most of every number, and its unit."""
+"""Smallest and largest value of every number, and its unit."""
 
-_POSITIVE = ("temperature", "hottest", "timestep")
+_POSITIVE = ("temperature", "ramp_to", "timestep")
 
 
 def md_command(
     models: Annotated[
         list[Path],
-        typer.Argument(metavar="MODEL...", help="Folders of `bench run`, or of a run."),
+        typer.Argument(
+            metavar="MODEL...", help="Folders of `bench run` or of single runs."
+        ),
     ],
     structure: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="To simulate.  \\[two of the test part]"),
+        typer.Option(
+            metavar="FILE",
+            help="Structures to simulate.  \\[structures of the test part]",
+        ),
     ] = None,
     frames: Annotated[
         str | None,
-        typer.Option(
-            metavar="N|all", help="Which structure of files with several, from 0."
-        ),
+        typer.Option(metavar="N|all", help="Structure of a file with several, from 0."),
     ] = None,
     mode: Annotated[
-        str, typer.Option(help="How long: dev (CI), fast (minutes) or standard.")
+        str, typer.Option(help="Duration: dev (CI), fast (minutes) or standard.")
     ] = "fast",
     out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("runs/md"),
     temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
-    hottest: Annotated[float, typer.Option(help="End of the heating, K.")] = 1000.0,
+    ramp_to: Annotated[
+        float, typer.Option(help="Final temperature of the heating ramp, K.")
+    ] = 1000.0,
     timestep: Annotated[float, typer.Option(help="fs.")] = 0.5,
     thermostat: Annotated[
-        str, typer.Option(help="langevin, nose-hoover.")
+        str, typer.Option(help="langevin or nose-hoover.")
     ] = "langevin",
-    pressure: Annotated[float, typer.Option(help="GPa.")] = 0.0,
-    replicas: Annotated[int, typer.Option(min=1, help="Of each, at once.")] = 1,
+    pressure: Annotated[
+        float, typer.Option(help="Of the constant-pressure stage, GPa.")
+    ] = 0.0,
+    replicas: Annotated[
+        int, typer.Option(min=1, help="Simulations of each structure.")
+    ] = 1,
     relax: Annotated[
-        bool, typer.Option(help="Come to rest in the model first, cell fixed.")
+        bool, typer.Option(help="Relax with the model first, at fixed cell.")
     ] = True,
     total_charge: Annotated[
-        float | None, typer.Option(help="e.  \\[the file's, or 0]")
+        float | None, typer.Option(help="e.  \\[that of the file, or 0]")
     ] = None,
-    spin: Annotated[int, typer.Option(min=0, help="Multiplicity, 0: unknown.")] = 0,
+    spin: Annotated[int, typer.Option(min=0, help="Multiplicity; 0 if unknown.")] = 0,
     reference: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Trajectory to compare distances with."),
+        typer.Option(
+            metavar="FILE", help="Trajectory whose radial distribution is compared."
+        ),
     ] = None,
-    charges: Annotated[
-        bool, typer.Option("--charges", help="Refuse models without charges.")
+    require_charges: Annotated[
+        bool, typer.Option("--require-charges", help="Reject models without charges.")
     ] = False,
     double: Annotated[
         bool, typer.Option("--double", help="Double precision, half as fast.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of velocities and noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of velocities and noise.")] = 0,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Simulations at the same time, each a process.")
+        int, typer.Option(min=1, help="Parallel simulations, each in its own process.")
     ] = 1,
 ) -> None:
-    """Simulates structures in trained models and says which hold, and why not."""
-    _check("--mode", mode, _MODES)
-    _check("--thermostat", thermostat, _THERMOSTATS)
+    """Tests the stability of molecular dynamics with trained models."""
+    _check_choice("--mode", mode, _MODES)
+    _check_choice("--thermostat", thermostat, _THERMOSTATS)
     _check_frames(frames, bool(structure))
-    given = dict(temperature=temperature, hottest=hottest, timestep=timestep)
-    given |= dict(pressure=pressure, replicas=replicas, spin=spin, seed=seed)
-    given |= {} if total_charge is None else {"total_charge": total_charge}
-    for name, value in given.items():
+    numbers = dict(temperature=temperature, ramp_to=ramp_to, timestep=timestep)
+    numbers |= dict(pressure=pressure, replicas=replicas, spin=spin, seed=seed)
+    numbers |= {} if total_charge is None else {"total_charge": total_charge}
+    for name, value in numbers.items():
         _check_number(name, value)
-    if not hottest >= temperature:
+    if not ramp_to >= temperature:
         raise BenchError(
-            f"--hottest is at least --temperature, {temperature:g} K; got {hottest:g}."
+            f"--ramp-to must be at least --temperature, {temperature:g} K; got "
+            f"{ramp_to:g}."
         )
     settings = dict(
         mode=mode,
         temperature=temperature,
-        hottest=hottest,
+        ramp_to=ramp_to,
         timestep=timestep,
         thermostat=thermostat,
         pressure=pressure,
@@ -108,74 +123,75 @@ def md_command(
     )
     for path in (*models, *(structure or ()), *([reference] if reference else ())):
         if not path.exists():
-            raise BenchError(f"There is no {path}.")
+            raise BenchError(f"{path} does not exist.")
     announce(f"loading JAX and {', '.join(map(str, models))}")
     # Imported late: it takes seconds.
     import jax
 
     try:
         with jax.enable_x64(double):
-            read = structure or (), total_charge, spin, frames
-            pairs = _pairs(_open(models, charges), *read)
+            opened = _open_models(models, require_charges)
+            pairs = _make_pairs(opened, structure or (), total_charge, spin, frames)
             _simulate(pairs, settings, out, reference, jobs)
     except KeyboardInterrupt:
         raise Interrupted(
-            "interrupted; what was simulated is kept and the same command goes on from "
-            "there."
+            "interrupted; checkpoints are kept, and the same command continues."
         ) from None
 
 
 def _check_number(name: str, value: float) -> None:
-    """Refuses what no simulation can have: infinite, negative or enormous numbers."""
+    """Rejects infinite, NaN, negative or extreme numbers."""
     least, most, unit = _BOUNDS[name]
     option = f"--{name.replace('_', '-')}"
     if name in _POSITIVE and not value > 0:
-        raise BenchError(f"{option} is positive, got {value:g}.")
+        raise BenchError(f"{option} must be positive, got {value:g}.")
     if not least <= value <= most:
         raise BenchError(
-            f"{option} lies between {least:g} and {most:g}{unit}, got {value:g}."
+            f"{option} must be between {least:g} and {most:g}{unit}, got {value:g}."
         )
 
 
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise BenchError(f"{name} is one of {', '.join(known)}; got {value!r}.")
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise BenchError(
+            f"{option} must be one of {', '.join(choices)}; got {value!r}."
+        )
 
 
-def _check_frames(frames: str | None, chosen: bool) -> None:
+def _check_frames(frames: str | None, has_files: bool) -> None:
     if frames is None:
         return
     if frames != "all" and not re.fullmatch("[0-9]{1,9}", frames):
         raise BenchError(
-            f"--frames is a number, counted from 0, or all; got {frames!r}."
+            f"--frames must be a number, counted from 0, or all; got {frames!r}."
         )
-    if not chosen:
-        raise BenchError("--frames chooses among structures of --structure FILE.")
+    if not has_files:
+        raise BenchError("--frames selects structures of --structure FILE; add it.")
 
 
-def _open(paths: list[Path], charges: bool) -> "list[Model]":
+def _open_models(paths: list[Path], require_charges: bool) -> "list[Model]":
     from bench.dynamics.study.models import open_models
 
     models = open_models(paths)
     without = [m.name for m in models if not m.potential.backbone.has_charges]
-    if charges and without:
+    if require_charges and without:
         raise BenchError(
-            f"{without[0]} has no charges, for it has no long-range layer with them: "
-            "leave it out, or --charges."
+            f"{without[0]} has no charges, because it has no long-range layer with "
+            "charges: remove it, or drop --require-charges."
         )
     return models
 
 
-def _pairs(
+def _make_pairs(
     models: "list[Model]",
     files: Sequence[Path],
     total_charge: float | None,
     spin: int,
     frames: str | None,
 ) -> "list[Pair]":
-    from bench.dynamics.study.cases import paired, read_cases
+    from bench.dynamics.study.structures import make_pairs, read_structures
 
-    return paired(models, read_cases(files, total_charge, spin, frames))
+    return make_pairs(models, read_structures(files, total_charge, spin, frames))
 
 
 def _simulate(
@@ -193,25 +209,27 @@ def _simulate(
     frames = read_frames(reference) if reference else ()
     enable_compilation_cache()
     if importlib.util.find_spec("jax_md") is None:
-        raise BenchError("`bench md` needs jax-md: install the extra, bench[md].")
+        raise BenchError(
+            "`bench md` needs jax-md: install the optional dependencies, bench[md]."
+        )
     announce("loading jax-md")
-    # It takes seconds more to load; mistakes above are told before.
+    # Imported after the checks above: it takes seconds.
     from bench.dynamics.page.page import write_page
-    from bench.dynamics.page.table import line
-    from bench.dynamics.study.protocol import Settings, timestep_warning
-    from bench.dynamics.study.study import study
+    from bench.dynamics.page.table import summary_line
+    from bench.dynamics.study.protocol import SimulationSettings, timestep_warning
+    from bench.dynamics.study.study import run_study
 
-    chosen = Settings(**settings)
-    for case in dict.fromkeys(case for _, case in pairs):
-        warning = timestep_warning(case.atoms, chosen.timestep)
+    simulation = SimulationSettings(**settings)
+    for initial in dict.fromkeys(initial for _, initial in pairs):
+        warning = timestep_warning(initial.atoms, simulation.timestep)
         if warning:
             console.print(f"Warning: {warning}", highlight=False, soft_wrap=True)
-    results, failures = study(
-        pairs, chosen, out, _tell(console), reference=frames, jobs=jobs
+    results, failures = run_study(
+        pairs, simulation, out, _callback(console), reference=frames, jobs=jobs
     )
     if results:
         for result in results:
-            typer.echo(line(result))
+            typer.echo(summary_line(result))
         typer.echo(f"Page: {write_page(results, out)}")
     if failures:
         name, reason = next(iter(failures.items()))
@@ -221,22 +239,33 @@ def _simulate(
         )
 
 
-def _tell(console):
-    """A line that is written over on a terminal; elsewhere a line a quarter."""
-    told: set[tuple[str, str, str, int]] = set()
+def _callback(console: "Console") -> "StudyCallback":
+    """Returns a callback that prints progress.
 
-    def tell(model, structure, phase, share, rate, kelvin) -> None:
-        key = model, structure, phase, int(4 * share)
-        if not console.is_terminal and key in told:
+    On a terminal it overwrites one line; otherwise it prints a line per quarter of a
+    stage.
+    """
+    printed: set[tuple[str, str, str, int]] = set()
+
+    def callback(
+        model: str,
+        structure: str,
+        stage: str,
+        fraction: float,
+        rate: float,
+        temperature: float,
+    ) -> None:
+        key = model, structure, stage, int(4 * fraction)
+        if not console.is_terminal and key in printed:
             return
-        told.add(key)
-        end = "\r" if console.is_terminal and share < 1 else "\n"
-        text = f"{model}  {structure}  {phase} {100 * share:3.0f} %"
+        printed.add(key)
+        end = "\r" if console.is_terminal and fraction < 1 else "\n"
+        text = f"{model}  {structure}  {stage} {100 * fraction:3.0f} %"
         console.print(
-            f"{text}  {rate:.0f} steps/s  {kelvin:.0f} K",
+            f"{text}  {rate:.0f} steps/s  {temperature:.0f} K",
             end=end,
             highlight=False,
             soft_wrap=True,
         )
 
-    return tell
+    return callback

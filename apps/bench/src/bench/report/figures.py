@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from bench.report.style import COLOURS, legend_below
+from bench.report.style import COLORS, legend_below
 
 _ERRORS = {
     "energy": "energy MAE (meV/atom)",
@@ -43,8 +43,8 @@ def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
             axes.plot(
                 epochs,
                 np.array([r.get(key) for r in rows], float),
-                color=COLOURS[i % len(COLOURS)],
-                linestyle=("-", "--", ":")[i // len(COLOURS) % 3],
+                color=COLORS[i % len(COLORS)],
+                linestyle=("-", "--", ":")[i // len(COLORS) % 3],
                 label=name,
                 linewidth=1.3,
             )
@@ -83,7 +83,7 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     at + shift,
                     values,
                     width / 2.2,
-                    color=COLOURS[m % len(COLOURS)],
+                    color=COLORS[m % len(COLORS)],
                     alpha=fade,
                     label=f"{model}, {place}",
                 )
@@ -117,9 +117,7 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]], kind: str = "energy") -> Fi
         for m, model in enumerate(models):
             own = [r for r in rows if (r["split"], r["model"]) == (split, model)]
             cost, error = ([r[k] for r in own] for k in ("cost", f"test_{kind}"))
-            axes.scatter(
-                cost, error, color=COLOURS[m % len(COLOURS)], label=model, s=28
-            )
+            axes.scatter(cost, error, color=COLORS[m % len(COLORS)], label=model, s=28)
         here = [r["cost"] for r in rows if r["split"] == split]
         axes.set(xscale="log", xlim=(min(here) / 2, 2 * max(here)))
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -167,7 +165,7 @@ def breakdown(
         for m, (model, points) in enumerate(series.items()):
             at = np.arange(len(points)) + (m - (len(series) - 1) / 2) * width
             values = [value for _, value in points]
-            colour = COLOURS[models.index(model) % len(COLOURS)]
+            colour = COLORS[models.index(model) % len(COLORS)]
             ax.bar(at, values, width, color=colour, label=model)
         labels = [label for label, _ in next(iter(series.values()))]
         many = len(labels) > 12

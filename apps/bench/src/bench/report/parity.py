@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from bench.evaluation.intervals import prediction_and_label
-from bench.report.style import COLOURS
+from bench.report.style import COLORS
 
 PANELS = {
     "force": ("force components", "eV/Å"),
@@ -73,7 +73,7 @@ def _scatter(axes, x, y) -> None:
     axes.plot([low, high], [low, high], color="0.6", linewidth=0.8, zorder=0)
     size = 6 if len(x) < 2000 else 1.5
     axes.scatter(
-        x, y, s=size, alpha=0.4, color=COLOURS[0], linewidths=0, rasterized=True
+        x, y, s=size, alpha=0.4, color=COLORS[0], linewidths=0, rasterized=True
     )
     axes.tick_params(labelsize=8)
     axes.xaxis.label.set_size(8)
@@ -101,7 +101,7 @@ def charge_densities(frames: Sequence[Any], title: str) -> Figure:
     for ax, z in zip(axes, elements, strict=False):
         for i, (name, charges) in enumerate(both.items()):
             x, height = _density(charges[numbers == z])
-            ax.plot(x, height, color=COLOURS[i], linewidth=1.2, label=name)
+            ax.plot(x, height, color=COLORS[i], linewidth=1.2, label=name)
         ax.set_title(chemical_symbols[z], fontsize=8)
         ax.set_yticks([])
         ax.tick_params(labelsize=7)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from bench.exceptions import printable
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def as_markdown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The engine on potentials with known answers, against ASE and against itself."""
+"""The engine with analytic potentials, compared with ASE and with other settings."""
 
 import ase
 import ase.build
@@ -10,7 +10,13 @@ from ase import units
 from ase.calculators.lj import LennardJones
 from ase.md.verlet import VelocityVerlet
 from bench.dynamics.engine.engine import Engine
-from bench.dynamics.engine.ensembles import NPT, NVE, Langevin, Moving, Targets
+from bench.dynamics.engine.ensembles import (
+    NPT,
+    NVE,
+    AtomicState,
+    Conditions,
+    Langevin,
+)
 from bench.dynamics.engine.interaction import Interaction
 
 EPSILON, SIGMA, CUTOFF = 0.0104, 3.4, 6.5
@@ -25,7 +31,7 @@ def double_precision():
 
 
 def lennard_jones(smooth=True):
-    """Argon; the pair energy is ASE's, shifted or smooth at the cutoff."""
+    """Lennard-Jones argon with ASE's pair energy, truncated or smooth at the cutoff."""
 
     def energy(weights, positions, senders, receivers, shifts, box, plan, triplets):
         vectors = positions[senders] - positions[receivers]
@@ -47,7 +53,7 @@ def lennard_jones(smooth=True):
 
 
 def argon(repeat=2, seed=0, kelvin=60.0):
-    """Momenta at rest as a whole; the cell is triclinic and smaller than the cutoff."""
+    """Zero total momentum; the cell is triclinic and smaller than the cutoff."""
     atoms = ase.build.bulk("Ar", "fcc", a=5.4).repeat(repeat)
     rng = np.random.default_rng(seed)
     atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
@@ -58,24 +64,24 @@ def argon(repeat=2, seed=0, kelvin=60.0):
     return atoms
 
 
-def moving(atoms, replicas=1):
+def atomic_state(atoms, replicas=1):
     forces = np.zeros_like(atoms.positions)
     arrays = atoms.positions, atoms.get_momenta(), forces, atoms.get_masses()[:, None]
-    return Moving(*(jnp.asarray(np.stack([a] * replicas)) for a in arrays))
+    return AtomicState(*(jnp.asarray(np.stack([a] * replicas)) for a in arrays))
 
 
-AIM = Targets(60 * units.kB, 0.0)
-GOING = np.ones(1, bool)
+CONDITIONS = Conditions(60 * units.kB, 0.0)
+ACTIVE = np.ones(1, bool)
 
 
-def engine(
-    atoms, ensemble=None, timestep=DT, smooth=True, forces=True, replicas=1, **more
+def make_engine(
+    atoms, ensemble=None, timestep=DT, smooth=True, forces=True, replicas=1, **options
 ):
     cell = atoms.cell.array if atoms.pbc.any() else None
-    made = Engine(
-        lennard_jones(smooth), ensemble or NVE(), cell, timestep=timestep, **more
+    engine = Engine(
+        lennard_jones(smooth), ensemble or NVE(), cell, timestep=timestep, **options
     )
-    state = moving(atoms, replicas)
+    state = atomic_state(atoms, replicas)
     if forces:
         reference = atoms.copy()
         reference.calc = LennardJones(
@@ -84,38 +90,38 @@ def engine(
         state = state._replace(
             force=jnp.asarray(np.stack([reference.get_forces()] * replicas))
         )
-    made.start(state, AIM)
-    return made
+    engine.start(state, CONDITIONS)
+    return engine
 
 
 @pytest.mark.parametrize("periodic", [True, False])
-def test_a_hundred_steps_are_those_of_ase(periodic):
+def test_a_hundred_steps_equal_those_of_ase(periodic):
     atoms = argon()
     if not periodic:
         atoms.pbc, atoms.cell = False, None
-    ours = engine(atoms, skin=0.4)
+    ours = make_engine(atoms, skin=0.4)
     atoms.calc = LennardJones(
         epsilon=EPSILON, sigma=SIGMA, rc=CUTOFF, smooth=True, ro=0.66 * CUTOFF
     )
-    theirs = VelocityVerlet(atoms, DT * units.fs)
+    reference = VelocityVerlet(atoms, DT * units.fs)
     for _ in range(4):
-        theirs.run(25)
-        sample = ours.advance(25, AIM, GOING)
+        reference.run(25)
+        snapshot = ours.advance(25, CONDITIONS, ACTIVE)
         np.testing.assert_allclose(
-            sample.potential[0], atoms.get_potential_energy(), atol=1e-8, rtol=0
+            snapshot.potential[0], atoms.get_potential_energy(), atol=1e-8, rtol=0
         )
-        np.testing.assert_allclose(sample.positions[0], atoms.positions, atol=1e-8)
-        np.testing.assert_allclose(sample.momenta[0], atoms.get_momenta(), atol=1e-8)
+        np.testing.assert_allclose(snapshot.positions[0], atoms.positions, atol=1e-8)
+        np.testing.assert_allclose(snapshot.momenta[0], atoms.get_momenta(), atol=1e-8)
     assert ours.steps == 100
 
 
-def test_a_small_cell_moves_like_its_supercell():
+def test_a_small_cell_and_its_supercell_give_the_same_trajectory():
     small = argon(1, kelvin=0.0).repeat((2, 1, 1))
     small.positions[0] += 0.1
     large = small.repeat((1, 2, 2))
-    one, many = engine(small, skin=0.5), engine(large, skin=0.5)
+    one, many = make_engine(small, skin=0.5), make_engine(large, skin=0.5)
     for _ in range(2):
-        a, b = one.advance(50, AIM, GOING), many.advance(50, AIM, GOING)
+        a, b = one.advance(50, CONDITIONS, ACTIVE), many.advance(50, CONDITIONS, ACTIVE)
     np.testing.assert_allclose(4 * a.potential, b.potential, atol=1e-10)
     assert np.ptp(a.positions[0] - small.positions, axis=0).max() > 0.05
     np.testing.assert_allclose(b.positions[0][:2], a.positions[0], atol=1e-9)
@@ -124,50 +130,52 @@ def test_a_small_cell_moves_like_its_supercell():
 def test_energy_error_falls_as_the_square_of_the_time_step():
     errors = []
     for parts in (1, 2, 4):
-        run = engine(argon(kelvin=300.0), timestep=8.0 / parts)
-        energies = [run.advance(parts, AIM, GOING).conserved[0] for _ in range(60)]
+        engine = make_engine(argon(kelvin=300.0), timestep=8.0 / parts)
+        energies = [
+            engine.advance(parts, CONDITIONS, ACTIVE).conserved[0] for _ in range(60)
+        ]
         errors.append(np.std(energies))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     np.testing.assert_allclose(orders, 2.0, atol=0.15)
 
 
-def test_restart_is_the_uninterrupted_run_to_the_bit(tmp_path):
+def test_a_restarted_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
     path = tmp_path / "state.npz"
     for ensemble in (Langevin(seed=3), NPT()):
-        whole, broken = engine(argon(), ensemble), engine(argon(), ensemble)
+        complete, stopped = (make_engine(argon(), ensemble) for _ in range(2))
         for _ in range(3):
-            a = whole.advance(20, AIM, GOING)
-        broken.advance(20, AIM, GOING)
-        broken.save(path, {"note": 1})
-        again = engine(argon(seed=1), ensemble)
-        assert again.restore(path) == {"note": 1} and again.steps == 20
+            a = complete.advance(20, CONDITIONS, ACTIVE)
+        stopped.advance(20, CONDITIONS, ACTIVE)
+        stopped.save(path, {"note": 1})
+        restarted = make_engine(argon(seed=1), ensemble)
+        assert restarted.restore(path) == {"note": 1} and restarted.steps == 20
         for _ in range(2):
-            b = again.advance(20, AIM, GOING)
+            b = restarted.advance(20, CONDITIONS, ACTIVE)
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
             np.testing.assert_array_equal(x, y)
 
 
-def test_replicas_are_single_runs():
-    run = engine(argon(), Langevin(seed=3), replicas=3)
-    going = np.array([True, True, False])
-    first = run.advance(20, AIM, np.ones(3, bool))
-    second = run.advance(20, AIM, going)
-    assert np.ptp(first.potential) > 1e-6  # each has noise of its own
+def test_replicas_equal_single_runs():
+    langevin = make_engine(argon(), Langevin(seed=3), replicas=3)
+    active = np.array([True, True, False])
+    first = langevin.advance(20, CONDITIONS, np.ones(3, bool))
+    second = langevin.advance(20, CONDITIONS, active)
+    assert np.ptp(first.potential) > 1e-6  # the noise differs
     np.testing.assert_array_equal(first.positions[2], second.positions[2])
-    nve = engine(argon(), replicas=2)
-    alone = engine(argon()).advance(20, AIM, GOING)
-    both = nve.advance(20, AIM, np.ones(2, bool))
-    np.testing.assert_allclose(both.positions[1], alone.positions[0], atol=1e-12)
-    assert run.compilations == nve.compilations == 1
+    nve = make_engine(argon(), replicas=2)
+    single = make_engine(argon()).advance(20, CONDITIONS, ACTIVE)
+    both = nve.advance(20, CONDITIONS, np.ones(2, bool))
+    np.testing.assert_allclose(both.positions[1], single.positions[0], atol=1e-12)
+    assert langevin.compilations == nve.compilations == 1
 
 
-def test_too_little_room_is_found_out_and_the_block_made_again():
+def test_a_block_beyond_the_capacity_is_repeated_with_a_larger_one():
     atoms = argon()
-    tight, roomy = engine(atoms, skin=0.4), engine(atoms, skin=0.4)
-    tight._room = tight._room._replace(near=100)
-    a = tight.advance(50, AIM, GOING)
-    b = roomy.advance(50, AIM, GOING)
-    assert tight.compilations == 2 and roomy.compilations == 1
+    small, large = make_engine(atoms, skin=0.4), make_engine(atoms, skin=0.4)
+    small._capacity = small._capacity._replace(within_cutoff=100)
+    a = small.advance(50, CONDITIONS, ACTIVE)
+    b = large.advance(50, CONDITIONS, ACTIVE)
+    assert small.compilations == 2 and large.compilations == 1
     np.testing.assert_allclose(a.positions, b.positions, atol=1e-12)
-    roomy.advance(50, AIM, GOING)
-    assert roomy.compilations == 1
+    large.advance(50, CONDITIONS, ACTIVE)
+    assert large.compilations == 1

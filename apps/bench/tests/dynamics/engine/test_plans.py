@@ -1,4 +1,4 @@
-"""Lattice sums under a barostat: one plan while the cell moves, or new ones."""
+"""Plans of lattice sums under a barostat: one for the whole run, or several."""
 
 import ase.build
 import jax
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ase import units
 from bench.dynamics.engine.engine import Engine
-from bench.dynamics.engine.ensembles import NPT, Moving, Targets
+from bench.dynamics.engine.ensembles import NPT, AtomicState, Conditions
 from bench.dynamics.engine.interaction import Interaction
-from bench.dynamics.engine.plans import planned
+from bench.dynamics.engine.plans import make_plan
 
 CUTOFF = 4.0
 CHARGES = 0.8 * np.array([1.0, -1.0] * 4)
@@ -31,7 +31,7 @@ def salt():
 
 
 def energy(weights, positions, senders, receivers, shifts, box, plan, triplets):
-    """Repulsion that fades at the cutoff, and fixed charges."""
+    """Repulsion that vanishes at the cutoff, and fixed charges."""
     vectors = positions[senders] - positions[receivers]
     vectors = vectors + shifts.astype(positions.dtype) @ box
     real = senders < len(positions)
@@ -42,33 +42,34 @@ def energy(weights, positions, senders, receivers, shifts, box, plan, triplets):
     return 0.5 * jnp.sum(pair) + jnp.sum(coulomb)
 
 
-def ionic(margin, made):
+def ionic(margin, planned_cells):
     def plan_for(positions, cell, _):
-        made.append(cell)
+        planned_cells.append(cell)
         return lr_les.k_grid(np.asarray(cell, float)[None], margin=margin)
 
     return Interaction(CUTOFF, energy, plan_for=plan_for)
 
 
-def engine(margin, made):
+def make_engine(margin, planned_cells):
     atoms = salt()
-    run = Engine(ionic(margin, made), NPT(20.0, 40.0), atoms.cell.array, timestep=1.0)
+    engine = Engine(
+        ionic(margin, planned_cells), NPT(20.0, 40.0), atoms.cell.array, timestep=1.0
+    )
     zero = np.zeros((1, len(atoms), 3))
     masses = atoms.get_masses()[None, :, None]
-    aim = Targets(np.array(300 * units.kB), np.array(10 * units.GPa))
-    run.start(
-        Moving(*map(jnp.asarray, (atoms.positions[None], zero, zero, masses))), aim
-    )
-    return run, aim
+    arrays = map(jnp.asarray, (atoms.positions[None], zero, zero, masses))
+    conditions = Conditions(np.array(300 * units.kB), np.array(10 * units.GPa))
+    engine.start(AtomicState(*arrays), conditions)
+    return engine, conditions
 
 
-def test_a_new_plan_changes_nothing():
-    """The window of the sum ends within the grid, whatever cell it was made for."""
+def test_a_new_plan_does_not_change_the_trajectory():
+    """The window of the sum is zero at the edge of the grid of any plan."""
     many, few = [], []
-    (often, aim), (once, _) = engine(0.02, many), engine(0.3, few)
+    (often, conditions), (once, _) = make_engine(0.02, many), make_engine(0.3, few)
     for _ in range(6):
-        a = often.advance(20, aim, np.ones(1, bool))
-        b = once.advance(20, aim, np.ones(1, bool))
+        a = often.advance(20, conditions, np.ones(1, bool))
+        b = once.advance(20, conditions, np.ones(1, bool))
         np.testing.assert_allclose(a.conserved, b.conserved, atol=1e-8)
         np.testing.assert_allclose(a.box, b.box, atol=1e-8)
     assert len(few) == 1 < len(many)
@@ -77,10 +78,10 @@ def test_a_new_plan_changes_nothing():
     assert once.compilations == 1
 
 
-def test_energy_is_smooth_while_the_cell_changes_under_one_plan():
-    """Third differences settle as points come closer; with a sharp cut they grow."""
+def test_energy_is_smooth_while_the_cell_changes_with_one_plan():
+    """Third differences converge with the spacing; those of a sharp cutoff diverge."""
     atoms = salt()
-    smooth = planned(ionic(0.1, []), atoms.positions, atoms.cell.array).plan
+    smooth = make_plan(ionic(0.1, []), atoms.positions, atoms.cell.array).plan
     sharp = lr_les.k_grid(atoms.cell.array[None], dl=2.0, margin=0.1)
     roughness = {}
     for name, plan in (("smooth", smooth), ("sharp", sharp)):
@@ -88,11 +89,13 @@ def test_energy_is_smooth_while_the_cell_changes_under_one_plan():
 
         @jax.jit
         @jax.vmap
-        def of(strain, grid=grid):
-            box, where = (1 + strain) * atoms.cell.array, (1 + strain) * atoms.positions
-            return jnp.sum(lr_les.energy(jnp.asarray(CHARGES), where, box, grid=grid))
+        def energy_of(strain, grid=grid):
+            box = (1 + strain) * atoms.cell.array
+            positions = (1 + strain) * atoms.positions
+            charges = jnp.asarray(CHARGES)
+            return jnp.sum(lr_les.energy(charges, positions, box, grid=grid))
 
-        values = np.asarray(of(np.linspace(-0.05, 0.05, 201)))
+        values = np.asarray(energy_of(np.linspace(-0.05, 0.05, 201)))
         coarse = np.abs(np.diff(values[::2], 3)).max() / (2 * 5e-4) ** 3
         roughness[name] = np.abs(np.diff(values, 3)).max() / 5e-4**3 / coarse
     # A function with three derivatives gives 1, a jump of the energy 8.
@@ -100,39 +103,39 @@ def test_energy_is_smooth_while_the_cell_changes_under_one_plan():
     assert roughness["sharp"] > 4
 
 
-class Reach:
-    """A plan that serves structures no larger than the one it was made for."""
+class MaximalExtent:
+    """A plan that covers structures no larger than the one it was made for."""
 
     def __init__(self, positions):
-        self.reach = self.across(positions)
+        self.largest = self.extent(positions)
 
-    def across(self, positions):
+    def extent(self, positions):
         return np.ptp(positions, axis=-2).max(axis=-1)
 
     def covers(self, cells, positions, mask):
         assert cells is None and mask.all() and mask.shape == positions.shape[:-1]
-        return self.across(positions) <= self.reach
+        return self.extent(positions) <= self.largest
 
 
-def test_plans_of_molecules_last_until_they_grow():
-    made = []
+def test_plans_of_molecules_are_valid_until_the_molecule_grows():
+    calls = []
 
     def plan_for(positions, cell, margin):
-        made.append((positions, margin))
-        return {"grid": Reach(positions) if cell is None else np.ones(3)}
+        calls.append((positions, margin))
+        return {"grid": MaximalExtent(positions) if cell is None else np.ones(3)}
 
     interaction = Interaction(CUTOFF, energy, plan_for=plan_for)
     atoms = ase.build.molecule("C2H6")
-    found = planned(interaction, atoms.positions, None)
-    assert found.covers(atoms.positions, None)
-    assert found.covers(1.2 * atoms.positions, None)
-    assert not found.covers(1.3 * atoms.positions, None)
-    # A plan without a word on what it covers serves the one crystal it was made for.
+    plan = make_plan(interaction, atoms.positions, None)
+    assert plan.covers(atoms.positions, None)
+    assert plan.covers(1.2 * atoms.positions, None)
+    assert not plan.covers(1.3 * atoms.positions, None)
+    # A plan without `covers` is valid only for the crystal it was made for.
     cell = 9 * np.eye(3)
-    only = planned(interaction, atoms.positions, cell)
-    assert only.covers(atoms.positions, cell)
-    assert not only.covers(atoms.positions, 1.01 * cell)
-    assert not only.covers(atoms.positions + 0.1, cell)
-    # A cell that stays needs no room.
-    planned(interaction, atoms.positions, cell, moves=False)
-    assert made[-1][1] < 0.01 < made[-2][1]
+    fixed = make_plan(interaction, atoms.positions, cell)
+    assert fixed.covers(atoms.positions, cell)
+    assert not fixed.covers(atoms.positions, 1.01 * cell)
+    assert not fixed.covers(atoms.positions + 0.1, cell)
+    # A fixed cell needs no margin.
+    make_plan(interaction, atoms.positions, cell, moves_box=False)
+    assert calls[-1][1] < 0.01 < calls[-2][1]

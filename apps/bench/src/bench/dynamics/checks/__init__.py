@@ -1,1 +1,1 @@
-"""Reasons to stop a simulation, checks before it starts, energy drift."""
+"""Checks of a potential before, and of the stability during, a simulation."""

@@ -1,4 +1,4 @@
-"""How well energy is conserved."""
+"""Drift of the conserved energy."""
 
 from typing import NamedTuple
 
@@ -7,30 +7,29 @@ from jaxtyping import Float
 
 
 class Drift(NamedTuple):
-    """The trend of a conserved energy."""
+    """Linear trend of a conserved energy."""
 
     rate: float
-    """Slope of a straight line, meV/atom/ps."""
+    """Slope of the least-squares line, meV/atom/ps."""
     ratio: float
-    """The line's rise over the whole time, in standard deviations of the kinetic
-    energy: below 1, what was lost or gained is less than what the atoms exchange."""
+    """Change along the line over the standard deviation of the kinetic energy."""
 
 
-def drift(
-    times: Float[np.ndarray, " looks"],
-    conserved: Float[np.ndarray, " looks"],
-    kinetic: Float[np.ndarray, " looks"],
+def energy_drift(
+    times: Float[np.ndarray, " observations"],
+    conserved: Float[np.ndarray, " observations"],
+    kinetic: Float[np.ndarray, " observations"],
     atoms: int,
 ) -> Drift:
-    """The least-squares trend of a conserved energy.
+    """Fits a line to a conserved energy by least squares.
 
     Args:
-        times: ps; at least three of them.
-        conserved: eV.
-        kinetic: eV.
-        atoms: how many.
+        times: ps; at least three.
+        conserved: conserved energy, eV.
+        kinetic: kinetic energy, eV.
+        atoms: number of atoms.
     """
     slope = float(np.polyfit(times - times.mean(), conserved - conserved.mean(), 1)[0])
-    spread = float(np.std(kinetic))
-    rise = abs(slope) * float(times[-1] - times[0])
-    return Drift(1000 * slope / atoms, rise / spread if spread else np.inf)
+    fluctuation = float(np.std(kinetic))
+    change = abs(slope) * float(times[-1] - times[0])
+    return Drift(1000 * slope / atoms, change / fluctuation if fluctuation else np.inf)

@@ -1,4 +1,4 @@
-"""Many time steps in one compiled program, stopped before a pair could be missed."""
+"""Blocks of time steps in one compiled program, with checks of the neighbor list."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,25 +8,27 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from bench.dynamics.engine.ensembles import Ensemble, Targets
+from bench.dynamics.engine.capacity import PairCapacity
+from bench.dynamics.engine.ensembles import Conditions, Ensemble
 from bench.dynamics.engine.interaction import Interaction
-from bench.dynamics.engine.pairs import Room, fits, narrowed, slack
+from bench.dynamics.engine.pairs import is_complete, prune, slack
 
-# Part of the skin kept for the next step, so that few steps are made twice.
-_SPARE = 0.1
+# A block stops when the slack is below this fraction of the skin: the next step would
+# probably exceed the skin and be discarded.
+_RESERVE = 0.1
 
 
-class Sample(NamedTuple):
-    """What is looked at after a block."""
+class Snapshot(NamedTuple):
+    """Energies, positions and momenta at the end of a block."""
 
     potential: Float[Array, ""]
-    """eV, without reference energies."""
+    """eV, without atomic energies."""
     kinetic: Float[Array, ""]
     """eV."""
     conserved: Float[Array, ""]
-    """eV; no meaning with friction and noise."""
+    """Energy including thermostat and barostat, eV; not conserved by Langevin."""
     pressure: Float[Array, ""]
-    """eV/Å^3; NaN where the cell does not move."""
+    """eV/Å^3; NaN for a fixed cell."""
     positions: Float[Array, "atoms 3"]
     """Å."""
     momenta: Float[Array, "atoms 3"]
@@ -35,73 +37,75 @@ class Sample(NamedTuple):
     """Rows, Å."""
 
 
-class Result(NamedTuple):
-    """Where a block came to."""
+class BlockResult(NamedTuple):
+    """The state after a block and the numbers of steps and pairs."""
 
     state: Any
-    done: Int[Array, ""]
-    """Steps made."""
-    fits: Bool[Array, ""]
-    """False: some pairs had no room, and the block must be made again."""
-    needed: Int[Array, ""]
-    """Most pairs within the cutoff in any step."""
-    triplets_needed: Int[Array, ""]
-    sample: Sample
+    """State of the integrator."""
+    steps_done: Int[Array, ""]
+    complete: Bool[Array, ""]
+    """False if pairs exceeded the capacity: the block must be repeated with more."""
+    max_pairs: Int[Array, ""]
+    """Largest number of pairs within the cutoff in any step."""
+    max_triplets: Int[Array, ""]
+    """Largest number of triplets in any step."""
+    snapshot: Snapshot
 
 
-def block_program(
+def compile_block(
     interaction: Interaction,
     ensemble: Ensemble,
-    room: Room,
+    capacity: PairCapacity,
     *,
     skin: float,
     replicas: int,
-) -> Callable[..., Result]:
-    """A compiled function that makes at most a number of steps for each replica.
+) -> Callable[..., BlockResult]:
+    """Returns a compiled function that advances each replica by a number of steps.
 
-    It is called as `f(weights, states, pairs, plan, box, steps, targets, dt)`; states,
-    pairs and steps have a leading axis of replicas. A replica stops early where its
-    list may miss a pair: it needs a new one.
+    It is called as `f(weights, states, pairs, plan, box, steps, conditions, dt)`;
+    states, pairs and steps have a leading axis of replicas. A replica stops early
+    before its pair list becomes invalid and then needs a new list.
 
     Args:
-        interaction: the energy.
+        interaction: the potential energy.
         ensemble: the integrator.
-        room: for pairs.
-        skin: Å.
-        replicas: how many move at once.
+        capacity: sizes of the pair arrays.
+        skin: distance beyond the cutoff up to which pairs are listed, Å.
+        replicas: number of replicas.
     """
 
-    def block(weights, state, pairs, plan, box, steps, targets, dt):
-        narrow = lambda positions, cell: narrowed(
-            pairs, positions, cell, interaction.cutoff, room
+    def block(weights, state, pairs, plan, box, steps, conditions, dt):
+        pruned_at = lambda positions, cell: prune(
+            pairs, positions, cell, interaction.cutoff, capacity
         )
 
         def energy(positions, cell):
-            fixed = jax.lax.stop_gradient((positions, cell))
-            near = narrow(*fixed)
-            index = near.senders, near.receivers, near.shifts
+            constant = jax.lax.stop_gradient((positions, cell))
+            pruned = pruned_at(*constant)
+            index = pruned.senders, pruned.receivers, pruned.shifts
             return interaction.energy(
-                weights, positions, *index, cell, plan, room.triplets
+                weights, positions, *index, cell, plan, capacity.triplets
             )
 
-        spare = lambda new: slack(
+        slack_of = lambda new: slack(
             pairs, new.position, ensemble.box(new, box), interaction.cutoff, skin
         )
 
         def advance(carry):
-            old, done, _, most = carry
-            new = ensemble.step(energy, old, box, targets, dt)
-            near = narrow(new.position, ensemble.box(new, box))
-            enough, left = fits(near, room), spare(new)
+            old, done, _, largest = carry
+            new = ensemble.step(energy, old, box, conditions, dt)
+            pruned = pruned_at(new.position, ensemble.box(new, box))
+            complete, left = is_complete(pruned, capacity), slack_of(new)
             broken = ~jnp.isfinite(new.position).all() | ~jnp.isfinite(new.force).all()
-            # A broken state is kept, for it is what the host asks about.
-            taken = enough & ((left > 0) | broken)
-            kept = jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old)
-            found = jnp.stack([near.needed, near.triplets_needed]).astype(jnp.int32)
-            going = taken & (left > _SPARE * skin)
-            return kept, done + taken, (going, enough), jnp.maximum(most, found)
+            # Non-finite states are accepted: the host must see them to report them.
+            accepted = complete & ((left > 0) | broken)
+            state = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
+            counts = jnp.stack([pruned.pair_count, pruned.triplet_count])
+            largest = jnp.maximum(largest, counts.astype(jnp.int32))
+            running = accepted & (left > _RESERVE * skin)
+            return state, done + accepted, (running, complete), largest
 
-        state, done, (_, enough), most = jax.lax.while_loop(
+        state, done, (_, complete), largest = jax.lax.while_loop(
             lambda carry: carry[2][0] & (carry[1] < steps),
             advance,
             (
@@ -111,43 +115,45 @@ def block_program(
                 jnp.zeros(2, jnp.int32),
             ),
         )
-        sample = _sample(energy, ensemble, state, box, targets)
-        return Result(state, done, enough, most[0], most[1], sample)
+        snapshot = _snapshot(energy, ensemble, state, box, conditions)
+        return BlockResult(state, done, complete, largest[0], largest[1], snapshot)
 
     return eqx.filter_jit(_over_replicas(block, replicas))
 
 
 def _over_replicas(block, replicas: int):
-    """One replica needs no mapping, which spares the compiler a batch axis."""
+    """A single replica is not vmapped: this saves the batch axis in the program."""
     if replicas > 1:
         return jax.vmap(block, (None, 0, 0, None, None, 0, None, None))
 
-    def alone(weights, state, pairs, plan, box, steps, targets, dt):
+    def single(weights, state, pairs, plan, box, steps, conditions, dt):
         first = lambda tree: jax.tree.map(lambda x: x[0], tree)
         result = block(
-            weights, first(state), first(pairs), plan, box, steps[0], targets, dt
+            weights, first(state), first(pairs), plan, box, steps[0], conditions, dt
         )
         return jax.tree.map(lambda x: x[None], result)
 
-    return alone
+    return single
 
 
-def _sample(energy, ensemble: Ensemble, state, box, targets: Targets) -> Sample:
+def _snapshot(
+    energy, ensemble: Ensemble, state, box, conditions: Conditions
+) -> Snapshot:
     cell = ensemble.box(state, box)
     kinetic = 0.5 * jnp.sum(state.momentum**2 / state.mass)
     pressure = jnp.full((), jnp.nan, kinetic.dtype)
     if ensemble.moves_box:
-        strained = lambda size: energy(state.position * size, cell * size)
-        potential, slope = jax.value_and_grad(strained)(jnp.ones((), kinetic.dtype))
+        scaled = lambda factor: energy(state.position * factor, cell * factor)
+        potential, slope = jax.value_and_grad(scaled)(jnp.ones((), kinetic.dtype))
         volume = jnp.abs(jnp.linalg.det(cell))
         pressure = (2 * kinetic - slope) / (3 * volume)
     else:
         potential = energy(state.position, cell)
-    conserved = potential + kinetic + ensemble.extended(state, cell, targets)
-    return Sample(
+    extended = ensemble.extended_energy(state, cell, conditions)
+    return Snapshot(
         potential,
         kinetic,
-        conserved,
+        potential + kinetic + extended,
         pressure,
         state.position,
         state.momentum,

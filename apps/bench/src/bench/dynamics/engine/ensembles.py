@@ -1,8 +1,8 @@
-"""The four ways atoms are moved, on jax-md's integrators.
+"""Integrators of four ensembles, built on jax-md.
 
-Positions are in real space and never wrapped: a step of jax-md's barostat scales
-coordinates about the origin, which is wrong for fractional ones. Time is in units of
-sqrt(amu Å^2 / eV), 10.18 fs, in which eV, Å and amu are consistent.
+Positions are Cartesian and never wrapped: jax-md's barostat scales coordinates about
+the origin, which is wrong for fractional coordinates. The unit of time is
+sqrt(amu Å^2 / eV) = 10.18 fs, which is consistent with eV, Å and amu.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from jax_md import simulate
 from jaxtyping import Array, Float
 
-Energy = Callable[[Array, Array | None], Array]
-"""Of positions and cell (Å, rows), in eV."""
+EnergyFunction = Callable[[Array, Array | None], Array]
+"""Potential energy (eV) of positions (Å) and cell (rows, Å)."""
 
 
-class Targets(NamedTuple):
-    """What thermostat and barostat aim at; may change between blocks."""
+class Conditions(NamedTuple):
+    """Temperature and pressure of the ensemble; may change between blocks."""
 
     kT: Float[Array, ""]
     """eV."""
@@ -29,13 +29,13 @@ class Targets(NamedTuple):
 
 
 class _FixedCell:
-    """What integrators have in common that leave the cell alone."""
+    """Base of the integrators at fixed cell."""
 
     moves_box = False
-    frees_centre = False
+    moves_center_of_mass = False
 
     def box(self, state, box):
-        """The cell of a state."""
+        """Returns the cell of a state, rows, Å."""
         del state
         return box
 
@@ -44,30 +44,30 @@ class _FixedCell:
 class NVE(_FixedCell):
     """Constant energy: velocity Verlet."""
 
-    def start(self, atoms: "Moving", box, targets: Targets, dt):
-        """The state of the integrator."""
-        del box, targets, dt
-        return _State.NVE(*atoms)
+    def start(self, atoms: "AtomicState", box, conditions: Conditions, dt):
+        """Returns the initial state of the integrator."""
+        del box, conditions, dt
+        return _JaxMDState.NVE(*atoms)
 
-    def step(self, energy: Energy, state, box, targets: Targets, dt):
-        """One time step."""
-        del targets
-        _, apply = simulate.nve(_force(energy, box), _moved, dt)
+    def step(self, energy: EnergyFunction, state, box, conditions: Conditions, dt):
+        """Returns the state after one time step."""
+        del conditions
+        _, apply = simulate.nve(_force_function(energy, box), _shift, dt)
         return apply(state)
 
-    def extended(self, state, box, targets: Targets):
-        """What is conserved together with potential and kinetic energy, eV."""
-        del box, targets
+    def extended_energy(self, state, box, conditions: Conditions):
+        """Returns zero: potential plus kinetic energy is conserved."""
+        del box, conditions
         return jnp.zeros((), state.position.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Langevin(_FixedCell):
-    """Constant temperature: friction and noise, BAOAB; nothing is conserved.
+    """Constant temperature: Langevin dynamics with the BAOAB splitting.
 
     Args:
-        time: of the friction, in the engine's unit.
-        seed: of the noise.
+        time: inverse friction, sqrt(amu Å^2 / eV).
+        seed: random seed of the noise.
 
     References:
         Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34.
@@ -75,23 +75,27 @@ class Langevin(_FixedCell):
 
     time: float = 10.0
     seed: int = 0
-    frees_centre = True
+    moves_center_of_mass = True
 
-    def start(self, atoms: "Moving", box, targets: Targets, dt):
-        """The state of the integrator."""
-        del box, targets, dt
-        return _State.Langevin(*atoms, jax.random.PRNGKey(self.seed))
+    def start(self, atoms: "AtomicState", box, conditions: Conditions, dt):
+        """Returns the initial state of the integrator."""
+        del box, conditions, dt
+        return _JaxMDState.Langevin(*atoms, jax.random.PRNGKey(self.seed))
 
-    def step(self, energy: Energy, state, box, targets: Targets, dt):
-        """One time step."""
+    def step(self, energy: EnergyFunction, state, box, conditions: Conditions, dt):
+        """Returns the state after one time step."""
         _, apply = simulate.nvt_langevin(
-            _force(energy, box), _moved, dt, _any(targets.kT), 1 / self.time
+            _force_function(energy, box),
+            _shift,
+            dt,
+            _as_any(conditions.kT),
+            1 / self.time,
         )
         return apply(state)
 
-    def extended(self, state, box, targets: Targets):
-        """Nothing: friction and noise conserve no energy."""
-        del box, targets
+    def extended_energy(self, state, box, conditions: Conditions):
+        """Returns zero: Langevin dynamics has no conserved energy."""
+        del box, conditions
         return jnp.zeros((), state.position.dtype)
 
 
@@ -100,7 +104,7 @@ class NoseHoover(_FixedCell):
     """Constant temperature: a chain of three Nosé-Hoover thermostats.
 
     Args:
-        time: period of the chain, in the engine's unit.
+        time: period of the chain, sqrt(amu Å^2 / eV).
 
     References:
         Martyna et al., Mol. Phys. 87, 1117 (1996).
@@ -108,31 +112,33 @@ class NoseHoover(_FixedCell):
 
     time: float = 10.0
 
-    def start(self, atoms: "Moving", box, targets: Targets, dt):
-        """The state of the integrator."""
+    def start(self, atoms: "AtomicState", box, conditions: Conditions, dt):
+        """Returns the initial state of the integrator."""
         del box
-        # jax-md counts three more, as if the centre of mass could move.
-        chain = _chain(self.time, dt).initialize(
-            freedom(len(atoms.position), self), _kinetic(atoms), targets.kT
+        # jax-md would count three more, as if the center of mass could move.
+        chain = _nose_hoover_chain(self.time, dt).initialize(
+            degrees_of_freedom(len(atoms.position), self),
+            _kinetic(atoms),
+            conditions.kT,
         )
-        return _State.NoseHoover(*atoms, chain)
+        return _JaxMDState.NoseHoover(*atoms, chain)
 
-    def step(self, energy: Energy, state, box, targets: Targets, dt):
-        """One time step."""
+    def step(self, energy: EnergyFunction, state, box, conditions: Conditions, dt):
+        """Returns the state after one time step."""
         _, apply = simulate.nvt_nose_hoover(
-            _force(energy, box),
-            _moved,
+            _force_function(energy, box),
+            _shift,
             dt,
-            _any(targets.kT),
+            _as_any(conditions.kT),
             tau=self.time,
             chain_length=3,
         )
         return apply(state)
 
-    def extended(self, state, box, targets: Targets):
-        """Energy of the thermostat, eV."""
+    def extended_energy(self, state, box, conditions: Conditions):
+        """Returns the energy of the thermostat, eV."""
         del box
-        return _chain_energy(state.chain, targets.kT)
+        return _chain_energy(state.chain, conditions.kT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +146,8 @@ class NPT:
     """Constant temperature and pressure: Nosé-Hoover chains; the cell keeps its shape.
 
     Args:
-        time: period of the thermostat, in the engine's unit.
-        barostat_time: period of the barostat.
+        time: period of the thermostat, sqrt(amu Å^2 / eV).
+        barostat_time: period of the barostat, sqrt(amu Å^2 / eV).
 
     References:
         Tuckerman et al., J. Phys. A 39, 5629 (2006).
@@ -150,27 +156,29 @@ class NPT:
     time: float = 10.0
     barostat_time: float = 100.0
     moves_box = True
-    frees_centre = False
+    moves_center_of_mass = False
 
-    def start(self, atoms: "Moving", box, targets: Targets, dt):
-        """The state of the integrator."""
+    def start(self, atoms: "AtomicState", box, conditions: Conditions, dt):
+        """Returns the initial state of the integrator."""
         count = len(atoms.position)
         zero = jnp.zeros((), atoms.position.dtype)
-        inertia = 3 * (count + 1) * targets.kT * self.barostat_time**2
-        return _State.NPT(
+        inertia = 3 * (count + 1) * conditions.kT * self.barostat_time**2
+        return _JaxMDState.NPT(
             *atoms,
             reference_box=box,
             box_position=zero,
             box_momentum=zero,
             box_mass=jnp.asarray(inertia, zero.dtype),
-            barostat=_chain(self.barostat_time, dt).initialize(1, zero, targets.kT),
-            thermostat=_chain(self.time, dt).initialize(
-                freedom(count, self), _kinetic(atoms), targets.kT
+            barostat=_nose_hoover_chain(self.barostat_time, dt).initialize(
+                1, zero, conditions.kT
+            ),
+            thermostat=_nose_hoover_chain(self.time, dt).initialize(
+                degrees_of_freedom(count, self), _kinetic(atoms), conditions.kT
             ),
         )
 
-    def step(self, energy: Energy, state, box, targets: Targets, dt):
-        """One time step."""
+    def step(self, energy: EnergyFunction, state, box, conditions: Conditions, dt):
+        """Returns the state after one time step."""
         del box
 
         def strained(positions, *, box, perturbation=1.0, **_):
@@ -178,37 +186,37 @@ class NPT:
 
         _, apply = simulate.npt_nose_hoover(
             strained,
-            _moved,
+            _shift,
             dt,
-            _any(_pressure(state, targets)),
-            _any(targets.kT),
+            _as_any(_pressure(state, conditions)),
+            _as_any(conditions.kT),
             barostat_kwargs={"tau": self.barostat_time},
             thermostat_kwargs={"tau": self.time},
         )
         with warnings.catch_warnings():
-            # jax-md asks for one sum in double precision, and takes single.
+            # jax-md requests double precision for one sum; JAX computes it in single.
             warnings.filterwarnings("ignore", "Explicitly requested dtype float64")
             return apply(state)
 
     def box(self, state, box):
-        """The cell of a state."""
+        """Returns the cell of a state, rows, Å."""
         del box
         return simulate.npt_box(state)
 
-    def extended(self, state, box, targets: Targets):
-        """Energy of thermostat and barostat and work against the pressure, eV."""
+    def extended_energy(self, state, box, conditions: Conditions):
+        """Returns the energy of thermostat, barostat and pressure times volume, eV."""
         volume = jnp.abs(jnp.linalg.det(box))
-        moving = state.box_momentum**2 / (2 * state.box_mass)
-        chains = _chain_energy(state.thermostat, targets.kT)
-        chains += _chain_energy(state.barostat, targets.kT)
-        return moving + chains + targets.pressure * volume
+        kinetic = state.box_momentum**2 / (2 * state.box_mass)
+        chains = _chain_energy(state.thermostat, conditions.kT)
+        chains += _chain_energy(state.barostat, conditions.kT)
+        return kinetic + chains + conditions.pressure * volume
 
 
 Ensemble = NVE | Langevin | NoseHoover | NPT
 
 
-class Moving(NamedTuple):
-    """What every integrator's state begins with, in its order."""
+class AtomicState(NamedTuple):
+    """The first fields of every integrator's state, in their order."""
 
     position: Float[Array, "atoms 3"]
     """Å."""
@@ -220,14 +228,19 @@ class Moving(NamedTuple):
     """amu."""
 
 
-def freedom(atoms: int, ensemble: Ensemble) -> int:
-    """Degrees of freedom that share the kinetic energy."""
-    fixed = 0 if ensemble.frees_centre or atoms == 1 else 3
+def degrees_of_freedom(atoms: int, ensemble: Ensemble) -> int:
+    """Returns the number of degrees of freedom of the kinetic energy.
+
+    Args:
+        atoms: number of atoms.
+        ensemble: three fewer if it keeps the center of mass at rest.
+    """
+    fixed = 0 if ensemble.moves_center_of_mass or atoms == 1 else 3
     return 3 * atoms - fixed
 
 
-class _State:
-    """jax-md's states, whose constructors type checkers do not see."""
+class _JaxMDState:
+    """States of jax-md, whose constructors type checkers cannot see."""
 
     NVE: Any = simulate.NVEState
     Langevin: Any = simulate.NVTLangevinState
@@ -235,31 +248,31 @@ class _State:
     NPT: Any = simulate.NPTNoseHooverState
 
 
-def _any(traced) -> Any:
-    """jax-md says float where it takes arrays too."""
-    return traced
+def _as_any(array) -> Any:
+    """jax-md annotates float but accepts arrays."""
+    return array
 
 
-def _force(energy: Energy, box):
+def _force_function(energy: EnergyFunction, box):
     return lambda positions, **_: -jax.grad(energy)(positions, box)
 
 
-def _moved(positions, change, **_):
-    """Without wrapping: shifts of listed pairs stay what they are."""
+def _shift(positions, change, **_):
+    """Positions are not wrapped: the shifts of listed pairs stay valid."""
     return positions + change
 
 
-def _kinetic(atoms: Moving):
+def _kinetic(atoms: AtomicState):
     return 0.5 * jnp.sum(atoms.momentum**2 / atoms.mass)
 
 
-def _pressure(state, targets: Targets):
-    """jax-md's volume is a determinant, negative for left-handed cells."""
-    return targets.pressure * jnp.sign(jnp.linalg.det(state.reference_box))
+def _pressure(state, conditions: Conditions):
+    """jax-md's volume is a determinant, which is negative for left-handed cells."""
+    return conditions.pressure * jnp.sign(jnp.linalg.det(state.reference_box))
 
 
-def _chain(time: float, dt):
-    """Three thermostats, integrated as jax-md's own."""
+def _nose_hoover_chain(time: float, dt):
+    """Three thermostats, integrated with the defaults of jax-md."""
     return simulate.nose_hoover_chain(
         dt, chain_length=3, chain_steps=2, sy_steps=3, tau=time
     )
@@ -267,6 +280,8 @@ def _chain(time: float, dt):
 
 def _chain_energy(chain, kT):
     """sum_k p_k^2 / 2 Q_k + kT (g xi_1 + xi_2 + ...), eV."""
-    moving = jnp.sum(chain.momentum**2 / (2 * chain.mass))
-    heat = chain.degrees_of_freedom * chain.position[0] + jnp.sum(chain.position[1:])
-    return moving + kT * heat
+    kinetic = jnp.sum(chain.momentum**2 / (2 * chain.mass))
+    coordinates = chain.degrees_of_freedom * chain.position[0] + jnp.sum(
+        chain.position[1:]
+    )
+    return kinetic + kT * coordinates

@@ -1,4 +1,4 @@
-"""What moves the atoms: an energy of plain arrays, and what it needs from the host."""
+"""The potential energy of a fixed set of atoms as a function of plain arrays."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from backbones import Potential, Structure, energy_function
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Interaction:
-    """The energy of a fixed set of atoms.
+    """The potential energy of a fixed set of atoms.
 
     Args:
         cutoff: of the pairs, Å.
         energy: called as `energy(weights, positions, senders, receivers, shifts, box,
-            plan, triplets)`, in eV. Both directions of each pair are listed; padding
-            names the atom `len(positions)`; `box` has lattice vectors as rows or is
-            None; `triplets` is room for pairs of pairs.
-        weights: arrays that a program is not compiled for.
-        needs_triplets: whether room for triplets is counted.
-        plan_for: facts of lattice sums for positions and a cell, made on the host, that
-            cover strains of the cell up to its third argument.
+            plan, triplets)`, returns eV. Pairs are listed in both directions; padding
+            has the atom index `len(positions)`; `box` has lattice vectors as rows or is
+            None; `triplets` is the capacity for pairs of pairs.
+        weights: arrays that are arguments of compiled programs, not constants in them.
+        needs_triplets: whether the model uses triplets of atoms.
+        plan_for: makes the plan of the lattice sums on the host, from positions, cell
+            and the strain of the cell that the plan must cover; None without plans.
     """
 
     cutoff: float
@@ -32,22 +32,22 @@ class Interaction:
     plan_for: Callable[[np.ndarray, np.ndarray | None, float], Any] | None = None
 
 
-def interaction(potential: Potential, structure: Structure) -> Interaction:
-    """The energy of a structure's atoms in a potential, without reference energies.
+def make_interaction(potential: Potential, structure: Structure) -> Interaction:
+    """Returns the energy of a structure's atoms without their atomic energies.
 
     Args:
-        potential: any.
-        structure: gives elements, total charge and spin.
+        potential: a trained model.
+        structure: defines elements, total charge and spin.
 
     Raises:
-        ValueError: the potential does not know an element.
+        ValueError: the potential has no atomic energy for an element.
     """
     potential.check_elements(structure.numbers)
-    weights, rest = eqx.partition(potential, eqx.is_array)
+    weights, static = eqx.partition(potential, eqx.is_array)
 
     def energy(weights, positions, senders, receivers, shifts, box, plan, triplets):
         function = energy_function(
-            eqx.combine(weights, rest),
+            eqx.combine(weights, static),
             structure.numbers,
             total_charge=structure.total_charge,
             spin=structure.spin,

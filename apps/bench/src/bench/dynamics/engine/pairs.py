@@ -1,4 +1,4 @@
-"""Pairs of atoms for many steps: listed on the host, narrowed in each step."""
+"""Verlet lists with a skin: built on the host, pruned to the cutoff in each step."""
 
 from typing import NamedTuple
 
@@ -8,49 +8,40 @@ import numpy as np
 from backbones import Structure, neighbours
 from jaxtyping import Array, Bool, Float, Int
 
-
-class Room(NamedTuple):
-    """How many pairs a compiled program has room for."""
-
-    listed: int
-    """Pairs within cutoff and skin, both directions counted."""
-    near: int
-    """Those within the cutoff, in any step."""
-    triplets: int | None = None
-    """Pairs of near pairs, for models that need them."""
+from bench.dynamics.engine.capacity import PairCapacity, padded_size
 
 
 class PairList(NamedTuple):
-    """Pairs within cutoff and skin of some positions; padding names no atom."""
+    """Pairs within cutoff plus skin; padding has the index `len(positions)`."""
 
     senders: Int[Array, " listed"]
     receivers: Int[Array, " listed"]
     shifts: Int[Array, "listed 3"]
     positions: Float[Array, "atoms 3"]
-    """Where the atoms were, Å."""
+    """Positions for which the list was built, Å."""
     box: Float[Array, "3 3"] | None
-    """What the cell was, rows, Å."""
+    """Cell for which the list was built, rows, Å."""
 
 
-class Near(NamedTuple):
-    """The listed pairs that are within the cutoff, and whether all had room."""
+class PrunedPairs(NamedTuple):
+    """Listed pairs within the cutoff, in arrays of fixed size."""
 
-    senders: Int[Array, " near"]
-    receivers: Int[Array, " near"]
-    shifts: Int[Array, "near 3"]
-    needed: Int[Array, ""]
-    """Pairs found."""
-    triplets_needed: Int[Array, ""]
-    """Sum of squared neighbour counts: pairs of pairs found at most."""
+    senders: Int[Array, " pairs"]
+    receivers: Int[Array, " pairs"]
+    shifts: Int[Array, "pairs 3"]
+    pair_count: Int[Array, ""]
+    """Number of pairs within the cutoff, also of those beyond the capacity."""
+    triplet_count: Int[Array, ""]
+    """Sum of squared neighbor counts: an upper bound of the number of triplets."""
 
 
 def list_pairs(
     positions: np.ndarray, box: np.ndarray | None, reach: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Senders, receivers and shifts of all pairs closer than `reach`, images included.
+    """Returns senders, receivers and shifts of all pairs closer than `reach`.
 
-    In one order whatever the reach, so that narrowing two lists of different age gives
-    the same pairs in the same places.
+    Periodic images are included. The order does not depend on `reach`, so pruning lists
+    of different age gives the same pairs in the same order.
 
     Args:
         positions: `(atoms, 3)`, Å.
@@ -62,53 +53,98 @@ def list_pairs(
     return neighbours(structure, reach)
 
 
-def padded(
-    found: tuple[np.ndarray, np.ndarray, np.ndarray],
+def pad_pairs(
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
     positions: np.ndarray,
     box: np.ndarray | None,
     listed: int,
 ) -> PairList:
-    """A list of a fixed size, in numpy.
+    """Returns a list padded to a fixed size, as numpy arrays.
 
     Args:
-        found: of `list_pairs`, not more than `listed`.
-        positions: they were found for, Å.
-        box: rows, Å.
-        listed: size.
+        pairs: from `list_pairs`, at most `listed` of them.
+        positions: for which the pairs were listed, Å.
+        box: rows, Å; None means open boundaries.
+        listed: size of the arrays.
     """
-    senders, receivers, shifts = found
+    senders, receivers, shifts = pairs
     index = np.full((2, listed), len(positions), np.int32)
-    moves = np.zeros((listed, 3), np.int32)
+    padded_shifts = np.zeros((listed, 3), np.int32)
     index[0, : len(senders)], index[1, : len(senders)] = senders, receivers
-    moves[: len(senders)] = shifts
-    return PairList(index[0], index[1], moves, positions, box)  # pyright: ignore
+    padded_shifts[: len(senders)] = shifts
+    return PairList(index[0], index[1], padded_shifts, positions, box)  # pyright: ignore
 
 
-def narrowed(
+class ReplicaLists:
+    """The pair lists of all replicas, padded to one size.
+
+    Args:
+        replicas: number of replicas.
+        reach: distance up to which pairs are listed, Å.
+        listed: initial size of each list; it grows as needed.
+    """
+
+    def __init__(self, replicas: int, reach: float, listed: int):
+        self.listed, self._reach = listed, reach
+        self.is_new = np.zeros(replicas, bool)
+        """Replicas that made no step since their list was built."""
+        self._lists: list[PairList | None] = [None] * replicas
+        self._stacked: PairList | None = None
+
+    def rebuild(self, i: int, positions: np.ndarray, boxes: list) -> None:
+        """Builds the list of one replica, and of all where the size grows.
+
+        Args:
+            i: index of the replica.
+            positions: of all replicas, `(replicas, atoms, 3)`, Å.
+            boxes: cell of each replica, rows, Å; None means open boundaries.
+        """
+        pairs = list_pairs(positions[i], boxes[i], self._reach)
+        count = len(pairs[0])
+        if count > self.listed:
+            self.listed = padded_size(count, 1.2)
+            for j, other in enumerate(self._lists):
+                if j != i and other is not None:
+                    self.rebuild(j, positions, boxes)
+        self._lists[i] = pad_pairs(pairs, positions[i], boxes[i], self.listed)
+        self.is_new[i] = True
+        self._stacked = None
+
+    def stacked(self) -> PairList:
+        """Returns all lists as JAX arrays with a leading axis of replicas."""
+        stacked = self._stacked
+        if stacked is None:
+            stack = lambda *lists: jnp.asarray(np.stack(lists))
+            self._stacked = stacked = jax.tree.map(stack, *self._lists)
+        return stacked
+
+
+def prune(
     pairs: PairList,
     positions: Float[Array, "atoms 3"],
     box: Float[Array, "3 3"] | None,
     cutoff: float,
-    room: Room,
-) -> Near:
-    """The pairs of a list that are within the cutoff now.
+    capacity: PairCapacity,
+) -> PrunedPairs:
+    """Returns the pairs of a list that are within the cutoff.
 
     Args:
-        pairs: still valid, see `slack`.
+        pairs: a list that is valid for these positions, see `slack`.
         positions: Å.
-        box: rows, Å.
+        box: rows, Å; None means open boundaries.
         cutoff: Å.
-        room: pairs beyond `room.near` are lost, which `needed` tells.
+        capacity: size of the result; pairs beyond it are dropped and counted in
+            `pair_count`.
     """
     atoms = len(positions)
     vectors = positions[pairs.senders] - positions[pairs.receivers]
     if box is not None:
         vectors = vectors + _product(pairs.shifts.astype(positions.dtype), box)
     near = (jnp.sum(vectors**2, 1) < cutoff**2) & (pairs.senders < atoms)
-    (kept,) = jnp.nonzero(near, size=room.near, fill_value=len(near))
-    take = lambda values, fill: values.at[kept].get(mode="fill", fill_value=fill)
+    (rows,) = jnp.nonzero(near, size=capacity.within_cutoff, fill_value=len(near))
+    take = lambda values, fill: values.at[rows].get(mode="fill", fill_value=fill)
     degrees = jnp.bincount(jnp.where(near, pairs.receivers, atoms), length=atoms + 1)
-    return Near(
+    return PrunedPairs(
         take(pairs.senders, atoms),
         take(pairs.receivers, atoms),
         take(pairs.shifts, 0),
@@ -117,12 +153,17 @@ def narrowed(
     )
 
 
-def fits(near: Near, room: Room) -> Bool[Array, ""]:
-    """Whether no pair was lost."""
-    enough = near.needed <= room.near
-    if room.triplets is not None:
-        enough &= near.triplets_needed <= room.triplets
-    return enough
+def is_complete(pruned: PrunedPairs, capacity: PairCapacity) -> Bool[Array, ""]:
+    """Returns whether all pairs within the cutoff are within the capacity.
+
+    Args:
+        pruned: from `prune`.
+        capacity: that was passed to `prune`.
+    """
+    complete = pruned.pair_count <= capacity.within_cutoff
+    if capacity.triplets is not None:
+        complete &= pruned.triplet_count <= capacity.triplets
+    return complete
 
 
 def slack(
@@ -132,32 +173,33 @@ def slack(
     cutoff: float,
     skin: float,
 ) -> Float[Array, ""]:
-    r"""By how much (Å) a pair that is not listed stays beyond the cutoff at least.
+    r"""Returns a lower bound of the distance minus the cutoff of all unlisted pairs, Å.
 
-    With the strain $\epsilon = H_0^{-1} H - 1$ of the cell since the list was made and
-    the motion $d_i$ of the atoms beyond that strain, a pair at least $r_c + s$ apart
-    then is at least $(r_c + s)(1 - |\epsilon|) - 2 \max_i |d_i|$ apart now. A common
-    translation of all atoms moves no pair.
+    The list is valid while this is positive. With the strain
+    $\epsilon = H_0^{-1} H - 1$ of the cell since the list was built and the
+    displacements $d_i$ of the atoms relative to that strain, a pair that was at least
+    $r_c + s$ apart is now at least $(r_c + s)(1 - |\epsilon|) - 2 \max_i |d_i|$ apart.
+    A common translation of all atoms is subtracted first.
 
     Args:
         pairs: the list.
         positions: Å.
-        box: rows, Å.
+        box: rows, Å; None means open boundaries.
         cutoff: $r_c$, Å.
         skin: $s$, Å.
     """
     strain = jnp.zeros((), positions.dtype)
-    carried = pairs.positions
+    strained = pairs.positions
     if box is not None:
         deform = jnp.linalg.solve(pairs.box, box)
         strain = jnp.linalg.norm(deform - jnp.eye(3, dtype=positions.dtype))
-        carried = _product(carried, deform)
-    moved = positions - carried
-    moved = moved - jnp.mean(moved, axis=0)
-    farthest = jnp.sqrt(jnp.max(jnp.sum(moved**2, 1)))
-    return (cutoff + skin) * (1 - strain) - 2 * farthest - cutoff
+        strained = _product(strained, deform)
+    displacements = positions - strained
+    displacements = displacements - jnp.mean(displacements, axis=0)
+    largest = jnp.sqrt(jnp.max(jnp.sum(displacements**2, 1)))
+    return (cutoff + skin) * (1 - strain) - 2 * largest - cutoff
 
 
 def _product(rows, matrix):
-    """At full precision: this is geometry."""
+    """Full precision: accelerators would compute distances in bfloat16 or TF32."""
     return jnp.matmul(rows, matrix, precision=jax.lax.Precision.HIGHEST)

@@ -1,4 +1,4 @@
-"""Host-made facts of the lattice sums while cell and atoms move."""
+"""Plans of lattice sums while cell and atoms move."""
 
 from typing import Any, NamedTuple
 
@@ -7,23 +7,24 @@ from backbones import plan_covers
 
 from bench.dynamics.engine.interaction import Interaction
 
-# Molecules may grow by so much before their grid is made anew.
-_STRETCH = 1.25
+# Relative growth of a molecule that its real-space grid covers.
+_MOLECULE_GROWTH = 1.25
 
-# Strain of the cell that a plan covers before it is made anew, where the cell moves and
-# where it stays: the first costs a third more vectors.
-_MARGIN, _STILL = 0.1, 1e-3
+# Strain of the cell that a plan covers. Covering 0.1 costs a third more wave vectors.
+_MOVING_CELL_MARGIN, _FIXED_CELL_MARGIN = 0.1, 1e-3
 
 
-class Planned(NamedTuple):
-    """A plan and the structure it was made for."""
+class StructurePlan(NamedTuple):
+    """A plan and the structure for which it was made."""
 
     plan: Any
     positions: np.ndarray
+    """Å."""
     cell: np.ndarray | None
+    """Rows, Å; None means open boundaries."""
 
     def covers(self, positions: np.ndarray, cell: np.ndarray | None) -> bool:
-        """Whether the plan still serves, by its own word where it has one.
+        """Returns whether the plan is valid for other positions or another cell.
 
         Args:
             positions: Å.
@@ -33,31 +34,31 @@ class Planned(NamedTuple):
         mask = np.ones((1, len(positions)), bool)
         if plan_covers(self.plan, box, positions[None], mask):
             return True
-        # One without a word serves the structure that it was made for.
-        still = np.array_equal(positions, self.positions)
-        return still and np.array_equal(cell, self.cell)
+        # A plan without `covers` is valid only for the structure it was made for.
+        same_positions = np.array_equal(positions, self.positions)
+        return same_positions and np.array_equal(cell, self.cell)
 
 
-def planned(
+def make_plan(
     interaction: Interaction,
     positions: np.ndarray,
     cell: np.ndarray | None,
     *,
-    moves: bool = True,
-    stretch: float = _STRETCH,
-) -> Planned:
-    """The plan for a structure and its surroundings.
+    moves_box: bool = True,
+    growth: float = _MOLECULE_GROWTH,
+) -> StructurePlan:
+    """Makes a plan that covers a structure and small changes of it.
 
     Args:
-        interaction: says what it needs.
+        interaction: whose long-range layers need the plan.
         positions: Å.
-        cell: rows, Å.
-        moves: whether the cell may move.
-        stretch: by how much a molecule may grow; 1 where `positions` have grown.
+        cell: rows, Å; None means open boundaries.
+        moves_box: whether the cell changes during the simulation.
+        growth: factor by which a molecule may grow; 1 for exactly these positions.
     """
     if interaction.plan_for is None:
-        return Planned(None, positions, cell)
+        return StructurePlan(None, positions, cell)
     if cell is None:
-        positions = positions.mean(0) + stretch * (positions - positions.mean(0))
-    plan = interaction.plan_for(positions, cell, _MARGIN if moves else _STILL)
-    return Planned(plan, positions, cell)
+        positions = positions.mean(0) + growth * (positions - positions.mean(0))
+    margin = _MOVING_CELL_MARGIN if moves_box else _FIXED_CELL_MARGIN
+    return StructurePlan(interaction.plan_for(positions, cell, margin), positions, cell)

@@ -1,1 +1,1 @@
-"""The page and the table of a study."""
+"""Page and table of a study."""

@@ -1,15 +1,16 @@
-"""The results of all models and structures in one table."""
+"""Table of the results of all models and structures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.dynamics.study.protocol import RESTING_FORCE
+from bench.dynamics.study.protocol import FORCE_TOLERANCE
+from bench.dynamics.study.stage_result import NOT_STARTED
 
 HEADINGS = (
     "model",
     "structure",
     "atoms",
-    "before",
+    "prechecks",
     "relax",
     "nvt",
     "nve",
@@ -20,9 +21,12 @@ HEADINGS = (
     "steps/s",
 )
 
+_MISSING = "–"
+_SKIPPED = "not started"
+
 
 def rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """One row a model and structure, below `HEADINGS`.
+    """Returns one row per model and structure, with the columns `HEADINGS`.
 
     Args:
         results: as in `result.json`.
@@ -31,71 +35,71 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _row(result: Mapping[str, Any]) -> list[str]:
-    phases = {phase["name"]: phase for phase in result["phases"]}
+    stages = {stage["name"]: stage for stage in result["stages"]}
     failed = [c["name"] for c in result["prechecks"] if not c["passed"]]
-    nve = phases["nve"]["replicas"]
+    nve = stages["nve"]["replicas"]
     rates = [r["drift_meV_atom_ps"] for r in nve if "drift_meV_atom_ps" in r]
     ratios = [r["drift_ratio"] for r in nve if "drift_ratio" in r]
-    speeds = [p["steps_per_second"] for p in phases.values() if p["steps_per_second"]]
+    speeds = [s["steps_per_second"] for s in stages.values() if s["steps_per_second"]]
     return [
         result["model"],
         result["structure"],
         str(result["atoms"]),
         ", ".join(failed) or "ok",
-        _rest(result["relaxation"]),
-        verdict(phases["nvt"]),
-        verdict(phases["nve"]),
-        f"{max(rates, key=abs):+.3f}" if rates else "–",
-        f"{max(ratios):.2f}" if ratios else "–",
-        verdict(phases["ramp"]),
-        verdict(phases["npt"]) if "npt" in phases else "–",
-        f"{max(speeds):.0f}" if speeds else "–",
+        _relaxation_cell(result["relaxation"]),
+        stage_cell(stages["nvt"]),
+        stage_cell(stages["nve"]),
+        f"{max(rates, key=abs):+.3f}" if rates else _MISSING,
+        f"{max(ratios):.2f}" if ratios else _MISSING,
+        stage_cell(stages["ramp"]),
+        stage_cell(stages["npt"]) if "npt" in stages else _MISSING,
+        f"{max(speeds):.0f}" if speeds else _MISSING,
     ]
 
 
-def line(result: Mapping[str, Any]) -> str:
-    """One line that says what held, up to the first phase that did not start.
+def summary_line(result: Mapping[str, Any]) -> str:
+    """Returns the outcome of all stages that started, on one line.
 
     Args:
         result: as in `result.json`.
     """
     cells = dict(zip(HEADINGS, _row(result), strict=True))
-    told = [] if cells["before"] == "ok" else [f"before: {cells['before']}"]
+    parts = []
+    if cells["prechecks"] != "ok":
+        parts.append(f"prechecks failed: {cells['prechecks']}")
     for name in ("relax", "nvt", "nve", "ramp", "npt"):
-        if cells[name] not in ("–", "not started"):
-            told.append(f"{name} {cells[name]}")
-        if name == "nve" and cells["meV/atom/ps"] != "–":
-            told[-1] += f" ({cells['meV/atom/ps']} meV/atom/ps)"
-    return f"{cells['model']}, {cells['structure']}: {'; '.join(told)}"
+        if cells[name] not in (_MISSING, _SKIPPED):
+            parts.append(f"{name} {cells[name]}")
+        if name == "nve" and cells["meV/atom/ps"] != _MISSING:
+            parts[-1] += f" ({cells['meV/atom/ps']} meV/atom/ps)"
+    return f"{cells['model']}, {cells['structure']}: {'; '.join(parts)}"
 
 
-def _rest(relaxation: Mapping[str, Any] | None) -> str:
-    """How the way to rest ended."""
+def _relaxation_cell(relaxation: Mapping[str, Any] | None) -> str:
     if relaxation is None:
-        return "–"
+        return _MISSING
     if relaxation["cause"] is not None:
         return f"{relaxation['cause']} at step {relaxation['steps']}"
-    return "ok" if relaxation["largest_force"] <= RESTING_FORCE else "not at rest"
+    return "ok" if relaxation["max_force"] <= FORCE_TOLERANCE else "not converged"
 
 
-def verdict(phase: Mapping[str, Any]) -> str:
-    """How a phase ended in a few words: `ok`, `drifts`, or the first failure.
+def stage_cell(stage: Mapping[str, Any]) -> str:
+    """Returns `ok`, `drifts`, `not started`, or the first failure of a stage.
 
     Args:
-        phase: its result.
+        stage: its result.
     """
-    failures = [r for r in phase["replicas"] if r["cause"] is not None]
+    failures = [r for r in stage["replicas"] if r["cause"] is not None]
     if not failures:
-        return "ok" if phase["passed"] else "drifts"
-    if all(r["cause"] == "not_started" for r in failures):
-        return "not started"
-    first = min(
-        (r for r in failures if r["cause"] != "not_started"),
-        key=lambda r: r["survived_ps"],
-    )
-    at = f"{first['survived_ps']:.2f} ps"
-    if phase["start"] != phase["end"] and "last_target_K" in first:
-        at += f", {first['last_target_K']:.0f} K"
-    of = f" ({len(failures)} of {len(phase['replicas'])})"
-    several = of if len(phase["replicas"]) > 1 else ""
-    return f"{first['cause']} at {at}{several}"
+        return "ok" if stage["passed"] else "drifts"
+    started = [r for r in failures if r["cause"] != NOT_STARTED]
+    if not started:
+        return _SKIPPED
+    first = min(started, key=lambda r: r["survived_ps"])
+    text = f"{first['cause']} at {first['survived_ps']:.2f} ps"
+    heated = stage["start_temperature"] != stage["end_temperature"]
+    if heated and "last_target_K" in first:
+        text += f", {first['last_target_K']:.0f} K"
+    if len(stage["replicas"]) > 1:
+        text += f" ({len(failures)} of {len(stage['replicas'])})"
+    return text

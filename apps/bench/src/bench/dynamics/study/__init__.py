@@ -1,1 +1,1 @@
-"""Simulations of many structures by many models, and their results."""
+"""Simulations of many structures with many models, and their results."""

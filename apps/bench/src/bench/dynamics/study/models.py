@@ -14,14 +14,14 @@ from bench.model.saved import file_digest, load_potential
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """A potential with a name.
+    """A trained potential, its name and its files.
 
     Args:
         name: for tables and folders.
-        potential: in the precision JAX runs in.
-        path: of the file, or of the run's folder with structures it was tested on.
+        potential: in the precision of JAX.
+        path: of the file, or of the run's folder.
         digest: of the file's bytes.
-        data: digest of what it was trained on; None for a file.
+        data: digest of the data on which it was trained; None for a file.
         split: digest of the split of these data; None for a file.
     """
 
@@ -34,110 +34,112 @@ class Model:
 
     @property
     def made_from(self) -> dict[str, str | None]:
-        """Digests of the model, and of the data and the split it was trained on."""
+        """Digests of the model and of its data and split."""
         return {"model": self.digest, "data": self.data, "split": self.split}
 
 
 def open_models(paths: Sequence[Path]) -> list[Model]:
-    """The models of some paths.
+    """Opens the models of some paths.
 
     Args:
-        paths: each the folder of `bench run` (all of its finished models), that of one
-            of its runs, or a file of `backbones.save` without long-range layers.
+        paths: each the folder of `bench run` (all of its finished runs), the folder of
+            one run, or a file of `backbones.save` without long-range layers.
 
     Raises:
         BenchError: a path is none of these, or a model is incomplete.
     """
-    return [open_model(place) for path in paths for place in _places(path)]
+    return [open_model(model) for path in paths for model in _model_paths(path)]
 
 
-def _places(path: Path) -> list[Path]:
-    """Files and folders of single models."""
+def _model_paths(path: Path) -> list[Path]:
+    """Returns files and run folders of single models."""
     if path.is_file() or not (path / "config.yaml").is_file():
         return [path]
-    found = sorted(file.parent for file in path.glob("*/model.npz"))
-    if not found:
-        raise BenchError(f"No run in {path} is finished: go on with `bench run`.")
-    return found
+    runs = sorted(file.parent for file in path.glob("*/model.npz"))
+    if not runs:
+        raise BenchError(f"No run in {path} is finished: continue it with `bench run`.")
+    return runs
 
 
 def open_model(path: Path) -> Model:
-    """One model.
+    """Opens one model.
 
     Args:
-        path: of a file, or the folder of a run.
+        path: of a file, or of the folder of a run.
 
     Raises:
-        BenchError: it is neither, or incomplete.
+        BenchError: it is neither, or the model is incomplete or has no forces.
     """
     if path.is_file():
-        return Model(path.stem, _from_file(path), path, file_digest(path))
+        return Model(path.stem, _load_file(path), path, file_digest(path))
     potential = load_potential(path)
-    run, _, found = read_model_metadata(path)
-    if "force" not in found.get("kinds", ("force",)):
+    run, _, facts = read_model_metadata(path)
+    if "force" not in facts.get("kinds", ("force",)):
         raise BenchError(
-            f"{path} learned no energies, forces or stress, but "
-            f"{' and '.join(found['kinds'])} alone: it has no forces to simulate with."
+            f"{path} was trained on {' and '.join(facts['kinds'])} only, not on "
+            "energies, forces or stress: it has no forces for a simulation."
         )
     digest = file_digest(path / "model.npz")
-    split = found.get("split_digest")
-    return Model(run.model, potential, path, digest, found["data"], split)
+    split = facts.get("split_digest")
+    return Model(run.model, potential, path, digest, facts["data"], split)
 
 
-def _from_file(path: Path) -> Potential:
+def _load_file(path: Path) -> Potential:
     if path.suffix != ".npz":
         raise BenchError(
-            f"{path} is no model, which is a folder of `bench run` or an .npz file; "
-            "structures are named with --structure."
+            f"{path} is no model (a folder of `bench run` or an .npz file); pass "
+            "structures with --structure."
         )
     try:
         return load(path)
     except ValueError as error:
         raise BenchError(
-            f"{one_line(error)} A model with long-range layers is opened by the folder "
-            "of its run."
+            f"{one_line(error)} Open a model with long-range layers by the folder of "
+            "its run."
         ) from error
 
 
-def told_apart(models: Sequence[Model]) -> list[Model]:
-    """The same models with names that differ: by folder, and its parent, if need be.
+def with_unique_names(models: Sequence[Model]) -> list[Model]:
+    """Returns the models with unique names, extended by folders where necessary.
 
     Args:
-        models: of one structure.
+        models: to simulate with the same structure.
 
     Raises:
-        BenchError: one is there twice.
+        BenchError: one model is listed twice.
     """
-    names = (
+    candidates = (
         [model.name for model in models],
         [model.path.resolve().name for model in models],
         ["-".join(model.path.resolve().parts[-2:]) for model in models],
     )
-    for found in names:
-        if len(set(found)) == len(found):
+    for names in candidates:
+        if len(set(names)) == len(names):
             return [
-                dataclasses.replace(model, name=own)
-                for model, own in zip(models, found, strict=True)
+                dataclasses.replace(model, name=name)
+                for model, name in zip(models, names, strict=True)
             ]
-    twice = next(name for name in names[-1] if names[-1].count(name) > 1)
-    raise BenchError(f"Two models are called {twice!r}: name each once.")
+    longest = candidates[-1]
+    duplicate = next(name for name in longest if longest.count(name) > 1)
+    raise BenchError(f"Two models are called {duplicate!r}: list each model once.")
 
 
 def check_elements(model: Model, name: str, numbers: Sequence[int]) -> None:
-    """Refuses a structure with elements that a model never saw.
+    """Raises an error if a structure contains elements without training data.
 
     Args:
-        model: any.
+        model: a trained model.
         name: of the structure.
         numbers: atomic numbers.
 
     Raises:
-        BenchError: there is one.
+        BenchError: there is such an element.
     """
-    unseen = sorted(set(numbers) - {z for z, _ in model.potential.references})
+    trained = {z for z, _ in model.potential.references}
+    unseen = sorted(set(numbers) - trained)
     if unseen:
-        named = ", ".join(chemical_symbols[z] for z in unseen)
+        symbols = ", ".join(chemical_symbols[z] for z in unseen)
         raise BenchError(
-            f"{model.name} was never trained on {named}, which {name} holds: choose "
+            f"{model.name} was not trained on {symbols}, which {name} contains: choose "
             "another structure or model."
         )

@@ -1,4 +1,4 @@
-"""What is simulated, and for how long."""
+"""Stages of a simulation and their settings."""
 
 import dataclasses
 from typing import Literal
@@ -7,93 +7,95 @@ import ase
 from ase import units
 
 Mode = Literal["dev", "fast", "standard"]
-MODES: tuple[Mode, ...] = ("dev", "fast", "standard")
 
-# Bonds of hydrogen vibrate with 9 to 11 fs; ten steps a period are the least.
-_HYDROGEN_LIMIT = 1.0
-# The same for carbon, nitrogen and oxygen with each other.
-_OTHER_LIMIT = 2.0
+# Bonds to hydrogen vibrate with periods of 9 to 11 fs, of which a step is a tenth.
+_HYDROGEN_TIMESTEP = 1.0
+# The same for bonds among carbon, nitrogen and oxygen.
+_OTHER_TIMESTEP = 2.0
 
-PASSING_DRIFT = 0.5
-"""meV/atom/ps."""
-PASSING_RATIO = 1.0
+MAX_DRIFT = 0.5
+"""Largest drift of the conserved energy of a passed stage, meV/atom/ps."""
+MAX_DRIFT_RATIO = 1.0
+"""Largest change of it over the standard deviation of the kinetic energy."""
 
-RESTING_FORCE = 0.05
-"""eV/Å; a structure whose atoms all feel less is at rest."""
+FORCE_TOLERANCE = 0.05
+"""Largest force on an atom of a relaxed structure, eV/Å (`fmax` of ASE)."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Phase:
-    """One stretch of a simulation.
+class Stage:
+    """One part of a simulation, in one ensemble.
 
     Args:
-        name: for people and files.
+        name: for tables and folders.
         ensemble: `langevin`, `nose-hoover`, `nve` or `npt`.
-        picoseconds: how long.
-        start: target temperature at the beginning, K.
-        end: at the end, K; it changes linearly in time.
-        after: the phase whose last frame it starts from; empty for the structure.
+        picoseconds: duration.
+        start_temperature: target temperature at the beginning, K.
+        end_temperature: at the end, K; the target changes linearly in time.
+        after: name of the stage from whose last frame this one starts; empty for the
+            initial structure.
     """
 
     name: str
     ensemble: str
     picoseconds: float
-    start: float
-    end: float
+    start_temperature: float
+    end_temperature: float
     after: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """What can be chosen for a simulation.
+class SimulationSettings:
+    """Settings of a simulation.
 
     Args:
-        mode: durations.
+        mode: durations of the stages, `dev`, `fast` or `standard`.
         temperature: K.
-        hottest: end of the heating ramp, K.
+        ramp_to: final temperature of the heating ramp, K.
         timestep: fs.
-        replicas: simulations of each structure at once.
+        replicas: number of simulations of each structure.
         thermostat: `langevin` or `nose-hoover`.
-        pressure: GPa, for constant pressure.
-        looks: steps between two looks at the atoms.
-        frames: looks between two frames of the trajectory, and two checkpoints.
-        seed: of velocities and noise.
-        relax: whether structures come to rest in the model first.
+        pressure: of the constant-pressure stage, GPa.
+        sampling_interval: steps between two observations.
+        frame_interval: observations between two frames of the trajectory, and between
+            two checkpoints.
+        seed: random seed of velocities and noise.
+        relax: whether structures are relaxed with the model first.
     """
 
     mode: Mode = "fast"
     temperature: float = 300.0
-    hottest: float = 1000.0
+    ramp_to: float = 1000.0
     timestep: float = 0.5
     replicas: int = 1
     thermostat: str = "langevin"
     pressure: float = 0.0
-    looks: int = 8
-    frames: int = 12
+    sampling_interval: int = 8
+    frame_interval: int = 12
     seed: int = 0
     relax: bool = True
 
     @property
-    def relaxing_steps(self) -> int:
-        """At most, until a structure is at rest."""
-        return _RELAXING_STEPS[self.mode]
+    def max_relaxation_steps(self) -> int:
+        """Largest number of steps of the relaxation."""
+        return _RELAXATION_STEPS[self.mode]
 
-    def phases(self, periodic: bool) -> list[Phase]:
-        """In order: thermostat, constant energy, heating, constant pressure.
+    def stages(self, periodic: bool) -> list[Stage]:
+        """Returns the stages: thermostat, constant energy, heating, constant pressure.
 
         Args:
-            periodic: whether there is a cell to put under pressure.
+            periodic: whether the structure has a cell; constant pressure needs one.
         """
         nvt, nve, ramp, npt = _PICOSECONDS[self.mode]
-        warm, hot = self.temperature, self.hottest
-        found = [
-            Phase("nvt", self.thermostat, nvt, warm, warm, ""),
-            Phase("nve", "nve", nve, warm, warm, "nvt"),
-            Phase("ramp", self.thermostat, ramp, warm, hot, "nvt"),
+        start, end = self.temperature, self.ramp_to
+        stages = [
+            Stage("nvt", self.thermostat, nvt, start, start, ""),
+            Stage("nve", "nve", nve, start, start, "nvt"),
+            Stage("ramp", self.thermostat, ramp, start, end, "nvt"),
         ]
         if periodic:
-            found.append(Phase("npt", "npt", npt, warm, warm, "nvt"))
-        return found
+            stages.append(Stage("npt", "npt", npt, start, start, "nvt"))
+        return stages
 
 
 _PICOSECONDS: dict[Mode, tuple[float, float, float, float]] = {
@@ -101,28 +103,28 @@ _PICOSECONDS: dict[Mode, tuple[float, float, float, float]] = {
     "fast": (0.5, 0.5, 0.5, 0.1),
     "standard": (10.0, 5.0, 20.0, 10.0),
 }
-"""Of thermostat, constant energy, heating, constant pressure."""
+"""Durations of thermostat, constant energy, heating and constant pressure."""
 
-_RELAXING_STEPS: dict[Mode, int] = {"dev": 20, "fast": 500, "standard": 2000}
+_RELAXATION_STEPS: dict[Mode, int] = {"dev": 20, "fast": 500, "standard": 2000}
 
 GPA = units.GPa
 """In eV/Å^3."""
 
 
 def timestep_warning(atoms: ase.Atoms, timestep: float) -> str | None:
-    """A sentence if a time step is too long for the fastest bonds.
+    """Returns a warning if a time step is too long for the fastest bonds, else None.
 
     Args:
         atoms: the structure.
         timestep: fs.
     """
     hydrogen = 1 in atoms.numbers
-    limit = _HYDROGEN_LIMIT if hydrogen else _OTHER_LIMIT
+    limit = _HYDROGEN_TIMESTEP if hydrogen else _OTHER_TIMESTEP
     if timestep <= limit:
         return None
-    why = "bonds of hydrogen vibrate" if hydrogen else "bonds of light atoms vibrate"
+    bonds = "bonds to hydrogen" if hydrogen else "bonds of light atoms"
     return (
-        f"a time step of {timestep:g} fs is above the {limit:g} fs that "
-        f"{atoms.get_chemical_formula()} allows, for {why} with "
-        f"{10 * limit:.0f} fs: energy will not be conserved."
+        f"a time step of {timestep:g} fs exceeds the {limit:g} fs that "
+        f"{atoms.get_chemical_formula()} allows ({bonds} vibrate with a period of "
+        f"{10 * limit:.0f} fs): energy will not be conserved."
     )

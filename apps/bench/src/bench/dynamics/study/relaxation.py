@@ -1,4 +1,4 @@
-"""Where a structure comes to rest in a model, before it is set in motion."""
+"""Relaxation of a structure with a model, before the simulation."""
 
 import io
 import time
@@ -11,118 +11,122 @@ import numpy as np
 from ase.calculators.calculator import CalculationFailed, Calculator
 from ase.optimize import FIRE
 
-from bench.dynamics.checks.causes import Look, Watch
-from bench.dynamics.study.phase import PhaseCallback
-from bench.dynamics.study.protocol import RESTING_FORCE
-from bench.dynamics.study.recording import RELAXATION, write_json
-from bench.dynamics.study.result_files import read_relaxation
+from bench.dynamics.checks.stability import Observation, StabilityMonitor
+from bench.dynamics.study.protocol import FORCE_TOLERANCE
+from bench.dynamics.study.result_files import RELAXATION, read_relaxation, write_json
+from bench.dynamics.study.stage import StageCallback
 from bench.exceptions import BenchError, one_line
 from bench.files import write_text
 
-_TOLD = 10
-"""Steps between two words of progress."""
+_CALLBACK_INTERVAL = 10
+"""Steps between two calls of the callback."""
 
 
-class Relaxed(NamedTuple):
-    """A structure at rest, or where the model tore it apart."""
+class Relaxation(NamedTuple):
+    """A relaxed structure, or the structure at which the relaxation failed."""
 
     atoms: ase.Atoms
-    outcome: dict[str, Any]
-    """Plain values for a file; `cause` is None where the structure is intact."""
+    result: dict[str, Any]
+    """As in `relaxation.json`; `cause` is None if the relaxation did not fail."""
 
     @property
-    def intact(self) -> bool:
-        """Whether it may be set in motion."""
-        return self.outcome["cause"] is None
+    def passed(self) -> bool:
+        """Whether no failure cause was detected."""
+        return self.result["cause"] is None
 
 
-def relaxed(
+def relax(
     atoms: ase.Atoms,
     calculator: Calculator,
     steps: int,
-    place: Path,
-    callback: PhaseCallback,
-) -> Relaxed:
-    """Moves atoms downhill in a cell that stays, or reads where that came to.
+    folder: Path,
+    callback: StageCallback,
+) -> Relaxation:
+    """Relaxes a structure at fixed cell with FIRE, or reads an earlier relaxation.
 
-    A model rests elsewhere than its training data, and what lies between is heat that
-    no thermostat asked for. Where it ends is what bonds are compared with later; the
-    way there is over for the same causes as a simulation, compared with `atoms`.
+    The minimum of a model differs from its training data; without relaxation the
+    difference in energy would heat the simulation. The relaxation stops for the same
+    failure causes as a simulation, relative to `atoms`; the simulation compares bonds
+    with the relaxed structure.
 
     Args:
-        atoms: intact; periodic in all directions or in none.
+        atoms: initial structure, periodic in all directions or in none.
         calculator: the model.
-        steps: at most.
-        place: folder that gets `relaxed.extxyz` and `relaxation.json`.
-        callback: see `PhaseCallback`.
+        steps: largest number of steps.
+        folder: for `relaxed.extxyz` and `relaxation.json`.
+        callback: see `StageCallback`.
+
+    Raises:
+        BenchError: the files of an earlier relaxation are damaged.
 
     References:
         Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), FIRE.
     """
-    frame, told = place / "relaxed.extxyz", place / RELAXATION
-    if not told.exists():
-        found, outcome = _downhill(atoms, calculator, steps, callback)
+    structure_path, result_path = folder / "relaxed.extxyz", folder / RELAXATION
+    if not result_path.exists():
+        relaxed, result = _minimize(atoms, calculator, steps, callback)
         content = io.StringIO()
-        ase.io.write(content, found, format="extxyz")
-        write_text(frame, content.getvalue())
-        write_json(told, outcome)
-    outcome = read_relaxation(told)
+        ase.io.write(content, relaxed, format="extxyz")
+        write_text(structure_path, content.getvalue())
+        write_json(result_path, result)
+    result = read_relaxation(result_path)
     try:
-        stored: Any = ase.io.read(frame, format="extxyz")
-    except Exception as error:  # ASE's readers raise whatever they like
+        stored: Any = ase.io.read(structure_path, format="extxyz")
+    except Exception as error:  # ASE's readers raise errors of any type
         raise BenchError(
-            f"{frame} is damaged ({one_line(error)}): delete {told} to relax the "
-            "structure again."
+            f"{structure_path} is damaged ({one_line(error)}): delete {result_path} to "
+            "relax the structure again."
         ) from error
-    return Relaxed(_bare(stored), outcome)
+    return Relaxation(_without_results(stored), result)
 
 
-def _downhill(
-    atoms: ase.Atoms, calculator: Calculator, steps: int, callback: PhaseCallback
+def _minimize(
+    atoms: ase.Atoms, calculator: Calculator, steps: int, callback: StageCallback
 ) -> tuple[ase.Atoms, dict[str, Any]]:
-    watch = Watch(atoms, 3 * len(atoms))
-    moving, failure = _bare(atoms), None
+    monitor = StabilityMonitor(atoms, 3 * len(atoms))
+    relaxed, failure = _without_results(atoms), None
     energies: list[float] = []
-    moving.calc = calculator
-    fire, began = FIRE(moving, logfile=None), time.perf_counter()
+    relaxed.calc = calculator
+    fire, began = FIRE(relaxed, logfile=None), time.perf_counter()
     try:
-        for _ in fire.irun(fmax=RESTING_FORCE, steps=steps):
-            energies.append(float(moving.get_potential_energy()))
-            # The energy may fall as fast as it likes: that is what this is for.
-            failure = watch.failure(_look(moving, energies[-1]), None)
+        for _ in fire.irun(fmax=FORCE_TOLERANCE, steps=steps):
+            energies.append(float(relaxed.get_potential_energy()))
+            # No previous energy is passed: a large decrease is no failure here.
+            failure = monitor.failure(_observation(relaxed, energies[-1]), None)
             if failure is not None:
                 break
-            if fire.nsteps and fire.nsteps % _TOLD == 0:
+            if fire.nsteps and fire.nsteps % _CALLBACK_INTERVAL == 0:
                 rate = fire.nsteps / (time.perf_counter() - began)
                 callback("relax", fire.nsteps / steps, rate, 0.0)
-        last = moving.get_forces()
+        forces = relaxed.get_forces()
     except CalculationFailed:
         energies.append(np.nan)
-        failure = watch.failure(_look(moving, np.nan), None)
-        last = np.full_like(moving.positions, np.nan)
-    outcome = {
+        failure = monitor.failure(_observation(relaxed, np.nan), None)
+        forces = np.full_like(relaxed.positions, np.nan)
+    result = {
         "steps": fire.nsteps,
         "cause": None if failure is None else failure.cause,
         "detail": None if failure is None else failure.detail,
-        "largest_force": float(np.linalg.norm(last, axis=1).max()),
-        "energy_meV_atom": 1000 * (energies[-1] - energies[0]) / len(atoms),
-        "moved": _farthest(atoms, moving),
+        "max_force": float(np.linalg.norm(forces, axis=1).max()),
+        "energy_change_meV_atom": 1000 * (energies[-1] - energies[0]) / len(atoms),
+        "max_displacement": _max_displacement(atoms, relaxed),
     }
-    return _bare(moving), outcome
+    return _without_results(relaxed), result
 
 
-def _look(atoms: ase.Atoms, energy: float) -> Look:
-    """Nothing that has a temperature."""
+def _observation(atoms: ase.Atoms, energy: float) -> Observation:
+    """At zero temperature."""
     box = atoms.cell.array if atoms.pbc.all() else None
-    return Look(atoms.positions, box, energy, 0.0, 0.0)
+    return Observation(atoms.positions, box, energy, 0.0, 0.0)
 
 
-def _farthest(before: ase.Atoms, after: ase.Atoms) -> float:
-    """The largest displacement, Å, without that of the whole."""
-    moved = after.positions - before.positions
-    return float(np.linalg.norm(moved - moved.mean(0), axis=1).max())
+def _max_displacement(before: ase.Atoms, after: ase.Atoms) -> float:
+    """The largest displacement relative to the mean displacement, Å."""
+    displacements = after.positions - before.positions
+    relative = displacements - displacements.mean(0)
+    return float(np.linalg.norm(relative, axis=1).max())
 
 
-def _bare(atoms: ase.Atoms) -> ase.Atoms:
-    """Elements, positions and cell alone."""
+def _without_results(atoms: ase.Atoms) -> ase.Atoms:
+    """Copies elements, positions and cell."""
     return ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

@@ -1,15 +1,20 @@
-"""What simulations leave on disk, checked as it is read."""
+"""Result files of simulations, validated when they are read."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from bench.exceptions import BenchError
+from bench.files import write_text
 from bench.settings.parsing import read_checked
 
+RESULT, CHECKPOINT, RELAXATION = "result.json", "checkpoint.npz", "relaxation.json"
+"""File names of a pair's or stage's result, a stage's checkpoint, a relaxation."""
 
-class _Replica(pydantic.BaseModel):
+
+class _ReplicaResult(pydantic.BaseModel):
     survived_ps: float
     cause: str | None
     detail: str | None
@@ -18,13 +23,13 @@ class _Replica(pydantic.BaseModel):
     last_target_K: float = 0.0
 
 
-class _Phase(pydantic.BaseModel):
+class _StageResult(pydantic.BaseModel):
     name: str
-    start: float
-    end: float
+    start_temperature: float
+    end_temperature: float
     picoseconds: float
     passed: bool
-    replicas: list[_Replica] = pydantic.Field(min_length=1)
+    replicas: list[_ReplicaResult] = pydantic.Field(min_length=1)
     steps_per_second: float | None
 
 
@@ -32,12 +37,12 @@ class _Relaxation(pydantic.BaseModel):
     steps: int
     cause: str | None
     detail: str | None
-    largest_force: float
-    energy_meV_atom: float
-    moved: float
+    max_force: float
+    energy_change_meV_atom: float
+    max_displacement: float
 
 
-class _Check(pydantic.BaseModel):
+class _Precheck(pydantic.BaseModel):
     name: str
     passed: bool
     value: float
@@ -45,13 +50,13 @@ class _Check(pydantic.BaseModel):
 
 
 class _Charges(pydantic.BaseModel):
-    least: float
-    most: float
-    largest_total_error: float
+    min: float
+    max: float
+    max_total_error: float
     mean_change: float
 
 
-class _Radial(pydantic.BaseModel):
+class _RadialDistribution(pydantic.BaseModel):
     r: list[float]
     g: list[float]
     error: float | None
@@ -59,32 +64,32 @@ class _Radial(pydantic.BaseModel):
 
 
 class _Vibrations(pydantic.BaseModel):
-    waves: list[float]
+    wavenumbers: list[float]
     density: list[float]
 
 
 class _Infrared(pydantic.BaseModel):
-    waves: list[float]
+    wavenumbers: list[float]
     intensity: list[float]
 
 
-class _Result(pydantic.BaseModel):
+class _PairResult(pydantic.BaseModel):
     model: str
     structure: str
     atoms: int = pydantic.Field(ge=1)
     periodic: bool
     warning: str | None
-    prechecks: list[_Check]
+    prechecks: list[_Precheck]
     relaxation: _Relaxation | None
-    phases: list[_Phase]
+    stages: list[_StageResult]
     charges: _Charges | None
-    radial: _Radial | None
+    radial_distribution: _RadialDistribution | None
     vibrations: _Vibrations | None
     infrared: _Infrared | None
 
 
 def read_pair(path: Path, model: str, structure: str) -> dict[str, Any]:
-    """The result of a structure in a model.
+    """Reads the result of one structure with one model.
 
     Args:
         path: of `result.json`.
@@ -92,19 +97,19 @@ def read_pair(path: Path, model: str, structure: str) -> dict[str, Any]:
         structure: its name.
 
     Raises:
-        BenchError: the file is damaged, or of another pair.
+        BenchError: the file is damaged or belongs to another pair.
     """
     remedy = "delete it to simulate this pair again."
-    found = read_checked(path, _Result, remedy)
-    names = {phase["name"] for phase in found["phases"]}
-    same = (found["model"], found["structure"]) == (model, structure)
-    if not same or not {"nvt", "nve", "ramp"} <= names:
+    result = read_checked(path, _PairResult, remedy)
+    stages = {stage["name"] for stage in result["stages"]}
+    same = (result["model"], result["structure"]) == (model, structure)
+    if not same or not {"nvt", "nve", "ramp"} <= stages:
         raise BenchError(f"{path} is not of {model} with {structure}: {remedy}")
-    return found
+    return result
 
 
-def read_phase(path: Path) -> dict[str, Any]:
-    """The result of a phase.
+def read_stage(path: Path) -> dict[str, Any]:
+    """Reads the result of a stage.
 
     Args:
         path: of its `result.json`.
@@ -112,11 +117,12 @@ def read_phase(path: Path) -> dict[str, Any]:
     Raises:
         BenchError: the file is damaged.
     """
-    return read_checked(path, _Phase, f"delete {path.parent} to simulate it again.")
+    remedy = f"delete {path.parent} to simulate it again."
+    return read_checked(path, _StageResult, remedy)
 
 
 def read_relaxation(path: Path) -> dict[str, Any]:
-    """How a relaxation ended.
+    """Reads the result of a relaxation.
 
     Args:
         path: of `relaxation.json`.
@@ -125,3 +131,13 @@ def read_relaxation(path: Path) -> dict[str, Any]:
         BenchError: the file is damaged.
     """
     return read_checked(path, _Relaxation, "delete it to relax the structure again.")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON atomically.
+
+    Args:
+        path: of the file.
+        values: to write.
+    """
+    write_text(path, json.dumps(values, indent=1))

@@ -7,10 +7,14 @@ from pathlib import Path
 import ase
 from backbones import Structure
 
-from bench.dynamics.study.cases import Case, paired, read_cases
 from bench.dynamics.study.models import open_models
-from bench.dynamics.study.protocol import Settings
-from bench.dynamics.study.study import Outcome, study
+from bench.dynamics.study.protocol import SimulationSettings
+from bench.dynamics.study.structures import (
+    InitialStructure,
+    make_pairs,
+    read_structures,
+)
+from bench.dynamics.study.study import StudyResult, run_study
 from bench.exceptions import BenchError, one_line
 
 
@@ -18,10 +22,10 @@ def simulate(
     models: str | os.PathLike | Sequence[str | os.PathLike],
     structures: ase.Atoms | Sequence[ase.Atoms] | str | os.PathLike | None,
     out: str | os.PathLike,
-    settings: Settings | None = None,
+    settings: SimulationSettings | None = None,
     *,
     jobs: int = 1,
-) -> Outcome:
+) -> StudyResult:
     """Runs the stability simulations of `bench md`; resumes where a call stopped.
 
     Each structure is relaxed with each model, then simulated with a thermostat, at
@@ -46,28 +50,30 @@ def simulate(
 
     Examples:
         >>> import ase.io
-        >>> from bench.dynamics.study.protocol import Settings
+        >>> from bench.dynamics.study.protocol import SimulationSettings
         >>> atoms = ase.io.read("mine.extxyz")
-        >>> settings = Settings(mode="dev")
-        >>> outcome = bench.simulate("runs/mine", atoms, "runs/md", settings)
-        >>> [phase["name"] for phase in outcome.results[0]["phases"]]
+        >>> settings = SimulationSettings(mode="dev")
+        >>> study = bench.simulate("runs/mine", atoms, "runs/md", settings)
+        >>> [stage["name"] for stage in study.results[0]["stages"]]
     """
     paths = [models] if isinstance(models, str | os.PathLike) else models
-    pairs = paired(open_models([Path(path) for path in paths]), _cases(structures))
-    chosen = Settings() if settings is None else settings
-    return study(pairs, chosen, Path(out), lambda *progress: None, jobs=jobs)
+    opened = open_models([Path(path) for path in paths])
+    pairs = make_pairs(opened, _initial_structures(structures))
+    settings = SimulationSettings() if settings is None else settings
+    return run_study(pairs, settings, Path(out), lambda *progress: None, jobs=jobs)
 
 
-def _cases(
+def _initial_structures(
     structures: ase.Atoms | Sequence[ase.Atoms] | str | os.PathLike | None,
-) -> list[Case]:
+) -> list[InitialStructure]:
     if structures is None:
         return []
     if isinstance(structures, str | os.PathLike):
-        return read_cases([Path(structures)], None, 0, "all")
-    given = [structures] if isinstance(structures, ase.Atoms) else structures
+        return read_structures([Path(structures)], None, 0, "all")
+    atoms_list = [structures] if isinstance(structures, ase.Atoms) else structures
     return [
-        Case(f"structure-{i}", _structure(i, atoms)) for i, atoms in enumerate(given)
+        InitialStructure(f"structure-{i}", _structure(i, atoms))
+        for i, atoms in enumerate(atoms_list)
     ]
 
 

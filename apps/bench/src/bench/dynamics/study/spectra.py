@@ -1,4 +1,4 @@
-"""What vibrates in a trajectory at constant energy, and what of it light sees."""
+"""Vibrational and infrared spectra of the constant-energy stage."""
 
 from pathlib import Path
 from typing import Any
@@ -9,63 +9,74 @@ import numpy as np
 from ase.data import atomic_masses
 from backbones import Calculator, Potential, Structure, pack
 
-from bench.dynamics.study.observables import infrared, infrared_of_dipoles, vibrations
-from bench.dynamics.study.recording import read_motion
+from bench.dynamics.study.observables import (
+    infrared_spectrum,
+    infrared_spectrum_of_dipoles,
+    vibrational_spectrum,
+)
+from bench.dynamics.study.stage_files import read_motion
 from bench.evaluation.response import born_charges_of
 
-_FEWEST = 10
-"""Looks that make a spectrum."""
+_MIN_OBSERVATIONS = 10
+"""Of a spectrum."""
 
 
-def spectra(
-    place: Path, rest: Structure, interval: float, charged: Calculator | None
+def compute_spectra(
+    folder: Path, relaxed: Structure, interval: float, calculator: Calculator | None
 ) -> dict[str, Any]:
-    """The density of vibrations; the infrared spectrum where a model has charges.
+    """Computes the vibrational spectrum and, with charges, the infrared spectrum.
 
-    That of a molecule comes from its dipole, that of a crystal from the velocities and
-    the Born charges at rest.
+    The infrared spectrum of a molecule is computed from its dipole, that of a crystal
+    from velocities and the Born charges of the relaxed structure.
 
     Args:
-        place: folder of the phase.
-        rest: where the structure rests.
-        interval: between two looks, fs.
-        charged: the model, if it has charges.
+        folder: of the stage.
+        relaxed: the relaxed structure.
+        interval: between two observations, fs.
+        calculator: the model; None for a model without charges.
 
     Returns:
-        Plain values for a file, None where there is no spectrum.
+        `vibrations` and `infrared` as in `result.json`; None without a spectrum.
     """
-    positions, velocities = read_motion(place, len(rest))
-    told: dict[str, Any] = {"vibrations": None, "infrared": None}
-    if len(velocities) < _FEWEST or not np.isfinite(velocities).all():
-        return told
-    waves, density = vibrations(velocities, atomic_masses[rest.numbers], interval)
-    told["vibrations"] = {"waves": waves.tolist(), "density": density.tolist()}
-    if charged is None:
-        return told
-    if rest.cell is None:
-        dipoles = np.stack([_dipole(rest.numbers, p, charged) for p in positions])
-        waves, intensity = infrared_of_dipoles(dipoles, interval)
+    positions, velocities = read_motion(folder, len(relaxed))
+    spectra: dict[str, Any] = {"vibrations": None, "infrared": None}
+    if len(velocities) < _MIN_OBSERVATIONS or not np.isfinite(velocities).all():
+        return spectra
+    masses = atomic_masses[relaxed.numbers]
+    wavenumbers, density = vibrational_spectrum(velocities, masses, interval)
+    spectra["vibrations"] = {
+        "wavenumbers": wavenumbers.tolist(),
+        "density": density.tolist(),
+    }
+    if calculator is None:
+        return spectra
+    if relaxed.cell is None:
+        dipoles = np.stack([_dipole(relaxed.numbers, p, calculator) for p in positions])
+        wavenumbers, intensity = infrared_spectrum_of_dipoles(dipoles, interval)
     else:
-        born = _born_charges(charged.potential, rest)
+        born = _born_charges(calculator.potential, relaxed)
         currents = np.einsum("iab,tib->ta", born, velocities)
-        waves, intensity = infrared(currents, interval)
-    told["infrared"] = {"waves": waves.tolist(), "intensity": intensity.tolist()}
-    return told
+        wavenumbers, intensity = infrared_spectrum(currents, interval)
+    spectra["infrared"] = {
+        "wavenumbers": wavenumbers.tolist(),
+        "intensity": intensity.tolist(),
+    }
+    return spectra
 
 
-def _dipole(numbers: np.ndarray, positions: np.ndarray, calculator: Calculator):
-    """About the centre of mass, for the dipole of an ion depends on the origin."""
+def _dipole(numbers: np.ndarray, positions: np.ndarray, calculator: Any) -> np.ndarray:
+    """About the center of mass: the dipole of an ion depends on the origin."""
     atoms = ase.Atoms(numbers, positions)
     atoms.positions -= atoms.get_center_of_mass()
-    found: Any = calculator
-    return np.asarray(found.get_property("dipole", atoms))
+    return np.asarray(calculator.get_property("dipole", atoms))
 
 
 def _born_charges(potential: Potential, structure: Structure) -> np.ndarray:
-    """As [atom, direction of polarisation, direction of displacement], e.
+    """Returns [atom, direction of polarization, direction of displacement], e.
 
-    Their sum is made zero, as customary: light does not see a crystal that moves as a
-    whole, but the phase form of Born charges in a small cell does.
+    The acoustic sum rule is enforced by subtracting the mean, so that a translation of
+    the crystal has no dipole: the phase factors that define Born charges of periodic
+    structures violate the rule in small cells.
     """
     (bucket,) = pack(
         [structure],
@@ -75,6 +86,6 @@ def _born_charges(potential: Potential, structure: Structure) -> np.ndarray:
         triplets=potential.backbone.needs_triplets,
         dtype=np.dtype(potential.scale.dtype),
     )
-    found = eqx.filter_jit(born_charges_of)(potential, bucket.batch([0]))
-    born = np.asarray(found[0, : len(structure)], np.float64)
+    predicted = eqx.filter_jit(born_charges_of)(potential, bucket.batch([0]))
+    born = np.asarray(predicted[0, : len(structure)], np.float64)
     return born - born.mean(0)

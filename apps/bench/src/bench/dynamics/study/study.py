@@ -1,4 +1,4 @@
-"""All pairs of model and structure: one after the other, or side by side."""
+"""Simulations of all pairs of model and structure, in one or several processes."""
 
 import dataclasses
 import multiprocessing
@@ -14,13 +14,13 @@ import ase
 import filelock
 import jax
 
-from bench.dynamics.study.cases import Case, Pair
+from bench.dynamics.study.folders import claim_folder, has_results
 from bench.dynamics.study.models import open_model
-from bench.dynamics.study.observables import Radial, radial_distribution
-from bench.dynamics.study.protocol import Settings
-from bench.dynamics.study.recording import RESULT, check_claim, is_begun, write_json
-from bench.dynamics.study.result_files import read_pair
-from bench.dynamics.study.structure import claim, simulated
+from bench.dynamics.study.observables import RadialDistribution, radial_distribution
+from bench.dynamics.study.pair import claim_pair_folder, simulate_pair
+from bench.dynamics.study.protocol import SimulationSettings
+from bench.dynamics.study.result_files import RESULT, read_pair
+from bench.dynamics.study.structures import InitialStructure, Pair
 from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
 from bench.execution.callback import Callback
@@ -28,142 +28,148 @@ from bench.execution.workers import block_interrupts, exit_with_parent
 from bench.files import remove_leftovers
 
 StudyCallback = Callback[str, str, str, float, float, float]
-"""Called with a model's and a structure's name, then as `PhaseCallback`."""
+"""Called with a model's and a structure's name, then as `StageCallback`."""
 
-_LOOK_AROUND = 0.2
-"""Seconds between two looks at the processes."""
+_POLL_SECONDS = 0.2
+"""Longest time between two checks of the worker processes."""
 
 
 class _Task(NamedTuple):
-    """One pair, in values that can be sent to another process."""
+    """One pair, in values that can be pickled for a worker process."""
 
-    path: Path
-    name: str
-    case: Case
-    settings: Settings
+    model_path: Path
+    model_name: str
+    initial: InitialStructure
+    settings: SimulationSettings
     out: Path
-    target: Radial | None
+    reference: RadialDistribution | None
     double: bool
 
     @property
-    def place(self) -> Path:
-        return self.out / self.name / self.case.name
+    def folder(self) -> Path:
+        return self.out / self.model_name / self.initial.name
+
+    @property
+    def label(self) -> str:
+        return f"{self.model_name} with {self.initial.name}"
 
 
-class Outcome(NamedTuple):
-    """What came of a study."""
+class StudyResult(NamedTuple):
+    """Results of a study."""
 
     results: list[dict[str, Any]]
     """As in the `result.json` of each pair that could be simulated."""
     failures: dict[str, str]
-    """Why the others could not, by name."""
+    """Reasons why other pairs could not be simulated, by `MODEL with STRUCTURE`."""
 
 
-def study(
+def run_study(
     pairs: Sequence[Pair],
-    settings: Settings,
+    settings: SimulationSettings,
     out: Path,
     callback: StudyCallback,
     *,
     reference: Sequence[ase.Atoms] = (),
     jobs: int = 1,
-) -> Outcome:
-    """Simulates each pair; goes on where an earlier call stopped.
+) -> StudyResult:
+    """Simulates each pair; continues where an earlier call was stopped.
 
     Args:
         pairs: models with structures.
-        settings: chosen.
-        out: folder, with one a model in it.
+        settings: of the simulations.
+        out: folder of the study, with a subfolder for each model.
         callback: see `StudyCallback`.
-        reference: a trajectory to compare distances with.
-        jobs: pairs at the same time, each in a process of its own.
+        reference: trajectory whose radial distribution is compared; may be empty.
+        jobs: number of pairs simulated at the same time, each in its own process.
 
     Raises:
-        BenchError: the folder belongs to other settings or to another process.
+        BenchError: the folder belongs to other settings or is used by another process.
     """
-    target = radial_distribution(reference) if reference else None
+    distribution = radial_distribution(reference) if reference else None
     double = jax.dtypes.canonicalize_dtype(float) == "float64"
     tasks = [
-        _Task(model.path, model.name, case, settings, out, target, double)
-        for model, case in pairs
+        _Task(model.path, model.name, initial, settings, out, distribution, double)
+        for model, initial in pairs
     ]
     out.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(out / ".lock", timeout=0):
             remove_leftovers(out)
-            _claim(out, dataclasses.asdict(settings) | {"double": double})
-            failures = _of_others(tasks, pairs)
+            inputs = dataclasses.asdict(settings) | {"double": double}
+            description = "simulations with other settings"
+            claim_folder(out, "settings.json", inputs, description)
+            failures = _folder_conflicts(tasks, pairs)
             waiting = [
                 task
                 for task in tasks
-                if not (task.place / RESULT).exists() and _label(task) not in failures
+                if not (task.folder / RESULT).exists() and task.label not in failures
             ]
-            run = _side_by_side if jobs > 1 else _in_turn
-            failures |= run(waiting, callback, jobs)
+            if jobs > 1:
+                failures |= _run_in_processes(waiting, callback, jobs)
+            else:
+                failures |= _run_sequentially(waiting, callback)
     except filelock.Timeout:
         raise BenchError(
-            f"Another process is working in {out}: wait for it, or choose another "
-            "folder with --out."
+            f"{out} is used by another process: wait for it, or choose another folder "
+            "with --out."
         ) from None
-    done = [
-        read_pair(task.place / RESULT, task.name, task.case.name)
+    results = [
+        read_pair(task.folder / RESULT, task.model_name, task.initial.name)
         for task in tasks
-        if _label(task) not in failures and (task.place / RESULT).exists()
+        if task.label not in failures and (task.folder / RESULT).exists()
     ]
-    return Outcome(done, failures)
+    return StudyResult(results, failures)
 
 
-def _claim(out: Path, values: dict[str, Any]) -> None:
-    """Makes a folder that of some settings, unless it holds work of others."""
-    check_claim(out, "settings.json", values, "simulations with other settings")
-    write_json(out / "settings.json", values)
+def _folder_conflicts(tasks: Sequence[_Task], pairs: Sequence[Pair]) -> dict[str, str]:
+    """Returns why existing results cannot be used, by label of the pair."""
+    conflicts = {}
+    for task, (model, initial) in zip(tasks, pairs, strict=True):
+        try:
+            if has_results(task.folder):
+                claim_pair_folder(task.folder, model, initial.structure)
+            if task.reference is not None and (task.folder / RESULT).exists():
+                _check_reference(task, task.reference)
+        except BenchError as error:
+            conflicts[task.label] = str(error)
+    return conflicts
 
 
-def _check_reference(task: _Task, target: Radial) -> None:
-    """Refuses a finished pair whose distances were compared with something else."""
-    path = task.place / RESULT
-    radial = read_pair(path, task.name, task.case.name)["radial"]
-    if radial is not None and radial.get("reference") != target.values.tolist():
+def _check_reference(task: _Task, reference: RadialDistribution) -> None:
+    """Raises an error if a finished pair was compared with another reference."""
+    path = task.folder / RESULT
+    result = read_pair(path, task.model_name, task.initial.name)
+    stored = result["radial_distribution"]
+    if stored is not None and stored.get("reference") != reference.values.tolist():
         raise BenchError(
             f"{path} does not compare distances with this --reference: delete it, and "
-            "the same command compares anew without simulating again."
+            "the same command compares them without simulating again."
         )
 
 
-def _of_others(tasks: Sequence[_Task], pairs: Sequence[Pair]) -> dict[str, str]:
-    """Why folders with work in them cannot be used, by name of the pair."""
-    found = {}
-    for task, (model, case) in zip(tasks, pairs, strict=True):
-        try:
-            if is_begun(task.place):
-                claim(task.place, model, case.structure)
-            if task.target is not None and (task.place / RESULT).exists():
-                _check_reference(task, task.target)
-        except BenchError as error:
-            found[_label(task)] = str(error)
-    return found
-
-
-def _in_turn(
-    tasks: Sequence[_Task], callback: StudyCallback, jobs: int
+def _run_sequentially(
+    tasks: Sequence[_Task], callback: StudyCallback
 ) -> dict[str, str]:
-    """Why pairs could not be simulated, by name."""
-    del jobs
-    failures = {}
-    for task in tasks:
-        reason = _attempt(task, callback)
-        if reason is not None:
-            failures[_label(task)] = reason
-    return failures
+    """Returns why pairs could not be simulated, by label."""
+    reasons = {task.label: _run(task, callback) for task in tasks}
+    return {label: reason for label, reason in reasons.items() if reason is not None}
 
 
-def _attempt(task: _Task, callback: StudyCallback) -> str | None:
-    """Simulates a pair; the reason if that cannot be done."""
-    announce(f"{_label(task)}: opening the model, compiling, checking it")
+def _run(task: _Task, callback: StudyCallback) -> str | None:
+    """Simulates a pair; returns the reason if that is impossible, else None."""
+    announce(f"{task.label}: opening the model, compiling, checking it")
+    name = task.initial.name
+    stage_callback = lambda *progress: callback(task.model_name, name, *progress)
     try:
-        model = dataclasses.replace(open_model(task.path), name=task.name)
-        news = lambda *facts: callback(task.name, task.case.name, *facts)
-        simulated(model, task.case, task.settings, task.place, news, task.target)
+        model = dataclasses.replace(open_model(task.model_path), name=task.model_name)
+        simulate_pair(
+            model,
+            task.initial,
+            task.settings,
+            task.folder,
+            stage_callback,
+            task.reference,
+        )
     except BenchError as error:
         return str(error)
     except Exception as error:
@@ -171,75 +177,71 @@ def _attempt(task: _Task, callback: StudyCallback) -> str | None:
     return None
 
 
-def _label(task: _Task) -> str:
-    return f"{task.name} with {task.case.name}"
-
-
-def _side_by_side(
+def _run_in_processes(
     tasks: Sequence[_Task], callback: StudyCallback, jobs: int
 ) -> dict[str, str]:
-    """The same with several processes; one that dies takes one pair with it."""
+    """As `_run_sequentially`; a process that crashes fails only its own pair."""
     context = multiprocessing.get_context("spawn")
-    rows = context.Queue()
+    messages = context.Queue()
     waiting, failures = list(tasks), {}
-    shares = _shares(jobs)
-    working: list[tuple[_Task, BaseProcess, set[int]]] = []
+    free_cores = _core_sets(jobs)
+    running: list[tuple[_Task, BaseProcess, set[int]]] = []
     try:
-        while waiting or working:
-            while waiting and len(working) < jobs:
-                task, cores = waiting.pop(0), shares.pop()
-                process = context.Process(target=_alone, args=(task, rows, cores))
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                task, cores = waiting.pop(0), free_cores.pop()
+                process = context.Process(target=_work, args=(task, messages, cores))
                 with block_interrupts():
                     process.start()
-                working.append((task, process, cores))
-            sentinels = [process.sentinel for _, process, _ in working]
-            multiprocessing.connection.wait(sentinels, timeout=_LOOK_AROUND)
-            _pass_on(rows, callback, failures)
-            for one in [one for one in working if not one[1].is_alive()]:
-                task, process, cores = one
+                running.append((task, process, cores))
+            sentinels = [process.sentinel for _, process, _ in running]
+            multiprocessing.connection.wait(sentinels, timeout=_POLL_SECONDS)
+            _forward(messages, callback, failures)
+            for entry in [entry for entry in running if not entry[1].is_alive()]:
+                task, process, cores = entry
                 if process.exitcode:
-                    failures[_label(task)] = (
-                        f"its process ended with status {process.exitcode} and no "
-                        "word, as too little memory makes it: run fewer --jobs."
+                    failures[task.label] = (
+                        f"its process ended with status {process.exitcode} without an "
+                        "error message, possibly for lack of memory: use fewer --jobs."
                     )
-                shares.append(cores)
-                working.remove(one)
-        _pass_on(rows, callback, failures)
+                free_cores.append(cores)
+                running.remove(entry)
+        _forward(messages, callback, failures)
     finally:
-        for _, process, _ in working:
+        for _, process, _ in running:
             process.terminate()
             process.join()
     return failures
 
 
-def _shares(jobs: int) -> list[set[int]]:
-    """Cores for each process, so that no threads of two want the same one."""
+def _core_sets(jobs: int) -> list[set[int]]:
+    """Divides the cores, so that threads of two processes do not share one."""
     if not hasattr(os, "sched_getaffinity"):
         return [set() for _ in range(jobs)]
     cores = sorted(os.sched_getaffinity(0))
     return [set(cores[i::jobs]) for i in range(jobs)]
 
 
-def _alone(task: _Task, rows: Any, cores: set[int]) -> None:
-    """The work of one process."""
+def _work(task: _Task, messages: Any, cores: set[int]) -> None:
+    """Main function of a worker process."""
     if cores:
-        # Before the first computation, which starts a thread a core.
+        # Before the first computation, when XLA starts one thread per core.
         os.sched_setaffinity(0, cores)
     exit_with_parent()
     with jax.enable_x64(task.double):
-        reason = _attempt(task, lambda *news: rows.put(news))
+        reason = _run(task, lambda *progress: messages.put(progress))
     if reason is not None:
-        rows.put((_label(task), reason))
+        messages.put((task.label, reason))
 
 
-def _pass_on(rows: Any, callback: StudyCallback, failures: dict[str, str]) -> None:
-    """News of the processes: two words of a failure, six of progress."""
+def _forward(messages: Any, callback: StudyCallback, failures: dict[str, str]) -> None:
+    """Handles messages of workers: (label, reason), or arguments of the callback."""
     while True:
         try:
-            news = rows.get_nowait()
+            message = messages.get_nowait()
         except queue.Empty:
             return
-        if len(news) == 2:
-            failures[news[0]] = news[1]
+        if len(message) == 2:
+            failures[message[0]] = message[1]
         else:
-            callback(*news)
+            callback(*message)

@@ -1,4 +1,4 @@
-"""Models: the engine against the calculator, and the checks before a simulation."""
+"""Trained potentials: engine against calculator, infrared spectra, prechecks."""
 
 import ase
 import ase.build
@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 from ase import units
-from bench.dynamics.checks.potential import dimer_checks, force_checks, scan_dimers
+from bench.dynamics.checks.prechecks import check_dimers, check_forces, scan_dimers
 from bench.dynamics.engine.engine import Engine
-from bench.dynamics.engine.ensembles import NVE, Moving, Targets
-from bench.dynamics.engine.interaction import interaction
-from bench.dynamics.study.recording import Recording
-from bench.dynamics.study.spectra import spectra
+from bench.dynamics.engine.ensembles import NVE, AtomicState, Conditions
+from bench.dynamics.engine.interaction import make_interaction
+from bench.dynamics.study.spectra import compute_spectra
+from bench.dynamics.study.stage_files import StageFiles
 from bench.model.building import build_potential
 from bench.settings.grid import Run
 
@@ -32,7 +32,7 @@ def settings(small_grid):
 
 
 def crystal(seed=0):
-    """Small, triclinic, with images of every atom within the cutoff."""
+    """Small and triclinic; images of every atom are within the cutoff."""
     rng = np.random.default_rng(seed)
     atoms = ase.build.bulk("C", "diamond", a=3.7).repeat((2, 1, 1))
     atoms.numbers = [6, 8, 6, 1]
@@ -51,8 +51,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_engine_moves_atoms_as_the_calculator_would(case, settings):
-    """Energies, and thirty steps of ASE's integrator with the model's calculator."""
+def test_the_engine_and_the_calculator_give_the_same_trajectory(case, settings):
+    """Thirty steps of velocity Verlet with the model's calculator."""
     backbone, layers, make = CASES[case]
     with jax.enable_x64(True):
         potential, atoms = potential_of(settings, backbone, layers), make()
@@ -62,16 +62,16 @@ def test_the_engine_moves_atoms_as_the_calculator_would(case, settings):
         cell = atoms.cell.array if atoms.pbc.all() else None
         structure = bb.Structure.from_ase(atoms, total_charge=charge)
         engine = Engine(
-            interaction(potential, structure), NVE(), cell, timestep=0.5, skin=0.5
+            make_interaction(potential, structure), NVE(), cell, timestep=0.5, skin=0.5
         )
         rng = np.random.default_rng(0)
         masses = atoms.get_masses()[:, None]
         momenta = np.sqrt(masses * units.kB * 300) * rng.normal(size=(len(atoms), 3))
         atoms.set_momenta(momenta)
         arrays = atoms.positions, momenta, atoms.get_forces(), masses
-        aim = Targets(np.array(0.026), np.array(0.0))
-        engine.start(Moving(*(np.asarray(a)[None] for a in arrays)), aim)
-        sample = engine.advance(30, aim, np.ones(1, bool))
+        conditions = Conditions(np.array(0.026), np.array(0.0))
+        engine.start(AtomicState(*(np.asarray(a)[None] for a in arrays)), conditions)
+        snapshot = engine.advance(30, conditions, np.ones(1, bool))
         dt = float(np.float32(0.5 * units.fs))
         force = atoms.get_forces()
         for _ in range(30):
@@ -82,70 +82,69 @@ def test_the_engine_moves_atoms_as_the_calculator_would(case, settings):
         expected = atoms.get_potential_energy() - potential.reference_energy(
             atoms.numbers
         )
-        np.testing.assert_allclose(sample.positions[0], atoms.positions, atol=1e-8)
-        np.testing.assert_allclose(sample.potential[0], expected, atol=1e-8)
+        np.testing.assert_allclose(snapshot.positions[0], atoms.positions, atol=1e-8)
+        np.testing.assert_allclose(snapshot.potential[0], expected, atol=1e-8)
         assert engine.compilations == 1
 
 
-def test_light_does_not_see_a_crystal_that_moves_as_a_whole(settings, tmp_path):
-    """The sum of Born charges is zero: only the atom that moves alone shows."""
+def test_a_translation_of_a_crystal_absorbs_no_infrared_light(settings, tmp_path):
+    """The sum of Born charges is zero: only the motion of a single atom absorbs."""
     atoms, interval = crystal(), 4.0
     potential = potential_of(settings, "mace", "celli")
     times = interval * np.arange(300) / 33356.409519815204
     velocities = np.zeros((300, 4, 3))
     velocities[..., 1] = np.cos(2 * np.pi * 1500 * times)[:, None]
     velocities[:, 3, 0] += np.cos(2 * np.pi * 600 * times)
-    recording = Recording(tmp_path, atoms, origin=np.zeros(3))
-    for now in velocities:
-        recording.motion(atoms.positions, now * atoms.get_masses()[:, None])
-    charged = bb.Calculator(potential, total_charge=0.0)
-    rest = bb.Structure.from_ase(atoms, total_charge=0.0)
-    told = spectra(tmp_path, rest, interval, charged)["infrared"]
-    waves, intensity = np.array(told["waves"]), np.array(told["intensity"])
-    np.testing.assert_allclose(waves[intensity.argmax()], 600, atol=30)
-    assert intensity[waves > 1000].sum() < 1e-6 * intensity.sum()
+    files = StageFiles(tmp_path, atoms, origin=np.zeros(3))
+    for velocity in velocities:
+        files.write_motion(atoms.positions, velocity * atoms.get_masses()[:, None])
+    calculator = bb.Calculator(potential, total_charge=0.0)
+    relaxed = bb.Structure.from_ase(atoms, total_charge=0.0)
+    spectrum = compute_spectra(tmp_path, relaxed, interval, calculator)["infrared"]
+    x, intensity = (np.array(spectrum[k]) for k in ("wavenumbers", "intensity"))
+    np.testing.assert_allclose(x[intensity.argmax()], 600, atol=30)
+    assert intensity[x > 1000].sum() < 1e-6 * intensity.sum()
 
 
-def test_prechecks_know_right_from_wrong():
-    """Springs pass; a force that is no slope, and one that pushes the whole, do not."""
+def test_force_prechecks_detect_wrong_gradients_and_net_forces():
     atoms = molecule()
 
-    def springs(atoms, wrong=0.0, push=0.0):
-        apart = atoms.positions[:, None] - atoms.positions
-        energy = 0.25 * np.sum(apart**2)
-        forces = -apart.sum(1) * (1 + wrong) + push
+    def springs(atoms, error=0.0, net_force=0.0):
+        vectors = atoms.positions[:, None] - atoms.positions
+        energy = 0.25 * np.sum(vectors**2)
+        forces = -vectors.sum(1) * (1 + error) + net_force
         return energy, forces
 
-    good = force_checks(springs, atoms)
-    assert all(check.passed for check in good) and good[0].value < 1e-6
-    steep = force_checks(lambda a: springs(a, wrong=0.1), atoms)
+    correct = check_forces(springs, atoms)
+    assert all(check.passed for check in correct) and correct[0].value < 1e-6
+    steep = check_forces(lambda a: springs(a, error=0.1), atoms)
     assert not steep[0].passed and steep[1].passed
-    pushed = force_checks(lambda a: springs(a, push=0.2), atoms)
+    pushed = check_forces(lambda a: springs(a, net_force=0.2), atoms)
     assert not pushed[1].passed
 
 
-def test_dimers_are_those_of_the_calculator(settings):
+def test_scanned_dimers_equal_those_of_the_calculator(settings):
     potential = potential_of(settings)
-    found = scan_dimers(potential, np.array([6, 6, 1, 1, 1]))
-    assert found.pairs == [(1, 1), (1, 6), (6, 6)]
+    dimers = scan_dimers(potential, np.array([6, 6, 1, 1, 1]))
+    assert dimers.pairs == [(1, 1), (1, 6), (6, 6)]
     calculator = bb.Calculator(potential, total_charge=0.0)
     for pair, point in ((0, 0), (1, 5), (2, -1)):
-        r = found.distances[pair, point]
+        r = dimers.distances[pair, point]
         atoms = ase.Atoms(
-            found.pairs[pair], [[0, 0, 0], [r, 0, 0]], calculator=calculator
+            dimers.pairs[pair], [[0, 0, 0], [r, 0, 0]], calculator=calculator
         )
         energy = atoms.get_potential_energy() - potential.reference_energy(
             atoms.numbers
         )
-        np.testing.assert_allclose(found.energies[pair, point], energy, atol=1e-5)
+        np.testing.assert_allclose(dimers.energies[pair, point], energy, atol=1e-5)
         force = atoms.get_forces()[1, 0]
-        np.testing.assert_allclose(found.forces[pair, point], force, atol=1e-5)
-    cutoff, _ = dimer_checks(found)
+        np.testing.assert_allclose(dimers.forces[pair, point], force, atol=1e-5)
+    cutoff, _ = check_dimers(dimers)
     assert cutoff.passed
-    jump = found.forces.copy()
+    jump = dimers.forces.copy()
     jump[1, -2:] += 0.01
-    assert not dimer_checks(found._replace(forces=jump))[0].passed
-    inner = found.forces.copy()
+    assert not check_dimers(dimers._replace(forces=jump))[0].passed
+    inner = dimers.forces.copy()
     inner[:, 0] = [1.0, 1.0, -1.0]
-    attracting = dimer_checks(found._replace(forces=inner))[1]
+    attracting = check_dimers(dimers._replace(forces=inner))[1]
     assert not attracting.passed and "C-C" in attracting.detail

@@ -1,4 +1,4 @@
-"""What a potential must do before it is worth moving atoms with it."""
+"""Checks of a potential before a simulation."""
 
 import itertools
 from collections.abc import Callable
@@ -11,96 +11,99 @@ from ase.data import chemical_symbols, covalent_radii
 from backbones import Potential, Structure, pack
 from jaxtyping import Float
 
-# How far each coordinate is moved for a difference of energies, Å, on average.
+# Root mean square displacement of a coordinate for finite differences, Å.
 _STEP = 0.003
-_POINTS = 24
-_MOST_ELEMENTS = 4
-# Distances about the cutoff at which forces are compared, Å.
-_ABOUT = np.array([-0.02, -0.01, 0.01, 0.02])
+_DISTANCES = 24
+_MAX_ELEMENTS = 4
+# Distances relative to the cutoff at which forces are compared, Å.
+_CUTOFF_OFFSETS = np.array([-0.02, -0.01, 0.01, 0.02])
 
 
 class Precheck(NamedTuple):
-    """A fact about a potential."""
+    """Result of one check of a potential."""
 
     name: str
     passed: bool
     value: float
+    """What was measured; see `detail` for its meaning and unit."""
     detail: str
 
 
 EnergyAndForces = Callable[[ase.Atoms], tuple[float, np.ndarray]]
-"""eV and eV/Å."""
+"""Returns energy (eV) and forces (eV/Å)."""
 
 
-def force_checks(
+def check_forces(
     evaluate: EnergyAndForces, atoms: ase.Atoms, seed: int = 0
 ) -> list[Precheck]:
-    """Whether forces are the slope of the energy and their sum is zero.
+    """Checks that forces are the negative energy gradient and that their sum is zero.
 
-    Slopes are central differences along three random directions, in units of the root
-    mean square of the force components.
+    Gradients are central differences along three random directions. Deviations are
+    relative to the root mean square force component.
 
     Args:
         evaluate: the potential.
-        atoms: where to look.
-        seed: of the directions.
+        atoms: structure at which forces are compared.
+        seed: random seed of the directions.
     """
     _, forces = evaluate(atoms)
     scale = max(float(np.sqrt(np.mean(forces**2))), 1e-3)
     rng = np.random.default_rng(seed)
-    worst = 0.0
+    largest = 0.0
     for _ in range(3):
         direction = rng.normal(size=forces.shape)
         energies = []
         for sign in (1, -1):
-            moved = atoms.copy()
-            moved.positions = moved.positions + sign * _STEP * direction
-            energies.append(evaluate(moved)[0])
+            displaced = atoms.copy()
+            displaced.positions = displaced.positions + sign * _STEP * direction
+            energies.append(evaluate(displaced)[0])
         slope = (energies[0] - energies[1]) / (2 * _STEP)
-        away = abs(slope + np.sum(forces * direction)) / np.linalg.norm(direction)
-        worst = max(worst, float(away / scale))
+        deviation = abs(slope + np.sum(forces * direction)) / np.linalg.norm(direction)
+        largest = max(largest, float(deviation / scale))
     net = float(np.abs(forces.sum(0)).max()) / (scale * len(atoms))
     return [
         Precheck(
             "forces",
-            worst < 0.02,
-            worst,
-            "forces against differences of energies, over the mean force",
+            largest < 0.02,
+            largest,
+            "deviation from finite differences, relative to the mean force",
         ),
-        Precheck("net force", net < 1e-4, net, "sum of forces, over atoms and force"),
+        Precheck("net force", net < 1e-4, net, "per atom, relative to the mean force"),
     ]
 
 
 class Dimers(NamedTuple):
-    """Energies of two atoms at several distances, for several pairs of elements."""
+    """Energies and forces of pairs of atoms against their distance."""
 
     pairs: list[tuple[int, int]]
     """Atomic numbers."""
     distances: Float[np.ndarray, "pairs points"]
-    """Å; the last four lie about the cutoff."""
+    """Å; the last four are close to the cutoff."""
     energies: Float[np.ndarray, "pairs points"]
     """eV."""
     forces: Float[np.ndarray, "pairs points"]
-    """On the second atom, away from the first, eV/Å."""
+    """Force on the second atom, positive for repulsion, eV/Å."""
 
 
 def scan_dimers(potential: Potential, numbers: np.ndarray) -> Dimers:
-    """Pairs of the most frequent elements, from half a bond length to the cutoff.
+    """Evaluates pairs of the most frequent elements up to the cutoff.
+
+    The shortest distance is half the sum of the covalent radii.
 
     Args:
-        potential: any.
-        numbers: of a structure's atoms.
+        potential: a trained model.
+        numbers: atomic numbers of a structure.
     """
-    found, counts = np.unique(numbers, return_counts=True)
-    frequent = sorted(found[np.argsort(-counts, kind="stable")][:_MOST_ELEMENTS])
+    elements, counts = np.unique(numbers, return_counts=True)
+    frequent = sorted(elements[np.argsort(-counts, kind="stable")][:_MAX_ELEMENTS])
     pairs = [
         (int(a), int(b))
         for a, b in itertools.combinations_with_replacement(frequent, 2)
     ]
     cutoff = potential.backbone.cutoff
     radii = [covalent_radii[a] + covalent_radii[b] for a, b in pairs]
-    inner = [np.linspace(0.5 * r, 0.95 * cutoff, _POINTS) for r in radii]
-    distances = np.stack([np.concatenate([r, cutoff + _ABOUT]) for r in inner])
+    inner = [np.linspace(0.5 * r, 0.95 * cutoff, _DISTANCES) for r in radii]
+    distances = np.stack([np.concatenate([r, cutoff + _CUTOFF_OFFSETS]) for r in inner])
     structures = [
         Structure(np.array(pair), np.array([[0.0, 0, 0], [r, 0, 0]]))
         for pair, row in zip(pairs, distances, strict=True)
@@ -124,27 +127,29 @@ def scan_dimers(potential: Potential, numbers: np.ndarray) -> Dimers:
     return Dimers(pairs, distances, energies.reshape(shape), forces.reshape(shape))
 
 
-def dimer_checks(dimers: Dimers) -> list[Precheck]:
-    """Whether forces are continuous at the cutoff, and atoms close by repel.
+def check_dimers(dimers: Dimers) -> list[Precheck]:
+    """Checks that forces are continuous at the cutoff and that close atoms repel.
 
-    A dimer is nothing that a model of condensed matter was trained on: one that
-    attracts at half a bond length warns of holes, it does not prove one.
+    Models of condensed matter are not trained on dimers. Attraction at half a bond
+    length therefore is a warning of missing repulsion, not a proof.
 
     Args:
-        dimers: scanned.
+        dimers: from `scan_dimers`.
     """
-    about = dimers.forces[:, -len(_ABOUT) :]
-    across = np.abs(about[:, 2] - about[:, 1])
-    beside = np.abs(about[:, 1] - about[:, 0]) + np.abs(about[:, 3] - about[:, 2])
-    # A smooth force changes across as much as beside; noise is far below a meV/Å.
-    jump = float(np.max(across - 4 * beside))
+    forces = dimers.forces[:, -len(_CUTOFF_OFFSETS) :]
+    across = np.abs(forces[:, 2] - forces[:, 1])
+    same_side = np.abs(forces[:, 1] - forces[:, 0]) + np.abs(
+        forces[:, 3] - forces[:, 2]
+    )
+    # A smooth force changes as much across the cutoff as on either side of it.
+    jump = float(np.max(across - 4 * same_side))
     closest = dimers.forces[:, 0]
     attracting = [
         "-".join(chemical_symbols[z] for z in pair)
         for pair, force in zip(dimers.pairs, closest, strict=True)
         if force < 0
     ]
-    named = ", ".join(attracting) or "none"
+    names = ", ".join(attracting) or "none"
     return [
         Precheck(
             "cutoff",
@@ -156,6 +161,6 @@ def dimer_checks(dimers: Dimers) -> list[Precheck]:
             "dimers",
             not attracting,
             float(len(attracting)),
-            f"pairs that attract at half a bond length: {named}",
+            f"pairs that attract at half a bond length: {names}",
         ),
     ]
