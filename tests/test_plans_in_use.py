@@ -23,7 +23,12 @@ def celli(key, solver="dense"):
 
 
 def efa(key, **settings):
-    options = {"omega_max": 1.5, "width": 0.3, "qk": 4, "v": 4} | settings
+    options = {
+        "omega_max": 1.5,
+        "shell_width": 0.3,
+        "qk_size": 4,
+        "v_size": 4,
+    } | settings
     return lr_efa.EuclideanFastAttention(CHANNELS, **options, key=key)
 
 

@@ -1,11 +1,11 @@
 """Errors of the grids against the phases they integrate, and of float32.
 
-First, for phases x = omega r up to 12 pi, the grid that `lebedev(x)` chooses and the
-largest error of `attend` by quadrature against sin(x)/x over 400 directions of a pair
-of atoms: at x, and a quarter beyond the grid's reach; and the same for the 50 points of
-all published models. Then what turning and moving a structure of 200 atoms changes, by
-every form in float32 and in float64, relative to the largest result, and how far
-float32 is from float64. It runs on whatever device jax finds.
+First, for phases x = omega r up to 12 pi, the grid that `lebedev_grid(x)` chooses and
+the largest error of `attend` by quadrature against sin(x)/x over 400 directions of a
+pair of atoms: at x, and a quarter beyond the grid's reach; and the same for the 50
+points of all published models. Then what turning and moving a structure of 200 atoms
+changes, by every form in float32 and in float64, relative to the largest result, and
+how far float32 is from float64. It runs on whatever device jax finds.
 
     python accuracy.py
 """
@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from lr_efa import (
-    SphereGrid,
+    LebedevGrid,
     attend,
     attend_periodic,
-    frequencies,
-    lebedev,
+    frequency_grid,
+    lebedev_grid,
     shell_grid,
 )
 
-PUBLISHED = SphereGrid(11)
+PUBLISHED = LebedevGrid(11)
 
 
 def largest_error(grid, x, directions):
@@ -51,24 +51,26 @@ def errors_of_grids(phases):
     print(f"{'x/pi':>5} {'points':>6} {'reach/pi':>8} {'error':>8}", end=" ")
     print(f"{'at 1.25 reach':>13} {'50 points':>9}")
     for b in phases:
-        grid = lebedev(b * np.pi)
-        ways = (grid, b * np.pi), (grid, 1.25 * grid.reach), (PUBLISHED, b * np.pi)
+        grid = lebedev_grid(b * np.pi)
+        ways = (grid, b * np.pi), (grid, 1.25 * grid.max_phase), (PUBLISHED, b * np.pi)
         found = [largest_error(*way, directions) for way in ways]
-        row = f"{b:5.1f} {len(grid):6} {grid.reach / np.pi:8.2f} {found[0]:8.0e}"
+        row = f"{b:5.1f} {len(grid):6} {grid.max_phase / np.pi:8.2f} {found[0]:8.0e}"
         print(row, f"{found[1]:13.0e} {found[2]:9.0e}", flush=True)
 
 
 def forms():
     """Every form on 200 atoms of a crystal of 18 Å, or of a molecule of that size."""
     cell = 18 * np.eye(3) + np.array([[0, 1, 0], [0, 0, 2], [-1, 0, 0]])
-    omegas, width = frequencies(8, 2.0), 0.15
-    plan, sphere = shell_grid(cell, omegas, width=width), lebedev(2.0 * 36)
-    turned_plan = lambda turn: shell_grid(cell @ turn, omegas, width=width)
+    omegas, width = frequency_grid(8, 2.0), 0.15
+    plan, sphere = shell_grid(cell, omegas, shell_width=width), lebedev_grid(2.0 * 36)
+    turned_plan = lambda turn: shell_grid(cell @ turn, omegas, shell_width=width)
 
     def periodic(q, k, v, r, turn):
         lattice = jnp.asarray(cell @ turn, r.dtype)
         grid = plan if turn is EYE else turned_plan(turn)
-        return attend_periodic(q, k, v, r, lattice, omegas, width=width, grid=grid)
+        return attend_periodic(
+            q, k, v, r, lattice, omegas, shell_width=width, grid=grid
+        )
 
     def opened(method):
         return lambda q, k, v, r, turn: attend(

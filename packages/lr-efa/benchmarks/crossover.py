@@ -14,11 +14,11 @@ import time
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from lr_efa import attend, frequencies, lebedev
+from lr_efa import attend, frequency_grid, lebedev_grid
 
 
 def program(method, grid, extent):
-    omegas = frequencies(16, grid.reach / extent)
+    omegas = frequency_grid(16, grid.max_phase / extent)
 
     def total(query, key, value, positions):
         seen = attend(query, key, value, positions, omegas, method=method, grid=grid)
@@ -52,7 +52,7 @@ def main():
     print(head, *(f"{name:>9}" for name in names), "(ms)  exact/grid cpu, wall")
     sizes = (32, 128) if quick else (32, 64, 128, 256, 512, 1024)
     for x_max in (3.14,) if quick else (3.14, 12.0, 24.0):
-        grid = lebedev(x_max)
+        grid = lebedev_grid(x_max)
         for graphs in (1, 16):
             for atoms in sizes:
                 if graphs * atoms > 2048:

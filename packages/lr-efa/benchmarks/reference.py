@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from lr_efa import attend, frequencies, lebedev
+from lr_efa import attend, frequency_grid, lebedev_grid
 
 X_MAX, EXTENT = np.pi, 10.0
-GRID, OMEGAS = lebedev(X_MAX), frequencies(16, X_MAX / EXTENT)
+GRID, OMEGAS = lebedev_grid(X_MAX), frequency_grid(16, X_MAX / EXTENT)
 
 
 def outer_products(query, key, value, positions):

@@ -20,26 +20,26 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from lr_efa import attend_periodic, frequencies, shell_grid
+from lr_efa import attend_periodic, frequency_grid, shell_grid
 from lr_efa._lattice import reciprocal
-from lr_efa._spectrum import waves_of
-from lr_efa._waves import Rotor, attend_to_waves
+from lr_efa._shell_weights import weighted_waves
+from lr_efa._waves import RotaryPhases, attend_to_waves
 
-OMEGAS, WIDTH, CHANNELS, QK, V = frequencies(8, 2.0), 0.15, 32, 16, 16
+OMEGAS, WIDTH, CHANNELS, QK, V = frequency_grid(8, 2.0), 0.15, 32, 16, 16
 
 
 def as_it_is(query, key, value, positions, cell, grid):
     return attend_periodic(
-        query, key, value, positions, cell, OMEGAS, width=WIDTH, grid=grid
+        query, key, value, positions, cell, OMEGAS, shell_width=WIDTH, grid=grid
     )
 
 
 def vector_by_vector(query, key, value, positions, cell, grid):
     dual, volume = reciprocal(cell)
-    waves = waves_of(grid, dual, OMEGAS, WIDTH, jnp.ones((1, 1, 1)))
+    waves = weighted_waves(grid, dual, OMEGAS, WIDTH, jnp.ones((1, 1, 1)))
     turns = 2 * np.pi * jnp.matmul(positions, dual.T, precision="highest")
     arrays = (x[:, None] for x in (query, key, value))
-    seen = attend_to_waves(*arrays, Rotor(turns[:, None], None), waves)
+    seen = attend_to_waves(*arrays, RotaryPhases(turns[:, None], None), waves)
     return seen[:, 0] * (2 * np.pi) ** 3 / (volume * QK**0.5)
 
 
@@ -71,7 +71,7 @@ def programs(form, arguments):
 def crystals(graphs, atoms, edge):
     rng = np.random.default_rng(0)
     cells = edge * np.eye(3) + rng.uniform(-1, 1, (graphs, 3, 3))
-    grid = shell_grid(cells, OMEGAS, width=WIDTH)
+    grid = shell_grid(cells, OMEGAS, shell_width=WIDTH)
     positions = rng.uniform(0, 1, (graphs, atoms, 3)) @ cells
     shapes = (3, CHANNELS), *[(CHANNELS, n) for n in (QK, QK, V)], (V, CHANNELS)
     keys = jr.split(jr.key(0), len(shapes))

@@ -6,14 +6,19 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from lr_efa import EuclideanFastAttention, ShellGrid, SpherePlan, attend, lebedev
+from lr_efa import EuclideanFastAttention, OpenPlan, ShellGrid, attend, lebedev_grid
 
 CELL = np.array([[6.0, 0.3, 0], [1.5, 6.5, 0], [-1.0, 0.8, 7.0]])
 SLOTS = 6
 
 
 def layer(**options):
-    options = {"qk": 4, "v": 2, "width": 0.4, "method": "quadrature"} | options
+    options = {
+        "qk_size": 4,
+        "v_size": 2,
+        "shell_width": 0.4,
+        "method": "quadrature",
+    } | options
     made = EuclideanFastAttention(4, omega_max=1.0, key=jr.key(0), **options)
     return eqx.tree_at(lambda x: x.output, made, jr.normal(jr.key(1), (1, 2, 4)))
 
@@ -63,13 +68,13 @@ def test_molecules_answer_by_their_extent(batch, boundary):
     cells = cells if boundary == "ignore" else None
     efa = layer(boundary=boundary)
     plan = efa.plan_for(cells, positions, mask)
-    assert isinstance(plan, SpherePlan) and plan.covers(cells, positions, mask).all()
+    assert isinstance(plan, OpenPlan) and plan.covers(cells, positions, mask).all()
     # Twice the largest distance from the centroid: no two atoms are farther apart.
     live = positions[1, :4]
     radius = np.linalg.norm(live - live.mean(0), axis=1).max()
     for growth in (0.999, 1.001):
         grown = positions.copy()
-        grown[1] *= growth * plan.reach / (2 * radius)
+        grown[1] *= growth * plan.max_extent / (2 * radius)
         covered = plan.covers(cells, grown + 100.0, mask)
         assert covered.tolist() == [True, growth < 1, True]
     one = None if cells is None else cells[0]
@@ -82,7 +87,7 @@ def test_molecules_answer_by_their_extent(batch, boundary):
 def test_the_grid_of_the_layer_has_a_reach_too(batch):
     positions = batch[1][:1]
     mask = np.ones((1, SLOTS), bool)
-    own = layer(grid=lebedev(20.0))
+    own = layer(grid=lebedev_grid(20.0))
     plan = own.plan_for(None, positions, mask)
     assert plan.grid == own.grid and plan.covers(None, positions, mask).all()
     assert not plan.covers(None, 6 * positions, mask).any()
@@ -90,10 +95,10 @@ def test_the_grid_of_the_layer_has_a_reach_too(batch):
     assert layer(method="auto").plan_for(None, positions, mask) is None
     assert layer(method="exact").plan_for(None, positions, mask) is None
     # Not so where the layer's own grid is so coarse that it is used for them.
-    coarse = layer(method="auto", grid=lebedev(0.0))
+    coarse = layer(method="auto", grid=lebedev_grid(0.0))
     many = np.concatenate([positions] * 5, axis=1) + np.arange(30)[:, None] / 10
     plan = coarse.plan_for(None, many, np.ones((1, 30), bool))
-    assert plan.grid.reach > coarse.grid.reach
+    assert plan.grid.max_phase > coarse.grid.max_phase
 
 
 @pytest.mark.parametrize("times", [1.0, 1.3, 6.0])
@@ -144,15 +149,15 @@ def test_plans_of_the_other_boundaries_are_refused(batch):
     crystal = jax.tree.map(lambda x: x[0], efa.plan_for(cells, positions, mask))
     molecule = efa.plan_for(None, positions, mask)
     call = lambda cell, plan: slopes(efa, plan, jnp.asarray(positions[0]), cell)
-    with pytest.raises(ValueError, match="for open boundaries is a SpherePlan, got a"):
+    with pytest.raises(ValueError, match="for open boundaries is a OpenPlan, got a"):
         call(None, crystal)
-    with pytest.raises(ValueError, match="for a cell is a ShellGrid, got a SpherePlan"):
+    with pytest.raises(ValueError, match="for a cell is a ShellGrid, got a OpenPlan"):
         call(jnp.asarray(cells[0]), molecule)
 
 
 def test_frequencies_in_a_trace_are_checked_too():
     positions, features = jnp.eye(3), jnp.ones((3, 4))
-    grid = lebedev(3.0)
+    grid = lebedev_grid(3.0)
 
     @jax.jit
     def result(omegas):

@@ -8,14 +8,14 @@ from lr_efa import (
     attend,
     attend_directional,
     attend_directional_periodic,
-    frequencies,
-    lebedev,
+    frequency_grid,
+    lebedev_grid,
     shell_grid,
 )
 
-OMEGAS = frequencies(2, 0.9)
+OMEGAS = frequency_grid(2, 0.9)
 # Derivatives are those of the sum that is made, whatever its error.
-GRID = lebedev(5.0, 1e-2, degree=2)
+GRID = lebedev_grid(5.0, 1e-2, degree=2)
 METHODS = pytest.mark.parametrize("method", ["exact", "quadrature"])
 
 
@@ -85,7 +85,7 @@ def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
     omegas = OMEGAS[1:]
     q, k, v, r = structure(4, qk=2, sph=1)
     r = r.at[1].set(r[0])
-    grid = shell_grid(triclinic, omegas, width=0.1, margin=0.1)
+    grid = shell_grid(triclinic, omegas, shell_width=0.1, margin=0.1)
 
     @jax.jit
     def value(q, v, r, strain):
@@ -98,7 +98,7 @@ def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
             triclinic @ deform,
             omegas,
             degree=1,
-            width=0.1,
+            shell_width=0.1,
             grid=grid,
             normalize=True,
         )

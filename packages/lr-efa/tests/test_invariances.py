@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_efa import attend, attend_directional, frequencies, lebedev
+from lr_efa import attend, attend_directional, frequency_grid, lebedev_grid
 
-OMEGAS = frequencies(3, 1.1)
-FINE = lebedev(16.0, 1e-12, degree=2)
+OMEGAS = frequency_grid(3, 1.1)
+FINE = lebedev_grid(16.0, 1e-12, degree=2)
 METHODS = pytest.mark.parametrize("method", ["exact", "quadrature"])
 
 
@@ -70,7 +70,7 @@ def test_directions_matter(structure):
 
 def test_a_coarse_grid_feels_rotations_as_much_as_it_promises(structure, axes):
     q, k, v, r = structure()
-    grid = lebedev(1.1 * 10.5, 1e-3)
+    grid = lebedev_grid(1.1 * 10.5, 1e-3)
     turns = [axes(), axes() @ axes(), jnp.eye(3)]
     call = jax.jit(lambda r: attend(q, k, v, r, OMEGAS, method="quadrature", grid=grid))
     results = jnp.stack([call(r @ turn) for turn in turns])

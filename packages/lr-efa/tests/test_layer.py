@@ -9,11 +9,17 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from lr_efa import EuclideanFastAttention, SpherePlan, attend, frequencies, lebedev
-from lr_efa._maps import gated_gelu
+from lr_efa import (
+    EuclideanFastAttention,
+    OpenPlan,
+    attend,
+    frequency_grid,
+    lebedev_grid,
+)
+from lr_efa._linear import gated_gelu
 
 CHANNELS = 4
-OPTIONS = {"omega_max": 1.5, "qk": 4, "v": 3, "width": 0.3}
+OPTIONS = {"omega_max": 1.5, "qk_size": 4, "v_size": 3, "shell_width": 0.3}
 
 
 def perturbed(layer):
@@ -67,10 +73,13 @@ def update_of(layer, features, positions, cell, mask):
 
 
 CASES = {
-    "two heads": (0, {"heads": 2, "method": "quadrature"}),
+    "two heads": (0, {"num_heads": 2, "method": "quadrature"}),
     "normalised": (0, {"normalize": "always"}),
     "vectors": (1, {"learn_coupling": True}),
-    "second degree": (2, {"method": "quadrature", "grid": lebedev(18.0, degree=2)}),
+    "second degree": (
+        2,
+        {"method": "quadrature", "grid": lebedev_grid(18.0, degree=2)},
+    ),
 }
 
 
@@ -145,7 +154,7 @@ def test_a_fresh_layer_changes_nothing_but_learns(batch):
 def test_updates_of_every_degree_turn_with_the_frame(batch, axes, close, boundary):
     features, positions, cells, mask = (x[0] for x in batch(2))
     cell = cells if boundary == "periodic" else None
-    layer = perturbed(fresh(2, learn_coupling=True, heads=2))
+    layer = perturbed(fresh(2, learn_coupling=True, num_heads=2))
     turn = axes(True)
     irreps = e3nn.Irreps("0e+1o+2e").D_from_matrix(turn)
     turned = jnp.einsum("st,ntc->nsc", irreps, features)
@@ -162,8 +171,8 @@ def test_scalars_are_the_kernel_between_maps(batch, close):
         jax.nn.gelu(features @ weights[0], approximate=False)
         for weights in (layer.query, layer.key)
     )
-    omegas = frequencies(2, 1.5)
-    np.testing.assert_array_equal(layer.spectrum(), omegas)
+    omegas = frequency_grid(2, 1.5)
+    np.testing.assert_array_equal(layer.frequencies(), omegas)
     seen = attend(
         q, k, features @ layer.value[0], positions, omegas, mask=mask, method="exact"
     )
@@ -188,12 +197,12 @@ def test_updates_in_a_small_cell_depend_on_positions(batch):
     moved = positions.at[0].add(jnp.array([0.5, 0.2, 0.0]))
     changes = {}
     for omega_max, width in ((2.0, 0.15), (np.pi / 10, 0.01)):
-        layer = perturbed(fresh(omega_max=omega_max, width=width, qk=16))
+        layer = perturbed(fresh(omega_max=omega_max, shell_width=width, qk_size=16))
         plan = layer.plan_for(cell[None], positions[None], mask[None])
         update = lambda r, layer=layer: update_of(layer, features, r, cell, mask)
         change = jnp.max(jnp.abs(update(moved) - update(positions)))
         changes[omega_max] = change / jnp.max(jnp.abs(update(positions)))
-        assert plan.empty[0] == (7 if omega_max < 1 else 0)
+        assert plan.num_empty[0] == (7 if omega_max < 1 else 0)
     assert changes[2.0] > 1e-2 and changes[np.pi / 10] < 1e-12
 
 
@@ -215,7 +224,7 @@ def test_plans_of_molecules_reach_across_them(batch, close):
     features, positions, _, mask = (x[:2] for x in batch(0))
     layer = perturbed(fresh(method="quadrature"))
     plan = layer.plan_for(None, positions, mask)
-    assert isinstance(plan, SpherePlan) and not jax.tree.leaves(plan)
+    assert isinstance(plan, OpenPlan) and not jax.tree.leaves(plan)
     far = layer.plan_for(None, 3 * positions, mask)
     assert far.grid.order > plan.grid.order
     nothing = layer.plan_for(None, jnp.full((2, 6, 3), jnp.nan), mask & False)
@@ -250,7 +259,7 @@ def test_float32_stays_float32_and_keeps_the_invariance(boundary):
     features, positions = rng.normal(size=(40, CHANNELS)), rng.uniform(-9, 9, (40, 3))
     cell = np.array([[11.0, 0, 0], [2, 10.0, 0], [-1, 3, 12.0]])
     mask, lattice = jnp.ones(40, bool), cell if boundary == "periodic" else None
-    layer = perturbed(fresh(method="quadrature", grid=lebedev(60.0)))
+    layer = perturbed(fresh(method="quadrature", grid=lebedev_grid(60.0)))
 
     @eqx.filter_jit
     def update(layer, plan, features, positions, lattice):
@@ -275,7 +284,7 @@ def test_float32_stays_float32_and_keeps_the_invariance(boundary):
 
 def test_coarse_grids_are_warned_of_and_fine_ones_are_not():
     with pytest.warns(UserWarning, match="plane waves to 0.001 only, not 1e-05"):
-        fresh(grid=lebedev(3.0, 1e-3))
+        fresh(grid=lebedev_grid(3.0, 1e-3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fresh(grid=lebedev(3.0, 1e-6))
+        fresh(grid=lebedev_grid(3.0, 1e-6))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_efa import SphereGrid, attend, attend_directional, frequencies, lebedev
+from lr_efa import LebedevGrid, attend, attend_directional, frequency_grid, lebedev_grid
 from lr_efa._bessel import bessel_over_power
 from scipy.special import spherical_jn
 
@@ -26,8 +26,8 @@ def of_each_graph(call):
     ("name", "b_max", "order"), [("l0_leb50", np.pi, 11), ("l0_leb194", 4 * np.pi, 23)]
 )
 def test_scalars_are_those_of_the_independent_implementation(name, b_max, order):
-    omegas = frequencies(2, b_max / 10)
-    grid = SphereGrid(order, accuracy=1e-5)
+    omegas = frequency_grid(2, b_max / 10)
+    grid = LebedevGrid(order, accuracy=1e-5)
     options = {"quadrature": name, "exact": f"{name}_closed"}
     for method, column in options.items():
         found = of_each_graph(
@@ -39,7 +39,7 @@ def test_scalars_are_those_of_the_independent_implementation(name, b_max, order)
 def test_directions_are_those_of_the_independent_implementation():
     # The oracle's harmonics are Racah-normalised and ordered (x^2-y^2, xy, xz, yz,
     # z^2); both bases are written out as Cartesian forms, and found is mapped to them.
-    omegas = frequencies(2, np.pi / 10)
+    omegas = frequency_grid(2, np.pi / 10)
     exact = of_each_graph(
         lambda x, r: attend_directional(
             *(x[:, None],) * 3, r, omegas, degree=2, method="exact"
@@ -96,38 +96,38 @@ MEASURED |= {41: 9.0, 53: 12.45}
 
 @pytest.mark.parametrize("order", MEASURED)
 def test_grids_reach_as_far_as_they_promise_and_fail_beyond(order):
-    grid = SphereGrid(order)
+    grid = LebedevGrid(order)
     error = lambda x: plane_wave_error(grid.points, grid.weights, x)
-    assert max(error(x) for x in np.linspace(0.1, grid.reach, 12)) < grid.accuracy
-    assert 0.9 * MEASURED[order] < grid.reach / np.pi < MEASURED[order]
-    assert error(1.15 * grid.reach + 1) > 5 * grid.accuracy
-    assert error(2.5 * grid.reach) > 0.01
+    assert max(error(x) for x in np.linspace(0.1, grid.max_phase, 12)) < grid.accuracy
+    assert 0.9 * MEASURED[order] < grid.max_phase / np.pi < MEASURED[order]
+    assert error(1.15 * grid.max_phase + 1) > 5 * grid.accuracy
+    assert error(2.5 * grid.max_phase) > 0.01
 
 
 @pytest.mark.parametrize("accuracy", [1e-3, 1e-7, 1e-10])
 def test_every_grid_keeps_its_promise_at_other_accuracies(accuracy):
     for order in (*range(5, 32, 2), 35, 41, 47, 53, 59):
         if order not in (13, 25, 27):
-            grid = SphereGrid(order, accuracy)
+            grid = LebedevGrid(order, accuracy)
             assert np.all(grid.weights > 0) and abs(grid.weights.sum() - 1) < 1e-13
-            found = plane_wave_error(grid.points, grid.weights, grid.reach)
+            found = plane_wave_error(grid.points, grid.weights, grid.max_phase)
             assert found < accuracy
 
 
 def test_the_smallest_sufficient_grid_is_chosen():
-    sizes = {x: len(lebedev(x * np.pi)) for x in (1.0, 1.5, 4.0, 12.0)}
+    sizes = {x: len(lebedev_grid(x * np.pi)) for x in (1.0, 1.5, 4.0, 12.0)}
     assert sizes == {1.0: 50, 1.5: 86, 4.0: 194, 12.0: 974}
-    assert lebedev(np.pi).reach >= np.pi
-    assert lebedev(np.pi).order == 11
-    assert lebedev(np.pi, degree=2).order == 15  # 13 has negative weights
-    assert len(lebedev(np.pi, 1e-9)) > 50
+    assert lebedev_grid(np.pi).max_phase >= np.pi
+    assert lebedev_grid(np.pi).order == 11
+    assert lebedev_grid(np.pi, degree=2).order == 15  # 13 has negative weights
+    assert len(lebedev_grid(np.pi, 1e-9)) > 50
 
 
 def test_halves_of_grids_are_halves():
     for order in (5, 11, 23):
-        points, weights = SphereGrid(order).half()
+        points, weights = LebedevGrid(order).half_sphere()
         both = np.concatenate([points, -points])
-        distance = np.linalg.norm(both[:, None] - SphereGrid(order).points, axis=-1)
+        distance = np.linalg.norm(both[:, None] - LebedevGrid(order).points, axis=-1)
         assert np.all(np.sum(distance < 1e-12, axis=0) == 1)
         assert abs(weights.sum() - 1) < 1e-13
 
@@ -136,9 +136,9 @@ def test_halves_of_grids_are_halves():
 def test_quadrature_is_exact_to_the_promised_error(structure, b_max):
     q, k, v, r = structure(9)
     across = 2 * np.max(np.linalg.norm(r - r.mean(0), axis=-1))
-    omegas = frequencies(3, b_max * np.pi / across)
+    omegas = frequency_grid(3, b_max * np.pi / across)
     both = [
-        attend(q, k, v, r, omegas, method=m, grid=lebedev(b_max * np.pi))
+        attend(q, k, v, r, omegas, method=m, grid=lebedev_grid(b_max * np.pi))
         for m in ("exact", "quadrature")
     ]
     # Every pair and frequency has an error of at most 1e-5.
@@ -152,8 +152,8 @@ def test_quadrature_is_exact_to_the_promised_error(structure, b_max):
 def test_quadrature_beyond_the_grid_is_nan_and_not_merely_wrong():
     q, k, v = jnp.ones((3, 2, 4))
     r = jnp.array([[0.0, 0, 0], [3.0, 6.0, 7.0]])
-    omegas = frequencies(2, 4 * np.pi / 10)
-    grid = lebedev(1.0)
+    omegas = frequency_grid(2, 4 * np.pi / 10)
+    grid = lebedev_grid(1.0)
     phases = r @ grid.points.T * omegas[1]
     error = grid.weights @ np.cos(phases[1]) - np.sinc(4 * np.linalg.norm(r[1]) / 10)
     assert abs(error) > 0.05
@@ -166,8 +166,8 @@ def test_quadrature_beyond_the_grid_is_nan_and_not_merely_wrong():
 @pytest.mark.parametrize(("sph", "out"), [(1, 0), (1, 2), (4, 1), (9, 2), (4, 2)])
 def test_directional_quadrature_is_the_closed_form(structure, close, sph, out):
     q, k, v, r = structure(5, sph=sph)
-    omegas = frequencies(3, 0.9)
-    grid = lebedev(10.0, 1e-12, degree=out)
+    omegas = frequency_grid(3, 0.9)
+    grid = lebedev_grid(10.0, 1e-12, degree=out)
     both = [
         attend_directional(q, k, v, r, omegas, degree=out, method=m, grid=grid)
         for m in ("exact", "quadrature")
@@ -180,7 +180,7 @@ def test_any_frequencies_are_allowed(structure, close):
     q, k, v, r = structure(7)
     for omegas in (np.array([0.7, 0.1, 0.33]), np.array([0.0, 0.2, 0.5]), np.zeros(3)):
         both = [
-            attend(q, k, v, r, omegas, method=m, grid=lebedev(9.0, 1e-12))
+            attend(q, k, v, r, omegas, method=m, grid=lebedev_grid(9.0, 1e-12))
             for m in ("exact", "quadrature")
         ]
         close(both[1], both[0], 1e-10)
@@ -189,9 +189,9 @@ def test_any_frequencies_are_allowed(structure, close):
 def test_without_positions_every_atom_sees_the_sum_of_all(structure, close):
     q, k, v, r = structure(5)
     for method in ("exact", "quadrature"):
-        found = attend(q, k, v, 0 * r, frequencies(3, 1.0), method=method)
+        found = attend(q, k, v, 0 * r, frequency_grid(3, 1.0), method=method)
         close(found, q @ (k.T @ v) / 6**0.5)
         mean = attend(
-            q, k, v, 0 * r, frequencies(3, 1.0), method=method, normalize=True
+            q, k, v, 0 * r, frequency_grid(3, 1.0), method=method, normalize=True
         )
         close(mean, q @ (k.T @ v) / 6**0.5 / 5)

@@ -13,7 +13,13 @@ MASK = jnp.arange(5) < 3
 
 
 def layer(method, degree):
-    options = {"qk": 4, "v": 1, "width": 0.4, "method": method, "degree": degree}
+    options = {
+        "qk_size": 4,
+        "v_size": 1,
+        "shell_width": 0.4,
+        "method": method,
+        "degree": degree,
+    }
     made = EuclideanFastAttention(2, omega_max=0.5, key=jr.key(0), **options)
     return eqx.tree_at(lambda x: x.output, made, jnp.ones((degree + 1, 1, 2)))
 

@@ -8,13 +8,13 @@ from lr_efa import (
     attend_directional,
     attend_directional_periodic,
     attend_periodic,
-    frequencies,
+    frequency_grid,
     shell_grid,
 )
 from scipy.integrate import quad
 from scipy.special import spherical_jn
 
-OMEGAS, WIDTH = frequencies(3, 1.3), 0.25
+OMEGAS, WIDTH = frequency_grid(3, 1.3), 0.25
 
 
 def shells(lengths, omega, width):
@@ -28,7 +28,7 @@ def shells(lengths, omega, width):
 def compiled(query, key, value, positions, cell, grid):
     """Degree 0 and degree 2 of scalars, unnormalised."""
     scalars = attend_periodic(
-        query, key, value, positions, cell, OMEGAS, width=WIDTH, grid=grid
+        query, key, value, positions, cell, OMEGAS, shell_width=WIDTH, grid=grid
     )
     directions = attend_directional_periodic(
         query[:, None],
@@ -38,7 +38,7 @@ def compiled(query, key, value, positions, cell, grid):
         cell,
         OMEGAS,
         degree=2,
-        width=WIDTH,
+        shell_width=WIDTH,
         grid=grid,
     )
     return scalars, directions
@@ -46,13 +46,13 @@ def compiled(query, key, value, positions, cell, grid):
 
 def evaluate(query, key, value, positions, cell, grid=None):
     if grid is None:
-        grid = shell_grid(cell, OMEGAS, width=WIDTH)
+        grid = shell_grid(cell, OMEGAS, shell_width=WIDTH)
     return compiled(query, key, value, positions, cell, grid)
 
 
 def whole(attend, *arrays, omegas, **options):
     """A form of one structure, compiled as a whole with the grid of its cell."""
-    grid = shell_grid(arrays[-1], omegas, width=options["width"])
+    grid = shell_grid(arrays[-1], omegas, shell_width=options["shell_width"])
     return jax.jit(lambda grid, *a: attend(*a, omegas, grid=grid, **options))(
         grid, *arrays
     )
@@ -95,7 +95,7 @@ def test_wrapping_moving_and_turning_change_nothing(structure, triclinic, axes, 
     moved = r + whole @ triclinic + jnp.array([0.3, -20.0, 1.1])
     same(evaluate(*features, moved, triclinic), expected)
     turn = axes(True)
-    grid = shell_grid(triclinic, OMEGAS, width=WIDTH)
+    grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
     assert grid.covers(triclinic @ turn)
     scalars, directions = evaluate(*features, r @ turn, triclinic @ turn, grid)
     same([scalars], expected[:1])
@@ -115,7 +115,7 @@ def test_another_cell_of_the_same_lattice(structure, triclinic, same):
 @pytest.mark.parametrize("normalize", [False, True])
 def test_supercells(structure, triclinic, close, normalize):
     q, k, v, r = structure()
-    options = {"omegas": OMEGAS, "width": WIDTH, "normalize": normalize}
+    options = {"omegas": OMEGAS, "shell_width": WIDTH, "normalize": normalize}
     call = lambda *arrays: whole(attend_periodic, *arrays, **options)
     twice = triclinic * jnp.array([[2.0], [1.0], [1.0]])
     images = jnp.concatenate([r, r + triclinic[0]])
@@ -130,7 +130,7 @@ def test_padding_is_inert(structure, triclinic, close):
             *arrays,
             triclinic,
             OMEGAS,
-            width=WIDTH,
+            shell_width=WIDTH,
             mask=mask,
             normalize=True,
         )
@@ -160,7 +160,7 @@ def test_a_growing_cell_gives_the_kernel_of_the_shells(structure, degree):
     errors = []
     for length in (8.0, 14.0, 30.0):
         arrays = q, k, v, positions, length * jnp.eye(3)
-        options = {"omegas": omegas, "degree": degree, "width": width}
+        options = {"omegas": omegas, "degree": degree, "shell_width": width}
         found = whole(attend_directional_periodic, *arrays, **options)
         errors.append(abs(found[0, component, 0] - expected))
     # Shells begin at K = 0, where their height jumps for degrees above zero.
@@ -174,7 +174,7 @@ def test_narrow_shells_in_a_large_cell_give_the_open_form(structure):
     expected = jax.jit(open_form)(q, k, v, r)
     errors = []
     for width in (0.08, 0.04):
-        options = {"omegas": omegas, "degree": 2, "width": width}
+        options = {"omegas": omegas, "degree": 2, "shell_width": width}
         found = whole(attend_directional_periodic, q, k, v, r, box, **options)
         errors.append(jnp.max(jnp.abs(found - expected)))
     scale = jnp.max(jnp.abs(expected))
@@ -187,7 +187,7 @@ def test_the_weight_of_zero_wave_vector_is_that_of_the_integral():
     q = jnp.array([[1.0, 0.0]])
     width = 0.05
     found = attend_periodic(
-        q, q, jnp.ones((1, 1)), jnp.zeros((1, 3)), cell, omegas, width=width
+        q, q, jnp.ones((1, 1)), jnp.zeros((1, 3)), cell, omegas, shell_width=width
     )
     # One vector within reach: its weight is (2 pi)^3 / V times that of a Gaussian.
     weight = (2 * np.pi) ** 1.5 / (120 * width**3)
@@ -199,7 +199,7 @@ def test_the_weight_of_zero_wave_vector_is_that_of_the_integral():
         jnp.zeros((1, 3)),
         cell,
         omegas,
-        width=width,
+        shell_width=width,
         normalize=True,
     )
     np.testing.assert_allclose(normal, weight / 2**0.5 / (1 + weight), rtol=1e-12)
@@ -218,12 +218,12 @@ def test_energy_is_smooth_when_the_cell_changes(structure, pull):
     change = {"breathing": jnp.eye(3), "shearing": jnp.eye(3, k=1)}[pull]
     steps = 0.002 * jnp.arange(121.0)
     start = 9.15 * jnp.eye(3)
-    grid = shell_grid(start, OMEGAS, width=WIDTH, margin=0.1)
+    grid = shell_grid(start, OMEGAS, shell_width=WIDTH, margin=0.1)
 
     def energy(step, r):
         cell = start + step * change
         seen = attend_periodic(
-            q, k, v, r @ cell / 9, cell, OMEGAS, width=WIDTH, grid=grid
+            q, k, v, r @ cell / 9, cell, OMEGAS, shell_width=WIDTH, grid=grid
         )
         return jnp.sum(seen**2)
 
@@ -241,13 +241,20 @@ def test_energy_is_smooth_when_the_cell_changes(structure, pull):
 
 def test_stress_is_symmetric(structure, triclinic):
     q, k, v, r = structure()
-    grid = shell_grid(triclinic, OMEGAS, width=WIDTH, margin=0.01)
+    grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH, margin=0.01)
 
     @jax.jit
     def total(strain):
         deform = jnp.eye(3) + strain
         seen = attend_periodic(
-            q, k, v, r @ deform, triclinic @ deform, OMEGAS, width=WIDTH, grid=grid
+            q,
+            k,
+            v,
+            r @ deform,
+            triclinic @ deform,
+            OMEGAS,
+            shell_width=WIDTH,
+            grid=grid,
         )
         return jnp.sum(seen**2)
 
@@ -260,32 +267,32 @@ def test_batches_have_a_grid_for_every_cell(structure, close):
     masks = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
     parts = [structure(seed=s) for s in range(3)]
     arrays = [jnp.stack(x) for x in zip(*parts, strict=True)]
-    plan = shell_grid(cells, OMEGAS, width=WIDTH)
+    plan = shell_grid(cells, OMEGAS, shell_width=WIDTH)
     assert len(set(plan.valid.sum(axis=1).tolist())) == 3
 
     def one(q, k, v, r, cell, grid, mask):
         return attend_periodic(
-            q, k, v, r, cell, OMEGAS, width=WIDTH, grid=grid, mask=mask
+            q, k, v, r, cell, OMEGAS, shell_width=WIDTH, grid=grid, mask=mask
         )
 
     found = jax.jit(jax.vmap(one))(*arrays, cells, plan, masks)
     alone = jax.jit(one)
     for g in range(2):
-        own = shell_grid(cells[g], OMEGAS, width=WIDTH)
+        own = shell_grid(cells[g], OMEGAS, shell_width=WIDTH)
         single = alone(*(x[g] for x in arrays), cells[g], own, masks[g])
         close(found[g], single, 1e-11)
     assert jnp.all(found[2] == 0)
 
 
 def test_grids_cover_the_cells_they_promise(structure, triclinic, same):
-    grid = shell_grid(triclinic, OMEGAS, width=WIDTH, margin=0.1)
-    plain = shell_grid(triclinic, OMEGAS, width=WIDTH)
+    grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH, margin=0.1)
+    plain = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
     assert grid.covers(1.09 * triclinic) and not grid.covers(1.12 * triclinic)
     assert plain.covers(triclinic) and not plain.covers(1.01 * triclinic)
     arrays = structure()
     same(evaluate(*arrays, triclinic, grid), evaluate(*arrays, triclinic, plain))
     wide = 1.09 * triclinic
-    own = shell_grid(wide, OMEGAS, width=WIDTH)
+    own = shell_grid(wide, OMEGAS, shell_width=WIDTH)
     same(evaluate(*arrays, wide, grid), evaluate(*arrays, wide, own))
     lost = evaluate(*arrays, 1.12 * triclinic, grid)
     assert all(jnp.all(jnp.isnan(x)) for x in lost)
@@ -293,18 +300,18 @@ def test_grids_cover_the_cells_they_promise(structure, triclinic, same):
 
 def test_frequencies_in_any_order_and_a_grid_of_others(structure, triclinic, close):
     q, k, v, r = structure(qk=10)
-    omegas = frequencies(5, 1.3)
-    expected = attend_periodic(q, k, v, r, triclinic, omegas, width=WIDTH)
-    others = shell_grid(triclinic, OMEGAS, width=WIDTH)
+    omegas = frequency_grid(5, 1.3)
+    expected = attend_periodic(q, k, v, r, triclinic, omegas, shell_width=WIDTH)
+    others = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
     close(
-        attend_periodic(q, k, v, r, triclinic, omegas, width=WIDTH, grid=others),
+        attend_periodic(q, k, v, r, triclinic, omegas, shell_width=WIDTH, grid=others),
         expected,
         1e-12,
     )
     order = np.array([3, 0, 4, 1, 2])
     shuffle = lambda x: x.reshape(6, 5, 2)[:, order].reshape(6, 10)
     found = attend_periodic(
-        shuffle(q), shuffle(k), v, r, triclinic, omegas[order], width=WIDTH
+        shuffle(q), shuffle(k), v, r, triclinic, omegas[order], shell_width=WIDTH
     )
     close(found, expected, 1e-12)
 
@@ -314,14 +321,22 @@ def test_chunks_of_vectors_change_nothing(
     structure, triclinic, close, monkeypatch, degree
 ):
     q, k, v, r = structure(5, sph=(degree + 1) ** 2)
-    grid = shell_grid(triclinic, OMEGAS, width=WIDTH)
+    grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
 
     def results(limit):
         monkeypatch.setattr("lr_efa._structure_factors._CHUNK", limit)
 
         def seen(r):
             return attend_directional_periodic(
-                q, k, v, r, triclinic, OMEGAS, degree=degree, width=WIDTH, grid=grid
+                q,
+                k,
+                v,
+                r,
+                triclinic,
+                OMEGAS,
+                degree=degree,
+                shell_width=WIDTH,
+                grid=grid,
             )
 
         force = jax.grad(lambda r: jnp.sum(seen(r) ** 2))
@@ -333,7 +348,7 @@ def test_chunks_of_vectors_change_nothing(
 
 
 def test_no_vector_of_a_band_is_shorter_than_promised(triclinic):
-    grid = shell_grid(triclinic, frequencies(6, 1.3), width=WIDTH, margin=0.1)
+    grid = shell_grid(triclinic, frequency_grid(6, 1.3), shell_width=WIDTH, margin=0.1)
     assert len(grid.bands) == 4
     first = 0
     for size, start in grid.bands:
@@ -350,7 +365,7 @@ def test_grids_come_in_few_sizes_and_waste_little():
     rng, found = np.random.default_rng(0), {}
     for edge in rng.uniform(6, 14, 40):
         cell = edge * (np.eye(3) + 0.2 * rng.uniform(-1, 1, (3, 3)))
-        grid = shell_grid(cell, frequencies(8, 2.0), width=0.15)
+        grid = shell_grid(cell, frequency_grid(8, 2.0), shell_width=0.15)
         found.setdefault(grid.bands, []).append(int(grid.valid.sum()))
     # Volumes differ by a factor of twenty, four doublings with eight sizes each.
     assert len(found) <= 33
@@ -363,6 +378,6 @@ def test_empty_frequencies_are_counted():
     omegas = np.array([0.0, 0.1, 0.3, 0.785398, 1.0])
     cells = np.stack([8.0 * np.eye(3), 100.0 * np.eye(3)])
     # The shortest vector of the small cell is 2 pi / 8 = 0.785.
-    plan = shell_grid(cells, omegas, width=0.05)
-    assert plan.empty.tolist() == [2, 0]
-    assert shell_grid(cells[0], omegas, width=0.3).empty == 0
+    plan = shell_grid(cells, omegas, shell_width=0.05)
+    assert plan.num_empty.tolist() == [2, 0]
+    assert shell_grid(cells[0], omegas, shell_width=0.3).num_empty == 0

@@ -28,7 +28,7 @@ def value_of(method, cell):
     if method == "open":
         return lambda q, r, cell: jnp.sum(energy(q, r))
     if method == "jax-pme":
-        return of_jax_pme("sphere", cell, k_grid(cell, tolerance=1e-5).end)
+        return of_jax_pme("sphere", cell, k_grid(cell, tolerance=1e-5).cutoff)
     plan = (mesh if method == "mesh" else k_grid)(cell, tolerance=1e-5)
     return lambda q, r, cell: jnp.sum(energy(q, r, cell, grid=plan))
 

@@ -178,7 +178,7 @@ def errors(values, exact, cell, end):
 
 def compare_single(atoms, repeats):
     q, r, cell = structure(atoms)
-    end = k_grid(cell).end
+    end = k_grid(cell).cutoff
     names = {"sphere": "jax-pme sphere", "box": "jax-pme box"}
     names |= {kind: f"jax-pme {kind}" for kind in SPACINGS}
     if 8 * COPIES * atoms * math.prod(box_of(cell, end)) > MEMORY:
@@ -229,7 +229,7 @@ def compare_batch(repeats):
         q[i, : sizes[i]], r[i, : sizes[i]] = charges, positions
     mask = np.arange(slots) < sizes[:, None]
     cells = np.stack([cell for _, _, cell in parts])
-    end = k_grid(cells).end
+    end = k_grid(cells).cutoff
     lists = [half_sphere(cell, end) for cell in cells]
     padded = np.zeros((16, max(map(len, lists)), 3))
     for i, n in enumerate(lists):
@@ -295,7 +295,7 @@ def crossover(repeats):
             for make in (slopes, force_loss)
         ]
         ratios = " | ".join(f"{times['direct'] / times['mesh']:.2f}" for times in both)
-        work = atoms * len(half_sphere(cell, grid.end))
+        work = atoms * len(half_sphere(cell, grid.cutoff))
         print(f"| {atoms} | {work:.1e} | {ratios} |", flush=True)
 
 

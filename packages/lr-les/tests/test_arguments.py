@@ -67,7 +67,9 @@ def test_a_grid_of_another_cell_says_so_outside_a_trace(refused, make):
     grid, charges = make(CELL, tolerance=1e-3, power=2), jnp.ones(4)
     wide = jnp.asarray(1.05 * CELL)
     responses = {"charge_response": charges, "polarizability": charges}
-    message = "The grid was made for the cell .* stretches up to 0.0011.*make one for"
+    message = (
+        "The grid was made for the cell .* stretches up to 0.0011.*make a grid for"
+    )
     for kernel, options in (
         (energy, {}),
         (potential_and_field, {}),
@@ -94,8 +96,8 @@ def test_numbers_of_numpy_are_numbers(number, untyped):
         grids.append(lattice_plan(CELL, 4, **options, **power))
         sharp = k_grid(CELL, dl=number(4.0))
         kernel = Coulomb(number(2.0))
-    found = [(x.sigma, x.stretch) for x in grids]
-    found += [sharp.end, kernel.constant, layer.sigma, layer.tolerance, layer.dl]
+    found = [(x.sigma, x.max_stretch) for x in grids]
+    found += [sharp.cutoff, kernel.constant, layer.sigma, layer.tolerance, layer.dl]
     assert all(type(x) is float for x in jax.tree.leaves((found, layer.sigma_min)))
     plain = made(sigma=1.5, tolerance=0.0625, dl=4.0, neutralize=True)
     assert jax.tree.structure(layer) == jax.tree.structure(plain)

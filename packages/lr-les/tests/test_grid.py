@@ -9,7 +9,10 @@ from lr_les import energy, k_grid
 
 def held_vectors(grid):
     """The integers n of k = 2 pi C^-1 n that a grid of one structure holds."""
-    pairs, depth = np.asarray(grid.pairs)[np.asarray(grid.valid)], len(grid.depth)
+    pairs, depth = (
+        np.asarray(grid.index_pairs)[np.asarray(grid.valid)],
+        len(grid.third_indices),
+    )
     above = [(*pair, n) for pair in pairs for n in range(depth)]
     below = [(*pair, -n) for *pair, n in above if n and any(pair)]
     reduced = np.array([n for n in above + below if any(n)])
@@ -35,7 +38,7 @@ def test_every_vector_within_the_margin_is_there_once(triclinic, skew):
         assert grid.covers(cell @ deform)
         k = 2 * np.pi * np.linalg.solve(cell @ deform, box.T)
         lengths = np.linalg.norm(k, axis=0)
-        needed = box[(lengths > 0) & (lengths < grid.end)].tolist()
+        needed = box[(lengths > 0) & (lengths < grid.cutoff)].tolist()
         assert len(needed) > 80
         assert all((tuple(n) in held) != (tuple(-m for m in n) in held) for n in needed)
 
@@ -43,13 +46,15 @@ def test_every_vector_within_the_margin_is_there_once(triclinic, skew):
 def test_skew_cells_need_no_more_vectors(triclinic):
     skewed = np.array([[1, 40, -3], [0, 1, 0], [0, -17, 1]]) @ np.asarray(triclinic)
     plain, other = k_grid(triclinic), k_grid(skewed)
-    assert plain.pairs.shape == other.pairs.shape
-    assert plain.depth.shape == other.depth.shape
+    assert plain.index_pairs.shape == other.index_pairs.shape
+    assert plain.third_indices.shape == other.third_indices.shape
 
 
 def test_sizes_are_few_and_not_much_too_large():
     grids = [k_grid(length * np.eye(3)) for length in np.linspace(3, 13, 60)]
-    sizes = np.array([(*grid.pairs.shape, grid.depth.shape[0]) for grid in grids])
+    sizes = np.array(
+        [(*grid.index_pairs.shape, grid.third_indices.shape[0]) for grid in grids]
+    )
     counts = np.array([int(grid.valid.sum()) for grid in grids])
     assert len({tuple(size) for size in sizes.tolist()}) < 45
     assert np.all(sizes[:, 0] >= counts)

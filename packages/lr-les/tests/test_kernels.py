@@ -59,7 +59,7 @@ def test_spectrum_is_the_transform_of_the_kernel(make):
     else:
         integrand = values * r * np.sin(k[:, None] * r)
     found = tail + 4 * math.pi / k * np.trapezoid(integrand, dx=step, axis=1)
-    exact = kernel.spectrum(jnp.asarray(k**2), sigma)
+    exact = kernel.fourier_transform(jnp.asarray(k**2), sigma)
     np.testing.assert_allclose(found, exact, rtol=2e-4, atol=2e-4)
 
 

@@ -119,7 +119,7 @@ def test_fresh_charges_are_near_a_tenth_and_the_width_starts_where_asked():
     features = jr.normal(jr.key(3), (200, 64))
     spread = jnp.std(layer.latent_charges(features, jnp.ones(200, bool)))
     assert abs(spread - 0.1) < 0.01
-    assert abs(layer.width() - 1.0) < 1e-12 and layer.sigma_min == 0.75
+    assert abs(layer.current_sigma() - 1.0) < 1e-12 and layer.sigma_min == 0.75
     assert LatentEwald(4, key=jr.key(2)).width() == 1.0
 
 

@@ -25,7 +25,7 @@ SMALL = ModelSettings(
     allegro={"channels": 4, "l_max": 1, "hidden": 8, "embedding": 4, "layers": 3},
     dimenet={"channels": 8, "down": 4, "output": 8, "blocks": 3},
     celli={"hidden": [8]},
-    efa={"qk": 4, "v": 4, "omega_max": 0.5},
+    efa={"qk_size": 4, "v_size": 4, "omega_max": 0.5},
 )
 
 SHALLOW = SMALL.model_copy(

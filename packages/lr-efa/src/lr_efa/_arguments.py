@@ -1,4 +1,4 @@
-"""What every form of the attention asks of its arguments."""
+"""Argument checks that all forms of the attention share, and masking."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 
 def is_traced(*arrays: object) -> bool:
-    """Whether the values of any array are unknown."""
+    """Returns whether any argument is a JAX tracer."""
     return any(isinstance(array, Tracer) for array in arrays)
 
 
@@ -19,7 +19,7 @@ def check_arguments(
     positions: Float[Array, "..."],
     frequencies: Float[Array | np.ndarray, "..."],
 ) -> None:
-    """Refuses shapes that do not belong together, naming what is wrong."""
+    """Raises a ValueError where shapes do not fit together."""
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise ValueError(
             f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
@@ -35,12 +35,12 @@ def check_arguments(
             )
     if query.shape != key.shape:
         raise ValueError(
-            "`query` and `key` have one shape, got "
+            "`query` and `key` have the same shape, got "
             f"{list(query.shape)} and {list(key.shape)}."
         )
     if query.shape[-1] % 2:
         raise ValueError(
-            "`query` and `key` hold pairs of channels, so D_qk is even, got "
+            "`query` and `key` consist of pairs of channels, so D_qk is even, got "
             f"{query.shape[-1]}."
         )
     if frequencies.shape != (query.shape[-1] // 2,):
@@ -50,47 +50,48 @@ def check_arguments(
         )
 
 
-def without_padding(
+def zero_padding(
     mask: Bool[Array, " atoms"], *arrays: Float[Array, "atoms ..."]
 ) -> tuple[Float[Array, "atoms ..."], ...]:
-    """The arrays in their common dtype, zero on padding."""
+    """Returns the arrays in their common dtype, zero on padding."""
     dtype = jnp.result_type(*arrays)
-    live = lambda x: mask.reshape(-1, *[1] * (x.ndim - 1))
-    return tuple(jnp.where(live(x), x, 0.0).astype(dtype) for x in arrays)
+    row_mask = lambda x: mask.reshape(-1, *[1] * (x.ndim - 1))
+    return tuple(jnp.where(row_mask(x), x, 0.0).astype(dtype) for x in arrays)
 
 
-def centred(
+def centered(
     positions: Float[Array, "atoms 3"], mask: Bool[Array, " atoms"]
 ) -> Float[Array, "atoms 3"]:
-    """Positions around their mean, zero on padding: phases stay small and accurate.
+    """Returns positions relative to their mean, zero on padding.
 
-    Nothing depends on the origin, so no gradient passes through it.
+    Small coordinates give small, accurate phases. The attention does not depend on the
+    origin, so gradients do not flow through the mean.
     """
     count = jnp.maximum(jnp.sum(mask), 1).astype(positions.dtype)
     origin = jax.lax.stop_gradient(jnp.sum(positions, axis=0) / count)
     return jnp.where(mask[:, None], positions - origin, 0.0)
 
 
-def check_name(argument: str, name: str, known: tuple[str, ...]) -> None:
-    """Refuses a word that is not one of those an argument can be."""
-    if name not in known:
-        raise ValueError(f"`{argument}` is one of {known}, got {name!r}.")
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises a ValueError if `value` is not one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"`{argument}` is one of {choices}, got {value!r}.")
 
 
 def check_sizes(sizes: dict[str, int]) -> None:
-    """Refuses counts below one and channels of queries that are no pairs."""
+    """Raises a ValueError for a size below one or an odd size of queries and keys."""
     for name, size in sizes.items():
-        if size < 1 or (name == "qk" and size % 2):
-            even = "even and " if name == "qk" else ""
+        if size < 1 or (name == "qk_size" and size % 2):
+            even = "even and " if name == "qk_size" else ""
             raise ValueError(f"`{name}` is {even}at least one, got {size}.")
 
 
-def check_wave_numbers(omega_max: float, width: float) -> None:
-    """Refuses a spectrum without frequencies and shells without width."""
-    if not (omega_max > 0 and width > 0):
+def check_wave_numbers(omega_max: float, shell_width: float) -> None:
+    """Raises a ValueError unless both wave numbers are positive."""
+    if not (omega_max > 0 and shell_width > 0):
         raise ValueError(
-            "`omega_max` and `width` are positive wave numbers in 1/Å, got "
-            f"{omega_max} and {width}."
+            "`omega_max` and `shell_width` are positive wave numbers in 1/Å, got "
+            f"{omega_max} and {shell_width}."
         )
 
 
@@ -100,7 +101,7 @@ def check_features(
     degree: int,
     channels: int,
 ) -> None:
-    """Refuses features that are not those of a layer, and a mask that is none."""
+    """Raises a ValueError where features or mask do not fit the layer."""
     atoms = features.shape[0]
     if mask is None or mask.shape != (atoms,):
         raise ValueError(
@@ -108,19 +109,19 @@ def check_features(
             f"{None if mask is None else list(mask.shape)}: pass "
             f"`jnp.ones({atoms}, bool)` where there is no padding."
         )
-    wanted = (atoms, (degree + 1) ** 2, channels) if degree else (atoms, channels)
-    if features.shape != wanted:
+    expected = (atoms, (degree + 1) ** 2, channels) if degree else (atoms, channels)
+    if features.shape != expected:
         raise ValueError(
-            f"`features` of a layer of degree {degree} have shape {list(wanted)}, "
+            f"`features` of a layer of degree {degree} have shape {list(expected)}, "
             f"got {list(features.shape)}."
         )
 
 
-def check_plan(plan: object, wanted: type) -> None:
-    """Refuses a plan of the other boundaries."""
-    if plan is not None and not isinstance(plan, wanted):
-        boundaries = "a cell" if wanted.__name__ == "ShellGrid" else "open boundaries"
+def check_plan(plan: object, expected: type) -> None:
+    """Raises a ValueError for a plan of the other boundary conditions."""
+    if plan is not None and not isinstance(plan, expected):
+        boundaries = "a cell" if expected.__name__ == "ShellGrid" else "open boundaries"
         raise ValueError(
-            f"`plan` for {boundaries} is a {wanted.__name__}, got a "
+            f"`plan` for {boundaries} is a {expected.__name__}, got a "
             f"{type(plan).__name__}: make one for this structure with `plan_for`."
         )

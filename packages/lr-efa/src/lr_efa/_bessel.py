@@ -31,13 +31,13 @@ def bessel_over_power(
 
 @bessel_over_power.defjvp
 def _derivative(degree, primals, tangents):
-    (squared,), (change,) = primals, tangents
+    (squared,), (tangent,) = primals, tangents
     slope = -0.5 * bessel_over_power(squared, degree + 1)
-    return bessel_over_power(squared, degree), slope * change
+    return bessel_over_power(squared, degree), slope * tangent
 
 
 def _series(squared: Float[Array, "*pairs"], degree: int) -> Float[Array, "*pairs"]:
-    """The power series, with as many terms as float64 can tell at the switch."""
+    """The power series, with enough terms for float64 at the switch point."""
     total = jnp.ones_like(squared)
     for n in reversed(range(1, 10 + degree)):
         total = 1.0 - total * squared / (2 * n * (2 * (n + degree) + 1))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 def solid_harmonics(
     vectors: Float[Array | np.ndarray, "*batch 3"], degree: int
 ) -> Float[Array, "*batch sph"]:
-    r"""$|r|^l Y_l(r)$ up to `degree`, component-normalised, e3nn order."""
+    r"""$|r|^l Y_l(r)$ up to `degree`, component-normalized, e3nn order."""
     vectors = jnp.asarray(vectors)
     if degree == 0:
         return jnp.ones((*vectors.shape[:-1], 1), vectors.dtype)
@@ -39,7 +39,7 @@ def degree_of_axis(components: int) -> int:
 
 
 def coupling_paths(value_degree: int, degree: int) -> tuple[tuple[int, int, int], ...]:
-    """The products of a directional attention, in the order of `coupling`.
+    """The Clebsch-Gordan paths of directional attention, in the order of `coupling`.
 
     Args:
         value_degree: largest degree of the values.
@@ -58,24 +58,24 @@ def coupling_paths(value_degree: int, degree: int) -> tuple[tuple[int, int, int]
 
 
 def path_weights(degree: int) -> Float[np.ndarray, " paths"]:
-    """For features of one degree: paths into one degree count as much as one."""
-    ends = np.array([out for _, _, out in coupling_paths(degree, degree)])
-    return np.bincount(ends)[ends] ** -0.5
+    """Weights of the paths: one over the root of the number of paths per output l."""
+    outputs = np.array([out for _, _, out in coupling_paths(degree, degree)])
+    return np.bincount(outputs)[outputs] ** -0.5
 
 
 @ft.cache
 def path_tensors(
     value_degree: int, degree: int
 ) -> Float[np.ndarray, "paths output harmonic value"]:
-    r"""One Clebsch-Gordan tensor for every path, times $\sqrt{2 l_{out} + 1}$.
+    r"""The Clebsch-Gordan tensor of each path, times $\sqrt{2 l_{out} + 1}$.
 
     With that factor the product of a scalar with $Y_l$ is $Y_l$ times the scalar.
     """
-    chosen = coupling_paths(value_degree, degree)
+    paths = coupling_paths(value_degree, degree)
     shape = [(d + 1) ** 2 for d in (degree, degree, value_degree)]
-    tensors = np.zeros((len(chosen), *shape))
+    tensors = np.zeros((len(paths), *shape))
     part = lambda d: slice(d**2, (d + 1) ** 2)
-    for tensor, (value, wave, out) in zip(tensors, chosen, strict=True):
+    for tensor, (value, wave, out) in zip(tensors, paths, strict=True):
         product = e3nn.clebsch_gordan(value, wave, out) * np.sqrt(2 * out + 1)
         tensor[part(out), part(wave), part(value)] = np.transpose(product, (2, 1, 0))
     tensors.setflags(write=False)
@@ -87,7 +87,7 @@ def coupling_tensor(
     degree: int,
     coupling: Float[Array | np.ndarray, " paths"] | None,
 ) -> Float[Array | np.ndarray, "output harmonic value"]:
-    """The sum of all paths' tensors, each times its weight in `coupling`."""
+    """The sum over paths of each tensor times its weight in `coupling`."""
     tensors = path_tensors(value_degree, degree)
     if coupling is None:
         return tensors.sum(axis=0)
@@ -100,17 +100,17 @@ def coupling_tensor(
     return jnp.einsum("p,pohv->ohv", coupling, tensors, precision="highest")
 
 
-def through_harmonics(
+def harmonic_coupling(
     harmonics: Float[Array, "waves harmonic"],
     coupling: Float[Array, "output harmonic components"],
 ) -> tuple[
     Float[Array, "waves output components"],
     Float[Array, "waves output components"] | None,
 ]:
-    """What every wave makes of a value, by even and by odd degrees of its harmonics."""
+    """The map from value to output of every wave, for even and odd harmonics apart."""
     degree = degree_of_axis(harmonics.shape[1])
     odd = degrees_of(degree) % 2 == 1
-    part = lambda chosen: jnp.einsum(
-        "ph,ohc->poc", harmonics * chosen, coupling, precision="highest"
+    contract = lambda selected: jnp.einsum(
+        "ph,ohc->poc", harmonics * selected, coupling, precision="highest"
     )
-    return part(~odd), part(odd) if degree > 0 else None
+    return contract(~odd), contract(odd) if degree > 0 else None

@@ -1,4 +1,4 @@
-"""Cells: reciprocal vectors, volumes and how far one is stretched from another."""
+"""Cells: reciprocal vectors, volume, strain relative to another cell, checks."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ def reciprocal(
 ) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
     r"""Reciprocal vectors without the factor $2\pi$, as rows, and the volume.
 
-    By cross products: smooth to every order and right for either handedness.
+    Computed from cross products: infinitely differentiable, and valid for left-handed
+    cells (the volume is positive).
     """
     a, b, c = cell
     normals = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
@@ -22,22 +23,23 @@ def reciprocal(
 def within_stretch(
     cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
 ) -> Bool[Array, ""]:
-    r"""Whether no direction of `reference` became longer than `limit` times itself.
+    r"""Returns whether the largest stretch from `reference` to `cell` is below `limit`.
 
-    With the deformation $F = R^{-1} C$, where $s^2 - F^T F$ is positive definite: its
-    three leading minors are positive. No gradient passes; a cell of NaNs is outside.
+    The largest singular value of the deformation $F = R^{-1} C$ is below $s$ exactly if
+    $s^2 - F^T F$ is positive definite, that is, if its three leading minors are
+    positive. Gradients are stopped. False for a cell of NaNs.
     """
     cell, reference = jax.lax.stop_gradient((cell, reference))
-    deform = jnp.matmul(reciprocal(reference)[0].T, cell, precision="highest")
-    square = jnp.matmul(deform.T, deform, precision="highest")
-    rest = limit**2 * jnp.eye(3, dtype=cell.dtype) - square
-    minor = rest[0, 0] * rest[1, 1] - rest[0, 1] * rest[1, 0]
-    determinant = jnp.sum(rest[0] * jnp.cross(rest[1], rest[2]))
-    return (rest[0, 0] > 0) & (minor > 0) & (determinant > 0)
+    deformation = jnp.matmul(reciprocal(reference)[0].T, cell, precision="highest")
+    square = jnp.matmul(deformation.T, deformation, precision="highest")
+    difference = limit**2 * jnp.eye(3, dtype=cell.dtype) - square
+    minor = difference[0, 0] * difference[1, 1] - difference[0, 1] * difference[1, 0]
+    determinant = jnp.sum(difference[0] * jnp.cross(difference[1], difference[2]))
+    return (difference[0, 0] > 0) & (minor > 0) & (determinant > 0)
 
 
 def checked_cells(cells: np.ndarray) -> np.ndarray:
-    """The cells as float64 `[..., 3, 3]`, refused unless each spans space."""
+    """Returns the cells as float64 `[..., 3, 3]`; raises a ValueError if singular."""
     cells = np.asarray(cells, np.float64)
     if cells.ndim not in (2, 3) or cells.shape[-2:] != (3, 3):
         raise ValueError(
@@ -45,11 +47,11 @@ def checked_cells(cells: np.ndarray) -> np.ndarray:
             f"[graphs, 3, 3], got {list(cells.shape)}."
         )
     lengths = np.prod(np.linalg.norm(cells, axis=-1), axis=-1)
-    flat = ~(np.abs(np.linalg.det(cells)) > 1e-6 * lengths)
-    if flat.any():
+    singular = ~(np.abs(np.linalg.det(cells)) > 1e-6 * lengths)
+    if singular.any():
         raise ValueError(
-            f"`cell` is singular: {cells[flat][0].tolist()} does not span space; only "
-            "open boundaries (`cell=None`) and three periodic directions are "
+            f"`cell` is singular: {cells[singular][0].tolist()} does not span space; "
+            "only open boundaries (`cell=None`) and three periodic directions are "
             "supported, not slabs or wires."
         )
     return cells

@@ -1,4 +1,4 @@
-"""Exact or by quadrature, and with which grid."""
+"""The choice between exact sum and quadrature, and of the quadrature grid."""
 
 from typing import Literal
 
@@ -7,81 +7,82 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._arguments import check_name, is_traced
-from ._sphere import SphereGrid, extent, lebedev
+from ._arguments import check_choice, is_traced
+from ._lebedev import LebedevGrid, extent, lebedev_grid
 
 Method = Literal["auto", "exact", "quadrature"]
 
-# Both forms take equal time at so many atoms per point of the grid, and without a grid
-# the exact one serves so many atoms (benchmarks/crossover.py).
+# Both forms take equal time at this number of atoms per grid point; without a grid the
+# exact sum is used up to this number of atoms (benchmarks/crossover.py).
 _ATOMS_PER_POINT = 2
 _ATOMS_WITHOUT_GRID = 256
-# Room for the rounding of float32 when a phase is compared with a grid's reach.
+# Tolerance for float32 rounding when a phase is compared with that of a grid.
 _ROUNDING = 1.0 + 1e-4
 
 
-def prefers_exact(method: Method, atoms: int, grid: SphereGrid | None) -> bool:
-    """Whether pairs of atoms are summed; without a grid, whether none is needed."""
-    check_name("method", method, ("auto", "exact", "quadrature"))
+def prefers_exact(method: Method, atoms: int, grid: LebedevGrid | None) -> bool:
+    """Returns whether the exact sum is used; `grid` is None if there is none yet."""
+    check_choice("method", method, ("auto", "exact", "quadrature"))
     limit = _ATOMS_WITHOUT_GRID if grid is None else _ATOMS_PER_POINT * len(grid)
     return method == "exact" or (method == "auto" and atoms <= limit)
 
 
 def quadrature_grid(
     method: Method,
-    grid: SphereGrid | None,
+    grid: LebedevGrid | None,
     positions: Float[Array, "atoms 3"],
     frequencies: Float[Array | np.ndarray, " pairs"],
     mask: Bool[Array, " atoms"],
     degree: int,
-) -> SphereGrid | None:
-    """The grid to integrate on, checked where it can be; None for the exact form."""
+) -> LebedevGrid | None:
+    """Returns the quadrature grid, checked unless traced; None for the exact sum."""
     atoms = len(positions)
     if prefers_exact(method, atoms, grid):
         return None
     if grid is not None and grid.degree < degree:
         raise ValueError(
-            f"`grid` is for harmonics up to degree {grid.degree}, needed is {degree}: "
-            f"make it with `lebedev(..., degree={degree})`."
+            f"`grid` integrates harmonics up to degree {grid.degree}, needed is "
+            f"{degree}: make it with `lebedev_grid(..., degree={degree})`."
         )
     if is_traced(positions, frequencies, mask):
         if grid is None:
             raise ValueError(
                 "`positions` or `frequencies` are traced, so the grid they need is "
-                "unknown: pass `grid=lebedev(highest frequency times extent)`, or use "
-                '`method="exact"`.'
+                "unknown: pass `grid=lebedev_grid(highest frequency times extent)`, or "
+                'use `method="exact"`.'
             )
         return grid
     highest = float(np.max(np.abs(np.asarray(frequencies)), initial=0.0))
-    across = float(extent(positions, mask))
-    phase = highest * across
+    diameter = float(extent(positions, mask))
+    phase = highest * diameter
     if grid is None:
-        grid = lebedev(1.01 * phase, degree=degree)
+        grid = lebedev_grid(1.01 * phase, degree=degree)
         return None if prefers_exact(method, atoms, grid) else grid
-    if not phase <= grid.reach * (1 + 1e-6):
+    if not phase <= grid.max_phase * (1 + 1e-6):
         raise ValueError(
-            f"`frequencies` up to {highest:.3g} 1/Å across a structure of "
-            f"{across:.4g} Å are phases up to {phase:.3g}, beyond the grid's "
-            f"{grid.reach:.3g}: make a larger grid with `lebedev`, or a plan for this "
-            'structure with `plan_for`, or use `method="exact"`.'
+            f"`frequencies` up to {highest:.3g} 1/Å in a structure of extent "
+            f"{diameter:.4g} Å are phases up to {phase:.3g}, beyond the grid's "
+            f"`max_phase` of {grid.max_phase:.3g}: make a larger grid with "
+            "`lebedev_grid`, or a plan for this structure with `plan_for`, or use "
+            '`method="exact"`.'
         )
     return grid
 
 
 def one_within_reach(
-    grid: SphereGrid,
-    centred: Float[Array, "atoms 3"],
+    grid: LebedevGrid,
+    centered: Float[Array, "atoms 3"],
     frequencies: Float[Array, " pairs"],
 ) -> Float[Array, ""]:
-    """One where the grid reaches across the structure, else NaN; for traced arrays.
+    r"""One if the grid is sufficient for the extent of the structure, else NaN.
 
     Args:
-        grid: of the quadrature.
-        centred: positions around their centroid, zero on padding, Å.
-        frequencies: 1/Å.
+        grid: quadrature grid.
+        centered: positions relative to their centroid, zero on padding, Å.
+        frequencies: $\omega_k$, 1/Å.
     """
-    centred, frequencies = jax.lax.stop_gradient((centred, frequencies))
-    radius = jnp.sqrt(jnp.max(jnp.sum(centred**2, axis=1), initial=0.0))
+    centered, frequencies = jax.lax.stop_gradient((centered, frequencies))
+    radius = jnp.sqrt(jnp.max(jnp.sum(centered**2, axis=1), initial=0.0))
     phase = 2 * radius * jnp.max(jnp.abs(frequencies), initial=0.0)
-    covered = phase <= grid.reach * _ROUNDING
-    return jnp.where(covered, 1.0, jnp.nan).astype(centred.dtype)
+    covered = phase <= grid.max_phase * _ROUNDING
+    return jnp.where(covered, 1.0, jnp.nan).astype(centered.dtype)

@@ -1,4 +1,4 @@
-"""The closed form over pairs of atoms: exact, and exactly rotation invariant."""
+"""Attention in closed form over pairs of atoms: exact and rotation invariant."""
 
 import math
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from ._bessel import bessel_over_power
 from ._coupling import degrees_of, solid_harmonics
 
-# Numbers in the largest intermediate array of one block of rows.
+# Elements of the largest intermediate array of one block of rows.
 _BLOCK = 2**21
 
 
@@ -27,10 +27,11 @@ def attend_to_pairs(
     $$ \sum_n c_l v_n, \qquad c_l = (-1)^{\lfloor l/2 \rfloor} \sum_k
        j_l(\omega_k d)\, Y_l(\hat d) \{A_k, B_k\}, \qquad d = r_m - r_n $$
 
-    with $A_k$ for even and $B_k$ for odd l, as $j_l(x)/x^l$ times solid harmonics.
+    with $A_k$ for even and $B_k$ for odd l. Evaluated as $j_l(x)/x^l$ times solid
+    harmonics, which is smooth at $d = 0$.
     """
-    atoms, sph, width = query.shape
-    by_pair = lambda x: x.reshape(atoms, sph, width // 2, 2)
+    atoms, sph, size = query.shape
+    by_pair = lambda x: x.reshape(atoms, sph, size // 2, 2)
     queries, keys = by_pair(query), by_pair(key)
     degree = math.isqrt(coupling.shape[1]) - 1
 
@@ -42,12 +43,12 @@ def attend_to_pairs(
         moments = jnp.einsum("nh,ncv->hcv", weights, value, precision="highest")
         return jnp.einsum("ohc,hcv->ov", coupling, moments, precision="highest")
 
-    numbers = atoms * max(width, (degree + 1) ** 2 * value.shape[1])
-    rows = max(1, _BLOCK // numbers)
+    elements = atoms * max(size, (degree + 1) ** 2 * value.shape[1])
+    rows = max(1, _BLOCK // elements)
     if atoms <= rows:
         return jax.vmap(row)(queries, positions)
-    blockwise = lambda x: row(*x)
-    return jax.lax.map(jax.checkpoint(blockwise), (queries, positions), batch_size=rows)
+    row_of = lambda x: row(*x)
+    return jax.lax.map(jax.checkpoint(row_of), (queries, positions), batch_size=rows)
 
 
 def _pair_products(
@@ -56,10 +57,10 @@ def _pair_products(
     *,
     odd: bool,
 ) -> tuple[Float[Array, "atoms pairs"], ...]:
-    """A for even degrees and, if asked for, B for odd ones."""
+    """Returns $A_k$ for even degrees and, if `odd`, $B_k$ for odd ones."""
     product = lambda q: jnp.einsum("skj,nskj->nk", q, keys, precision="highest")
-    turned = jnp.stack([-query[..., 1], query[..., 0]], axis=-1)
-    return (product(query), product(turned)) if odd else (product(query),)
+    rotated = jnp.stack([-query[..., 1], query[..., 0]], axis=-1)
+    return (product(query), product(rotated)) if odd else (product(query),)
 
 
 def _radial(
@@ -71,8 +72,8 @@ def _radial(
     r"""$c_l / (d^l Y_l)$ for each l."""
     arguments = squared[:, None] * frequencies**2
     terms = []
-    for each in range(degree + 1):
-        shape = bessel_over_power(arguments, each) * frequencies**each
-        sign = (-1) ** (each // 2)
-        terms.append(sign * jnp.sum(products[each % 2] * shape, axis=1))
+    for order in range(degree + 1):
+        bessel = bessel_over_power(arguments, order) * frequencies**order
+        sign = (-1) ** (order // 2)
+        terms.append(sign * jnp.sum(products[order % 2] * bessel, axis=1))
     return jnp.stack(terms, axis=1)

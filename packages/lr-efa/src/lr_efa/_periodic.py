@@ -1,4 +1,4 @@
-"""Euclidean fast attention in crystals: reciprocal shells instead of spheres."""
+"""Euclidean fast attention in crystals, as a sum over reciprocal vectors."""
 
 import math
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._arguments import check_arguments, is_traced, without_padding
+from ._arguments import check_arguments, is_traced, zero_padding
 from ._coupling import coupling_tensor, degree_of_axis
 from ._lattice import checked_cells, reciprocal, within_stretch
 from ._shell import ShellGrid, shell_ends, shell_grid
-from ._spectrum import bands_of
+from ._shell_weights import weighted_bands
 from ._structure_factors import attend_to_lattice
 
 
@@ -23,7 +23,7 @@ def attend_periodic(
     cell: Float[Array | np.ndarray, "3 3"],
     frequencies: Float[Array | np.ndarray, " pairs"],
     *,
-    width: float,
+    shell_width: float,
     mask: Bool[Array, " atoms"] | None = None,
     grid: ShellGrid | None = None,
     normalize: bool = False,
@@ -35,33 +35,34 @@ def attend_periodic(
        w_k = n_k e^{-(K - \omega_k)^2 / 2 s^2} $$
 
     over the reciprocal lattice, with the symmetric products $A_k$ of `attend` and $n_k$
-    such that $\int w_k d^3K = 1$. It is the sum over all images of a kernel that is
-    $\sin(\omega_k r)/(\omega_k r)$ at short and zero beyond distances of about 2.5/s.
-    Translations, wrapping, another cell of the same lattice and supercells change
-    nothing; results are smooth when the cell breathes, because the shells are and a
-    window ends each over the last s before $\omega_k + 6 s$. A cell that the grid
-    does not cover gives NaN. Cost grows as atoms times vectors.
+    such that $\int w_k d^3K = 1$. It equals the sum over all images with a kernel that
+    is $\sin(\omega_k r)/(\omega_k r)$ at short distances and zero beyond about 2.5/s.
+    Translations, wrapping, the choice of the unit cell and supercells do not change the
+    results. They are smooth functions of the cell, because each shell ends in a smooth
+    window over the last s before $\omega_k + 6 s$. A cell that the grid does not cover
+    gives NaN. The cost is proportional to atoms times vectors.
 
     Args:
-        query: channels in pairs (2k, 2k + 1).
-        key: channels in pairs (2k, 2k + 1).
-        value: what is summed.
-        positions: Å, wrapped into the cell or not.
+        query: queries, channels in pairs (2k, 2k + 1).
+        key: keys, channels in pairs (2k, 2k + 1).
+        value: values, summed with the weights.
+        positions: atomic positions, Å, wrapped into the cell or not.
         cell: rows are lattice vectors, Å.
-        frequencies: $\omega_k$, an absolute 1/Å and no function of the cell.
-        width: s, 1/Å.
-        mask: false on padding, which neither acts nor receives.
-        grid: the vectors, see `shell_grid`; derived from the cell if absent, required
-            where the cell is traced.
+        frequencies: $\omega_k$ of each pair of channels, 1/Å; independent of the cell.
+        shell_width: width s of the reciprocal shells, 1/Å.
+        mask: false on padding, which neither acts nor receives; None is no padding.
+        grid: reciprocal vectors from `shell_grid`; None derives them from the cell,
+            which must then be concrete.
         normalize: divide by the number of atoms within range,
             $1 + (2\pi)^{3/2} N / (V s^3)$; without it results grow with the density.
 
     Returns:
-        In the units of the values; exactly zero on padding.
+        The weighted sum of values, in their units; exactly zero on padding.
 
     Raises:
-        ValueError: shapes do not fit, the cell is singular, the width is not positive,
-            or a grid is missing, of a batch, or made for less.
+        ValueError: shapes do not fit, the cell is singular, `shell_width` is not
+            positive, or the grid is missing, has a graph axis, or does not contain the
+            vectors that the frequencies, the width and the cell need.
 
     References:
         Frank, Chmiela, Müller and Unke, arXiv:2412.08541, for the open form.
@@ -79,7 +80,7 @@ def attend_periodic(
         cell,
         frequencies,
         degree=0,
-        width=width,
+        shell_width=shell_width,
         mask=mask,
         grid=grid,
         normalize=normalize,
@@ -95,63 +96,64 @@ def attend_directional_periodic(
     frequencies: Float[Array | np.ndarray, " pairs"],
     *,
     degree: int,
-    width: float,
+    shell_width: float,
     coupling: Float[Array | np.ndarray, " paths"] | None = None,
     mask: Bool[Array, " atoms"] | None = None,
     grid: ShellGrid | None = None,
     normalize: bool = False,
 ) -> Float[Array, "atoms output v"]:
-    r"""Features up to a degree that know the directions of atoms in a crystal.
+    r"""Periodic attention with equivariant features that depend on directions.
 
     $$ \frac{1}{\sqrt{D_{qk}}} \frac{(2\pi)^3}{V} \sum_{K, k} w_k(|K|) \sum_n
        [A_k \cos K \cdot d + B_k \sin K \cdot d]\; v_n \otimes Y_l(\hat K),
        \qquad d = r_m - r_n $$
 
-    where the cosine survives for even l and the sine for odd l; $K = 0$ has no
-    direction and enters for $l = 0$ only. See `attend_directional` for the features and
-    `attend_periodic` for the lattice.
+    with the cosine for even l and the sine for odd l; $K = 0$ has no direction and
+    contributes to $l = 0$ only. See `attend_directional` for the features and
+    `attend_periodic` for the lattice sum.
 
     Args:
-        query: of degree L, `(L + 1)**2` components in e3nn order.
-        key: of the same shape.
-        value: of any degree.
-        positions: Å, wrapped into the cell or not.
+        query: queries of degree L, `(L + 1)**2` components in e3nn order.
+        key: keys, of the same shape.
+        value: values of any degree.
+        positions: atomic positions, Å, wrapped into the cell or not.
         cell: rows are lattice vectors, Å.
-        frequencies: $\omega_k$, 1/Å.
+        frequencies: $\omega_k$ of each pair of channels, 1/Å.
         degree: largest l of the harmonics and of the result.
-        width: s, 1/Å.
-        coupling: weight of each of `coupling_paths(l of the value, degree)`; ones.
-        mask: false on padding.
-        grid: the vectors, see `shell_grid`.
+        shell_width: width s of the reciprocal shells, 1/Å.
+        coupling: weight of each path of `coupling_paths(l of the value, degree)`; None
+            is one for every path.
+        mask: false on padding; None is no padding.
+        grid: reciprocal vectors from `shell_grid`; None derives them from the cell.
         normalize: divide by the number of atoms within range.
 
     Returns:
-        `(degree + 1)**2` components, component-normalised, in e3nn order.
+        `(degree + 1)**2` components, component-normalized, in e3nn order.
 
     Raises:
         ValueError: as in `attend_periodic`, or components or `coupling` do not fit.
     """
     check_arguments(query, key, value, positions, frequencies)
     degree_of_axis(query.shape[1])
-    coupled = coupling_tensor(degree_of_axis(value.shape[1]), degree, coupling)
+    tensor = coupling_tensor(degree_of_axis(value.shape[1]), degree, coupling)
     if mask is None:
         mask = jnp.ones(len(positions), bool)
-    grid = _checked_grid(cell, frequencies, width, grid, mask)
-    query, key, value, positions = without_padding(mask, query, key, value, positions)
+    grid = _checked_grid(cell, frequencies, shell_width, grid, mask)
+    query, key, value, positions = zero_padding(mask, query, key, value, positions)
     lattice = jnp.asarray(cell, value.dtype)
     dual, volume = reciprocal(lattice)
-    omegas, tensor = np.asarray(frequencies, float), jnp.asarray(coupled, value.dtype)
-    bands = bands_of(grid, dual, omegas, width, tensor)
-    # Whole lattice vectors do not change the phases; without them they are accurate.
+    omegas, tensor = np.asarray(frequencies, float), jnp.asarray(tensor, value.dtype)
+    bands = weighted_bands(grid, dual, omegas, shell_width, tensor)
+    # Phases are periodic in lattice vectors; small arguments are more accurate.
     fractional = jnp.matmul(positions, dual.T, precision="highest")
     fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
     result = attend_to_lattice(query, key, value, fractional, bands)
     factor = (2 * math.pi) ** 3 / (volume * query.shape[-1] ** 0.5)
     if normalize:
         density = jnp.sum(mask).astype(volume.dtype) / volume
-        factor = factor / (1 + (2 * math.pi) ** 1.5 * density / width**3)
-    # Multiplied, not selected: the gradients of an uncovered cell are NaN too.
-    covered = within_stretch(lattice, grid.cell.astype(lattice.dtype), grid.stretch)
+        factor = factor / (1 + (2 * math.pi) ** 1.5 * density / shell_width**3)
+    # Multiplied instead of selected with `where`, so that gradients are NaN too.
+    covered = within_stretch(lattice, grid.cell.astype(lattice.dtype), grid.max_stretch)
     factor = factor * jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan)
     return jnp.where(mask[:, None, None], result * factor, 0.0)
 
@@ -159,20 +161,20 @@ def attend_directional_periodic(
 def _checked_grid(
     cell: Float[Array | np.ndarray, "..."],
     frequencies: Float[Array | np.ndarray, " pairs"],
-    width: float,
+    shell_width: float,
     grid: ShellGrid | None,
     mask: Bool[Array, " atoms"],
 ) -> ShellGrid:
-    """The grid to sum over, derived from the cell if there is none."""
+    """Returns the grid after all checks; derived from the cell if `grid` is None."""
     if is_traced(frequencies):
         raise ValueError(
             "`frequencies` are traced, but the shells of the periodic form are fixed: "
-            "pass an array of numpy, as `frequencies(...)` makes it."
+            "pass a NumPy array, such as the result of `frequency_grid(...)`."
         )
-    if not width > 0:
-        raise ValueError(f"`width` is positive, got {width}.")
+    if not shell_width > 0:
+        raise ValueError(f"`shell_width` must be positive, got {shell_width}.")
     if grid is None:
-        return shell_grid(cell, frequencies, width=width)
+        return shell_grid(cell, frequencies, shell_width=shell_width)
     if not is_traced(cell):
         checked_cells(np.asarray(cell))
     if grid.indices.ndim != 2 or cell.ndim != 2:
@@ -182,29 +184,29 @@ def _checked_grid(
             f"of {list(grid.cell.shape)}: use `jax.vmap` over structures, cells and "
             "grid together."
         )
-    end = float(shell_ends(np.asarray(frequencies, float), width).max())
-    if end > grid.end * (1 + 1e-6):
+    cutoff = float(shell_ends(np.asarray(frequencies, float), shell_width).max())
+    if cutoff > grid.cutoff * (1 + 1e-6):
         raise ValueError(
-            f"`grid` ends at {grid.end:.4g} 1/Å, these frequencies and width need "
-            f"{end:.4g}: pass both to `shell_grid`."
+            f"`grid` has a cutoff of {grid.cutoff:.4g} 1/Å, these frequencies and this "
+            f"shell width need {cutoff:.4g}: pass both to `shell_grid`."
         )
-    _refuse_uncovered(grid, cell, mask)
+    _check_covered(grid, cell, mask)
     return grid
 
 
-def _refuse_uncovered(
+def _check_covered(
     grid: ShellGrid,
     cell: Float[Array | np.ndarray, "3 3"],
     mask: Bool[Array, " atoms"],
 ) -> None:
-    """Says outside a trace what inside one is NaN: the grid is for another cell."""
+    """Raises a ValueError for an uncovered cell; under a trace the result is NaN."""
     if is_traced(cell, grid.cell):
         return
-    some = None if is_traced(mask) else np.asarray(mask)
-    if not grid.covers(np.asarray(cell), mask=some):
+    host_mask = None if is_traced(mask) else np.asarray(mask)
+    if not grid.covers(np.asarray(cell), mask=host_mask):
         raise ValueError(
             f"The grid was made for the cell {np.asarray(grid.cell).tolist()} and "
-            f"stretches up to {grid.stretch - 1:.2g}, got {np.asarray(cell).tolist()}: "
-            "make one for this cell with `shell_grid` or `layer.plan_for(...)`, with "
-            "a `margin` for cells that move."
+            f"stretches up to {grid.max_stretch - 1:.2g}, got "
+            f"{np.asarray(cell).tolist()}: make a grid for this cell with `shell_grid` "
+            "or `layer.plan_for(...)`, with a `margin` if the cell changes."
         )

@@ -1,4 +1,4 @@
-"""The sum over reciprocal vectors as products of matrices."""
+"""The sum over reciprocal vectors as matrix products."""
 
 import math
 
@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._chunks import in_chunks
+from ._chunks import split_into_chunks
 from ._waves import Waves
 
-# Numbers in the arrays of one chunk of vectors.
+# Elements of the arrays of one chunk of vectors.
 _CHUNK = 2**22
 
 
@@ -20,23 +20,23 @@ def attend_to_lattice(
     fractional: Float[Array, "atoms 3"],
     bands: list[Waves],
 ) -> Float[Array, "atoms output v"]:
-    r"""The attention to the structure factors of keys and values.
+    r"""Attention in a crystal, from structure factors of keys times values.
 
     $$ \sum_{Kk} w_k(K) \sum_n \big[M^{even}_K A_k \cos(a_m - a_n)
        + M^{odd}_K B_k \sin(a_m - a_n)\big] v_n, \qquad a_n = K \cdot r_n $$
 
     with the symmetric and antisymmetric products $A_k$ and $B_k$ of the pairs of query
-    m and key n. Waves are the same for all channels, so that both
-    $\sum_n e^{i a_n} k_n \otimes v_n$ and its sum over vectors at every atom are one
-    product of matrices each, and nothing is formed per atom, vector and channel.
+    m and key n. Waves are shared by all channels. Therefore the structure factors
+    $\sum_n e^{i a_n} k_n \otimes v_n$ and their sum over vectors at every atom are one
+    matrix product each, without an array per atom, vector and channel.
 
     Args:
-        query: channels in pairs (2k, 2k + 1).
-        key: channels in pairs (2k, 2k + 1).
-        value: what is summed.
-        fractional: positions in the basis of the lattice.
-        bands: integer vectors, each with weights for as many of the last pairs of
-            channels as there are shells that reach it.
+        query: queries, channels in pairs (2k, 2k + 1).
+        key: keys, channels in pairs (2k, 2k + 1).
+        value: values, summed with the weights.
+        fractional: fractional coordinates.
+        bands: integer vectors of each band, with weights for the last pairs of
+            channels, those whose shells extend to the band.
     """
     by_pair = lambda x: x.reshape(*x.shape[:2], -1, 2)
     query, key = by_pair(query), by_pair(key)
@@ -45,59 +45,64 @@ def attend_to_lattice(
     total = jnp.zeros((len(value), outputs, value.shape[2]), value.dtype)
     for band in bands:
         first = query.shape[2] - band.weights.shape[1]
-        seen = _seen_from(products[:, :, first:], fractional, band)
+        state = _state_at_atoms(products[:, :, first:], fractional, band)
         total += jnp.einsum(
-            "nskj,nskjov->nov", query[:, :, first:], seen, precision="highest"
+            "nskj,nskjov->nov", query[:, :, first:], state, precision="highest"
         )
     return total
 
 
-def _seen_from(
+def _state_at_atoms(
     products: Float[Array, "atoms sph pairs 2 components v"],
     fractional: Float[Array, "atoms 3"],
     band: Waves,
 ) -> Float[Array, "atoms sph pairs 2 output v"]:
-    """What each component of a query is multiplied by, chunk by chunk of vectors."""
+    """The factor of each query component, summed over vectors chunk by chunk."""
     atoms, *middle, components, channels = products.shape
     count, outputs = band.even.shape[:2]
-    state = math.prod(middle) * max(components, outputs) * channels
-    chunks = -(-2 * count * (atoms + state) // _CHUNK)
-    if chunks == 1:
-        return _through_waves(products, fractional, band)
-    # Recomputed for gradients, so that memory does not grow with the vectors.
-    part = jax.checkpoint(lambda band: _through_waves(products, fractional, band))
-    add = lambda total, band: (total + part(band), None)
-    nothing = jnp.zeros((atoms, *middle, outputs, channels), products.dtype)
-    return jax.lax.scan(add, nothing, in_chunks(band, chunks))[0]
+    state_size = math.prod(middle) * max(components, outputs) * channels
+    num_chunks = -(-2 * count * (atoms + state_size) // _CHUNK)
+    if num_chunks == 1:
+        return _state_of_waves(products, fractional, band)
+    # Rematerialized in the backward pass: memory is independent of the vector count.
+    chunk_state = jax.checkpoint(
+        lambda chunk: _state_of_waves(products, fractional, chunk)
+    )
+    add = lambda total, chunk: (total + chunk_state(chunk), None)
+    zeros = jnp.zeros((atoms, *middle, outputs, channels), products.dtype)
+    return jax.lax.scan(add, zeros, split_into_chunks(band, num_chunks))[0]
 
 
-def _through_waves(
+def _state_of_waves(
     products: Float[Array, "atoms sph pairs 2 components v"],
     fractional: Float[Array, "atoms 3"],
     waves: Waves,
 ) -> Float[Array, "atoms sph pairs 2 output v"]:
-    turns = jnp.einsum("nx,px->np", fractional, waves.vectors, precision="highest")
-    phases = 2 * math.pi * turns
+    phases = (
+        2
+        * math.pi
+        * jnp.einsum("nx,px->np", fractional, waves.vectors, precision="highest")
+    )
     phases = jnp.stack([jnp.cos(phases), jnp.sin(phases)], axis=1)
     state = jnp.einsum("ntp,nskjcv->tpskjcv", phases, products, precision="highest")
-    weighted = _through_harmonics(state, waves)
+    weighted = _apply_harmonics(state, waves)
     return jnp.einsum("ntp,tpskjov->nskjov", phases, weighted, precision="highest")
 
 
-def _through_harmonics(
+def _apply_harmonics(
     state: Float[Array, "2 waves sph pairs 2 components v"], waves: Waves
 ) -> Float[Array, "2 waves sph pairs 2 output v"]:
-    """The state that queries see: cosines for even degrees, sines for odd ones."""
+    """The state weighted and coupled: cosines for even degrees, sines for odd ones."""
     state = state * waves.weights[:, None, :, None, None, None]
-    result = _spread(waves.even, state)
+    result = _contract(waves.even, state)
     if waves.odd is None:
         return result
     sign = jnp.array([[-1.0, 1.0], [1.0, -1.0]], state.dtype)
-    crossed = sign[:, None, None, None, :, None, None] * jnp.flip(state, (0, 4))
-    return result + _spread(waves.odd, crossed)
+    swapped = sign[:, None, None, None, :, None, None] * jnp.flip(state, (0, 4))
+    return result + _contract(waves.odd, swapped)
 
 
-def _spread(
+def _contract(
     harmonics: Float[Array, "waves output components"],
     state: Float[Array, "2 waves sph pairs 2 components v"],
 ) -> Float[Array, "2 waves sph pairs 2 output v"]:

@@ -1,6 +1,5 @@
 """Latent Ewald summation: long-range energies of latent charges."""
 
-from ._choice import lattice_plan as lattice_plan
 from ._energy import energy as energy
 from ._energy import potential_and_field as potential_and_field
 from ._grid import KGrid as KGrid
@@ -14,6 +13,7 @@ from ._kernels import InverseSixth as InverseSixth
 from ._layer import LatentEwald as LatentEwald
 from ._mesh import Mesh as Mesh
 from ._mesh import mesh as mesh
+from ._plan import lattice_plan as lattice_plan
 from ._response import born_charges as born_charges
 from ._response import polarization as polarization
 from ._response import quadrupole as quadrupole

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 from ._grid import KGrid
 from ._kernels import COULOMB_CONSTANT, AbstractKernel, Coulomb
 from ._mesh import Mesh
-from ._system import prepared
+from ._system import make_system
 
 
 def energy(
@@ -24,7 +24,7 @@ def energy(
     neutralize: bool = False,
     coulomb_constant: float = COULOMB_CONSTANT,
 ) -> Float[Array, " atoms"]:
-    r"""The Coulomb energy of every atom's smeared charge with all others.
+    r"""Coulomb energy per atom of smeared charges and multipoles, open or periodic.
 
     Open boundaries (`cell=None`):
 
@@ -38,46 +38,48 @@ def energy(
        \frac{u_i^2}{3\sigma^2} + \frac{Q_i : Q_i}{10 \sigma^4} \right], $$
     $$ S(k) = \sum_i (q_i + i k \cdot u_i - \tfrac12 k \cdot Q_i k) e^{i k \cdot r_i} $$
 
-    with the smooth window $w$ of the grid, differentiated like all else, so that the
-    energy is smooth when the cell breathes. Leaving out $k = 0$ is a neutralising
-    background of the same Gaussians: allowed for charged cells, and meant. With
-    `remove_self=False` the last term is not subtracted, and added in the open form, so
-    that both have the same meaning. Another `kernel` takes the place of the Coulomb
+    with the smooth window $w$ of the grid, which is differentiated like all other
+    factors, so that the energy is a smooth function of the cell. Omitting $k = 0$ is a
+    neutralizing background of the same Gaussians, for charged cells too. With
+    `remove_self=False` the self energy is not subtracted in a cell and is added in the
+    open form, so that both have the same meaning. Another `kernel` replaces the Coulomb
     interaction in both forms. A cell, or a traced `sigma`, that the grid does not cover
     gives NaN.
 
     Args:
-        charges: one charge per atom, or several channels whose energies add, e.
-        positions: Å, wrapped into the cell or not.
+        charges: one charge per atom, or several channels whose energies are added, e.
+        positions: atomic positions, Å, wrapped into the cell or not.
         cell: rows are lattice vectors, Å, of either handedness; None is open.
-        dipoles: $u$, with the channels of `charges`, e Å.
-        quadrupoles: second moments $Q$, e Å²; only their symmetric traceless part acts.
+        dipoles: $u$ of every atom, with the channels of `charges`, e Å; None is zero.
+        quadrupoles: second moments $Q$ of every atom, e Å²; only their symmetric
+            traceless part contributes. None is zero.
         sigma: width of the interaction, $\sqrt2$ times that of one Gaussian, Å.
         kernel: the interaction; None is `Coulomb(coulomb_constant)`.
-        grid: of one structure, from `k_grid`, `mesh` or `lattice_plan`. Derived from
-            the cell if absent; required where cell or `sigma` are traced.
-        mask: false on padding, which neither acts nor receives.
-        remove_self: leave out the energy of each atom's moments with themselves.
-        neutralize: subtract the mean charge first, in every channel.
+        grid: grid or mesh of one structure, from `k_grid`, `mesh` or `lattice_plan`.
+            None derives it from the cell; required if cell or `sigma` are traced.
+        mask: false on padding, which neither acts nor receives; None is no padding.
+        remove_self: leave out the energy of the multipoles of each atom with
+            themselves.
+        neutralize: first subtract the mean charge, in every channel.
         coulomb_constant: $k_e$ of the default kernel, eV Å/e².
 
     Returns:
         The energy per atom, eV; exactly zero on padding.
 
     Raises:
-        ValueError: shapes do not fit, `sigma` is not positive, the cell is singular,
-            or a grid is missing, superfluous, of a batch, for wider charges or for
-            lower moments.
+        ValueError: shapes do not fit, `sigma` is not positive, the cell is singular, or
+            the grid is missing, has a graph axis, does not cover the cell, is given
+            without a cell, or was made for a larger width or a lower power of k.
 
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
     """
     if kernel is not None and coulomb_constant != COULOMB_CONSTANT:
         raise ValueError(
-            "`coulomb_constant` belongs to the default kernel, got both it and "
+            "`coulomb_constant` is that of the default kernel, got both it and "
             f"`kernel={type(kernel).__name__}(...)`: pass `kernel=Coulomb(constant)`."
         )
-    system = prepared(
+    system = make_system(
         charges,
         positions,
         cell,
@@ -107,34 +109,34 @@ def potential_and_field(
 ) -> tuple[
     Float[Array, " atoms *charge_channels"], Float[Array, "atoms *charge_channels 3"]
 ]:
-    r"""The electrostatic potential and field that every atom feels.
+    r"""Electrostatic potential and field at every atom.
 
     $$ \Phi_i = \frac{\partial E}{\partial q_i}, \qquad
        F_i = -\frac{\partial E}{\partial u_i} $$
 
-    with the $E$ of `energy` for the same arguments: they are those of the smeared
-    others, in a charged cell of the background as well.
+    with $E$ as in `energy` for the same arguments. They are caused by the smeared
+    charges and multipoles of the other atoms and, in a charged cell, by the background.
 
     Args:
-        charges: as in `energy`, e.
-        positions: Å.
+        charges: one charge per atom, or several channels, e.
+        positions: atomic positions, Å.
         cell: rows are lattice vectors, Å; None is open.
-        dipoles: e Å.
-        quadrupoles: e Å².
-        sigma: Å.
-        kernel: as in `energy`.
-        grid: as in `energy`.
-        mask: false on padding.
-        remove_self: leave out what an atom's own moments cause.
+        dipoles: dipole of every atom, e Å; None is zero.
+        quadrupoles: second moment of every atom, e Å²; None is zero.
+        sigma: width of the interaction, Å.
+        kernel: the interaction; None is `Coulomb()`.
+        grid: grid or mesh of one structure, as in `energy`.
+        mask: false on padding; None is no padding.
+        remove_self: leave out the contribution of the atom itself.
 
     Returns:
         The potential, V, and the field, V/Å, at every atom, with the channels of
         `charges`; zero on padding.
 
     Raises:
-        ValueError: as `energy` does.
+        ValueError: as in `energy`.
     """
-    system = prepared(
+    system = make_system(
         charges,
         positions,
         cell,

@@ -1,4 +1,4 @@
-"""Integer vectors of the reciprocal lattice, chosen on the host."""
+"""Integer vectors of the reciprocal lattice, selected on the host."""
 
 import math
 
@@ -8,43 +8,44 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ._cell_coverage import covered_cells
-from ._coverage import ROUNDING, concrete_cells, positive
+from ._checks import check_grid_settings
+from ._lattice import ROUNDING, concrete_cells
 from ._reduction import reduced_basis
 from ._window import ON_SPHERE, ONSET, smooth_cutoff, window
 
 
 class KGrid(eqx.Module):
-    r"""The integer vectors that a reciprocal sum runs over, for one cell or a batch.
+    r"""The integer vectors of a reciprocal sum, for one cell or a batch.
 
-    Wave vectors are not stored: they follow the cell that is passed with the grid,
+    Wave vectors are not stored. They follow from the cell that is passed with the grid,
     $k = 2\pi\, (U C)^{-1} n$ with a reduced basis $U C$ of the lattice. The integers
     are $n = (n_1, n_2, \pm n_3)$ for every pair $(n_1, n_2)$ and every $n_3$, half of
-    the lattice ($k$ and $-k$ count once), so that every wave is a product of two.
-    Arrays carry a leading graph axis if `k_grid` was given a batch, and then pass
-    through `jax.vmap`.
+    the lattice ($k$ and $-k$ count once), so that every plane wave is a product of two.
+    Arrays have a leading graph axis, for `jax.vmap`, if `k_grid` was given a batch.
 
     Attributes:
-        pairs: $n_1$ and $n_2$, zero on padding.
+        index_pairs: $n_1$ and $n_2$, zero on padding.
         valid: false on padding.
-        depth: $n_3$ = 0, 1, ...
+        third_indices: $n_3$ = 0, 1, ...
         basis: the integers $U$.
-        cell: the cell the vectors were chosen for, Å.
-        onset: where the window begins to fall, 1/Å; equal to `end` for a sharp cut.
-        end: no longer vector contributes, 1/Å.
-        sigma: the smallest width that the window is made for, Å.
-        stretch: the largest relative stretch of the cell that is covered.
-        power: the power of $k$ that the tolerance allows for.
+        cell: the cell for which the vectors were selected, Å.
+        onset: length at which the window begins to decrease, 1/Å; equal to `cutoff` for
+            a sharp cutoff.
+        cutoff: length beyond which no vector contributes, 1/Å.
+        sigma: smallest width of the interaction that the grid can be used with, Å.
+        max_stretch: largest relative stretch of the cell that is covered.
+        power: power of $k$ for which the cutoff was chosen, see `k_grid`.
     """
 
-    pairs: Int[Array, "*graphs pairs 2"]
+    index_pairs: Int[Array, "*graphs pairs 2"]
     valid: Bool[Array, "*graphs pairs"]
-    depth: Int[Array, "*graphs depth"]
+    third_indices: Int[Array, "*graphs third"]
     basis: Int[Array, "*graphs 3 3"]
     cell: Float[Array, "*graphs 3 3"]
     onset: float = eqx.field(static=True)
-    end: float = eqx.field(static=True)
+    cutoff: float = eqx.field(static=True)
     sigma: float = eqx.field(static=True)
-    stretch: float = eqx.field(static=True)
+    max_stretch: float = eqx.field(static=True)
     power: int = eqx.field(static=True)
 
     def covers(
@@ -53,25 +54,26 @@ class KGrid(eqx.Module):
         positions: Float[Array | np.ndarray, "*graphs slots 3"] | None = None,
         mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
-        """Whether no vector is missing for these cells: a check for the host.
+        """Returns whether the grid has all vectors for these cells; runs on the host.
 
         Args:
-            cells: one cell, or one for every graph, Å; None is open: not covered.
+            cells: one cell, or one per graph, Å; None is open, which is not covered.
             positions: not used.
-            mask: false on padding; the cell of a graph without atoms does not matter.
+            mask: false on padding; graphs without atoms are covered. None is no
+                padding.
 
         Returns:
-            One answer, or one for every graph.
+            One bool, or one per graph.
 
         Raises:
-            ValueError: the number of cells is not that of the grid.
+            ValueError: the number of cells differs from that of the grid.
         """
         del positions
-        return covered_cells(self.cell, cells, mask, self.stretch)
+        return covered_cells(self.cell, cells, mask, self.max_stretch)
 
-    def window(self, squared: Float[Array, "*vectors"]) -> Float[Array, "*vectors"]:
-        """The weight of vectors of squared length `squared` (1/Å²)."""
-        return window(squared, self.onset, self.end)
+    def window(self, k_squared: Float[Array, "*vectors"]) -> Float[Array, "*vectors"]:
+        """Returns the weight of vectors of squared length `k_squared`, 1/Å²."""
+        return window(k_squared, self.onset, self.cutoff)
 
 
 def k_grid(
@@ -84,31 +86,35 @@ def k_grid(
     power: int = 0,
     max_vectors: int = 1_000_000,
 ) -> KGrid:
-    r"""The reciprocal vectors that a cell needs, made in numpy before tracing.
+    r"""Selects the reciprocal vectors of a cell; runs on the host, before tracing.
 
-    The sum ends in a smooth window at $k_c$, which follows from `sigma` and
-    `tolerance`; every $n$ with $|k| < k_c$ is in the grid for the given cell and for
-    all cells that deform it by a stretch of at most `1 + margin`. Counts are rounded up
-    to few sizes, so that few shapes are compiled.
+    The sum ends in a smooth window at a cutoff $k_c$ that follows from `sigma` and
+    `tolerance`. The grid contains every $n$ with $|k| < k_c$ for the given cell and for
+    all cells that result from a stretch of at most `1 + margin`. Counts are rounded up
+    to a small set of sizes, so that few shapes are compiled.
 
     Args:
         cells: one cell or a batch, rows are lattice vectors, Å.
-        sigma: the smallest width the grid will be used with, Å.
-        tolerance: error of the energy relative to that of each charge with itself,
+        sigma: smallest width of the interaction that the grid is used with, Å.
+        tolerance: error of the energy relative to the self energy
             $k_e \sum q^2/(\sigma\sqrt{2\pi})$, for charges without long-range order.
-        dl: cut sharply at $k_c = 2\pi/dl$ (Å) instead, as in the published models;
-            the energy then jumps when a vector crosses the sphere.
-        margin: relative stretch of the cell that stays covered; molecular dynamics
-            with a breathing cell wants 0.1.
-        power: 0 for charges, 2 with dipoles, 4 with quadrupoles, plus the kernel's own.
-        max_vectors: refuse to make grids larger than this, per structure.
+        dl: if not None, a sharp cutoff $k_c = 2\pi/dl$ (Å) instead of the smooth
+            window, as in the published models; the energy then jumps when a vector
+            crosses the cutoff.
+        margin: relative stretch of the cell that remains covered; 0.1 is suitable for
+            molecular dynamics with a variable cell.
+        power: power of $k$ by which the summand exceeds that of charges with the
+            Coulomb
+            kernel: 0 for charges, 2 with dipoles, 4 with quadrupoles, plus
+            `kernel.power`.
+        max_vectors: upper limit of the number of vectors per structure.
 
     Returns:
         A grid for `energy`, with a leading graph axis if `cells` has one.
 
     Raises:
-        ValueError: a cell is traced, singular or misshapen, a number is out of its
-            range, or more than `max_vectors` vectors are needed.
+        ValueError: a cell is traced, singular or of a wrong shape, a number is out of
+            its range, or more than `max_vectors` vectors are needed.
 
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
@@ -116,54 +122,39 @@ def k_grid(
     cells = concrete_cells(cells)
     sigma, tolerance, margin = float(sigma), float(tolerance), float(margin)
     dl, power = None if dl is None else float(dl), int(power)
-    check_numbers(sigma, tolerance, dl, margin)
-    end = smooth_cutoff(tolerance, power) / sigma if dl is None else 2 * math.pi / dl
+    check_grid_settings(sigma, tolerance, dl, margin)
+    cutoff = smooth_cutoff(tolerance, power) / sigma if dl is None else 2 * math.pi / dl
     stretch = (1.0 + margin) * ROUNDING
-    flat = cells.reshape(-1, 3, 3)
-    bases = np.array([reduced_basis(cell) for cell in flat], np.int32).reshape(-1, 3, 3)
-    reach = end * stretch * ON_SPHERE
-    parts = [
-        _pairs_within(reduced, reach, max_vectors)
-        for reduced in bases.astype(float) @ flat
+    flat_cells = cells.reshape(-1, 3, 3)
+    bases = np.array([reduced_basis(cell) for cell in flat_cells], np.int32)
+    bases = bases.reshape(-1, 3, 3)
+    radius = cutoff * stretch * ON_SPHERE
+    selected = [
+        _pairs_within(reduced_cell, radius, max_vectors)
+        for reduced_cell in bases.astype(float) @ flat_cells
     ]
-    pairs, valid = _padded([part[0] for part in parts])
-    deepest = _rounded_up(max((part[1] for part in parts), default=0) + 1, 4)
-    lead = cells.shape[:-2]
+    pairs, valid = _padded([pairs for pairs, _ in selected])
+    third = _rounded_up(max((largest for _, largest in selected), default=0) + 1, 4)
+    graphs = cells.shape[:-2]
+    third_indices = jnp.arange(third, dtype=jnp.int32)
     return KGrid(
-        pairs=jnp.asarray(pairs.reshape(*lead, -1, 2)),
-        valid=jnp.asarray(valid.reshape(*lead, -1)),
-        depth=jnp.broadcast_to(jnp.arange(deepest, dtype=jnp.int32), (*lead, deepest)),
+        index_pairs=jnp.asarray(pairs.reshape(*graphs, -1, 2)),
+        valid=jnp.asarray(valid.reshape(*graphs, -1)),
+        third_indices=jnp.broadcast_to(third_indices, (*graphs, third)),
         basis=jnp.asarray(bases.reshape(cells.shape)),
         cell=jnp.asarray(cells, jnp.result_type(float)),
-        onset=ONSET * end if dl is None else end,
-        end=end,
+        onset=ONSET * cutoff if dl is None else cutoff,
+        cutoff=cutoff,
         sigma=sigma if dl is None else 0.0,
-        stretch=stretch,
+        max_stretch=stretch,
         power=power,
     )
-
-
-def check_numbers(
-    sigma: float, tolerance: float, dl: float | None, margin: float
-) -> None:
-    """Refuses what no grid can be made for."""
-    positive("sigma", "width", sigma)
-    if not 1e-15 <= tolerance <= 0.1:
-        raise ValueError(
-            f"`tolerance` is a relative error between 1e-15 and 0.1, got {tolerance}."
-        )
-    if dl is not None:
-        positive("dl", "wavelength", dl)
-    if not margin >= 0:
-        raise ValueError(
-            f"`margin` is a strain and must not be negative, got {margin}."
-        )
 
 
 def _pairs_within(
     cell: np.ndarray, radius: float, max_vectors: int
 ) -> tuple[np.ndarray, int]:
-    """Pairs of one half of the vectors shorter than `radius`, and the largest third."""
+    """Index pairs of half of the vectors within `radius`, and the largest $n_3$."""
     expected = abs(np.linalg.det(cell)) * radius**3 / (12 * math.pi**2)
     if expected > max_vectors:
         raise ValueError(
@@ -171,31 +162,31 @@ def _pairs_within(
             f"more than `max_vectors={max_vectors}`: widen `sigma` or `tolerance`, "
             "reduce the cell, raise the limit, or use `mesh`."
         )
-    most = np.floor(np.linalg.norm(cell, axis=1) * radius / (2 * math.pi)).astype(int)
-    first, second = np.arange(most[0] + 1), np.arange(-most[1], most[1] + 1)
+    bounds = np.floor(np.linalg.norm(cell, axis=1) * radius / (2 * math.pi)).astype(int)
+    first, second = np.arange(bounds[0] + 1), np.arange(-bounds[1], bounds[1] + 1)
     pairs = np.stack(np.meshgrid(first, second, indexing="ij"), -1).reshape(-1, 2)
     pairs = pairs[(pairs[:, 0] > 0) | (pairs[:, 1] >= 0)]
     dual = 2 * math.pi * np.linalg.inv(cell).T
     k = pairs @ dual[:2]
     third = np.rint(-(k @ dual[2]) / (dual[2] @ dual[2]))
     k = k + third[:, None] * dual[2]
-    return pairs[np.sum(k * k, axis=1) < radius**2], int(most[2])
+    return pairs[np.sum(k * k, axis=1) < radius**2], int(bounds[2])
 
 
-def _padded(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The graphs' pairs in one array of a rounded size, and which are theirs."""
-    size = _rounded_up(max((len(part) for part in parts), default=0), 8)
-    pairs = np.zeros((len(parts), size, 2), np.int32)
-    valid = np.zeros((len(parts), size), bool)
-    for i, part in enumerate(parts):
-        pairs[i, : len(part)] = part
-        valid[i, : len(part)] = True
-    return pairs, valid
+def _padded(pairs_by_graph: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of all graphs in one padded array, and which entries are valid."""
+    size = _rounded_up(max((len(pairs) for pairs in pairs_by_graph), default=0), 8)
+    padded = np.zeros((len(pairs_by_graph), size, 2), np.int32)
+    valid = np.zeros((len(pairs_by_graph), size), bool)
+    for i, pairs in enumerate(pairs_by_graph):
+        padded[i, : len(pairs)] = pairs
+        valid[i, : len(pairs)] = True
+    return padded, valid
 
 
-def _rounded_up(count: int, parts: int) -> int:
-    """The next of few sizes, `parts` of them to every power of two."""
+def _rounded_up(count: int, sizes_per_octave: int) -> int:
+    """Rounds up to one of `sizes_per_octave` sizes between powers of two."""
     step = 1
-    while 2 * parts * step < count:
+    while 2 * sizes_per_octave * step < count:
         step *= 2
-    return max(parts, -(-count // step) * step)
+    return max(sizes_per_octave, -(-count // step) * step)

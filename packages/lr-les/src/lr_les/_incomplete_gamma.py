@@ -1,4 +1,4 @@
-"""The integrals behind smeared interactions, smooth at coinciding atoms."""
+"""Incomplete gamma functions over powers of their argument, smooth at zero."""
 
 import functools as ft
 import math
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Below one the power series converges to float64 in this many terms.
+# Number of terms for which the power series below one converges to float64.
 _TERMS = 18
 
 
@@ -17,30 +17,30 @@ def gaussian_moments(
 ) -> list[Float[Array, "*pairs"]]:
     r"""$G_a(x) = \int_0^1 s^{a-1} e^{-xs} ds$ for $a$ = `start`, ..., `start + order`.
 
-    It is $\gamma(a, x)/x^a$ with the lower incomplete gamma function, and $G_a' =
-    -G_{a+1}$. Below $x = 1$ the highest one is a power series and the others follow
-    from $G_a = (x G_{a+1} + e^{-x})/a$; above, the same recursion runs upwards from a
-    closed form. Each branch is given harmless arguments where the other is meant, so
-    that no value is NaN; derivatives are the next higher ones.
+    Equal to $\gamma(a, x)/x^a$ with the lower incomplete gamma function;
+    $G_a' = -G_{a+1}$. Below $x = 1$ the highest order is a power series and the lower
+    ones follow from $G_a = (x G_{a+1} + e^{-x})/a$; above, the same recursion is used
+    upwards from a closed form. Each branch is evaluated at a safe argument where the
+    other one is selected, so that no gradient is NaN.
 
     Args:
         start: the lowest $a$, 1/2 or 3.
-        x: not negative.
-        order: how many more than one.
+        x: argument, not negative.
+        order: the highest $a$ is `start + order`.
     """
-    near = x < 1.0
-    below = _downwards(start, jnp.where(near, x, 0.0), order)
-    above = _upwards(start, jnp.where(near, 1.0, x), order)
-    return [jnp.where(near, *pair) for pair in zip(below, above, strict=True)]
+    small = x < 1.0
+    below = _downward_recursion(start, jnp.where(small, x, 0.0), order)
+    above = _upward_recursion(start, jnp.where(small, 1.0, x), order)
+    return [jnp.where(small, *pair) for pair in zip(below, above, strict=True)]
 
 
 @gaussian_moments.defjvp
-def _next_higher(start, order, primals, tangents):
+def _derivative(start, order, primals, tangents):
     values = gaussian_moments(start, primals[0], order + 1)
     return values[:-1], [-value * tangents[0] for value in values[1:]]
 
 
-def _downwards(start: float, x: Array, order: int) -> list[Array]:
+def _downward_recursion(start: float, x: Array, order: int) -> list[Array]:
     top = start + order
     series = jnp.zeros_like(x)
     for n in reversed(range(_TERMS)):
@@ -51,7 +51,7 @@ def _downwards(start: float, x: Array, order: int) -> list[Array]:
     return values[::-1]
 
 
-def _upwards(start: float, x: Array, order: int) -> list[Array]:
+def _upward_recursion(start: float, x: Array, order: int) -> list[Array]:
     decay = jnp.exp(-x)
     if start == 0.5:
         root = jnp.sqrt(x)

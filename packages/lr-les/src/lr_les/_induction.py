@@ -1,4 +1,4 @@
-"""Charges and dipoles that the potential and field of the others induce, one shot."""
+"""Charges and dipoles induced by potential and field, without self-consistency."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 from ._grid import KGrid
 from ._kernels import AbstractKernel
 from ._mesh import Mesh
-from ._system import prepared
+from ._system import make_system
 
 
 def induction(
@@ -28,35 +28,35 @@ def induction(
     Float[Array, " atoms *charge_channels"],
     Float[Array, "atoms *charge_channels 3"],
 ]:
-    r"""The linear response of charges and dipoles to the field of the permanent ones.
+    r"""Linear response of charges and dipoles to the permanent charges and multipoles.
 
     $$ E_i = -\tfrac12 \kappa_i \Phi_i^2 - \tfrac12 \alpha_i |F_i|^2, \qquad
        \Delta q_i = -\kappa_i \Phi_i, \quad \Delta u_i = \alpha_i F_i $$
 
-    with potential and field of the permanent moments of all others, as from
-    `potential_and_field`. One shot: what is induced does not induce again. The energy
-    is to be added to `energy` of the permanent moments. The induced charges need not
-    add up to zero.
+    with potential and field of the permanent multipoles of all other atoms, as from
+    `potential_and_field`. The response is not iterated: induced charges and dipoles do
+    not induce further ones. The energy is added to `energy` of the permanent
+    multipoles. The induced charges need not sum to zero.
 
     Args:
-        charges: permanent ones, e; every channel responds by itself.
-        positions: Å.
+        charges: permanent charges, e; every channel responds independently.
+        positions: atomic positions, Å.
         cell: rows are lattice vectors, Å; None is open.
-        charge_response: $\kappa$, e²/eV, not negative.
-        polarizability: $\alpha$, e² Å²/eV, not negative.
-        dipoles: permanent ones, e Å.
-        quadrupoles: permanent ones, e Å².
-        sigma: Å.
-        kernel: as in `energy`.
-        grid: as in `energy`.
-        mask: false on padding.
+        charge_response: $\kappa$ of every atom, e²/eV, not negative.
+        polarizability: $\alpha$ of every atom, e² Å²/eV, not negative.
+        dipoles: permanent dipoles, e Å; None is zero.
+        quadrupoles: permanent second moments, e Å²; None is zero.
+        sigma: width of the interaction, Å.
+        kernel: the interaction; None is `Coulomb()`.
+        grid: grid or mesh of one structure, as in `energy`.
+        mask: false on padding; None is no padding.
 
     Returns:
         The energy per atom, eV; the induced charges, e; the induced dipoles, e Å. Zero
         on padding.
 
     Raises:
-        ValueError: as `energy` does, or a response is not one number per atom.
+        ValueError: as in `energy`, or a response is not one number per atom.
 
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
@@ -68,7 +68,7 @@ def induction(
                 f"`{name}` is one number per atom, shape [{positions.shape[0]}], got "
                 f"{list(response.shape)}."
             )
-    system = prepared(
+    system = make_system(
         charges,
         positions,
         cell,
@@ -80,9 +80,9 @@ def induction(
         mask=mask,
     )
     potential, field = system.potential_and_field(remove_self=True)
-    live = system.mask
-    kappa = jnp.where(live, charge_response, 0.0).astype(potential.dtype)
-    alpha = jnp.where(live, polarizability, 0.0).astype(potential.dtype)
+    mask = system.mask
+    kappa = jnp.where(mask, charge_response, 0.0).astype(potential.dtype)
+    alpha = jnp.where(mask, polarizability, 0.0).astype(potential.dtype)
     induced_charges = -kappa[:, None] * potential
     induced_dipoles = alpha[:, None, None] * field
     energies = jnp.sum(induced_charges * potential, axis=1)

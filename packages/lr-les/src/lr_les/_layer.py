@@ -10,41 +10,49 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from ._choice import lattice_plan
+from ._checks import check_grid_settings
 from ._energy import energy
-from ._grid import KGrid, check_numbers, k_grid
+from ._grid import KGrid, k_grid
 from ._kernels import AbstractKernel, Coulomb
 from ._mesh import Mesh, mesh
 from ._multipoles import Multipoles, masked
+from ._plan import lattice_plan
 from ._readout import read_moments
 
-# Typical latent charge (e), dipole (e Å) and quadrupole (e Å²) of a fresh layer on
-# features of unit variance.
+# Standard deviation of the initial latent charges (e), dipoles (e Å) and quadrupoles
+# (e Å²) for features of unit variance.
 _INITIAL_MOMENT = 0.1
 
 
 class LatentEwald(eqx.Module):
-    r"""Reads latent charges off every atom and sums their Coulomb energy.
+    r"""Latent charges from per-atom features, and their Coulomb energy.
 
-    $q = h W$ with the scalars $h$ and no bias, then `lr_les.energy` of $q$. The
-    charges are never compared with a label: they are whatever makes energies and
-    forces right. The readout is linear, so on the concatenated scalars of several
-    blocks it is the sum of one readout per block, summed before the energy. Its
-    weights start normal with variance $0.01 / channels$ (charges near 0.1 e): at zero
-    charge every gradient of the energy vanishes, and nothing would ever train. The
-    sign of the charges has no meaning. With `multipoles` of 1 or 2 it reads features
-    of that degree in e3nn's order, with natural parity, and latent dipoles and
-    quadrupoles from their degrees 1 and 2 in the same way.
+    The latent charges are $q = h W$ with the scalar features $h$ and no bias; their
+    energy is `lr_les.energy`. The charges are not fitted to labels: only energies and
+    forces are. The readout is linear: on the concatenated scalars of all blocks it
+    equals the sum of one readout per block. Its weights are initialized from a normal
+    distribution of variance $0.01 / channels$ (charges near 0.1 e), because at zero
+    charge all gradients of the energy vanish. The sign of the charges is arbitrary.
+    With `multipoles` of 1 or 2, the layer takes features up to that degree in e3nn's
+    order, with natural parity, and reads latent dipoles and quadrupoles from degrees 1
+    and 2 in the same way.
 
     Attributes:
-        weight: the readout $W$ of charges.
-        moment_weights: the readouts of dipoles and quadrupoles, if there are any.
-        kernel: the interaction; its own parameters are trained.
-        raw_sigma: the learned width before softplus, or None if it is fixed.
-        degree: of the features it takes: 0, scalars, unless there are multipoles.
-        sigma: the width, or the one that learning starts from, Å.
-        sigma_min: a learned width stays above it; plans are made for it, Å.
-        uses_total_charge: false: latent charges do not sum to it.
+        weight: the weights $W$ of the charges.
+        moment_weights: the weights of dipoles and quadrupoles, empty without
+            multipoles.
+        kernel: the interaction; its parameters are trained.
+        raw_sigma: the trained width before softplus, or None if the width is fixed.
+        degree: largest degree of the features: 0 (scalars) for charges alone, else
+            `multipoles`.
+        sigma: the width of the interaction, or its initial value if it is trained, Å.
+        sigma_min: lower bound of a trained width, Å; plans are made for it.
+        remove_self: whether the energy of each atom with itself is left out.
+        neutralize: whether the mean charge is subtracted.
+        tolerance: relative error of the reciprocal sum.
+        dl: the sharp cutoff of the published models, Å, or None.
+        method: "direct", "mesh" or "auto".
+        uses_total_charge: false: latent charges do not sum to the total charge.
 
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
@@ -80,27 +88,30 @@ class LatentEwald(eqx.Module):
         method: Literal["auto", "direct", "mesh"] = "auto",
         key: PRNGKeyArray,
     ):
-        r"""Draws the readout's weights.
+        r"""Initializes the weights.
 
         Args:
             channels: number of features per atom and component.
-            charge_channels: number of latent charges per atom; their energies add.
-            multipoles: 0 for charges, 1 with dipoles, 2 with quadrupoles as well.
+            charge_channels: number of latent charges per atom; their energies are
+                added.
+            multipoles: 0 for charges, 1 for charges and dipoles, 2 for charges, dipoles
+                and quadrupoles.
             kernel: the interaction; None is `Coulomb()`.
             sigma: width of the interaction, Å.
             learn_sigma: train the width, as $0.75\sigma + \operatorname{softplus}$.
             remove_self: leave out the energy of each atom with itself.
             neutralize: subtract the mean charge of the structure, in every channel.
-            tolerance: of the reciprocal sum, see `k_grid`.
-            dl: the sharp cut of the published models instead, Å, see `k_grid`.
-            method: of the reciprocal sum: vector by vector ("direct"), on a mesh
-                ("mesh"), or whichever is faster for the atoms and cells at hand.
-            key: seed of the weights.
+            tolerance: relative error of the reciprocal sum, see `k_grid`.
+            dl: the sharp cutoff of the published models, Å, see `k_grid`; None is the
+                smooth window.
+            method: reciprocal sum over vectors ("direct"), on a mesh ("mesh"), or the
+                faster one for the number of atoms and the cells ("auto").
+            key: random key of the weights.
 
         Raises:
-            ValueError: a count, `multipoles` or `method` is not one of those there
-                are, `sigma`, `tolerance` or `dl` is out of its range, or `dl` is asked
-                of a mesh.
+            ValueError: a count, `multipoles` or `method` is none of its choices,
+                `sigma`, `tolerance` or `dl` is out of its range, or `dl` is combined
+                with a mesh.
         """
         if channels < 1 or charge_channels < 1:
             raise ValueError(
@@ -121,7 +132,7 @@ class LatentEwald(eqx.Module):
             )
         sigma, tolerance = float(sigma), float(tolerance)
         dl = None if dl is None else float(dl)
-        check_numbers(sigma, tolerance, dl, margin=0.0)
+        check_grid_settings(sigma, tolerance, dl, margin=0.0)
         scale = _INITIAL_MOMENT / math.sqrt(channels)
         keys = [key, *(jr.fold_in(key, n) for n in range(1, multipoles + 1))]
         draw = lambda key: scale * jr.normal(key, (channels, charge_channels))
@@ -155,24 +166,24 @@ class LatentEwald(eqx.Module):
         Float[Array, " atoms"],
         Float[Array, " atoms"],
     ]:
-        """No update, the energy of every atom and its latent charge.
+        """Returns a zero update of the features, energies and latent charges.
 
         Args:
-            features: scalars of every atom, or features up to `degree`.
-            positions: Å.
+            features: scalars, or features up to `degree` in e3nn order.
+            positions: atomic positions, Å.
             cell: rows are lattice vectors, Å; None is open.
             mask: false on padding.
             species: not used.
-            total_charge: not used; latent charges are free unless neutralised.
-            plan: from `plan_for`; derived from the cell if absent and not traced.
+            total_charge: not used; latent charges do not sum to it.
+            plan: result of `plan_for`; None derives it from a cell that is not traced.
 
         Returns:
-            Zeros of the shape of `features`; eV per atom; e per atom, the sum over
-            the charge channels. All are exactly zero on padding.
+            Zeros of the shape of `features`; energies, eV per atom; latent charges
+            summed over the channels, e per atom. All are exactly zero on padding.
 
         Raises:
-            ValueError: shapes do not fit, a cell is traced without a plan, or nothing
-                is traced and the plan does not cover the cell.
+            ValueError: shapes do not fit, a cell is traced without a plan, or, outside
+                a trace, the plan does not cover the cell.
         """
         del species, total_charge
         self._check_inputs(features, mask)
@@ -185,7 +196,7 @@ class LatentEwald(eqx.Module):
             cell,
             dipoles=moments.dipoles,
             quadrupoles=moments.quadrupoles,
-            sigma=self.width(),
+            sigma=self.current_sigma(),
             kernel=self.kernel,
             grid=plan,
             mask=mask,
@@ -196,23 +207,23 @@ class LatentEwald(eqx.Module):
     def latent_moments(
         self, features: Float[Array, "atoms *sph channels"], mask: Bool[Array, " atoms"]
     ) -> Multipoles:
-        """Charges (e), dipoles (e Å) and quadrupoles (e Å²) that enter the energy."""
+        """Returns the latent charges (e), dipoles (e Å) and quadrupoles (e Å²)."""
         self._check_inputs(features, mask)
         components = (self.degree + 1) ** 2
         features = features.reshape(len(mask), components, -1)
-        live = jnp.where(mask[:, None, None], features, 0.0)
-        moments = read_moments(live, (self.weight, *self.moment_weights))
+        features = jnp.where(mask[:, None, None], features, 0.0)
+        moments = read_moments(features, (self.weight, *self.moment_weights))
         charges = masked(moments.charges, mask, neutralize=self.neutralize)
         return Multipoles(charges, moments.dipoles, moments.quadrupoles)
 
     def latent_charges(
         self, features: Float[Array, "atoms *sph channels"], mask: Bool[Array, " atoms"]
     ) -> Float[Array, "atoms charge_channels"]:
-        """The charges that enter the energy, e, one column per channel."""
+        """Returns the latent charges, e, one column per channel."""
         return self.latent_moments(features, mask).charges
 
-    def width(self) -> float | Float[Array, ""]:
-        """The width of the interaction in use, Å."""
+    def current_sigma(self) -> float | Float[Array, ""]:
+        """Returns the width of the interaction at the current parameters, Å."""
         if self.raw_sigma is None:
             return self.sigma
         return self.sigma_min + jax.nn.softplus(self.raw_sigma)
@@ -225,16 +236,18 @@ class LatentEwald(eqx.Module):
         *,
         margin: float = 1e-3,
     ) -> KGrid | Mesh | None:
-        """How the sum over a batch is taken, made on the host; None without cells.
+        """Returns the grid or mesh for a batch of cells; None without cells.
+
+        Runs on the host, before tracing.
 
         Args:
-            cells: one per graph, the identity on padding graphs, Å.
-            positions: only their number of slots is used.
+            cells: one cell per graph, the identity on padding graphs, Å; None is open.
+            positions: only the number of slots is used.
             mask: not used.
-            margin: relative stretch of the cells that stays covered.
+            margin: relative stretch of the cells that remains covered.
 
         Returns:
-            A plan with a leading graph axis, to be passed through `jax.vmap`.
+            A grid or mesh with a leading graph axis for `jax.vmap`.
         """
         del mask
         if cells is None:
@@ -242,7 +255,7 @@ class LatentEwald(eqx.Module):
         return self._plan(cells, positions.shape[1], margin)
 
     def _check_inputs(self, features, mask) -> None:
-        """Refuses what raw messages of JAX would speak of."""
+        """Raises a ValueError where features or mask do not fit the layer."""
         atoms, channels = features.shape[0], self.weight.shape[0]
         if mask is None or mask.shape != (atoms,):
             raise ValueError(
@@ -251,13 +264,13 @@ class LatentEwald(eqx.Module):
                 f"`jnp.ones({atoms}, bool)` where there is no padding."
             )
         components = (self.degree + 1) ** 2
-        wanted = (
+        expected = (
             (atoms, channels) if self.degree == 0 else (atoms, components, channels)
         )
-        if features.shape != wanted:
+        if features.shape != expected:
             raise ValueError(
                 f"`features` of degree {self.degree} and {channels} channels have "
-                f"shape {list(wanted)}, got {list(features.shape)}."
+                f"shape {list(expected)}, got {list(features.shape)}."
             )
 
     def _plan(

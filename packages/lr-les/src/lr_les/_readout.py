@@ -1,4 +1,4 @@
-"""Linear readouts of moments from features in e3nn's order."""
+"""Linear readouts of multipoles from features in e3nn's order."""
 
 import math
 
@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from ._multipoles import Multipoles
 
-# Degree 1 is x, y, z; degree 2 is xz, xy, 2y² - x² - z², yz, z² - x², here as matrices
-# of unit norm.
+# Degree 1 is x, y, z. Degree 2 is xz, xy, 2y² - x² - z², yz, z² - x²; these are the
+# corresponding matrices of unit norm.
 _SECOND_DEGREE = np.zeros((5, 3, 3))
 for _row, (_i, _j) in ((0, (0, 2)), (1, (0, 1)), (3, (1, 2))):
     _SECOND_DEGREE[_row, _i, _j] = _SECOND_DEGREE[_row, _j, _i] = math.sqrt(0.5)
@@ -21,7 +21,7 @@ def read_moments(
     features: Float[Array, "atoms sph channels"],
     weights: tuple[Float[Array, "channels charge_channels"], ...],
 ) -> Multipoles:
-    """Charges from degree 0, dipoles from degree 1, quadrupoles from degree 2."""
+    """Returns charges, dipoles and quadrupoles from features of degree 0, 1 and 2."""
     moments = [
         jnp.matmul(features[:, n * n : (n + 1) ** 2], weight, precision="highest")
         for n, weight in enumerate(weights)

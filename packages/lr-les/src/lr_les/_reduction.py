@@ -1,4 +1,4 @@
-"""Short lattice vectors: the basis in which a sphere of k fills most of its box."""
+"""Lattice reduction: a basis of short lattice vectors."""
 
 import itertools
 
@@ -6,20 +6,21 @@ import numpy as np
 
 
 def reduced_basis(cell: np.ndarray) -> np.ndarray:
-    r"""Integers $U$, $\det U = \pm1$, whose $U C$ are short vectors, the longest last.
+    r"""Returns integers $U$, $\det U = \pm1$, such that the rows of $U C$ are short.
 
-    Pairs are reduced by rounding, then every vector by sums and differences of the
-    other two, until nothing becomes shorter. The three vectors then span at least
-    $1/\sqrt2$ of the box with their lengths.
+    The longest vector is the last. Pairs of vectors are reduced by rounding, then every
+    vector by sums and differences of the other two, until no vector becomes shorter.
+    The volume of the cell is then at least $1/\sqrt2$ of the product of the three
+    lengths, so that a sphere of wave vectors fills most of its box of integers.
 
     Args:
         cell: rows are lattice vectors, Å; not singular.
     """
     basis = np.eye(3, dtype=np.int64)
-    shorter = True
-    while shorter:
+    reduced = True
+    while reduced:
         order = np.argsort(_squares(basis @ cell), kind="stable")
-        basis, shorter = _reduce_once(basis[order], cell)
+        basis, reduced = _reduce_once(basis[order], cell)
     return basis
 
 
@@ -27,8 +28,8 @@ def _reduce_once(basis: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, bool]
     vectors = basis @ cell
     squares = _squares(vectors)
     for i, j in itertools.permutations(range(3), 2):
-        whole = np.rint(vectors[i] @ vectors[j] / squares[j]).astype(np.int64)
-        trial = basis[i] - whole * basis[j]
+        multiple = np.rint(vectors[i] @ vectors[j] / squares[j]).astype(np.int64)
+        trial = basis[i] - multiple * basis[j]
         if _squares(trial @ cell) < squares[i] * (1 - 1e-9):
             return _replaced(basis, i, trial), True
     for i in range(3):

@@ -1,4 +1,4 @@
-"""Cardinal B-splines: smooth weights of a point on its neighbours of a mesh."""
+"""Cardinal B-splines: weights of a point on the neighboring mesh points."""
 
 import functools as ft
 
@@ -10,16 +10,17 @@ from jaxtyping import Array, Float
 def spline_weights(
     offset: Float[Array, "atoms 3"], order: int, derivatives: int
 ) -> list[Float[Array, "atoms 3 order"]]:
-    r"""$M_p(x + p - 1 - j)$ for $j$ = 0 ... p - 1, and derivatives by $x$.
+    r"""$M_p(x + p - 1 - j)$ for $j$ = 0 ... p - 1, and derivatives with respect to $x$.
 
     $$ M_p(x) = \frac{x M_{p-1}(x) + (p - x) M_{p-1}(x - 1)}{p - 1} $$
 
-    as polynomials in $x - 1/2$.
+    evaluated as polynomials in $x - 1/2$.
 
     Args:
-        offset: $x$, of a point from the mesh point below it, in spacings, below one.
-        order: $p$.
-        derivatives: how many.
+        offset: $x$, distance of a point from the mesh point below it, in units of the
+            mesh spacing, between zero and one.
+        order: $p$, order of the splines.
+        derivatives: number of derivatives.
 
     Returns:
         The weights and their derivatives, last axis $j$. The weights sum to one.
@@ -39,7 +40,7 @@ def spline_weights(
 
 @ft.lru_cache(maxsize=32)
 def _coefficients(order: int, derivatives: int) -> list[np.ndarray]:
-    """Of every power of $x - 1/2$ (rows) in every weight, and of its derivatives."""
+    """Coefficients of the powers of $x - 1/2$ (rows) in weights and derivatives."""
     half = np.polynomial.Polynomial([0.5, 1.0])
     weights = [1 - half, half]
     for p in range(3, order + 1):
@@ -50,10 +51,11 @@ def _coefficients(order: int, derivatives: int) -> list[np.ndarray]:
             for j in range(p)
         ]
     tables = []
-    for taken in range(derivatives + 1):
+    for derivative in range(derivatives + 1):
         table = np.zeros((order, order))
         for j, weight in enumerate(weights):
-            found = (weight.deriv(taken) if taken else weight).coef[:order]
-            table[: len(found), j] = found
+            polynomial = weight.deriv(derivative) if derivative else weight
+            coefficients = polynomial.coef[:order]
+            table[: len(coefficients), j] = coefficients
         tables.append(table)
     return tables

@@ -1,4 +1,4 @@
-"""A structure ready to be summed: checked, masked, in one dtype."""
+"""Arguments that all kernels share, checked, masked and in one dtype."""
 
 import equinox as eqx
 import jax
@@ -7,20 +7,20 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
-from ._choice import lattice_plan
-from ._coverage import positive, within_stretch
+from ._checks import check_positive
 from ._direct import direct_potential
 from ._grid import KGrid
 from ._kernels import AbstractKernel, Coulomb
-from ._lattice import checked_cells
+from ._lattice import checked_cells, within_stretch
 from ._mesh import Mesh
 from ._multipoles import Multipoles, masked, traceless
 from ._open import open_potential
+from ._plan import lattice_plan
 from ._spreading import mesh_potential
 
 
 class System(eqx.Module):
-    """Moments that act, where they sit, and how the sum over them is taken."""
+    """Multipoles, positions, cell and grid of one structure."""
 
     moments: Multipoles
     positions: Float[Array, "atoms 3"]
@@ -31,46 +31,47 @@ class System(eqx.Module):
     grid: KGrid | Mesh | None
 
     def potential(self, *, remove_self: bool) -> Multipoles:
-        """The derivative of the energy by every moment; NaN in an uncovered cell."""
-        shared = self.kernel, self.sigma
+        """Returns the derivative of the energy by every moment; NaN if uncovered."""
+        interaction = self.kernel, self.sigma
         if self.cell is None or self.grid is None:
-            found = open_potential(self.moments, self.positions, *shared)
+            potential = open_potential(self.moments, self.positions, *interaction)
         else:
-            place = self.moments, self.positions, self.cell
+            structure = self.moments, self.positions, self.cell
             if isinstance(self.grid, Mesh):
-                found = mesh_potential(*place, *shared, self.grid)
+                potential = mesh_potential(*structure, *interaction, self.grid)
             else:
-                found = direct_potential(*place, *shared, self.grid)
-            # Multiplied, not selected: gradients of an uncovered cell are NaN too.
-            known = _nan_unless_covered(self.grid, self.cell, self.sigma, self.mask)
-            found = jax.tree.map(lambda x: x * known, found)
+                potential = direct_potential(*structure, *interaction, self.grid)
+            # Multiplied instead of selected with `where`, so that gradients are NaN
+            # too.
+            validity = _one_if_covered(self.grid, self.cell, self.sigma, self.mask)
+            potential = jax.tree.map(lambda x: x * validity, potential)
         if remove_self:
-            own = self.moments.own_potential(*shared)
-            found = jax.tree.map(jnp.subtract, found, own)
-        return found
+            self_potential = self.moments.self_potential(*interaction)
+            potential = jax.tree.map(jnp.subtract, potential, self_potential)
+        return potential
 
     def potential_and_field(
         self, *, remove_self: bool
     ) -> tuple[
         Float[Array, "atoms charge_channels"], Float[Array, "atoms charge_channels 3"]
     ]:
-        """Potential and field at the atoms, zero on padding."""
+        """Returns potential and field at the atoms, zero on padding."""
         moments = self.moments
         if moments.dipoles is None:
-            none = jnp.zeros((*moments.charges.shape, 3), moments.charges.dtype)
-            moments = Multipoles(moments.charges, none)
-        whole = eqx.tree_at(lambda system: system.moments, self, moments)
-        found = whole.potential(remove_self=remove_self)
-        live = self.mask[:, None]
-        field = jnp.where(live[..., None], found.dipoles, 0.0)
-        return jnp.where(live, found.charges, 0.0), -field
+            zeros = jnp.zeros((*moments.charges.shape, 3), moments.charges.dtype)
+            moments = Multipoles(moments.charges, zeros)
+        with_dipoles = eqx.tree_at(lambda system: system.moments, self, moments)
+        potential = with_dipoles.potential(remove_self=remove_self)
+        mask = self.mask[:, None]
+        field = jnp.where(mask[..., None], potential.dipoles, 0.0)
+        return jnp.where(mask, potential.charges, 0.0), -field
 
     def energies(self, potential: Multipoles) -> Float[Array, " atoms"]:
-        """Half of the moments' energy in the potential, zero on padding."""
+        """Returns half of the product of moments and potential, zero on padding."""
         return jnp.where(self.mask, 0.5 * self.moments.dot(potential), 0.0)
 
 
-def prepared(
+def make_system(
     charges: Float[Array, "..."],
     positions: Float[Array, "atoms 3"],
     cell: Float[Array | np.ndarray, "3 3"] | None,
@@ -83,18 +84,18 @@ def prepared(
     mask: Bool[Array, " atoms"] | None,
     neutralize: bool = False,
 ) -> System:
-    """The arguments that all kernels share, checked and made uniform."""
+    """Checks the arguments that all kernels share and converts them to a `System`."""
     _check_shapes(charges, positions, mask)
     _check_moments(charges, dipoles, quadrupoles)
     if not isinstance(sigma, Tracer):
-        positive("sigma", "width", float(sigma))
+        check_positive("sigma", "width", float(sigma))
     kernel = Coulomb() if kernel is None else kernel
     if mask is None:
         mask = jnp.ones(positions.shape[0], bool)
     dtype = jnp.result_type(charges, positions)
     moments = _moments(charges, dipoles, quadrupoles, mask, dtype, neutralize)
     power = kernel.power + 2 * moments.degree
-    own_grid = _checked_grid(cell, sigma, grid, mask, power)
+    checked_grid = _checked_grid(cell, sigma, grid, mask, power)
     return System(
         moments=moments,
         positions=jnp.where(mask[:, None], positions, 0.0).astype(dtype),
@@ -102,12 +103,12 @@ def prepared(
         mask=mask,
         sigma=jnp.asarray(sigma, dtype),
         kernel=kernel,
-        grid=own_grid,
+        grid=checked_grid,
     )
 
 
 def _moments(charges, dipoles, quadrupoles, mask, dtype, neutralize) -> Multipoles:
-    """All with a channel axis, zero on padding; dipoles wherever quadrupoles are."""
+    """Multipoles with a channel axis, zero on padding; quadrupoles imply dipoles."""
     atoms = charges.shape[0]
     charges = masked(
         charges.reshape(atoms, -1).astype(dtype), mask, neutralize=neutralize
@@ -124,14 +125,15 @@ def _moments(charges, dipoles, quadrupoles, mask, dtype, neutralize) -> Multipol
     return Multipoles(charges, dipoles, quadrupoles)
 
 
-def _nan_unless_covered(
+def _one_if_covered(
     grid: KGrid | Mesh,
     cell: Float[Array, "3 3"],
     sigma: Float[Array, ""],
     mask: Bool[Array, " atoms"],
 ) -> Float[Array, ""]:
+    """Returns one if the grid covers cell and width, else NaN; one without atoms."""
     planned = jnp.asarray(grid.cell, cell.dtype)
-    covered = within_stretch(cell, planned, grid.stretch)
+    covered = within_stretch(cell, planned, grid.max_stretch)
     covered &= jax.lax.stop_gradient(sigma) >= grid.sigma * (1 - 1e-5)
     return jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan).astype(cell.dtype)
 
@@ -177,7 +179,7 @@ def _checked_grid(
     mask: Bool[Array, " atoms"],
     power: int,
 ) -> KGrid | Mesh | None:
-    """The grid to sum over, derived from concrete arguments if there is none."""
+    """Returns the grid after all checks; derived from the cell if `grid` is None."""
     if cell is None:
         if grid is not None:
             raise ValueError("A `grid` needs a `cell`; open boundaries have neither.")
@@ -193,7 +195,7 @@ def _checked_grid(
     if not isinstance(grid, KGrid | Mesh):
         raise ValueError(
             f"A grid is a `KGrid` or a `Mesh`, got a {type(grid).__name__}: make one "
-            "with `lattice_plan(cell, atoms)`, or a plan with `layer.plan_for(...)`."
+            "with `lattice_plan(cell, num_atoms)` or `layer.plan_for(...)`."
         )
     if not isinstance(cell, Tracer):
         checked_cells(np.asarray(cell))
@@ -204,33 +206,34 @@ def _checked_grid(
             f"{list(cell.shape)} and a grid for cells of {list(grid.cell.shape)}: use "
             "`jax.vmap` over structures, cells and grid together."
         )
-    _refuse_uncovered(grid, cell, mask)
+    _check_covered(grid, cell, mask)
     if not traced_sigma and float(sigma) < grid.sigma * (1 - 1e-5):
         raise ValueError(
-            f"The grid is made for widths from {grid.sigma} Å, got sigma = {sigma}: "
+            f"The grid was made for widths from {grid.sigma} Å, got sigma = {sigma}: "
             "pass `sigma` to `k_grid` or `mesh`."
         )
     if grid.power < power:
         raise ValueError(
-            f"The grid is made for powers of k up to {grid.power}, these moments and "
-            f"this kernel have {power}: pass `power={power}` to `k_grid` or `mesh`."
+            f"The grid was made for powers of k up to {grid.power}, these multipoles "
+            f"and this kernel have {power}: pass `power={power}` to `k_grid` or `mesh`."
         )
     return grid
 
 
-def _refuse_uncovered(
+def _check_covered(
     grid: KGrid | Mesh,
     cell: Float[Array | np.ndarray, "3 3"],
     mask: Bool[Array, " atoms"],
 ) -> None:
-    """Says outside a trace what inside one is NaN: the grid is for another cell."""
+    """Raises a ValueError for an uncovered cell; under a trace the result is NaN."""
     if isinstance(cell, Tracer) or isinstance(grid.cell, Tracer):
         return
-    some = None if isinstance(mask, Tracer) else np.asarray(mask)
-    if not grid.covers(np.asarray(cell), mask=some):
+    host_mask = None if isinstance(mask, Tracer) else np.asarray(mask)
+    if not grid.covers(np.asarray(cell), mask=host_mask):
         raise ValueError(
             f"The grid was made for the cell {np.asarray(grid.cell).tolist()} and "
-            f"stretches up to {grid.stretch - 1:.2g}, got {np.asarray(cell).tolist()}: "
-            "make one for this cell with `lattice_plan(cell, atoms)` or "
-            "`layer.plan_for(...)`, there with a `margin` for cells that move."
+            f"stretches up to {grid.max_stretch - 1:.2g}, got "
+            f"{np.asarray(cell).tolist()}: make a grid for this cell with "
+            "`lattice_plan(cell, num_atoms)` or `layer.plan_for(...)`, with a `margin` "
+            "if the cell changes."
         )

@@ -102,8 +102,8 @@ class EFASettings(Strict):
     omega_max: float = pydantic.Field(default=2.0, ge=1e-3, le=20)
     """Highest frequency, 1/Å. Crystals: near 2; molecules: pi over the largest's
     extent, as published."""
-    qk: int = pydantic.Field(default=16, ge=2, le=1024)
-    v: Channels = 16
+    qk_size: int = pydantic.Field(default=16, ge=2, le=1024)
+    v_size: Channels = 16
     boundary: Literal["cell", "ignore"] = "cell"
     """`ignore` takes a crystal for a molecule, as the published benchmark did."""
 
