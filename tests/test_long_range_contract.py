@@ -51,7 +51,9 @@ MODELS = {
 BACKBONES = {
     "mace": (
         bb.MACE,
-        bb.MACESize(channels=4, l_max=1, correlation=2, radial=(8,), readout=4),
+        bb.MACESize(
+            channels=4, l_max=1, correlation=2, radial_mlp=(8,), readout_width=4
+        ),
     ),
     "allegro": (
         bb.Allegro,
@@ -63,12 +65,12 @@ BACKBONES = {
         bb.DimeNet,
         bb.DimeNetSize(
             channels=8,
-            blocks=2,
-            down=4,
-            basis=4,
-            output=8,
-            spherical=3,
-            radial=4,
+            num_blocks=2,
+            int_emb_size=4,
+            basis_emb_size=4,
+            out_emb_channels=8,
+            num_spherical=3,
+            num_radial=4,
             adapter=4,
         ),
     ),
@@ -90,7 +92,7 @@ def built(name):
             (1, 6, 8),
             size,
             cutoff=4.0,
-            average_neighbours=10.0,
+            avg_num_neighbors=10.0,
             long_range={
                 hook: layer(size.widths[hook], jr.fold_in(jr.key(3), i))
                 for i, (hook, layer) in enumerate(layers.items())
@@ -139,7 +141,7 @@ def predict(potential, *structures):
         graphs=2,
         plan_for=potential.backbone.plan_for,
         triplets=potential.backbone.needs_triplets,
-        room=bb.Room(graphs=2, slots=6, edges=512, triplets=8192),
+        min_sizes=bb.PaddedSizes(graphs=2, slots=6, edges=512, triplets=8192),
         dtype=np.float64,
     )
     return evaluate(potential, bucket.batch(range(len(structures))))
@@ -257,7 +259,7 @@ def sketched(elements, layer):
         lambda: make(
             elements,
             size,
-            average_neighbours=1.0,
+            avg_num_neighbors=1.0,
             long_range={"embedding": layer(4, jr.key(1))},
             key=jr.key(0),
         )
@@ -293,7 +295,7 @@ def test_layers_add_few_parameters(name):
         backbone = BACKBONES[name][0](
             (1, 6, 8, 30),
             size,
-            average_neighbours=34.0,
+            avg_num_neighbors=34.0,
             long_range={h: make(size.widths[h], key) for h, make in layers.items()},
             key=key,
         )

@@ -31,13 +31,13 @@ def rocksalt(cells):
 
 def make_potential():
     """Returns an untrained model."""
-    size = MACESize(channels=8, l_max=1, correlation=2, radial=(16,))
+    size = MACESize(channels=8, l_max=1, correlation=2, radial_mlp=(16,))
     layer = ChargeEquilibration(8, solver="iterative", key=jax.random.key(1))
     mace = MACE(
         (11, 17),
         size,
         cutoff=4.0,
-        average_neighbours=12.0,
+        avg_num_neighbors=12.0,
         long_range={"block 1": layer},
         key=jax.random.key(0),
     )

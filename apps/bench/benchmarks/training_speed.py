@@ -41,11 +41,11 @@ SIZE = {
     "hidden_degree": 0,
     "l_max": 3,
     "correlation": 3,
-    "interactions": 2,
-    "bessel": 8,
-    "radial": [64, 64, 64],
-    "readout": 16,
-    "envelope": 6,
+    "num_interactions": 2,
+    "num_bessel": 8,
+    "radial_mlp": [64, 64, 64],
+    "readout_width": 16,
+    "envelope_exponent": 6,
 }
 CUTOFF = 4.0
 
@@ -86,7 +86,7 @@ def main():
     edges = find_edges(lambda i: samples[i].structure, sizes, CUTOFF)
     given = {"size": SIZE, "cutoff": CUTOFF, "batch": 4, "rate": 1e-4}
     given["elements"] = sorted({int(z) for s in samples for z in s.structure.numbers})
-    given["neighbours"] = float(edges.counts.edges.sum() / atoms)
+    given["avg_num_neighbors"] = float(edges.counts.edges.sum() / atoms)
     with tempfile.TemporaryDirectory() as place:
         write_structures(samples, Path(place))
         given["folder"] = place

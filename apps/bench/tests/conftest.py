@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 SMALL = {
     "model": {
-        "mace": {"channels": 4, "l_max": 1, "hidden_degree": 0, "radial": [8]},
+        "mace": {"channels": 4, "l_max": 1, "hidden_degree": 0, "radial_mlp": [8]},
         "cutoff": 4.0,
     },
     "train": {"epochs": 3, "batch": 4},

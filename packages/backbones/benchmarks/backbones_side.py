@@ -14,12 +14,14 @@ def main():
     given = settings()
     with np.load(given["structure"]) as file:
         structure = bb.Structure(file["numbers"], file["positions"], file["cell"])
-    size = bb.MACESize(**given["size"] | {"radial": tuple(given["size"]["radial"])})
+    size = bb.MACESize(
+        **given["size"] | {"radial_mlp": tuple(given["size"]["radial_mlp"])}
+    )
     mace = bb.MACE(
         tuple(given["elements"]),
         size,
         cutoff=given["cutoff"],
-        average_neighbours=given["neighbours"],
+        avg_num_neighbors=given["avg_num_neighbors"],
         key=jr.key(0),
     )
     potential = bb.Potential(mace, dict.fromkeys(given["elements"], 0.0))

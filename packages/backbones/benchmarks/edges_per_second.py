@@ -35,14 +35,14 @@ def crystal(side: int) -> bb.Structure:
 
 def potentials(neighbours: float) -> dict[str, bb.Potential]:
     """The three backbones at their published sizes."""
-    shared = {"cutoff": 4.5, "average_neighbours": neighbours, "key": jr.key(0)}
+    shared = {"cutoff": 4.5, "avg_num_neighbors": neighbours, "key": jr.key(0)}
     backbones = {
         "MACE": bb.MACE(ELEMENTS, bb.MACESize(), **shared),
         "Allegro": bb.Allegro(ELEMENTS, bb.AllegroSize(), **shared),
         "DimeNet++": bb.DimeNet(ELEMENTS, bb.DimeNetSize(), **shared),
     }
-    references = dict.fromkeys(ELEMENTS, 0.0)
-    return {name: bb.Potential(b, references) for name, b in backbones.items()}
+    atomic_energies = dict.fromkeys(ELEMENTS, 0.0)
+    return {name: bb.Potential(b, atomic_energies) for name, b in backbones.items()}
 
 
 @eqx.filter_jit
@@ -69,7 +69,7 @@ def main():
     quick = parser.parse_args().quick
     jax.config.update("jax_enable_compilation_cache", False)
     structure = crystal(4 if quick else 6)
-    pairs = len(bb.neighbours(structure, 4.5))
+    pairs = len(bb.neighbors(structure, 4.5))
     models = potentials(pairs / len(structure))
     batches, first = {}, {}
     for name, potential in models.items():

@@ -66,11 +66,20 @@ def parity(structure, path):
 
 def compare(structure, degree, rounds):
     """Starts all sides with one hidden form, and times them in turns."""
-    pairs = len(bb.neighbours(structure, CUTOFF))
+    pairs = len(bb.neighbors(structure, CUTOFF))
     size = {"channels": 64, "hidden_degree": degree, "l_max": 3, "correlation": 3}
-    size |= {"interactions": 2, "bessel": 8, "radial": [64, 64, 64], "readout": 16}
-    given = {"size": size | {"envelope": 6}, "elements": ELEMENTS, "cutoff": CUTOFF}
-    given |= {"neighbours": pairs / len(structure), "rate": 1e-4}
+    size |= {
+        "num_interactions": 2,
+        "num_bessel": 8,
+        "radial_mlp": [64, 64, 64],
+        "readout_width": 16,
+    }
+    given = {
+        "size": size | {"envelope_exponent": 6},
+        "elements": ELEMENTS,
+        "cutoff": CUTOFF,
+    }
+    given |= {"avg_num_neighbors": pairs / len(structure), "rate": 1e-4}
     with tempfile.TemporaryDirectory() as folder:
         given["structure"] = str(Path(folder) / "structure.npz")
         given["parity"] = str(Path(folder) / "parity.npz")
@@ -117,7 +126,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="64 atoms, 3 rounds")
     quick = parser.parse_args().quick
     structure = crystal((4, 4, 4) if quick else (8, 8, 4))
-    print(f"{len(structure)} atoms, {len(bb.neighbours(structure, CUTOFF))} edges")
+    print(f"{len(structure)} atoms, {len(bb.neighbors(structure, CUTOFF))} edges")
     for degree in (1, 0):
         compare(structure, degree, 3 if quick else 5)
 

@@ -38,17 +38,17 @@ def field_of(given):
     info = DatasetInfo(
         atomic_energies_map=dict.fromkeys(given["elements"], 0.0),
         graph_cutoff_angstrom=given["cutoff"],
-        avg_num_neighbors=given["neighbours"],
+        avg_num_neighbors=given["avg_num_neighbors"],
     )
     config = MaceConfig(
-        num_layers=size["interactions"],
+        num_layers=size["num_interactions"],
         num_channels=size["channels"],
         l_max=size["l_max"],
         node_symmetry=size["hidden_degree"],
         correlation=size["correlation"],
-        readout_irreps=(f"{size['readout']}x0e", "0e"),
-        num_rbf=size["bessel"],
-        radial_mlp_hidden=size["radial"],
+        readout_irreps=(f"{size['readout_width']}x0e", "0e"),
+        num_rbf=size["num_bessel"],
+        radial_mlp_hidden=size["radial_mlp"],
     )
     return ForceField.from_mlip_network(Mace(config, info))
 

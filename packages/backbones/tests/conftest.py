@@ -58,20 +58,25 @@ def structure(seed=0, atoms=7, box=8.0, periodic=True, elements=ELEMENTS):
 
 SIZES = {
     bb.MACE: bb.MACESize(
-        channels=4, l_max=1, correlation=2, radial=(8,), readout=4, bessel=4
+        channels=4,
+        l_max=1,
+        correlation=2,
+        radial_mlp=(8,),
+        readout_width=4,
+        num_bessel=4,
     ),
     bb.Allegro: bb.AllegroSize(
-        channels=3, hidden=6, embedding=4, two_body=(5,), bessel=4, adapter=5
+        channels=3, hidden=6, embedding=4, two_body=(5,), num_bessel=4, adapter=5
     ),
     bb.DimeNet: bb.DimeNetSize(
         channels=6,
-        radial=3,
-        spherical=3,
-        blocks=2,
-        down=4,
-        basis=3,
-        output=5,
-        readout=1,
+        num_radial=3,
+        num_spherical=3,
+        num_blocks=2,
+        int_emb_size=4,
+        basis_emb_size=3,
+        out_emb_channels=5,
+        num_output_layers=1,
         adapter=4,
     ),
 }
@@ -82,13 +87,13 @@ def model(kind=bb.MACE, size=None, long_range=None, seed=0, **settings):
         ELEMENTS,
         size or SIZES[kind],
         cutoff=4.0,
-        average_neighbours=10.0,
+        avg_num_neighbors=10.0,
         long_range=long_range,
         key=jr.key(seed),
         **settings,
     )
-    references = {1: -1.0, 6: -2.0, 8: -3.0}
-    return bb.Potential(backbone, references, scale=0.7, shift=0.1)
+    atomic_energies = {1: -1.0, 6: -2.0, 8: -3.0}
+    return bb.Potential(backbone, atomic_energies, scale=0.7, shift=0.1)
 
 
 def mace(size=None, long_range=None, seed=0):

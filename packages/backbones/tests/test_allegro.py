@@ -12,7 +12,7 @@ from e3nn_jax import clebsch_gordan
 
 ELEMENTS = (1, 6, 8)
 SIZE = bb.AllegroSize(
-    channels=3, hidden=6, embedding=4, two_body=(5, 7), bessel=4, layers=3
+    channels=3, hidden=6, embedding=4, two_body=(5, 7), num_bessel=4, num_layers=3
 )
 
 
@@ -58,7 +58,7 @@ def literal_energies(model, s):
     frequencies = np.asarray(model.radial.frequencies)
     radial = np.sqrt(2 / cutoff) * np.sin(frequencies * x_[:, None]) / r[:, None]
     radial = radial * u[:, None]
-    root = np.sqrt(float(model.average_neighbours))
+    root = np.sqrt(float(model.avg_num_neighbors))
     species = np.asarray(model.embedding)[np.searchsorted(ELEMENTS, s.numbers)]
 
     edges = range(len(r))
@@ -125,9 +125,7 @@ def test_energies_are_those_of_the_published_equations(
     periodic, structure, energies_of
 ):
     s = structure(3, atoms=5, box=6.0, periodic=periodic)
-    model = bb.Allegro(
-        ELEMENTS, SIZE, cutoff=4.0, average_neighbours=9.0, key=jr.key(2)
-    )
+    model = bb.Allegro(ELEMENTS, SIZE, cutoff=4.0, avg_num_neighbors=9.0, key=jr.key(2))
     found = energies_of(bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0)), s)
     expected = literal_energies(model, s)
     assert np.abs(expected).max() > 1e-2
@@ -157,7 +155,7 @@ def test_other_irreps_turn_with_the_structure(structure, predict):
     size = bb.AllegroSize(
         channels=2, features=("1o", "2e"), hidden=4, embedding=3, two_body=(4,)
     )
-    model = bb.Allegro((1, 6, 8), size, average_neighbours=9.0, key=jr.key(0))
+    model = bb.Allegro((1, 6, 8), size, avg_num_neighbors=9.0, key=jr.key(0))
     potential = bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0))
     s = structure(3, periodic=False)
     q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
@@ -173,7 +171,7 @@ def test_other_irreps_turn_with_the_structure(structure, predict):
         ({"features": ("1e",)}, "include no harmonic up to l_max = 2"),
         ({"features": ("1o", "0o"), "l_max": 1}, r"has the irreps \['0o'\]"),
         ({"features": ("1o", "x")}, "'x' is not an irrep"),
-        ({"layers": 0}, "`layers` must be at least 1, got 0"),
+        ({"num_layers": 0}, "`num_layers` must be at least 1, got 0"),
     ],
 )
 def test_bad_sizes_are_refused(change, message):

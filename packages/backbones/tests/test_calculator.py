@@ -21,9 +21,9 @@ TINY = bb.MACESize(
     hidden_degree=0,
     l_max=1,
     correlation=1,
-    bessel=3,
-    radial=(4,),
-    readout=2,
+    num_bessel=3,
+    radial_mlp=(4,),
+    readout_width=2,
 )
 close = lambda a, b, tol=1e-9: np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
 
@@ -53,7 +53,7 @@ def watched(potential, count):
 @pytest.mark.parametrize("box", [3.0, 8.0])
 def test_neighbours_of_tiny_cells_are_those_matscipy_finds(box, structure):
     s = structure(1, atoms=5, box=box)
-    found = bb.neighbours(s, 4.0)
+    found = bb.neighbors(s, 4.0)
     i, j, shifts = neighbour_list("ijS", atoms_of(s), 4.0)
     ours = zip(found.receivers, found.senders, map(tuple, found.shifts), strict=True)
     theirs = zip(i, j, map(tuple, shifts), strict=True)
@@ -67,9 +67,9 @@ def test_properties_are_the_potentials(kind, with_layer_everywhere, structure, p
     atoms = atoms_of(s)
     atoms.calc = bb.Calculator(potential, total_charge=s.total_charge)
     out = predict(potential, s)
-    references = potential.reference_energies(s.numbers)
-    close(atoms.get_potential_energy(), out.energy[0] + references.sum())
-    close(atoms.get_potential_energies(), out.energies[0] + references)
+    atomic_energies = potential.atomic_energies_of(s.numbers)
+    close(atoms.get_potential_energy(), out.energy[0] + atomic_energies.sum())
+    close(atoms.get_potential_energies(), out.energies[0] + atomic_energies)
     close(atoms.get_potential_energies().sum(), atoms.get_potential_energy())
     close(atoms.get_forces(), out.forces[0])
     close(atoms.get_stress(), out.stress[0])
@@ -155,11 +155,11 @@ def test_a_size_is_compiled_once_whatever_the_atoms_do(mace):
     atoms.calc = calculator
     alone = bb.Calculator(mace(TINY), total_charge=0.0)
     close(atoms.get_potential_energy(), alone.get_potential_energy(atoms))
-    assert len(count) == 1 == len(calculator.rooms)
+    assert len(count) == 1 == len(calculator.padded_sizes)
     large = atoms.repeat(2)
     large.calc = calculator
     assert np.isfinite(large.get_potential_energy())
-    assert len(count) == 2 == len(calculator.rooms)
+    assert len(count) == 2 == len(calculator.padded_sizes)
 
 
 class CellPlan(eqx.Module):
@@ -293,7 +293,7 @@ def test_energy_function_is_the_potential_for_edges_in_any_order(
     potential, s = model(kind), structure(1, periodic=periodic)
     out = predict(potential, s)
     # A list with a skin, shuffled and padded like those of molecular dynamics.
-    pairs = bb.neighbours(s, 5.0)
+    pairs = bb.neighbors(s, 5.0)
     order = np.random.default_rng(0).permutation(len(pairs) + 9)
     pad = lambda x, value: np.concatenate([x, np.full((9, *x.shape[1:]), value)])[order]
     edges = [jnp.asarray(pad(x, len(s))) for x in (pairs.senders, pairs.receivers)]
@@ -309,7 +309,7 @@ def test_energy_function_is_the_potential_for_edges_in_any_order(
 
 
 def test_triplets_that_overflow_give_nan_and_never_a_smaller_sum(structure):
-    pairs = bb.neighbours(structure(1), 4.0)
+    pairs = bb.neighbors(structure(1), 4.0)
     real = jnp.ones(len(pairs), bool)
     edges = tuple(map(jnp.asarray, pairs))
     needed = int(np.sum(np.bincount(pairs.receivers) ** 2))

@@ -80,7 +80,7 @@ def test_screening_has_its_two_limits():
 def test_repulsion_acts_below_bond_lengths_alone(mace, predict):
     plain = mace()
     hard = bb.Potential(
-        plain.backbone, dict(plain.references), scale=0.7, shift=0.1, zbl=True
+        plain.backbone, dict(plain.atomic_energies), scale=0.7, shift=0.1, zbl=True
     )
     pair = lambda r: bb.Structure(np.array([6, 8]), np.array([[0, 0, 0], [0, 0, r]]))
     reach = 0.76 + 0.66  # covalent radii of C and O
@@ -97,7 +97,7 @@ def test_repulsion_acts_below_bond_lengths_alone(mace, predict):
 
 def test_repulsion_has_finite_slopes_with_padding(mace):
     plain = mace()
-    hard = bb.Potential(plain.backbone, dict(plain.references), zbl=True)
+    hard = bb.Potential(plain.backbone, dict(plain.atomic_energies), zbl=True)
     close_pair = bb.Structure(np.array([1, 8]), np.array([[0, 0, 0], [0, 0, 0.3]]))
     out = predict(hard, close_pair)
     assert np.all(np.isfinite(out.forces))

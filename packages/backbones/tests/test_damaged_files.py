@@ -28,7 +28,14 @@ WORTHLESS = [
 ]
 WORTHLESS += [[], {}, [None], {"": None}, [1e9] * 3, ["1o"] * 2, "\n" * 3]
 # What may change without harm: another number that some model could have.
-HARMLESS = {"versions", "zbl", "cutoff", "envelope", "references", "features"}
+HARMLESS = {
+    "versions",
+    "zbl",
+    "cutoff",
+    "envelope_exponent",
+    "atomic_energies",
+    "features",
+}
 
 
 def drawn(model, kind):
@@ -142,8 +149,8 @@ def test_arrays_that_do_not_fit_are_refused(saved):
     assert "only one of the two" in refusal(saved)
     write(saved, text, {n + "x": a for n, a in arrays.items()})
     assert "only one of the two" in refusal(saved)
-    write(saved, text, arrays | {".backbone.average_neighbours": np.array(0.0)})
-    assert "average_neighbours=0.0, which must be positive" in refusal(saved)
+    write(saved, text, arrays | {".backbone.avg_num_neighbors": np.array(0.0)})
+    assert "avg_num_neighbors=0.0, which must be positive" in refusal(saved)
 
 
 def test_elements_go_with_the_rows_of_the_arrays(saved):
@@ -160,12 +167,21 @@ def test_elements_go_with_the_rows_of_the_arrays(saved):
     ):
         write(saved, text | {"header": header | {"elements": elements}}, arrays)
         assert "elements" in refusal(saved)
-    pairs = header["references"]
-    for references in (pairs[::-1], pairs[:2], [*pairs, pairs[0]], [[1, 2, 3]] * 3):
-        write(saved, text | {"header": header | {"references": references}}, arrays)
-        assert "`references`" in refusal(saved)
+    pairs = header["atomic_energies"]
+    for atomic_energies in (
+        pairs[::-1],
+        pairs[:2],
+        [*pairs, pairs[0]],
+        [[1, 2, 3]] * 3,
+    ):
+        write(
+            saved,
+            text | {"header": header | {"atomic_energies": atomic_energies}},
+            arrays,
+        )
+        assert "`atomic_energies`" in refusal(saved)
     broken = [pairs[0], [6, float("nan")], pairs[2]]
-    write(saved, text | {"header": header | {"references": broken}}, arrays)
+    write(saved, text | {"header": header | {"atomic_energies": broken}}, arrays)
     assert "energy of element 6 is not finite" in refusal(saved)
 
 
@@ -225,14 +241,18 @@ def test_sizes_that_need_too_large_tables_are_refused():
         bb.MACESize(l_max=7)
     with pytest.raises(ValueError, match="go up to degree 11"):
         bb.AllegroSize(features=("1o", "12e"))
-    for wrong in ({"radial": (8, 0)}, {"envelope": 0}, {"readout": 0}):
+    for wrong in (
+        {"radial_mlp": (8, 0)},
+        {"envelope_exponent": 0},
+        {"readout_width": 0},
+    ):
         with pytest.raises(ValueError, match="must be at least 1"):
             bb.MACESize(**wrong)
     with pytest.raises(ValueError, match="`two_body` widths must be at least 1"):
         bb.AllegroSize(two_body=(0,))
 
 
-def test_reference_energies_are_finite(model):
+def test_atomic_energies_are_finite(model):
     backbone = eqx.filter_eval_shape(lambda: model().backbone)
     with pytest.raises(ValueError, match="no finite energy for C: nan"):
         bb.Potential(backbone, {1: 0.0, 6: float("nan"), 8: 0.0})

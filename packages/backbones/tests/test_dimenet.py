@@ -24,7 +24,14 @@ from scipy.special import eval_legendre, expit, spherical_jn
 DATA = Path(__file__).parent / "data"
 ELEMENTS = (1, 6, 8)
 SIZE = bb.DimeNetSize(
-    channels=5, radial=3, spherical=4, blocks=2, down=4, basis=2, output=6, readout=2
+    channels=5,
+    num_radial=3,
+    num_spherical=4,
+    num_blocks=2,
+    int_emb_size=4,
+    basis_emb_size=2,
+    out_emb_channels=6,
+    num_output_layers=2,
 )
 
 
@@ -85,7 +92,7 @@ def test_harmonics_are_legendre_polynomials_normalised_on_the_sphere():
 @pytest.mark.parametrize("box", [3.0, 8.0])
 @pytest.mark.parametrize("periodic", [True, False])
 def test_triplets_are_those_a_loop_finds(box, periodic, structure):
-    pairs = bb.neighbours(structure(1, atoms=4, box=box, periodic=periodic), 4.0)
+    pairs = bb.neighbors(structure(1, atoms=4, box=box, periodic=periodic), 4.0)
     expected = {
         (f, e)
         for e in range(len(pairs))
@@ -104,11 +111,11 @@ def test_triplets_are_those_a_loop_finds(box, periodic, structure):
 
 def test_a_lone_pair_and_a_lone_atom_have_no_triplets():
     pair = bb.Structure(np.array([1, 1]), np.array([[0, 0, 0], [0, 0, 1.0]]))
-    assert count_triplets(bb.neighbours(pair, 4.0)) == 0
-    assert find_triplets(bb.neighbours(pair, 4.0))[0].shape == (0,)
+    assert count_triplets(bb.neighbors(pair, 4.0)) == 0
+    assert find_triplets(bb.neighbors(pair, 4.0))[0].shape == (0,)
     atom = bb.Structure(np.array([1]), np.zeros((1, 3)))
-    assert count_triplets(bb.neighbours(atom, 4.0)) == 0
-    assert find_triplets(bb.neighbours(atom, 4.0))[0].shape == (0,)
+    assert count_triplets(bb.neighbors(atom, 4.0)) == 0
+    assert find_triplets(bb.neighbors(atom, 4.0))[0].shape == (0,)
 
 
 def test_batches_offset_triplets_by_their_edges(structure):
@@ -152,13 +159,13 @@ def literal_energies(model, s):
     n = np.asarray(model.radial.frequencies)
     rbf = np.sqrt(2 / cutoff) * np.sin(n * d[:, None] / cutoff) / d[:, None]
     rbf = rbf * u[:, None]
-    zeros = bessel_zeros(size.spherical, size.radial)
+    zeros = bessel_zeros(size.num_spherical, size.num_radial)
 
     def sbf(kj, ji):
         # The angle at j between its neighbours k and i.
         cosine = vectors[kj] @ -vectors[ji] / (d[kj] * d[ji])
         rows = []
-        for degree in range(size.spherical):
+        for degree in range(size.num_spherical):
             for z in zeros[degree]:
                 norm = np.sqrt(2 / (cutoff**3 * spherical_jn(degree + 1, z) ** 2))
                 y = np.sqrt((2 * degree + 1) / 4 / np.pi) * eval_legendre(
@@ -191,7 +198,7 @@ def literal_energies(model, s):
     for block, reader in zip(model.interactions, model.readouts[1:], strict=True):
         new = []
         for ji in edges:
-            heard = np.zeros(size.down)
+            heard = np.zeros(size.int_emb_size)
             for kj in edges:
                 back = np.allclose(vectors[kj], -vectors[ji]) and source[kj] == to[ji]
                 if to[kj] != source[ji] or back:
@@ -220,9 +227,7 @@ def test_energies_are_those_of_the_published_equations(
     periodic, structure, energies_of
 ):
     s = structure(3, atoms=5, box=6.0, periodic=periodic)
-    model = bb.DimeNet(
-        ELEMENTS, SIZE, cutoff=4.0, average_neighbours=9.0, key=jr.key(2)
-    )
+    model = bb.DimeNet(ELEMENTS, SIZE, cutoff=4.0, avg_num_neighbors=9.0, key=jr.key(2))
     # Biases start at zero: any other value shows that they act where they should.
     model = jax.tree.map(lambda x: x + 0.1 if x.ndim == 1 else x, model)
     found = energies_of(bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0)), s)
@@ -232,12 +237,12 @@ def test_energies_are_those_of_the_published_equations(
 
 
 def test_batches_without_triplets_and_bad_sizes_are_refused(structure):
-    model = bb.DimeNet(ELEMENTS, SIZE, average_neighbours=9.0, key=jr.key(2))
+    model = bb.DimeNet(ELEMENTS, SIZE, avg_num_neighbors=9.0, key=jr.key(2))
     (bucket,) = bb.pack([structure(1)], cutoff=4.0, graphs=1)
     with pytest.raises(ValueError, match="pack the structures with `triplets=True`"):
         model(bucket.batch([0]))
     with pytest.raises(ValueError, match="`blocks` must be at least 1, got 0"):
-        bb.DimeNetSize(blocks=0)
+        bb.DimeNetSize(num_blocks=0)
 
 
 def published(arrays):
@@ -245,13 +250,13 @@ def published(arrays):
     cutoff = 4.0
     size = bb.DimeNetSize(
         channels=8,
-        radial=4,
-        spherical=5,
-        blocks=2,
-        down=6,
-        basis=4,
-        output=10,
-        readout=2,
+        num_radial=4,
+        num_spherical=5,
+        num_blocks=2,
+        int_emb_size=6,
+        basis_emb_size=4,
+        out_emb_channels=10,
+        num_output_layers=2,
     )
     # Its radial functions are u sin(n pi x) / x; its angle is the one left over to pi.
     near = (2 / cutoff) ** 0.5 / cutoff
@@ -282,7 +287,7 @@ def published(arrays):
         return eqx.tree_at(get, model, list(values), is_leaf=lambda x: x is None)
 
     model = bb.DimeNet(
-        ELEMENTS, size, cutoff=cutoff, average_neighbours=1.0, key=jr.key(0)
+        ELEMENTS, size, cutoff=cutoff, avg_num_neighbors=1.0, key=jr.key(0)
     )
     first = put(
         model.first,

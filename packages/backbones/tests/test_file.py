@@ -34,7 +34,9 @@ def test_another_architecture_is_refused(mace, with_layer, tmp_path):
     bb.write_arrays(path, mace(), {})
     with pytest.raises(ValueError, match="another architecture"):
         bb.read_arrays(path, with_layer())
-    small = bb.MACESize(channels=3, l_max=1, correlation=2, radial=(8,), readout=4)
+    small = bb.MACESize(
+        channels=3, l_max=1, correlation=2, radial_mlp=(8,), readout_width=4
+    )
     with pytest.raises(ValueError, match="has shape"):
         bb.read_arrays(path, mace(small))
 

@@ -18,10 +18,14 @@ def test_energy_is_smooth_and_pairs_vanish_at_the_cutoff(mace, predict):
     assert abs(predict(potential, pair(2.0)).energy[0] - lone) > 1e-4
 
 
-@pytest.mark.parametrize("interactions", [1, 3])
-def test_any_number_of_interactions(interactions, structure, mace, predict):
+@pytest.mark.parametrize("num_interactions", [1, 3])
+def test_any_number_of_interactions(num_interactions, structure, mace, predict):
     size = bb.MACESize(
-        channels=3, l_max=2, correlation=3, interactions=interactions, radial=(4,)
+        channels=3,
+        l_max=2,
+        correlation=3,
+        num_interactions=num_interactions,
+        radial_mlp=(4,),
     )
     out = predict(mace(size), structure(1))
     close(out.forces[0].sum(0), np.zeros(3))
@@ -35,9 +39,9 @@ def test_parameters_are_counted(mace, with_layer):
 
 def test_reference_energies_and_unknown_elements(mace):
     potential = mace()
-    assert potential.reference_energy(np.array([1, 1, 8])) == -5.0
+    assert potential.composition_energy(np.array([1, 1, 8])) == -5.0
     with pytest.raises(ValueError, match="does not know Zn; it was made for H, C, O"):
-        potential.reference_energy(np.array([30]))
+        potential.composition_energy(np.array([30]))
     with pytest.raises(ValueError, match="no energy for O"):
         bb.Potential(potential.backbone, {1: 0.0, 6: 0.0})
 
@@ -69,7 +73,7 @@ def test_layers_are_asked_about_the_elements_when_a_model_is_built(kind):
         eqx.filter_eval_shape(
             lambda: kind(
                 (1, 97),
-                average_neighbours=1.0,
+                avg_num_neighbors=1.0,
                 long_range={"final": Light()},
                 key=jr.key(0),
             )
@@ -90,6 +94,6 @@ def test_bad_models_are_refused(mace, Spread):
     with pytest.raises(ValueError, match="`correlation` must be 1, 2 or 3"):
         mace(bb.MACESize(correlation=4))
     with pytest.raises(ValueError, match="must be positive, got 0"):
-        bb.MACE((1,), cutoff=0.0, average_neighbours=1.0, key=jr.key(0))
-    with pytest.raises(ValueError, match="`hidden_degree` lies between"):
+        bb.MACE((1,), cutoff=0.0, avg_num_neighbors=1.0, key=jr.key(0))
+    with pytest.raises(ValueError, match="`hidden_degree` must be between"):
         bb.MACESize(hidden_degree=4)

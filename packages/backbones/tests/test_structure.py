@@ -33,14 +33,14 @@ def test_bad_structures_are_refused(change, message):
 
 def test_cutoff_must_be_positive(structure):
     with pytest.raises(ValueError, match="must be positive, got -1"):
-        bb.neighbours(structure(), -1.0)
+        bb.neighbors(structure(), -1.0)
 
 
 @pytest.mark.parametrize("box", [3.0, 8.0])
 @pytest.mark.parametrize("periodic", [True, False])
 def test_neighbours_are_those_ase_finds(box, periodic, structure):
     s = structure(1, atoms=5, box=box, periodic=periodic)
-    found = bb.neighbours(s, 4.0)
+    found = bb.neighbors(s, 4.0)
     atoms = ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=periodic)
     i, j, shift = neighbor_list("ijS", atoms, 4.0)
     ours = {

@@ -35,13 +35,13 @@ def framework(atoms, rng):
 
 def mace(layers):
     size = bb.MACESize(
-        channels=16, hidden_degree=0, l_max=2, correlation=2, radial=(32, 32)
+        channels=16, hidden_degree=0, l_max=2, correlation=2, radial_mlp=(32, 32)
     )
     backbone = bb.MACE(
         ELEMENTS,
         size,
         cutoff=4.5,
-        average_neighbours=10.0,
+        avg_num_neighbors=10.0,
         long_range=layers,
         charges="block 1" if layers else None,
         key=jr.key(0),

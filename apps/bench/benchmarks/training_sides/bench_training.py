@@ -19,8 +19,8 @@ from bench.training.steps import device_mesh, replicate, steps
 
 def main():
     given = settings()
-    size = {k: v for k, v in given["size"].items() if k not in ("bessel", "envelope")}
-    size.pop("readout")  # 16, as everywhere
+    fixed = ("num_bessel", "envelope_exponent", "readout_width")
+    size = {k: v for k, v in given["size"].items() if k not in fixed}
     values = {
         "dataset": str(Path(given["folder"]) / "structures.extxyz"),
         "long_range": ["none"],
@@ -35,7 +35,7 @@ def main():
         grid.model,
         run,
         atomic_energies,
-        avg_num_neighbors=given["neighbours"],
+        avg_num_neighbors=given["avg_num_neighbors"],
         scale=1.0,
     )
     batched = batch_dataset(data, grid, potential.backbone)

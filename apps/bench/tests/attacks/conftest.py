@@ -123,7 +123,7 @@ def _md(run, structure):
 
 
 def _grid(file):
-    small = {"mace": {"channels": 4, "l_max": 1, "radial": [8]}, "cutoff": 4.0}
+    small = {"mace": {"channels": 4, "l_max": 1, "radial_mlp": [8]}, "cutoff": 4.0}
     return {
         "dataset": str(file),
         "splits": ["random"],

@@ -94,7 +94,7 @@ for path, value in {
     "run.seed": "zero",
     "settings": [],
     "settings.mace.channels": 10**9,
-    "settings.mace.radial": "wide",
+    "settings.mace.radial_mlp": "wide",
     "settings.cutoff": -1,
     "errors.test": {},
     "errors.test.energy_mae": "low",

@@ -37,7 +37,7 @@ def grid(tmp_path, springs):
     prepare(PreparationRequest(str(path)), tmp_path / "set")
     return Grid(
         dataset=str(tmp_path / "set"),
-        model={"mace": {"channels": 4, "l_max": 1, "radial": [8]}, "cutoff": 4.0},
+        model={"mace": {"channels": 4, "l_max": 1, "radial_mlp": [8]}, "cutoff": 4.0},
         train={"epochs": 1, "batch": 4, "buckets": 2},
     )
 

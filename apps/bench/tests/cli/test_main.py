@@ -13,7 +13,7 @@ FAST = [
         "-o",
         "model.mace.hidden_degree=0",
         "-o",
-        "model.mace.radial=[8]",
+        "model.mace.radial_mlp=[8]",
     ),
     *("-o", "train.epochs=1", "-o", "split.clusters=4"),
 ]

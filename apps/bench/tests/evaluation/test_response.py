@@ -103,7 +103,9 @@ def model(request, springs, grid_of, tmp_path):
     )
     potential = make()
     batched = batch_dataset(data, grid, potential.backbone)
-    ((_, batch, targets),) = batched.batches(np.arange(3), dict(potential.references))
+    ((_, batch, targets),) = batched.batches(
+        np.arange(3), dict(potential.atomic_energies)
+    )
     wide = lambda x: (
         jnp.asarray(x, float) if jnp.issubdtype(x.dtype, jnp.floating) else x
     )

@@ -21,7 +21,7 @@ from bench.settings.grid import Grid, Run
 from bench.settings.training import LossSettings, TrainSettings
 from typer.testing import CliRunner
 
-FAST = ("model.mace.channels=4", "model.mace.l_max=1", "model.mace.radial=[8]")
+FAST = ("model.mace.channels=4", "model.mace.l_max=1", "model.mace.radial_mlp=[8]")
 FAST += (
     "train.epochs=1",
     "model.celli.hidden=[8]",
@@ -127,7 +127,7 @@ def test_forces_alone_are_learned_and_reported(write, tmp_path):
     assert "## Forces" in text and "## Energy" not in text and "cost (µs/atom)" in text
     no_number_is_missing(text)
     # Energies are known up to a constant: forces are there to simulate with.
-    assert open_model(place).potential.references == ((1, 0.0), (6, 0.0), (8, 0.0))
+    assert open_model(place).potential.atomic_energies == ((1, 0.0), (6, 0.0), (8, 0.0))
     # Tested on data with energies, it is compared in what it learned.
     both = write("energy", "forces")
     found = evaluate(load_trained_model(place), str(both), tmp_path / "again")

@@ -21,18 +21,20 @@ from lr_les import LatentEwald
 BACKBONES = "mace", "allegro", "dimenet"
 SMALL = ModelSettings(
     cutoff=4.0,
-    mace={"channels": 4, "l_max": 1, "radial": [8], "interactions": 3},
-    allegro={"channels": 4, "l_max": 1, "hidden": 8, "embedding": 4, "layers": 3},
-    dimenet={"channels": 8, "down": 4, "output": 8, "blocks": 3},
+    mace={"channels": 4, "l_max": 1, "radial_mlp": [8], "num_interactions": 3},
+    allegro={"channels": 4, "l_max": 1, "hidden": 8, "embedding": 4, "num_layers": 3},
+    dimenet={"channels": 8, "int_emb_size": 4, "out_emb_channels": 8, "num_blocks": 3},
     celli={"hidden": [8]},
     efa={"qk_size": 4, "v_size": 4, "omega_max": 0.5},
 )
 
 SHALLOW = SMALL.model_copy(
     update={
-        "mace": SMALL.mace.model_copy(update={"interactions": 2, "hidden_degree": 0}),
-        "allegro": SMALL.allegro.model_copy(update={"layers": 2}),
-        "dimenet": SMALL.dimenet.model_copy(update={"blocks": 2}),
+        "mace": SMALL.mace.model_copy(
+            update={"num_interactions": 2, "hidden_degree": 0}
+        ),
+        "allegro": SMALL.allegro.model_copy(update={"num_layers": 2}),
+        "dimenet": SMALL.dimenet.model_copy(update={"num_blocks": 2}),
     }
 )
 """Every layer has a hook in these too, and half as much is compiled."""
@@ -118,7 +120,9 @@ def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_fil
             for x, k in zip(leaves, keys, strict=True)
         ]
         potential = eqx.combine(jax.tree.unflatten(tree, moved), rest)
-        _, batch, _ = next(batched.batches(np.arange(2), dict(potential.references)))
+        _, batch, _ = next(
+            batched.batches(np.arange(2), dict(potential.atomic_energies))
+        )
 
         @eqx.filter_jit
         @eqx.filter_grad
@@ -184,7 +188,7 @@ def test_more_message_passing_is_the_same_mace_with_four_interactions():
 
 def test_layers_are_frozen_by_name():
     """Of a change of ones, what is left is the trained part."""
-    settings = ModelSettings(mace=MACESettings(channels=4, l_max=1, radial=(8,)))
+    settings = ModelSettings(mace=MACESettings(channels=4, l_max=1, radial_mlp=(8,)))
     potential = build_potential(
         settings,
         run_of("mace", "celli+les"),

@@ -25,10 +25,12 @@ def test_a_grid_is_all_combinations():
 
 
 def test_overrides_reach_any_key():
-    grid = load_grid("quick", ["train.epochs=3", "seeds=[4]", "model.mace.radial=[8]"])
+    grid = load_grid(
+        "quick", ["train.epochs=3", "seeds=[4]", "model.mace.radial_mlp=[8]"]
+    )
     assert grid.train.epochs == 3
     assert grid.seeds == (4,)
-    assert grid.model.mace.radial == (8,)
+    assert grid.model.mace.radial_mlp == (8,)
 
 
 def test_phases_come_before_the_last_epochs():
@@ -136,7 +138,9 @@ def test_every_number_has_bounds():
     """Infinite, missing, negative and enormous ones are refused by name."""
     paths = list(numbers(Grid))
     assert len(paths) > 45 and len(set(paths)) == len(paths)
-    assert {"seeds[]", "model.mace.radial[]", "train.pretrain.loss.huber"} <= set(paths)
+    assert {"seeds[]", "model.mace.radial_mlp[]", "train.pretrain.loss.huber"} <= set(
+        paths
+    )
     passed = []
     for path in paths:
         never_zero = "huber" in path or not any(name in path for name in ZERO_IS_MEANT)

@@ -166,13 +166,13 @@ def test_a_model_can_learn_a_few_structures_by_heart(small_grid, tmp_path):
         update={
             "train": settings,
             "model": ModelSettings(
-                cutoff=4.0, mace=MACESettings(channels=8, radial=(16, 16))
+                cutoff=4.0, mace=MACESettings(channels=8, radial_mlp=(16, 16))
             ),
         }
     )
     batched, potential = setup(grid)
     eight = np.arange(8)
-    floor = floor_of(batched.data.samples[:8], dict(potential.references), {})
+    floor = floor_of(batched.data.samples[:8], dict(potential.atomic_energies), {})
     parts = Parts(eight, eight, eight)
     best = train(potential, batched, parts, settings, tmp_path, 0, lambda row: None)
     errors = validate(best, batched, eight, LATENT)
@@ -188,7 +188,7 @@ def test_eight_structures_are_learned_to_a_tenth_of_a_millielectronvolt(
     settings = small_grid.train.model_copy(
         update={"epochs": 2500, "batch": 8, "ema": 0.98, "weight_decay": 0.0}
     )
-    mace = MACESettings(channels=16, correlation=3, radial=(32, 32))
+    mace = MACESettings(channels=16, correlation=3, radial_mlp=(32, 32))
     grid = small_grid.model_copy(
         update={"train": settings, "model": ModelSettings(cutoff=4.0, mace=mace)}
     )

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-FORMAT = "backbones arrays 1"
+FORMAT = "backbones arrays 2"
 
 # Booleans, integers, floating-point and complex numbers.
 _KINDS = "biufc"
@@ -83,8 +83,8 @@ def read_archive(
             ) from error
     if not same:
         raise ValueError(
-            f"{path} has format {text.get('format')!r:.80}; this release reads "
-            f"{FORMAT!r}."
+            f"{path} has format {text.get('format')!r:.80}, not {FORMAT!r}: made by "
+            "another version, train or write the model again."
         )
     if not isinstance(text.get("header"), dict):
         raise ValueError(f"{path} has a header that is no JSON object.")

@@ -78,11 +78,11 @@ def element_index(species: Array, elements: tuple[int, ...]) -> Array:
     return jnp.asarray(known)[species.reshape(-1)]
 
 
-def checked_neighbours(average_neighbours: float) -> Float[Array, ""]:
+def checked_avg_num_neighbors(avg_num_neighbors: float) -> Float[Array, ""]:
     """The scale of sums over neighbours, refused unless positive."""
-    if not average_neighbours > 0:
+    if not avg_num_neighbors > 0:
         raise ValueError(
-            "`average_neighbours` scales sums over neighbours and must be positive, "
-            f"got {average_neighbours}."
+            "`avg_num_neighbors` scales sums over neighbours and must be positive, "
+            f"got {avg_num_neighbors}."
         )
-    return jnp.asarray(average_neighbours, float)
+    return jnp.asarray(avg_num_neighbors, float)

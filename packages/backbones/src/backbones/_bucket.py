@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._batch import Batch
-from ._neighbors import Neighbours
+from ._neighbors import Neighbors
 from ._structure import Structure
 from ._triplets import Triplets, find_triplets
 
@@ -28,7 +28,7 @@ class Bucket:
     slots: int
     edges: int
     structures: tuple[Structure, ...]
-    pairs: tuple[Neighbours, ...]
+    pairs: tuple[Neighbors, ...]
     dtype: np.dtype
     plan: Any = None
     """The backbone's plan for all members and, last, for a padding structure."""
@@ -100,7 +100,7 @@ def dense_arrays(structures, graphs: int, slots: int, dtype) -> dict[str, Any]:
     }
 
 
-def _pooled(pairs: Sequence[Neighbours], bucket: Bucket) -> dict[str, np.ndarray]:
+def _pooled(pairs: Sequence[Neighbors], bucket: Bucket) -> dict[str, np.ndarray]:
     """Edges of all structures in one list; the rest joins the last node to itself."""
     last = bucket.graphs * bucket.slots - 1
     senders = np.full(bucket.edges, last, np.int32)
@@ -121,7 +121,7 @@ def _pooled(pairs: Sequence[Neighbours], bucket: Bucket) -> dict[str, np.ndarray
     }
 
 
-def _joined(pairs: Sequence[Neighbours], bucket: Bucket) -> Triplets:
+def _joined(pairs: Sequence[Neighbors], bucket: Bucket) -> Triplets:
     """Triplets of all structures in one list; the rest joins the last edge."""
     parts, offset = [], 0
     for p in pairs:

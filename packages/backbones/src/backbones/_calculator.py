@@ -11,8 +11,8 @@ from ase.calculators import calculator as ase_calculator
 from ._bucket import Bucket, dense_arrays
 from ._causes import likely_cause
 from ._long_range import plan_covers
-from ._neighbors import Neighbours, neighbours
-from ._packing import Room
+from ._neighbors import Neighbors, neighbors
+from ._packing import PaddedSizes
 from ._potential import Potential
 from ._structure import Structure
 from ._triplets import count_triplets
@@ -63,7 +63,7 @@ class Calculator(ase_calculator.Calculator):
     def __init__(self, potential: Potential, *, total_charge: float, spin: int = 0):
         super().__init__(total_charge=total_charge, spin=spin)
         self.potential = potential
-        self.rooms: list[Room] = []
+        self.padded_sizes: list[PaddedSizes] = []
         self._plan: tuple[Any, Any] = (None, None)
         self._warned = False
 
@@ -97,7 +97,7 @@ class Calculator(ase_calculator.Calculator):
         )
         self._refuse(properties, structure)
         self._warn_of_charge(structure.total_charge)
-        reference = self.potential.reference_energies(structure.numbers)
+        reference = self.potential.atomic_energies_of(structure.numbers)
         found = _evaluate(self.potential, self._batch(structure))
         atoms_count = len(structure)
         host = lambda array: np.asarray(array[0], np.float64)[:atoms_count]
@@ -154,7 +154,7 @@ class Calculator(ase_calculator.Calculator):
 
     def _batch(self, structure: Structure):
         cutoff = self.potential.backbone.cutoff
-        pairs = neighbours(structure, cutoff, closest=_CLOSEST)
+        pairs = neighbors(structure, cutoff, closest=_CLOSEST)
         room = self._room(structure, pairs)
         needs = self.potential.backbone.needs_triplets
         bucket = Bucket(
@@ -170,17 +170,17 @@ class Calculator(ase_calculator.Calculator):
         )
         return bucket.batch([0])
 
-    def _room(self, structure: Structure, pairs: Neighbours) -> Room:
+    def _room(self, structure: Structure, pairs: Neighbors) -> PaddedSizes:
         """A size in use that is large enough and not far too large, or a new one."""
         triplets = 0
         if self.potential.backbone.needs_triplets:
             triplets = count_triplets(pairs)
-        need = Room(1, len(structure), len(pairs), triplets)
-        fitting = [room for room in self.rooms if _suits(need, room)]
+        need = PaddedSizes(1, len(structure), len(pairs), triplets)
+        fitting = [room for room in self.padded_sizes if _suits(need, room)]
         if not fitting:
             sizes = (_step(need.slots, 8), _step(need.edges, 64), _step(triplets, 64))
-            fitting = [Room(1, *sizes)]
-            self.rooms.extend(fitting)
+            fitting = [PaddedSizes(1, *sizes)]
+            self.padded_sizes.extend(fitting)
         return min(fitting, key=lambda room: (room.edges, room.slots))
 
     def _planned(self, structure: Structure, slots: int):
@@ -196,7 +196,7 @@ class Calculator(ase_calculator.Calculator):
         return plan
 
 
-def _suits(need: Room, room: Room) -> bool:
+def _suits(need: PaddedSizes, room: PaddedSizes) -> bool:
     """Whether the room is large enough and does not waste much.
 
     Below some sizes everything is cheap, and sharing one saves a compilation.

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ._neighbors import neighbours
+from ._neighbors import neighbors
 from ._potential import Potential
 from ._structure import Structure
 from ._total_charge import TotalCharge
@@ -28,7 +28,7 @@ def likely_cause(potential: Potential, structure: Structure) -> str:
                 f"its `TotalCharge` knows no total charge {structure.total_charge:g} "
                 f"with spin {structure.spin}"
             )
-    pairs = neighbours(structure, potential.backbone.cutoff)
+    pairs = neighbors(structure, potential.backbone.cutoff)
     shifts = 0.0 if structure.cell is None else pairs.shifts @ structure.cell
     ends = structure.positions[pairs.senders] - structure.positions[pairs.receivers]
     distances = np.linalg.norm(ends + shifts, axis=1)

@@ -9,7 +9,7 @@ from .allegro import Allegro, AllegroSize
 from .dimenet import DimeNet, DimeNetSize
 from .mace import MACE, MACESize
 
-KIND = "backbones potential 1"
+KIND = "backbones potential 2"
 UNITS = {"length": "Å", "energy": "eV", "charge": "e", "stress": "eV/Å^3"}
 
 # Beyond any real value, and far below where arithmetic overflows.
@@ -26,13 +26,15 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES = {
-    "Allegro": Architecture(Allegro, AllegroSize, lambda s: s.layers * s.depth),
+    "Allegro": Architecture(Allegro, AllegroSize, lambda s: s.num_layers * s.depth),
     "DimeNet++": Architecture(
         DimeNet,
         DimeNetSize,
-        lambda s: s.blocks * (s.before + s.after + s.readout),
+        lambda s: (
+            s.num_blocks * (s.num_before_skip + s.num_after_skip + s.num_output_layers)
+        ),
     ),
-    "MACE": Architecture(MACE, MACESize, lambda s: s.interactions),
+    "MACE": Architecture(MACE, MACESize, lambda s: s.num_interactions),
 }
 
 
@@ -43,7 +45,7 @@ class Header(NamedTuple):
     size: Any
     elements: tuple[int, ...]
     cutoff: float
-    references: dict[int, float]
+    atomic_energies: dict[int, float]
     zbl: bool
     charges: str | None
     long_range: dict[str, Any]
@@ -83,7 +85,7 @@ def checked_header(stored: Mapping[str, Any], arrays: Mapping[str, Any]) -> Head
         _size(architecture, stored["size"], arrays),
         elements,
         _cutoff(stored["cutoff"]),
-        _references(stored["references"], elements),
+        _atomic_energies(stored["atomic_energies"], elements),
         _typed("zbl", stored["zbl"], bool),
         _typed("charges", stored["charges"], str | None),
         _layers(stored["long_range"]),
@@ -105,20 +107,20 @@ def _cutoff(stored: Any) -> float:
     return float(stored)
 
 
-def _references(stored: Any, elements: tuple[int, ...]) -> dict[int, float]:
-    pairs = _typed("references", stored, list)
+def _atomic_energies(stored: Any, elements: tuple[int, ...]) -> dict[int, float]:
+    pairs = _typed("atomic_energies", stored, list)
     if not all(isinstance(p, list) and len(p) == 2 for p in pairs):
         raise ValueError(
-            f"`references` are no pairs of element and energy: {stored!r:.80}"
+            f"`atomic_energies` are not pairs of element and energy: {stored!r:.80}"
         )
     if [z for z, _ in pairs] != list(elements):
         raise ValueError(
-            f"`references` are not those of the elements {list(elements)}, in this "
+            f"`atomic_energies` are not those of the elements {list(elements)} in this "
             f"order: {stored!r:.80}"
         )
     wrong = [z for z, energy in pairs if not _is_number(energy)]
     if wrong:
-        raise ValueError(f"the reference energy of element {wrong[0]} is not finite")
+        raise ValueError(f"the atomic energy of element {wrong[0]} is not finite")
     return {int(z): float(energy) for z, energy in pairs}
 
 

@@ -42,7 +42,7 @@ def save(path: str | os.PathLike, potential: Potential) -> None:
         "size": dataclasses.asdict(backbone.size),
         "elements": list(backbone.elements),
         "cutoff": backbone.cutoff,
-        "references": [list(pair) for pair in potential.references],
+        "atomic_energies": [list(pair) for pair in potential.atomic_energies],
         "zbl": potential.zbl,
         "charges": backbone.hooks.charges,
         "long_range": {
@@ -91,12 +91,12 @@ def _skeleton(header: Header, long_range: dict[str, LongRange]) -> Potential:
             header.elements,
             header.size,
             cutoff=header.cutoff,
-            average_neighbours=1.0,  # an array, like the scale of the energies
+            avg_num_neighbors=1.0,  # an array, like the scale of the energies
             long_range=layers,
             charges=header.charges,
             key=key,
         )
-        return Potential(backbone, header.references, zbl=header.zbl)
+        return Potential(backbone, header.atomic_energies, zbl=header.zbl)
 
     return eqx.filter_eval_shape(build, jr.key(0), long_range)
 
@@ -111,10 +111,10 @@ def _check_values(path, potential: Potential) -> None:
                 "damaged."
             )
     backbone: Any = potential.backbone
-    if not backbone.average_neighbours > 0:
+    if not backbone.avg_num_neighbors > 0:
         raise ValueError(
-            f"The model in {path} has average_neighbours="
-            f"{float(backbone.average_neighbours)}, which must be positive."
+            f"The model in {path} has avg_num_neighbors="
+            f"{float(backbone.avg_num_neighbors)}, which must be positive."
         )
 
 

@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from ._structure import Structure
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """Directed pairs sorted by receiver, each pair in both directions.
 
     The vector of a pair is `positions[sender] + shift @ cell - positions[receiver]`.
@@ -23,9 +23,9 @@ class Neighbours(NamedTuple):
         return len(self.senders)
 
 
-def neighbours(
+def neighbors(
     structure: Structure, cutoff: float, *, closest: float = 0.0
-) -> Neighbours:
+) -> Neighbors:
     """All pairs closer than the cutoff; an atom of a small cell sees its own images.
 
     Args:
@@ -49,7 +49,7 @@ def neighbours(
         raise ValueError(_too_close(structure, ends, distances[nearest], closest))
     # A total order, so that a batch does not depend on the search's own order.
     order = np.lexsort((*shifts.T, senders, receivers))
-    return Neighbours(
+    return Neighbors(
         senders[order].astype(np.int32),
         receivers[order].astype(np.int32),
         shifts[order].astype(np.int32),

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._bucket import Bucket, dense_arrays
-from ._neighbors import neighbours
+from ._neighbors import neighbors
 from ._structure import Structure
 from ._triplets import count_triplets
 
 
-class Room(NamedTuple):
+class PaddedSizes(NamedTuple):
     """Sizes that a batch has at least, to share one shape with others."""
 
     graphs: int = 1
@@ -28,7 +28,7 @@ def pack(
     buckets: int = 1,
     plan_for: Callable[[Any, Any, Any], Any] | None = None,
     triplets: bool = False,
-    room: Room | None = None,
+    min_sizes: PaddedSizes | None = None,
     dtype: Any = np.float32,
 ) -> list[Bucket]:
     """Sorts structures into buckets by size and finds their neighbours.
@@ -40,7 +40,7 @@ def pack(
         buckets: how many shapes at most.
         plan_for: the backbone's, called once a bucket.
         triplets: the backbone's `needs_triplets`.
-        room: sizes that every bucket has at least.
+        min_sizes: sizes that every bucket has at min_sizes.
         dtype: of positions and cells on the device.
 
     Raises:
@@ -57,15 +57,15 @@ def pack(
     found = []
     for members in size_classes(sizes, buckets):
         chosen = tuple(structures[m] for m in members)
-        pairs = tuple(neighbours(s, cutoff) for s in chosen)
-        shape = room_for(
+        pairs = tuple(neighbors(s, cutoff) for s in chosen)
+        shape = sizes_for(
             sizes[members],
             np.array([len(p) for p in pairs]),
             np.array([count_triplets(p) for p in pairs]),
             graphs=graphs,
-            least=room,
+            min_sizes=min_sizes,
         )
-        plan = None if plan_for is None else plan_all(plan_for, chosen, shape.slots)
+        plan = None if plan_for is None else make_plans(plan_for, chosen, shape.slots)
         found.append(
             Bucket(
                 members,
@@ -110,36 +110,36 @@ def size_classes(sizes: np.ndarray, count: int) -> list[np.ndarray]:
     return classes[::-1]
 
 
-def room_for(
+def sizes_for(
     sizes: np.ndarray,
     edges: np.ndarray,
     triplets: np.ndarray,
     *,
     graphs: int,
-    least: Room | None = None,
-) -> Room:
-    """Room for the densest structures meeting in one batch: nothing ever overflows.
+    min_sizes: PaddedSizes | None = None,
+) -> PaddedSizes:
+    """Returns sizes that hold the largest structures of a set in one batch.
 
     Args:
         sizes: atoms of each structure, `(structures,)`.
         edges: of each structure.
         triplets: of each structure, see `count_triplets`.
         graphs: structures a batch, if there are so many.
-        least: sizes that the batch has at least.
+        min_sizes: sizes that the batch has at min_sizes.
     """
-    least = Room() if least is None else least
+    min_sizes = PaddedSizes() if min_sizes is None else min_sizes
     graphs = min(graphs, len(sizes))
     most = lambda counts: int(np.sort(counts)[-graphs:].sum())
     rounded = lambda count: -(-count // 64) * 64
-    return Room(
-        graphs=max(graphs, least.graphs),
-        slots=max(least.slots, int(np.max(sizes))),
-        edges=rounded(max(least.edges, most(edges))),
-        triplets=rounded(max(least.triplets, most(triplets))),
+    return PaddedSizes(
+        graphs=max(graphs, min_sizes.graphs),
+        slots=max(min_sizes.slots, int(np.max(sizes))),
+        edges=rounded(max(min_sizes.edges, most(edges))),
+        triplets=rounded(max(min_sizes.triplets, most(triplets))),
     )
 
 
-def plan_all(
+def make_plans(
     plan_for: Callable[[Any, Any, Any], Any],
     structures: Sequence[Structure],
     slots: int,
@@ -149,7 +149,7 @@ def plan_all(
     Args:
         plan_for: the backbone's.
         structures: all open or all periodic.
-        slots: atoms of the largest, at least.
+        slots: atoms of the largest, at min_sizes.
     """
     everyone = dense_arrays(
         structures, len(structures) + 1, slots, np.dtype(np.float64)

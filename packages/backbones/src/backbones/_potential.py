@@ -19,7 +19,7 @@ class Prediction(NamedTuple):
     """Properties of the structures of a batch; zero on padding."""
 
     energy: Float[Array, " graphs"]
-    """eV, without the reference energies: see `Potential.reference_energy`."""
+    """eV, without the reference energies: see `Potential.composition_energy`."""
     energies: Float[Array, "graphs slots"]
     """Its part on each atom, eV."""
     forces: Float[Array, "graphs slots 3"]
@@ -31,51 +31,51 @@ class Prediction(NamedTuple):
 
 
 class Potential(eqx.Module):
-    """A backbone with the scale of its energies and the elements' reference energies.
+    """A backbone with scale and shift of its energies, and the atomic energies.
 
-    E = sum_i (reference[z_i] + scale * short_i + shift + long_i + zbl_i), the last if
-    asked for. Neither scale nor shift nor references are trained. The references are
-    large and stay in float64 on the host: `prediction.energy` is the rest.
+    E = sum_i (E0[z_i] + scale * short_range_i + shift + long_range_i + zbl_i).
+    Scale, shift and atomic energies E0 are not trained. The atomic energies are large
+    and are kept in float64 on the host: `prediction.energy` does not include them.
 
     Args:
-        backbone: for example `MACE`.
-        references: energy of each element, eV, by atomic number; all of the
-            backbone's elements.
+        backbone: for example a `MACE`.
+        atomic_energies: E0, energies of the isolated atoms, eV, by atomic number, for
+            all elements of the backbone.
         scale: eV, for example the root mean square of the training forces times 1 Å.
-        shift: eV an atom.
-        zbl: add the screened repulsion of nuclei at less than bond lengths.
+        shift: eV per atom.
+        zbl: whether to add the ZBL repulsion of nuclei closer than bond lengths.
     """
 
     backbone: Backbone
     scale: Float[Array, ""]
     shift: Float[Array, ""]
-    references: tuple[tuple[int, float], ...] = eqx.field(static=True)
+    atomic_energies: tuple[tuple[int, float], ...] = eqx.field(static=True)
     zbl: bool = eqx.field(static=True)
 
     def __init__(
         self,
         backbone: Backbone,
-        references: Mapping[int, float],
+        atomic_energies: Mapping[int, float],
         *,
         scale: float = 1.0,
         shift: float = 0.0,
         zbl: bool = False,
     ):
-        missing = sorted(set(backbone.elements) - set(references))
+        missing = sorted(set(backbone.elements) - set(atomic_energies))
         if missing:
             raise ValueError(
-                f"`references` has no energy for {_named(missing)}: give one for every "
-                "element of the backbone."
+                f"`atomic_energies` has no energy for {_named(missing)}: give one for "
+                "each element of the backbone."
             )
         self.backbone = backbone
-        self.references = tuple(
-            (int(z), float(references[z])) for z in backbone.elements
+        self.atomic_energies = tuple(
+            (int(z), float(atomic_energies[z])) for z in backbone.elements
         )
-        wrong = [z for z, energy in self.references if not np.isfinite(energy)]
+        wrong = [z for z, energy in self.atomic_energies if not np.isfinite(energy)]
         if wrong:
             raise ValueError(
-                f"`references` has no finite energy for {_named(wrong)}: "
-                f"{references[wrong[0]]}."
+                f"`atomic_energies` has no finite energy for {_named(wrong)}: "
+                f"{atomic_energies[wrong[0]]}."
             )
         self.scale = jnp.asarray(scale, float)
         self.shift = jnp.asarray(shift, float)
@@ -92,7 +92,7 @@ class Potential(eqx.Module):
         return Prediction(energies.sum(1), energies, -slope, stress, charges)
 
     def energies(self, batch: Batch) -> tuple[Array, Array]:
-        """Energies (eV, without references) and charges (e) of the atoms."""
+        """Energies (eV, without atomic_energies) and charges (e) of the atoms."""
         out = self.backbone(batch)
         scale, shift = jax.lax.stop_gradient((self.scale, self.shift))
         short = jnp.where(batch.mask, scale * out.energies + shift, 0.0)
@@ -102,8 +102,8 @@ class Potential(eqx.Module):
             energies = energies + pairs.reshape(batch.mask.shape)
         return energies, out.charges
 
-    def reference_energy(self, numbers: np.ndarray) -> float:
-        """Sum of the elements' reference energies, eV, in float64.
+    def composition_energy(self, numbers: np.ndarray) -> float:
+        """Returns the sum of the atomic energies E0 of some atoms, eV, in float64.
 
         Args:
             numbers: atomic numbers, shape `(atoms,)`.
@@ -111,10 +111,10 @@ class Potential(eqx.Module):
         Raises:
             ValueError: an element the model does not know.
         """
-        return float(self.reference_energies(numbers).sum())
+        return float(self.atomic_energies_of(numbers).sum())
 
-    def reference_energies(self, numbers: np.ndarray) -> np.ndarray:
-        """The reference energy of each atom, eV, in float64.
+    def atomic_energies_of(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns the atomic energy E0 of each atom, eV, in float64.
 
         Args:
             numbers: atomic numbers, shape `(atoms,)`.
@@ -123,12 +123,12 @@ class Potential(eqx.Module):
             ValueError: an element the model does not know.
         """
         self.check_elements(numbers)
-        table = dict(self.references)
+        table = dict(self.atomic_energies)
         return np.array([table[int(z)] for z in numbers], np.float64)
 
     def check_elements(self, numbers: np.ndarray) -> None:
         """Refuses elements the model does not know, by name."""
-        known = [z for z, _ in self.references]
+        known = [z for z, _ in self.atomic_energies]
         unknown = sorted({int(z) for z in numbers} - set(known))
         if unknown:
             raise ValueError(

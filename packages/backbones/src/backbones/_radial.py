@@ -1,4 +1,4 @@
-"""Distances as smooth features that vanish at the cutoff."""
+"""Radial basis functions that vanish at the cutoff, and their envelope."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -6,24 +6,25 @@ from jaxtyping import Array, Float
 
 
 def envelope(
-    distance: Float[Array, " edges"], cutoff: float, power: int = 6
+    distance: Float[Array, " edges"], cutoff: float, exponent: int = 6
 ) -> Float[Array, " edges"]:
-    r"""The polynomial cutoff of Gasteiger et al.
+    r"""Returns the polynomial cutoff of Gasteiger et al.
 
     $$ 1 - \tfrac{(p+1)(p+2)}{2} x^p + p(p+2) x^{p+1} - \tfrac{p(p+1)}{2} x^{p+2} $$
 
-    with x = r / cutoff: 1 at contact, 0 with two zero derivatives at the cutoff.
+    with x = r / cutoff. It is 1 at x = 0; it and its first two derivatives are 0 at the
+    cutoff.
 
     Args:
         distance: Å.
         cutoff: Å.
-        power: p.
+        exponent: p.
 
     References:
         arXiv 2003.03123.
     """
     x = distance / cutoff
-    p = power
+    p = exponent
     polynomial = (
         1
         - (p + 1) * (p + 2) / 2 * x**p
@@ -34,12 +35,12 @@ def envelope(
 
 
 class Bessel(eqx.Module):
-    """Spherical Bessel functions times the envelope, with trainable frequencies.
+    """Radial Bessel functions times the envelope, with trainable frequencies.
 
     Args:
         cutoff: Å.
         count: number of functions.
-        power: of the envelope.
+        exponent: p of the envelope.
 
     References:
         arXiv 2003.03123.
@@ -47,12 +48,12 @@ class Bessel(eqx.Module):
 
     frequencies: Float[Array, " count"]
     cutoff: float = eqx.field(static=True)
-    power: int = eqx.field(static=True)
+    exponent: int = eqx.field(static=True)
 
-    def __init__(self, cutoff: float, *, count: int = 8, power: int = 6):
+    def __init__(self, cutoff: float, *, count: int = 8, exponent: int = 6):
         self.frequencies = jnp.pi * jnp.arange(1, count + 1, dtype=float)
         self.cutoff = float(cutoff)
-        self.power = power
+        self.exponent = exponent
 
     def __check_init__(self):
         if not self.cutoff > 0:
@@ -61,8 +62,8 @@ class Bessel(eqx.Module):
             )
 
     def __call__(self, distance: Float[Array, " edges"]) -> Float[Array, "edges count"]:
-        """Returns the features of positive distances (Å)."""
+        """Returns the basis functions of positive distances, Å."""
         r = distance[:, None]
-        waves = jnp.sin(self.frequencies * r / self.cutoff) / r
-        weight = envelope(distance, self.cutoff, self.power)[:, None]
-        return (2 / self.cutoff) ** 0.5 * waves * weight
+        sines = jnp.sin(self.frequencies * r / self.cutoff) / r
+        damping = envelope(distance, self.cutoff, self.exponent)[:, None]
+        return (2 / self.cutoff) ** 0.5 * sines * damping

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from ._neighbors import Neighbours
+from ._neighbors import Neighbors
 
 
 class Triplets(eqx.Module):
@@ -21,7 +21,7 @@ class Triplets(eqx.Module):
     mask: Bool[Array, " triplets"]
 
 
-def count_triplets(pairs: Neighbours) -> int:
+def count_triplets(pairs: Neighbors) -> int:
     """How many triplets these edges form, without building them.
 
     Every edge that ends in an atom meets every one that starts there, but for its own
@@ -31,7 +31,7 @@ def count_triplets(pairs: Neighbours) -> int:
     return int(np.sum(degrees**2) - len(pairs))
 
 
-def find_triplets(pairs: Neighbours) -> tuple[np.ndarray, np.ndarray]:
+def find_triplets(pairs: Neighbors) -> tuple[np.ndarray, np.ndarray]:
     """Incoming and outgoing edge of every triplet, sorted by the outgoing one.
 
     Args:

@@ -7,7 +7,15 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from backbones import Backbone, Batch, Bucket, Room, plan_all, room_for, size_classes
+from backbones import (
+    Backbone,
+    Batch,
+    Bucket,
+    PaddedSizes,
+    make_plans,
+    size_classes,
+    sizes_for,
+)
 from jax.tree_util import tree_map
 from jaxtyping import Array, Float
 
@@ -63,7 +71,7 @@ class SizeBucket:
     """
 
     members: np.ndarray
-    room: Room
+    room: PaddedSizes
     has_triplets: bool
     plan: Any
 
@@ -205,10 +213,10 @@ def batch_dataset(data: Dataset, grid: Grid, backbone: Backbone) -> BatchedDatas
     shapes = []
     for members in size_classes(data.sizes, grid.train.buckets):
         counts = (each[members] for each in (data.sizes, *edges.counts))
-        room = room_for(*counts, graphs=grid.train.batch)
+        room = sizes_for(*counts, graphs=grid.train.batch)
         chosen = [structures(int(i)) for i in members]
         # On the host, where batches are cut out of it.
-        plan = tree_map(np.asarray, plan_all(backbone.plan_for, chosen, room.slots))
+        plan = tree_map(np.asarray, make_plans(backbone.plan_for, chosen, room.slots))
         shapes.append(SizeBucket(members, room, backbone.needs_triplets, plan))
     return BatchedDataset(data, shapes, edges)
 
@@ -231,7 +239,7 @@ def _batch(shape: SizeBucket, rows: np.ndarray, samples: list[Sample], pairs) ->
     return bucket.batch(range(len(rows)))
 
 
-def _targets(samples: list[Sample], room: Room, atomic_energies) -> Targets:
+def _targets(samples: list[Sample], room: PaddedSizes, atomic_energies) -> Targets:
     graphs, atoms = (room.graphs,), (room.graphs, room.slots)
     zeros = lambda *shape: np.zeros(shape, np.float32)
     targets = Targets(

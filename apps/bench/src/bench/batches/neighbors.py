@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
-from backbones import Neighbours, Structure, count_triplets, neighbours
+from backbones import Neighbors, Structure, count_triplets, neighbors
 
 from bench.exceptions import BenchError
 from bench.execution.workers import Pool, available_cores
@@ -45,10 +45,10 @@ class Edges:
     structures: Callable[[int], Structure]
     cutoff: float
     counts: EdgeCounts
-    kept: Sequence[Neighbours] | None = None
+    kept: Sequence[Neighbors] | None = None
     pool: concurrent.futures.Executor | None = None
 
-    def of(self, batches: Iterable[np.ndarray]) -> Iterator[list[Neighbours]]:
+    def of(self, batches: Iterable[np.ndarray]) -> Iterator[list[Neighbors]]:
         """The edges of each batch in turn, while those of later ones are being found.
 
         Args:
@@ -97,7 +97,7 @@ def prefetch_edges(
     *,
     pool: concurrent.futures.Executor | None = None,
     depth: int = 8,
-) -> Iterator[list[Neighbours]]:
+) -> Iterator[list[Neighbors]]:
     """The neighbours of each batch in turn, while later batches are being worked on.
 
     Results do not depend on the number of processes. No more than `depth` batches are
@@ -144,15 +144,15 @@ def _ahead[T](
             future.cancel()
 
 
-def _edges(batch: Sequence[Structure], cutoff: float) -> list[Neighbours]:
-    return [neighbours(structure, cutoff) for structure in batch]
+def _edges(batch: Sequence[Structure], cutoff: float) -> list[Neighbors]:
+    return [neighbors(structure, cutoff) for structure in batch]
 
 
 def _counted(batch: Sequence[Structure], cutoff: float) -> list[tuple[int, int]]:
     return [_count(pairs) for pairs in _edges(batch, cutoff)]
 
 
-def _count(pairs: Neighbours) -> tuple[int, int]:
+def _count(pairs: Neighbors) -> tuple[int, int]:
     return len(pairs), count_triplets(pairs)
 
 

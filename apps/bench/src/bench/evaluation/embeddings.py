@@ -65,7 +65,7 @@ def mean_features(
         batched: packed for it.
         members: indices of samples.
     """
-    atomic_energies = dict(potential.references)
+    atomic_energies = dict(potential.atomic_energies)
     found = {}
     for chosen, batch, _ in batched.batches(members, atomic_energies):
         rows = np.asarray(_summed(potential, batch), np.float64)

@@ -123,7 +123,7 @@ def predict(
         slopes: whether forces and stress are wanted.
         born: whether Born charges are.
     """
-    atomic_energies = dict(potential.references)
+    atomic_energies = dict(potential.atomic_energies)
     found = {}
     for chosen, batch, _ in batched.batches(members, atomic_energies):
         outputs = _evaluate(potential, batch, slopes, born)

@@ -45,7 +45,7 @@ def predict(
         >>> energies = [prediction.energy for prediction in predictions]
     """
     data = dataset if isinstance(dataset, Dataset) else open_dataset(str(dataset))
-    known = {z for z, _ in potential.references}
+    known = {z for z, _ in potential.atomic_energies}
     numbers = np.unique(np.asarray(data.columns.arrays["numbers"]))
     unknown = [chemical_symbols[z] for z in numbers if z not in known]
     if unknown:

@@ -125,7 +125,7 @@ def evaluate(
         predictions = [p.without_energy() for p in predictions]
     if not run.has_charges:
         predictions = [p.with_sign(trained.charge_sign) for p in predictions]
-    atomic_energies = dict(potential.references)
+    atomic_energies = dict(potential.atomic_energies)
     compared = [k for k in KINDS if k in kinds]
     found = Evaluation(
         errors_of(predictions, samples, compared).known(),
@@ -203,7 +203,7 @@ def _known(
 ) -> tuple[Dataset, np.ndarray, dict[str, int]]:
     """Data, the structures made of elements that the model knows, and the others."""
     data = load_for_prediction(source)
-    known = {z for z, _ in trained.potential.references}
+    known = {z for z, _ in trained.potential.atomic_energies}
     kept, left_out = [], {}
     for i, sample in enumerate(data.samples):
         new = {int(z) for z in sample.structure.numbers} - known

@@ -80,7 +80,7 @@ def build_potential(
         tuple(atomic_energies),
         size,
         cutoff=settings.cutoff,
-        average_neighbours=avg_num_neighbors,
+        avg_num_neighbors=avg_num_neighbors,
         long_range=layers,
         charges=charges,
         key=first,

@@ -51,8 +51,8 @@ class MACESettings(Strict):
     hidden_degree: int = pydantic.Field(default=1, ge=0, le=3)
     l_max: int = pydantic.Field(default=2, ge=1, le=3)
     correlation: int = pydantic.Field(default=2, ge=1, le=3)
-    interactions: Layers = 2
-    radial: Hidden = (32, 32)
+    num_interactions: Layers = 2
+    radial_mlp: Hidden = (32, 32)
 
     @pydantic.model_validator(mode="after")
     def _degrees_fit(self) -> "MACESettings":
@@ -70,7 +70,7 @@ class AllegroSettings(Strict):
     channels: Channels = 16
     features: Irreps = ("1o", "1e")
     l_max: int = pydantic.Field(default=2, ge=1, le=3)
-    layers: Layers = 2
+    num_layers: Layers = 2
     hidden: Channels = 32
     embedding: Channels = 16
 
@@ -79,9 +79,9 @@ class DimeNetSettings(Strict):
     """Shapes of DimeNet++, see `backbones.DimeNetSize`."""
 
     channels: Channels = 32
-    blocks: Layers = 2
-    down: Channels = 16
-    output: Channels = 32
+    num_blocks: Layers = 2
+    int_emb_size: Channels = 16
+    out_emb_channels: Channels = 32
 
 
 class CelliSettings(Strict):
@@ -137,5 +137,5 @@ class ModelSettings(Strict):
     def shape_of(self, backbone: str) -> Strict:
         """The settings of a backbone; `mp4` is MACE with four interactions."""
         if backbone == "mp4":
-            return self.mace.model_copy(update={"interactions": 4})
+            return self.mace.model_copy(update={"num_interactions": 4})
         return getattr(self, backbone)

@@ -173,7 +173,7 @@ def train(
         BenchError: the loss is not finite any more, or a checkpoint cannot be used.
     """
     _check_validation(settings, (batched.data.samples[i] for i in parts.validation))
-    atomic_energies = dict(potential.references)
+    atomic_energies = dict(potential.atomic_energies)
     schedule = settings.schedule
     mesh = device_mesh(settings)
     weights = settings.loss.weights

@@ -26,7 +26,7 @@ def potential_of(settings, backbone="mace", long_range="none"):
 
 @pytest.fixture
 def settings(small_grid):
-    small = {"channels": 6, "blocks": 2, "down": 4, "output": 6}
+    small = {"channels": 6, "num_blocks": 2, "int_emb_size": 4, "out_emb_channels": 6}
     dimenet = type(small_grid.model.dimenet)(**small)
     return small_grid.model.model_copy(update={"dimenet": dimenet})
 
@@ -79,7 +79,7 @@ def test_the_engine_and_the_calculator_give_the_same_trajectory(case, settings):
             atoms.positions += dt * momenta / masses
             force = atoms.get_forces()
             momenta = momenta + 0.5 * dt * force
-        expected = atoms.get_potential_energy() - potential.reference_energy(
+        expected = atoms.get_potential_energy() - potential.composition_energy(
             atoms.numbers
         )
         np.testing.assert_allclose(snapshot.positions[0], atoms.positions, atol=1e-8)
@@ -133,7 +133,7 @@ def test_scanned_dimers_equal_those_of_the_calculator(settings):
         atoms = ase.Atoms(
             dimers.pairs[pair], [[0, 0, 0], [r, 0, 0]], calculator=calculator
         )
-        energy = atoms.get_potential_energy() - potential.reference_energy(
+        energy = atoms.get_potential_energy() - potential.composition_energy(
             atoms.numbers
         )
         np.testing.assert_allclose(dimers.energies[pair, point], energy, atol=1e-5)

@@ -11,7 +11,12 @@ from e3nn_jax import IrrepsArray, spherical_harmonics
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._abstract_backbone import AbstractBackbone
-from .._backbone import NodeOutput, checked_neighbours, element_index, element_table
+from .._backbone import (
+    NodeOutput,
+    checked_avg_num_neighbors,
+    element_index,
+    element_table,
+)
 from .._batch import Batch
 from .._edge_hooks import EdgeAdapters, sum_over_neighbors
 from .._hooks import Hooks
@@ -40,7 +45,7 @@ class Allegro(AbstractBackbone):
         elements: atomic numbers that the model supports, in any order.
         size: hyperparameters; None takes the published ones.
         cutoff: of the edges, Å.
-        average_neighbours: mean number of neighbors per atom in the training data.
+        avg_num_neighbors: mean number of neighbors per atom in the training data.
         long_range: layers by hook; None for no layers.
         charges: hook whose charges the model predicts; needed only if there are two or
             more layers.
@@ -61,7 +66,7 @@ class Allegro(AbstractBackbone):
     hooks: Hooks
     edge_adapters: EdgeAdapters
     edge_mixing: dict[str, Float[Array, "1"]]
-    average_neighbours: Float[Array, ""]
+    avg_num_neighbors: Float[Array, ""]
     size: AllegroSize = eqx.field(static=True)
     elements: tuple[int, ...] = eqx.field(static=True)
     _triplets: ClassVar[bool] = False
@@ -72,19 +77,21 @@ class Allegro(AbstractBackbone):
         size: AllegroSize | None = None,
         *,
         cutoff: float = 4.5,
-        average_neighbours: float,
+        avg_num_neighbors: float,
         long_range: Mapping[str, LongRange] | None = None,
         charges: str | None = None,
         key: PRNGKeyArray,
     ):
         size = AllegroSize() if size is None else size
-        keys = jr.split(key, 5 + size.layers)
+        keys = jr.split(key, 5 + size.num_layers)
         self.size = size
         self.elements = element_table(elements)
-        self.average_neighbours = checked_neighbours(average_neighbours)
+        self.avg_num_neighbors = checked_avg_num_neighbors(avg_num_neighbors)
         self.embedding = jr.normal(keys[0], (len(self.elements), size.embedding))
-        self.radial = Bessel(cutoff, count=size.bessel, power=size.envelope)
-        width = 2 * size.embedding + size.bessel
+        self.radial = Bessel(
+            cutoff, count=size.num_bessel, exponent=size.envelope_exponent
+        )
+        width = 2 * size.embedding + size.num_bessel
         self.two_body = Perceptron(
             (width, *size.two_body, size.hidden), activation="mish", key=keys[1]
         )
@@ -105,15 +112,15 @@ class Allegro(AbstractBackbone):
                 key=jr.fold_in(keys[2], 1),
             )
         self.layers = tuple(
-            TensorLayer(size, i, key=keys[5 + i]) for i in range(size.layers)
+            TensorLayer(size, i, key=keys[5 + i]) for i in range(size.num_layers)
         )
         self.readout = Linear(size.hidden, 1, key=keys[3])
         inputs = {h: size.hidden for h in size.widths if h != "embedding"}
-        inputs["final"] = size.hidden * size.layers
+        inputs["final"] = size.hidden * size.num_layers
         self.edge_adapters = EdgeAdapters(
             self.hooks, inputs, size.hidden, size.widths, activation="mish", key=keys[4]
         )
-        self.mixing = jnp.full(size.layers, 0.5)
+        self.mixing = jnp.full(size.num_layers, 0.5)
         self.edge_mixing = {
             h: jnp.full(1, 0.5) for h in size.widths if self.hooks.has_layer(h)
         }
@@ -129,8 +136,8 @@ class Allegro(AbstractBackbone):
                 normalize=True,
                 normalization="component",
             ).array,
-            envelope(distance, self.cutoff, self.size.envelope),
-            jax.lax.stop_gradient(self.average_neighbours),
+            envelope(distance, self.cutoff, self.size.envelope_exponent),
+            jax.lax.stop_gradient(self.avg_num_neighbors),
         )
         index = element_index(batch.species, self.elements)
         one_hot = jax.nn.one_hot(index, len(self.elements), dtype=vectors.dtype)

@@ -16,13 +16,13 @@ class AllegroSize:
             least one of natural parity, and each a product of harmonics. A layer has
             only those that later scalars depend on: `"1e"` needs three layers.
         l_max: highest degree of the harmonics.
-        layers: number of tensor products.
+        num_layers: number of tensor products.
         hidden: width of the scalar latents and of the networks between them.
         depth: hidden layers of these networks.
         two_body: widths of the hidden layers of the network for the first latents.
         embedding: width of the species embedding.
-        bessel: number of radial Bessel functions.
-        envelope: exponent p of the cutoff polynomial.
+        num_bessel: number of radial Bessel functions.
+        envelope_exponent: exponent p of the cutoff polynomial.
         adapter: channels of the long-range layers on edges, and width of the networks
             of their `EdgeAdapter`.
     """
@@ -30,18 +30,18 @@ class AllegroSize:
     channels: int = 64
     features: tuple[str, ...] = ("1o", "1e")
     l_max: int = 2
-    layers: int = 2
+    num_layers: int = 2
     hidden: int = 64
     depth: int = 2
     two_body: tuple[int, ...] = (8, 16, 32)
     embedding: int = 64
-    bessel: int = 8
-    envelope: int = 6
+    num_bessel: int = 8
+    envelope_exponent: int = 6
     adapter: int = 12
 
     def __post_init__(self):
-        counts = ("channels", "l_max", "layers", "hidden", "depth", "embedding")
-        for field in (*counts, "bessel", "envelope", "adapter"):
+        counts = ("channels", "l_max", "num_layers", "hidden", "depth", "embedding")
+        for field in (*counts, "num_bessel", "envelope_exponent", "adapter"):
             if getattr(self, field) < 1:
                 raise ValueError(
                     f"`{field}` must be at least 1, got {getattr(self, field)}."
@@ -88,7 +88,7 @@ class AllegroSize:
             c for c in self.features if couplings((c,), self.l_max, tuple(products))
         }
         needed = factors_of(["0e"])
-        for _ in range(self.layers - layer - 1):
+        for _ in range(self.num_layers - layer - 1):
             needed |= factors_of(needed)
         return tuple(c for c in self._reached(layer) if c in needed)
 
@@ -103,7 +103,7 @@ class AllegroSize:
     @property
     def widths(self) -> dict[str, int]:
         """Channels of the features at each hook, for which a layer there is built."""
-        blocks = [f"block {i}" for i in range(1, self.layers)]
+        blocks = [f"block {i}" for i in range(1, self.num_layers)]
         return {"embedding": self.embedding} | dict.fromkeys(
             [*blocks, "final"], self.adapter
         )

@@ -47,7 +47,7 @@ class TensorLayer(eqx.Module):
 
     def __init__(self, size: AllegroSize, index: int, *, key: PRNGKeyArray):
         keys = jr.split(key, 3)
-        last = index == size.layers - 1
+        last = index == size.num_layers - 1
         outgoing = () if last else size.irreps(index + 1)
         self.incoming = size.irreps(index)
         self.paths = couplings(self.incoming, size.l_max, outgoing)

@@ -21,7 +21,7 @@ class FirstMessages(eqx.Module):
 
     def __init__(self, size: DimeNetSize, *, key: PRNGKeyArray):
         first, second = jr.split(key)
-        self.basis = Dense(size.radial, size.channels, key=first)
+        self.basis = Dense(size.num_radial, size.channels, key=first)
         self.message = Dense(3 * size.channels, size.channels, key=second)
 
     def __call__(
@@ -55,24 +55,28 @@ class Interaction(eqx.Module):
     after: tuple[Residual, ...]
 
     def __init__(self, size: DimeNetSize, *, key: PRNGKeyArray):
-        keys = iter(jr.split(key, 9 + size.before + size.after))
+        keys = iter(jr.split(key, 9 + size.num_before_skip + size.num_after_skip))
         width = size.channels
         self.own = Dense(width, width, key=next(keys))
         self.other = Dense(width, width, key=next(keys))
-        self.down = Dense(width, size.down, bias=False, key=next(keys))
-        self.up = Dense(size.down, width, bias=False, key=next(keys))
-        waves = size.radial * size.spherical
+        self.down = Dense(width, size.int_emb_size, bias=False, key=next(keys))
+        self.up = Dense(size.int_emb_size, width, bias=False, key=next(keys))
+        waves = size.num_radial * size.num_spherical
         self.distances = (
-            Linear(size.radial, size.basis, key=next(keys)),
-            Linear(size.basis, width, key=next(keys)),
+            Linear(size.num_radial, size.basis_emb_size, key=next(keys)),
+            Linear(size.basis_emb_size, width, key=next(keys)),
         )
         self.angles = (
-            Linear(waves, size.basis, key=next(keys)),
-            Linear(size.basis, size.down, key=next(keys)),
+            Linear(waves, size.basis_emb_size, key=next(keys)),
+            Linear(size.basis_emb_size, size.int_emb_size, key=next(keys)),
         )
-        self.before = tuple(Residual(width, key=next(keys)) for _ in range(size.before))
+        self.before = tuple(
+            Residual(width, key=next(keys)) for _ in range(size.num_before_skip)
+        )
         self.skip = Dense(width, width, key=next(keys))
-        self.after = tuple(Residual(width, key=next(keys)) for _ in range(size.after))
+        self.after = tuple(
+            Residual(width, key=next(keys)) for _ in range(size.num_after_skip)
+        )
 
     def __call__(
         self,
@@ -117,11 +121,13 @@ class AtomReadout(eqx.Module):
     last: Linear
 
     def __init__(self, size: DimeNetSize, *, key: PRNGKeyArray):
-        keys = jr.split(key, 3 + size.readout)
-        self.distances = Linear(size.radial, size.channels, key=keys[0])
-        self.up = Linear(size.channels, size.output, key=keys[1])
-        self.hidden = tuple(Dense(size.output, size.output, key=k) for k in keys[3:])
-        self.last = Linear(size.output, 1, key=keys[2])
+        keys = jr.split(key, 3 + size.num_output_layers)
+        self.distances = Linear(size.num_radial, size.channels, key=keys[0])
+        self.up = Linear(size.channels, size.out_emb_channels, key=keys[1])
+        self.hidden = tuple(
+            Dense(size.out_emb_channels, size.out_emb_channels, key=k) for k in keys[3:]
+        )
+        self.last = Linear(size.out_emb_channels, 1, key=keys[2])
 
     def __call__(
         self,

@@ -10,7 +10,12 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._abstract_backbone import AbstractBackbone
-from .._backbone import NodeOutput, checked_neighbours, element_index, element_table
+from .._backbone import (
+    NodeOutput,
+    checked_avg_num_neighbors,
+    element_index,
+    element_table,
+)
 from .._batch import Batch
 from .._edge_hooks import EdgeAdapters
 from .._hooks import Hooks
@@ -38,7 +43,7 @@ class DimeNet(AbstractBackbone):
         elements: atomic numbers that the model supports, in any order.
         size: hyperparameters; None takes the published ones.
         cutoff: of the edges, Å.
-        average_neighbours: mean number of neighbors per atom in the training data; it
+        avg_num_neighbors: mean number of neighbors per atom in the training data; it
             scales only the sums of the edge adapters.
         long_range: layers by hook; None for no layers.
         charges: hook whose charges the model predicts; needed only if there are two or
@@ -56,7 +61,7 @@ class DimeNet(AbstractBackbone):
     readouts: tuple[AtomReadout, ...]
     hooks: Hooks
     edge_adapters: EdgeAdapters
-    average_neighbours: Float[Array, ""]
+    avg_num_neighbors: Float[Array, ""]
     size: DimeNetSize = eqx.field(static=True)
     elements: tuple[int, ...] = eqx.field(static=True)
     _triplets: ClassVar[bool] = True
@@ -67,7 +72,7 @@ class DimeNet(AbstractBackbone):
         size: DimeNetSize | None = None,
         *,
         cutoff: float = 4.5,
-        average_neighbours: float,
+        avg_num_neighbors: float,
         long_range: Mapping[str, LongRange] | None = None,
         charges: str | None = None,
         key: PRNGKeyArray,
@@ -76,15 +81,17 @@ class DimeNet(AbstractBackbone):
         keys = jr.split(key, 5)
         self.size = size
         self.elements = element_table(elements)
-        self.average_neighbours = checked_neighbours(average_neighbours)
+        self.avg_num_neighbors = checked_avg_num_neighbors(avg_num_neighbors)
         self.embedding = jr.normal(keys[0], (len(self.elements), size.channels))
-        self.radial = Bessel(cutoff, count=size.radial, power=size.envelope)
+        self.radial = Bessel(
+            cutoff, count=size.num_radial, exponent=size.envelope_exponent
+        )
         self.first = FirstMessages(size, key=keys[1])
         self.interactions = tuple(
-            Interaction(size, key=k) for k in jr.split(keys[2], size.blocks)
+            Interaction(size, key=k) for k in jr.split(keys[2], size.num_blocks)
         )
         self.readouts = tuple(
-            AtomReadout(size, key=k) for k in jr.split(keys[3], size.blocks + 1)
+            AtomReadout(size, key=k) for k in jr.split(keys[3], size.num_blocks + 1)
         )
         self.hooks = Hooks(
             long_range or {},
@@ -93,7 +100,7 @@ class DimeNet(AbstractBackbone):
             charges=charges,
         )
         inputs = {h: size.channels for h in size.widths if h != "embedding"}
-        inputs["final"] = size.channels * (size.blocks + 1)
+        inputs["final"] = size.channels * (size.num_blocks + 1)
         self.edge_adapters = EdgeAdapters(
             self.hooks, inputs, size.channels, size.widths, key=keys[4]
         )
@@ -114,8 +121,8 @@ class DimeNet(AbstractBackbone):
         basis = self.radial(distance)
         waves = self._waves(vectors, distance, batch.triplets)
         scales = (
-            envelope(distance, self.cutoff, self.size.envelope),
-            jax.lax.stop_gradient(self.average_neighbours),
+            envelope(distance, self.cutoff, self.size.envelope_exponent),
+            jax.lax.stop_gradient(self.avg_num_neighbors),
         )
 
         index = element_index(batch.species, self.elements)
@@ -150,13 +157,13 @@ class DimeNet(AbstractBackbone):
         """Returns the basis of distance and angle, `[triplets, waves]`."""
         incoming, outgoing = triplets.incoming, triplets.outgoing
         radial = radial_waves(
-            distance, self.cutoff, self.size.spherical, self.size.radial
+            distance, self.cutoff, self.size.num_spherical, self.size.num_radial
         )
-        damping = envelope(distance, self.cutoff, self.size.envelope)
+        damping = envelope(distance, self.cutoff, self.size.envelope_exponent)
         radial = radial * damping[:, None, None]
         # Edge vectors start at the receivers, so the incoming one is reversed.
         units = vectors / distance[:, None]
         cosine = -jnp.sum(units[incoming] * units[outgoing], axis=-1)
-        angular = zonal_harmonics(cosine, self.size.spherical)
+        angular = zonal_harmonics(cosine, self.size.num_spherical)
         angular = jnp.where(triplets.mask[:, None], angular, 0.0)
         return (radial[incoming] * angular[:, :, None]).reshape(len(cosine), -1)

@@ -31,11 +31,15 @@ class Interaction(eqx.Module):
         width, first = size.channels, index == 0
         incoming = 0 if first else size.hidden_degree
         # Only scalars are read after the last round.
-        outgoing = 0 if index == size.interactions - 1 else size.hidden_degree
+        outgoing = 0 if index == size.num_interactions - 1 else size.hidden_degree
         degrees = size.l_max + 1 if first else outgoing + 1
         self.up = DegreewiseLinear((width,) * (incoming + 1), width, key=keys[0])
         self.convolution = Convolution(
-            incoming, size.l_max, width, (size.bessel, *size.radial), key=keys[1]
+            incoming,
+            size.l_max,
+            width,
+            (size.num_bessel, *size.radial_mlp),
+            key=keys[1],
         )
         self.skip = ElementLinear(elements, degrees, width, key=keys[2])
         self.contraction = SymmetricContraction(

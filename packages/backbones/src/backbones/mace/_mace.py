@@ -11,7 +11,12 @@ from e3nn_jax import IrrepsArray, spherical_harmonics
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._abstract_backbone import AbstractBackbone
-from .._backbone import NodeOutput, checked_neighbours, element_index, element_table
+from .._backbone import (
+    NodeOutput,
+    checked_avg_num_neighbors,
+    element_index,
+    element_table,
+)
 from .._batch import Batch
 from .._hooks import Hooks
 from .._long_range import LongRange
@@ -33,7 +38,7 @@ class MACE(AbstractBackbone):
         elements: atomic numbers that the model supports, in any order.
         size: hyperparameters; None takes the published ones.
         cutoff: of the edges, Å.
-        average_neighbours: mean number of neighbors per atom in the training data.
+        avg_num_neighbors: mean number of neighbors per atom in the training data.
         long_range: layers by hook; None for no layers.
         charges: hook whose charges the model predicts; needed only if there are two or
             more layers.
@@ -48,7 +53,7 @@ class MACE(AbstractBackbone):
     interactions: tuple[Interaction, ...]
     readouts: tuple[Linear | Perceptron, ...]
     hooks: Hooks
-    average_neighbours: Float[Array, ""]
+    avg_num_neighbors: Float[Array, ""]
     size: MACESize = eqx.field(static=True)
     elements: tuple[int, ...] = eqx.field(static=True)
     _triplets: ClassVar[bool] = False
@@ -59,31 +64,33 @@ class MACE(AbstractBackbone):
         size: MACESize | None = None,
         *,
         cutoff: float = 4.5,
-        average_neighbours: float,
+        avg_num_neighbors: float,
         long_range: Mapping[str, LongRange] | None = None,
         charges: str | None = None,
         key: PRNGKeyArray,
     ):
         size = MACESize() if size is None else size
-        keys = jr.split(key, 2 + 2 * size.interactions)
+        keys = jr.split(key, 2 + 2 * size.num_interactions)
         self.size = size
         self.elements = element_table(elements)
         self.embedding = jr.normal(keys[0], (len(self.elements), size.channels))
-        self.radial = Bessel(cutoff, count=size.bessel, power=size.envelope)
-        self.average_neighbours = checked_neighbours(average_neighbours)
+        self.radial = Bessel(
+            cutoff, count=size.num_bessel, exponent=size.envelope_exponent
+        )
+        self.avg_num_neighbors = checked_avg_num_neighbors(avg_num_neighbors)
         self.interactions = tuple(
             Interaction(size, i, len(self.elements), key=keys[2 + 2 * i])
-            for i in range(size.interactions)
+            for i in range(size.num_interactions)
         )
         self.readouts = tuple(
             Linear(size.channels, 1, key=keys[3 + 2 * i])
-            if i < size.interactions - 1
-            else Perceptron((size.channels, size.readout, 1), key=keys[3 + 2 * i])
-            for i in range(size.interactions)
+            if i < size.num_interactions - 1
+            else Perceptron((size.channels, size.readout_width, 1), key=keys[3 + 2 * i])
+            for i in range(size.num_interactions)
         )
         degrees_offered = dict.fromkeys(size.widths, 0)
         degrees_offered |= {
-            f"block {i}": size.hidden_degree for i in range(1, size.interactions)
+            f"block {i}": size.hidden_degree for i in range(1, size.num_interactions)
         }
         self.hooks = Hooks(
             long_range or {},
@@ -108,7 +115,7 @@ class MACE(AbstractBackbone):
         ).array
         receivers = rows.receivers[::WIDTH]
         edges = (harmonics, self.radial(distance), rows.senders, receivers)
-        avg_num_neighbors = jax.lax.stop_gradient(self.average_neighbours)
+        avg_num_neighbors = jax.lax.stop_gradient(self.avg_num_neighbors)
 
         features = (one_hot @ self.embedding)[:, None, :]
         features, output = self.hooks("embedding", features, batch)

@@ -54,7 +54,7 @@ def from_mace_torch(state: Any, settings: Mapping[str, Any]) -> Potential:
         elements,
         size,
         cutoff=cutoff,
-        average_neighbours=plain["avg_num_neighbors"],
+        avg_num_neighbors=plain["avg_num_neighbors"],
         key=jr.key(0),
     )
     values = {
@@ -78,8 +78,8 @@ def from_mace_torch(state: Any, settings: Mapping[str, Any]) -> Potential:
         )
     scale, shift = (arrays.number(f"scale_shift.{name}") for name in ("scale", "shift"))
     arrays.check_all_read()
-    references = {z: float(e) for z, e in zip(elements, alone, strict=True)}
-    return Potential(model, references, scale=scale, shift=shift)
+    atomic_energies = {z: float(e) for z, e in zip(elements, alone, strict=True)}
+    return Potential(model, atomic_energies, scale=scale, shift=shift)
 
 
 def _size(state: Arrays, elements: int) -> MACESize:
@@ -110,11 +110,11 @@ def _size(state: Arrays, elements: int) -> MACESize:
         hidden_degree=degrees - 1,
         l_max=l_max,
         correlation=orders.pop(),
-        interactions=count,
-        bessel=widths[0][0],
-        radial=tuple(out for _, out in widths[:-1]),
-        readout=state[f"readouts.{count - 1}.linear_1.weight"].size // channels,
-        envelope=int(state.number("radial_embedding.cutoff_fn.p")),
+        num_interactions=count,
+        num_bessel=widths[0][0],
+        radial_mlp=tuple(out for _, out in widths[:-1]),
+        readout_width=state[f"readouts.{count - 1}.linear_1.weight"].size // channels,
+        envelope_exponent=int(state.number("radial_embedding.cutoff_fn.p")),
     )
 
 
@@ -129,16 +129,16 @@ def _said(state: Arrays, size: MACESize, elements: tuple[int, ...]) -> dict[str,
     hidden = [f"{size.channels}x{d}{parity(d)}" for d in range(size.hidden_degree + 1)]
     return {
         "r_max": state.number("r_max"),
-        "num_bessel": size.bessel,
+        "num_bessel": size.num_bessel,
         "num_polynomial_cutoff": state.number("radial_embedding.cutoff_fn.p"),
         "max_ell": size.l_max,
-        "num_interactions": size.interactions,
+        "num_interactions": size.num_interactions,
         "num_elements": len(elements),
         "hidden_irreps": "+".join(hidden),
-        "MLP_irreps": f"{size.readout}x0e",
+        "MLP_irreps": f"{size.readout_width}x0e",
         "atomic_numbers": list(elements),
         "correlation": size.correlation,
-        "radial_MLP": list(size.radial),
+        "radial_MLP": list(size.radial_mlp),
     }
 
 

@@ -16,7 +16,7 @@ from ._invariance import check_single_precision as check_single_precision
 from ._invariance import check_symmetry as check_symmetry
 from ._layers import LAYER_CHECKS as LAYER_CHECKS
 from ._layers import LayerCase as LayerCase
-from ._samples import ROOM as ROOM
+from ._samples import SAMPLE_SIZES as SAMPLE_SIZES
 from ._samples import batch_of as batch_of
 from ._samples import evaluate as evaluate
 from ._samples import predict as predict

@@ -6,11 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from .._packing import Room, pack
+from .._packing import PaddedSizes, pack
 from .._potential import Potential, Prediction
 from .._structure import Structure
 
-ROOM = Room(graphs=2, slots=10, edges=192, triplets=2048)
+SAMPLE_SIZES = PaddedSizes(graphs=2, slots=10, edges=192, triplets=2048)
 """One padded shape for every structure of the checks."""
 
 
@@ -40,7 +40,9 @@ def sample_structure(
     return Structure(numbers, positions, cell, float(seed % 2))
 
 
-def batch_of(potential: Potential, *structures: Structure, room: Room = ROOM):
+def batch_of(
+    potential: Potential, *structures: Structure, min_sizes: PaddedSizes = SAMPLE_SIZES
+):
     """The padded batch of some structures in the precision of the potential."""
     backbone = potential.backbone
     (bucket,) = pack(
@@ -49,7 +51,7 @@ def batch_of(potential: Potential, *structures: Structure, room: Room = ROOM):
         graphs=len(structures),
         plan_for=backbone.plan_for,
         triplets=backbone.needs_triplets,
-        room=room,
+        min_sizes=min_sizes,
         dtype=potential.scale.dtype,
     )
     return bucket.batch(range(len(structures)))

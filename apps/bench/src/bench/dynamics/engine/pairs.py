@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from backbones import Structure, neighbours
+from backbones import Structure, neighbors
 from jaxtyping import Array, Bool, Float, Int
 
 from bench.dynamics.engine.capacity import PairCapacity, padded_size
@@ -50,7 +50,7 @@ def list_pairs(
     """
     # Distances do not depend on the elements.
     structure = Structure(np.ones(len(positions), int), positions, box)
-    return neighbours(structure, reach)
+    return neighbors(structure, reach)
 
 
 def pad_pairs(

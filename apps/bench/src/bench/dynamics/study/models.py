@@ -135,7 +135,7 @@ def check_elements(model: Model, name: str, numbers: Sequence[int]) -> None:
     Raises:
         BenchError: there is such an element.
     """
-    trained = {z for z, _ in model.potential.references}
+    trained = {z for z, _ in model.potential.atomic_energies}
     unseen = sorted(set(numbers) - trained)
     if unseen:
         symbols = ", ".join(chemical_symbols[z] for z in unseen)
