@@ -1,16 +1,16 @@
-"""Times preparing and reading data, each claim with both of its sides in one run.
+"""Speed of preparing and reading data, with both sides of a comparison in one run.
 
-1. Preparing the 11 039 MOFs of `data/qmof` with all cores and with one: rows a second,
-   by the clock and by processor time (which does not mind a busy machine).
-2. Reading prepared structures against ASE reading the same rows from the source they
-   came from (an `.aselmdb`, an extxyz file): rows a second of processor time, A-B-A-B,
-   medians.
-3. Finding edges (4.5 Å) in one process, and the loader's whole batches with edges found
-   anew by another process, against a training step of a small MACE on the same MOFs:
-   structures a second.
+1. Preparing the 11 039 MOFs of `data/qmof` with all cores and with one: rows per
+   second, in wall time and in processor time, which a busy machine affects less.
+2. Reading prepared structures, compared with ASE reading the same rows from their
+   source (an `.aselmdb`, an extxyz file): rows per second of processor time,
+   alternating, medians.
+3. Edges (4.5 Å) in one process, and batches whose edges are computed again by another
+   process, compared with a training step of a small MACE on the same MOFs: structures
+   per second.
 
-Data are looked for in the folder `BENCH_DATA` or `shared/data` beside the
-repository; without it, made-up rows take their place. `--quick` reads a tenth.
+Data are read from the folder `BENCH_DATA`, by default `shared/data` next to the
+repository; if it does not exist, random structures are used. `--quick` reads a tenth.
 """
 
 import argparse
@@ -31,46 +31,46 @@ from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
 from bench.execution.workers import available_cores
 
-BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
-DATA = Path(os.environ.get("BENCH_DATA") or BESIDE)
+DEFAULT_DATA = Path(__file__).parents[3].parent / "shared" / "data"
+DATA = Path(os.environ.get("BENCH_DATA") or DEFAULT_DATA)
 
 
-def processor():
-    """Seconds of processor time of this process and its children so far."""
-    own, children = (resource.getrusage(w) for w in (0, resource.RUSAGE_CHILDREN))
-    return sum(u.ru_utime + u.ru_stime for u in (own, children))
+def processor_time():
+    """Returns the processor time of this process and its children so far, s."""
+    usages = (resource.getrusage(w) for w in (0, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in usages)
 
 
-def seconds(work, clock=time.perf_counter):
-    """How long it takes by a clock, and what it returns."""
-    began = clock()
-    result = work()
-    return clock() - began, result
+def seconds(function, clock=time.perf_counter):
+    """Returns the time of one call and its result."""
+    start = clock()
+    result = function()
+    return clock() - start, result
 
 
-def frames(count, atoms=100):
-    """Made-up periodic structures with all labels."""
+def frames(count, n_atoms=100):
+    """Yields random periodic structures with energies and forces."""
     rng = np.random.default_rng(0)
-    # Atoms that coincide are left out when data are prepared.
-    apart = 3.0 * np.array(list(np.ndindex(5, 5, 5)))
+    # Preparing excludes structures with coinciding atoms.
+    lattice = 3.0 * np.array(list(np.ndindex(5, 5, 5)))
     for _ in range(count):
-        made = ase.Atoms(
-            rng.choice([1, 6, 8, 30], atoms),
-            apart[:atoms] + rng.uniform(-0.7, 0.7, (atoms, 3)),
+        atoms = ase.Atoms(
+            rng.choice([1, 6, 8, 30], n_atoms),
+            lattice[:n_atoms] + rng.uniform(-0.7, 0.7, (n_atoms, 3)),
             cell=np.eye(3) * 15,
             pbc=True,
         )
-        made.calc = SinglePointCalculator(
-            made, energy=rng.normal(), forces=rng.normal(size=(atoms, 3))
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=rng.normal(), forces=rng.normal(size=(n_atoms, 3))
         )
-        yield made
+        yield atoms
 
 
-def preparing(folder, quick):
-    """Rows a second of the QMOF pool, or of as many made-up MOFs."""
+def measure_preparing(folder, quick):
+    """Returns rows per second for QMOF, or for as many random structures."""
     source = DATA / "qmof" / "qmof_dev.npz"
     if not source.exists() or quick:
-        source = folder / "made.npz"
+        source = folder / "random.npz"
         count = 1000 if quick else 11_039
         rng = np.random.default_rng(0)
         sizes = rng.integers(20, 190, count)
@@ -87,70 +87,74 @@ def preparing(folder, quick):
     text = folder / "mofs.xyz"
     with text.open("w") as file:
         ase.io.write(file, list(frames(100 if quick else 1000)), format="extxyz")
-    # What loads jax is imported where it is used, for each process reads this file.
+    # Modules that load JAX are imported in functions, since each worker process
+    # imports this file.
     cores = available_cores()
     rows = []
     for name, path in (("npz", source), ("extxyz", text)):
         for workers in (1, cores):
             out = folder / f"{name}{workers}-{time.monotonic_ns()}"
-            work = lambda p=path, o=out, w=workers: prepare(
+            run = lambda p=path, o=out, w=workers: prepare(
                 PreparationRequest(str(p)), o, workers=w
             )
-            spent = processor()
-            took, header = seconds(work)
-            spent = processor() - spent
+            cpu_start = processor_time()
+            elapsed, header = seconds(run)
+            cpu_time = processor_time() - cpu_start
             title = f"prepare {name}, {workers} process(es)"
-            rows.append((title, header["structures"] / took))
-            rows.append(("  by processor time", header["structures"] / spent))
+            rows.append((title, header["structures"] / elapsed))
+            rows.append(("  by processor time", header["structures"] / cpu_time))
     return rows
 
 
-def reading(folder, quick):
-    """Prepared rows against ASE's of the same source."""
+def measure_reading(folder, quick):
+    """Returns rows per second of prepared data and of ASE for the same source."""
     from bench.dataset.opening import load_for_training
 
     count = 200 if quick else 2000
-    made = list(frames(count))
+    structures = list(frames(count))
     text, database = folder / "read.extxyz", folder / "read.aselmdb"
-    ase.io.write(text, made, format="extxyz")
+    ase.io.write(text, structures, format="extxyz")
     with ase.db.connect(database, type="aselmdb") as file:
-        for atoms in made:
+        for atoms in structures:
             file.write(atoms)
     for path in (text, database):
         prepare(PreparationRequest(str(path)), folder / f"out-{path.suffix}", workers=0)
 
-    def prepared(path):
+    def read_prepared(path):
         data = load_for_training(str(folder / f"out-{path.suffix}"))
         return sum(len(s.structure) + s.forces.shape[0] for s in data.samples)
 
-    def by_ase(path):
+    def read_with_ase(path):
         if path == text:
-            all_of = ase.io.iread(text, ":")
+            rows = ase.io.iread(text, ":")
         else:
             with ase.db.connect(database, type="aselmdb", readonly=True) as file:
-                all_of = [row.toatoms() for row in file.select()]
-        return sum(len(a) + a.get_forces().shape[0] for a in all_of)
+                rows = [row.toatoms() for row in file.select()]
+        return sum(len(a) + a.get_forces().shape[0] for a in rows)
 
     rows = []
     for path in (text, database):
-        times = {prepared: [], by_ase: []}
+        times = {read_prepared: [], read_with_ase: []}
         for _ in range(3):
-            for work, found in times.items():
-                took, size = seconds(
-                    lambda work=work, path=path: work(path), time.process_time
+            for read, elapsed in times.items():
+                time_taken, size = seconds(
+                    lambda read=read, path=path: read(path), time.process_time
                 )
                 assert size == 200 * count
-                found.append(took)
-        fast, slow = (median(t) for t in times.values())
+                elapsed.append(time_taken)
+        prepared, with_ase = (median(t) for t in times.values())
         rows += [
-            (f"ASE reads {path.suffix}", count / slow),
-            (f"prepared, from {path.suffix} ({slow / fast:.1f} x)", count / fast),
+            (f"ASE, from {path.suffix}", count / with_ase),
+            (
+                f"prepared, from {path.suffix} ({with_ase / prepared:.1f} x)",
+                count / prepared,
+            ),
         ]
     return rows
 
 
-def edges(folder, quick):
-    """Edges and batches of MOFs against training steps of a small model on them."""
+def measure_edges(folder, quick):
+    """Returns structures per second of edges, batches and training steps."""
     import equinox as eqx
     import jax
     from bench.batches.loading import batch_dataset
@@ -162,8 +166,8 @@ def edges(folder, quick):
 
     if DATA.exists():
         out = folder / "small"
-        limit = Filters(min_atoms=60, max_atoms=100, require=("energy",))
-        prepare(PreparationRequest(str(DATA / "qmof"), filters=limit), out)
+        filters = Filters(min_atoms=60, max_atoms=100, require=("energy",))
+        prepare(PreparationRequest(str(DATA / "qmof"), filters=filters), out)
         data = open_dataset(str(out))
     else:
         data = load_for_training("frameworks")
@@ -177,26 +181,28 @@ def edges(folder, quick):
     )
     structures = [s.structure for s in data.samples]
     batches = [structures[i : i + 4] for i in range(0, len(structures), 4)]
-    each = lambda work, times: median(seconds(work)[0] for _ in range(times))
-    finding = each(lambda: list(prefetch_edges(batches, 4.5)), 5)
+    median_time = lambda run, n: median(seconds(run)[0] for _ in range(n))
+    edge_time = median_time(lambda: list(prefetch_edges(batches, 4.5)), 5)
     batched = batch_dataset(data, grid, model.backbone)
-    # As in a set of more atoms than edges are kept of.
-    anew = dataclasses.replace(batched.edges, kept=None, pool=edge_pool(1))
-    batched = dataclasses.replace(batched, edges=anew)
-    loading = lambda: list(batched.batches(members, elements))
-    inputs = [(batch, targets) for _, batch, targets in loading()]
-    building = each(loading, 5)
-    work = lambda model, pair: loss(model, *pair, grid.train.loss)
-    step = eqx.filter_jit(eqx.filter_value_and_grad(work))
+    # As for data sets with too many atoms to cache their edges.
+    uncached = dataclasses.replace(batched.edges, kept=None, pool=edge_pool(1))
+    batched = dataclasses.replace(batched, edges=uncached)
+    make_batches = lambda: list(batched.batches(members, elements))
+    inputs = [(batch, targets) for _, batch, targets in make_batches()]
+    batch_time = median_time(make_batches, 5)
+    loss_of = lambda model, pair: loss(model, *pair, grid.train.loss)
+    step = eqx.filter_jit(eqx.filter_value_and_grad(loss_of))
     jax.block_until_ready(step(model, inputs[0]))
-    passing = each(lambda: [jax.block_until_ready(step(model, b)) for b in inputs], 3)
-    rate = lambda took: len(structures) / took
+    run_steps = lambda: [jax.block_until_ready(step(model, b)) for b in inputs]
+    step_time = median_time(run_steps, 3)
+    rate = lambda elapsed: len(structures) / elapsed
     return [
-        ("edges, one process", rate(finding)),
-        ("batches with edges of another process", rate(building)),
+        ("edges, one process", rate(edge_time)),
+        ("batches with edges from another process", rate(batch_time)),
         (
-            f"gradient of MACE ({passing / finding:.0f} x, {passing / building:.0f} x)",
-            rate(passing),
+            f"gradient of MACE ({step_time / edge_time:.0f} x, "
+            f"{step_time / batch_time:.0f} x)",
+            rate(step_time),
         ),
     ]
 
@@ -205,9 +211,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    for part in (preparing, reading, edges):
+    for measure in (measure_preparing, measure_reading, measure_edges):
         with tempfile.TemporaryDirectory() as folder:
-            for name, rate in part(Path(folder), quick):
+            for name, rate in measure(Path(folder), quick):
                 print(f"{name:45s} {rate:10.0f} rows/s", flush=True)
 
 

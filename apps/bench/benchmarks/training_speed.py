@@ -1,20 +1,21 @@
-"""Training throughput on molecules: ours against mlip 0.2.5 and mace-torch 0.3.16.
+"""Training throughput on molecules: bench, mlip 0.2.5 and mace-torch 0.3.16.
 
-The same structures with their energies and forces, the same architecture (MACE of 64
+All use the same structures with energies and forces, the same architecture (MACE of 64
 scalar channels, l_max 3, correlation 3, two interactions, 4 Å), batches of four,
-float32, a squared loss of energies an atom and of force components. A repetition is one
-pass over all structures: ours is the training loop of `bench run`, which builds every
-batch and finds its order anew; the others get batches that were built before and only
-step, as ours does once more, to tell what making batches costs. Every side runs in a
-process and an environment of its own, is compiled and warmed up by two passes, then
-does one pass a round in turns with the others; medians over the rounds.
+float32, and a squared loss of energies per atom and of force components. A repetition
+is one pass over all structures. The pass of bench is the training loop of `bench run`,
+which shuffles the structures and builds the batches; the others use batches that were
+built before. A second pass of bench with such batches measures the cost of building
+them. Each side runs in a separate process and environment, is compiled and warmed up by
+two passes, and then runs one pass per round, alternating with the others; medians over
+the rounds are reported.
 
     uv run python apps/bench/benchmarks/training_speed.py DATASET [--quick]
 
-DATASET is a prepared folder or a file of molecules, such as `bench prepare
-spice_dipeptides_les --forces-key force --out data/dipeptides`. `uv run` makes the
-environments of the peers from the headers of their scripts, unless MLIP_PYTHON and
-MACE_TORCH_PYTHON name a Python that has them.
+DATASET is a prepared folder or a file of molecules, such as from `bench prepare
+spice_dipeptides_les --forces-key force --out data/dipeptides`. `uv run` creates the
+environments of mlip and mace-torch from the headers of their scripts, unless
+MLIP_PYTHON and MACE_TORCH_PYTHON are the paths of Python interpreters that have them.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import composition_energy, fit_atomic_energies
 
 HERE = Path(__file__).parent
-# The peers' models and the way sides answer are those of the benchmark of single steps.
+# The other models and the communication with them are those of the benchmark of single
+# steps.
 sys.path.append(str(HERE.parents[2] / "packages" / "backbones" / "benchmarks"))
 from sides import Side  # noqa: E402
 
@@ -51,7 +53,7 @@ CUTOFF = 4.0
 
 
 def write_structures(samples, folder):
-    """The same structures for all: a file for ours, arrays for the others."""
+    """Writes the structures: a file for bench, arrays for the others."""
     atomic_energies = fit_atomic_energies(samples)
     frames, energies = [], []
     for sample in samples:
@@ -76,44 +78,46 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset")
     parser.add_argument("--quick", action="store_true", help="8 structures, 2 rounds")
-    asked = parser.parse_args()
-    count, rounds = (8, 2) if asked.quick else (40, 5)
-    samples = list(load_for_training(asked.dataset).samples[:count])
+    options = parser.parse_args()
+    count, rounds = (8, 2) if options.quick else (40, 5)
+    samples = list(load_for_training(options.dataset).samples[:count])
     if any(s.structure.cell is not None or s.forces is None for s in samples):
-        raise SystemExit("Give molecules in open space with energies and forces.")
+        raise SystemExit(
+            "DATASET must contain molecules (open boundaries) with energies and forces."
+        )
     atoms = sum(len(s.structure) for s in samples)
     sizes = np.array([len(s.structure) for s in samples])
     edges = find_edges(lambda i: samples[i].structure, sizes, CUTOFF)
     given = {"size": SIZE, "cutoff": CUTOFF, "batch": 4, "rate": 1e-4}
     given["elements"] = sorted({int(z) for s in samples for z in s.structure.numbers})
     given["avg_num_neighbors"] = float(edges.counts.edges.sum() / atoms)
-    with tempfile.TemporaryDirectory() as place:
-        write_structures(samples, Path(place))
-        given["folder"] = place
-        own = HERE / "training_sides"
+    with tempfile.TemporaryDirectory() as folder:
+        write_structures(samples, Path(folder))
+        given["folder"] = folder
+        scripts = HERE / "training_sides"
         sides = {
-            "bench": Side(own / "bench_training.py", given),
-            "mlip": Side(own / "mlip_training.py", given, "mlip"),
-            "mace-torch": Side(own / "mace_torch_training.py", given, "mace-torch"),
+            "bench": Side(scripts / "bench_training.py", given),
+            "mlip": Side(scripts / "mlip_training.py", given, "mlip"),
+            "mace-torch": Side(scripts / "mace_torch_training.py", given, "mace-torch"),
         }
-    taken, alone = {name: [] for name in sides}, []
+    times, step_times = {name: [] for name in sides}, []
     for _ in range(rounds):
         for name in sides:
-            time.sleep(0.2)  # threads of the side before go to sleep
-            taken[name].append(sides[name].seconds("train"))
-        alone.append(sides["bench"].seconds("step"))
+            time.sleep(0.2)  # lets the threads of the previous side become idle
+            times[name].append(sides[name].seconds("train"))
+        step_times.append(sides["bench"].seconds("step"))
     for side in sides.values():
         side.end()
-    table(sides, taken, count, atoms)
-    waited = 1 - statistics.median(alone) / statistics.median(taken["bench"])
-    print(f"ours spends {100 * waited:.1f} % of a pass on making batches")
+    print_table(sides, times, count, atoms)
+    fraction = 1 - statistics.median(step_times) / statistics.median(times["bench"])
+    print(f"bench spends {100 * fraction:.1f} % of a pass on building batches")
 
 
-def table(sides, taken, count, atoms):
-    """Medians of all sides, and their ratios to ours."""
-    medians = {name: statistics.median(times) for name, times in taken.items()}
-    print(f"{count} molecules, {atoms} atoms, {count // 4} steps a pass")
-    print("| | parameters | seconds a pass | atoms a second | times ours |")
+def print_table(sides, times, count, atoms):
+    """Prints the medians of all sides, and their ratios to that of bench."""
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"{count} molecules, {atoms} atoms, {count // 4} steps per pass")
+    print("| | parameters | seconds per pass | atoms per second | ratio to bench |")
     print("|---|---:|---:|---:|---:|")
     for name, seconds in medians.items():
         ratio = seconds / medians["bench"]

@@ -1,4 +1,4 @@
-"""Our side of `training_speed.py`: the training loop of `bench run`."""
+"""Process of `training_speed.py` that runs the training loop of `bench run`."""
 
 from pathlib import Path
 
@@ -41,29 +41,29 @@ def main():
     batched = batch_dataset(data, grid, potential.backbone)
     mesh, optimizer = device_mesh(grid.train), make_optimizer(grid.train, 10**6)
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
-    fresh = optimizer.init(eqx.filter(potential, eqx.is_inexact_array))
+    opt_state = optimizer.init(eqx.filter(potential, eqx.is_inexact_array))
     best = jnp.array(jnp.inf, jnp.result_type(float))
-    state = TrainingState(copy(), copy(), fresh, best, jnp.array(0, jnp.int32))
-    kept = {"state": replicate(state, mesh), "pass": 0}
-    phase, everyone = grid.train.schedule[0], np.arange(len(data))
+    state = TrainingState(copy(), copy(), opt_state, best, jnp.array(0, jnp.int32))
+    progress = {"state": replicate(state, mesh), "pass": 0}
+    phase, members = grid.train.schedule[0], np.arange(len(data))
 
-    made = lambda: steps(
-        *(batched, everyone, atomic_energies),
-        *(np.random.default_rng(kept["pass"]), grid.train, mesh),
+    make_batches = lambda: steps(
+        *(batched, members, atomic_energies),
+        *(np.random.default_rng(progress["pass"]), grid.train, mesh),
     )
-    before = list(made())
+    prebuilt = list(make_batches())
 
     def train(batches):
-        state = kept["state"]
+        state = progress["state"]
         for inputs in batches:
             state, value = train_step(
                 inputs, state, optimizer, phase, grid.train.ema, mesh
             )
         jax.block_until_ready((state, value))
-        kept["state"], kept["pass"] = state, kept["pass"] + 1
+        progress["state"], progress["pass"] = state, progress["pass"] + 1
 
-    works = {"train": lambda: train(made()), "step": lambda: train(before)}
-    answer(works, {"parameters": parameter_count(potential)})
+    tasks = {"train": lambda: train(make_batches()), "step": lambda: train(prebuilt)}
+    answer(tasks, {"parameters": parameter_count(potential)})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # requires-python = ">=3.12"
 # dependencies = ["mace-torch==0.3.16"]
 # ///
-"""The mace-torch side of `training_speed.py`, run in an environment of its own."""
+"""Process of `training_speed.py` that trains with mace-torch."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from mace_torch_side import model_of
 
 
 def batches_of(given):
-    """Batches with energies, sizes and forces."""
+    """Returns batches with energies, numbers of atoms and forces."""
     with np.load(Path(given["folder"]) / "structures.npz") as file:
         data = dict(file)
-    cuts = np.cumsum(data["sizes"])[:-1]
-    parts = {k: np.split(data[k], cuts) for k in ("numbers", "positions", "forces")}
+    ends = np.cumsum(data["sizes"])[:-1]
+    arrays = {k: np.split(data[k], ends) for k in ("numbers", "positions", "forces")}
     table = AtomicNumberTable(given["elements"])
     graphs = []
-    for numbers, positions in zip(parts["numbers"], parts["positions"], strict=True):
-        one = mace_data.Configuration(
+    for numbers, positions in zip(arrays["numbers"], arrays["positions"], strict=True):
+        configuration = mace_data.Configuration(
             atomic_numbers=numbers,
             positions=positions,
             pbc=(False, False, False),
@@ -32,42 +32,45 @@ def batches_of(given):
         )
         cutoff = given["cutoff"]
         graphs.append(
-            mace_data.AtomicData.from_config(one, z_table=table, cutoff=cutoff)
+            mace_data.AtomicData.from_config(
+                configuration, z_table=table, cutoff=cutoff
+            )
         )
     size = given["batch"]
     loader = torch_geometric.dataloader.DataLoader(graphs, batch_size=size)
-    found = []
+    batches = []
     for i, batch in enumerate(loader):
-        own = slice(size * i, size * (i + 1))
+        members = slice(size * i, size * (i + 1))
         tensor = lambda x: torch.tensor(np.asarray(x), dtype=torch.float32)
-        found.append(
+        batches.append(
             (
                 batch.to_dict(),
-                tensor(data["energies"][own]),
-                tensor(data["sizes"][own]),
-                tensor(np.concatenate(parts["forces"][own])),
+                tensor(data["energies"][members]),
+                tensor(data["sizes"][members]),
+                tensor(np.concatenate(arrays["forces"][members])),
             )
         )
-    return found
+    return batches
 
 
 def main():
     given = settings()
     torch.set_default_dtype(torch.float32)
     model, batches = model_of(given), batches_of(given)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(trained, lr=given["rate"])
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=given["rate"])
 
     def train():
         for batch, energies, sizes, forces in batches:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             out = model(batch, training=True)
-            apart = (out["energy"] - energies) / sizes
-            slopes = out["forces"] - forces
-            (10 * (apart**2).mean() + (slopes**2).mean()).backward()
-            optimiser.step()
+            energy_errors = (out["energy"] - energies) / sizes
+            force_errors = out["forces"] - forces
+            loss = 10 * (energy_errors**2).mean() + (force_errors**2).mean()
+            loss.backward()
+            optimizer.step()
 
-    count = sum(p.numel() for p in trained)
+    count = sum(p.numel() for p in parameters)
     answer({"train": train}, {"parameters": count})
 
 

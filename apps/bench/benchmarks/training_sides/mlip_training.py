@@ -2,7 +2,7 @@
 # requires-python = ">=3.12"
 # dependencies = ["mlip==0.2.5"]
 # ///
-"""The mlip side of `training_speed.py`, run in an environment of its own."""
+"""Process of `training_speed.py` that trains with mlip."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from mlip_side import field_of
 
 
 def batches_of(given):
-    """Padded graphs with their labels; padding weighs nothing."""
+    """Returns padded graphs with labels; padding has no weight in the loss."""
     with np.load(Path(given["folder"]) / "structures.npz") as file:
         data = dict(file)
-    cuts = np.cumsum(data["sizes"])[:-1]
-    parts = {k: np.split(data[k], cuts) for k in ("numbers", "positions", "forces")}
+    ends = np.cumsum(data["sizes"])[:-1]
+    arrays = {k: np.split(data[k], ends) for k in ("numbers", "positions", "forces")}
     graphs = [
         Graph.from_chemical_system(
             ChemicalSystem(
@@ -32,23 +32,25 @@ def batches_of(given):
             ),
             given["cutoff"],
         )
-        for z, r in zip(parts["numbers"], parts["positions"], strict=True)
+        for z, r in zip(arrays["numbers"], arrays["positions"], strict=True)
     ]
-    size, found = given["batch"], []
+    size, batches = given["batch"], []
     groups = [range(i, i + size) for i in range(0, len(graphs), size)]
     nodes = max(sum(data["sizes"][i] for i in g) for g in groups) + 1
     edges = max(sum(len(graphs[i].senders) for i in g) for g in groups) + 1
-    room = {"n_node": int(nodes), "n_edge": int(edges), "n_graph": size + 1}
+    padded_sizes = {"n_node": int(nodes), "n_edge": int(edges), "n_graph": size + 1}
     for group in groups:
-        graph = next(iter(dynamically_batch([graphs[i] for i in group], **room)))
+        graph = next(
+            iter(dynamically_batch([graphs[i] for i in group], **padded_sizes))
+        )
         forces = np.zeros((nodes, 3), np.float32)
-        there = np.concatenate([parts["forces"][i] for i in group])
-        forces[: len(there)] = there
+        real_forces = np.concatenate([arrays["forces"][i] for i in group])
+        forces[: len(real_forces)] = real_forces
         energies = np.array([data["energies"][i] for i in group], np.float32)
         sizes = np.array([data["sizes"][i] for i in group], np.float32)
-        labels = energies, sizes, forces, np.float32(len(there))
-        found.append(jax.tree.map(jnp.asarray, (graph, labels)))
-    return found
+        labels = energies, sizes, forces, np.float32(len(real_forces))
+        batches.append(jax.tree.map(jnp.asarray, (graph, labels)))
+    return batches
 
 
 def main():
@@ -57,26 +59,27 @@ def main():
     batches = batches_of(given)
 
     def loss(params, graph, labels):
-        energies, sizes, forces, atoms = labels
+        energies, sizes, forces, n_atoms = labels
         out = field.predictor.apply(params, graph).to_prediction()
-        apart = (out.energy[: len(sizes)] - energies) / sizes
-        there = jnp.arange(len(forces))[:, None] < atoms
-        slopes = jnp.where(there, out.forces - forces, 0.0)
-        return 10 * jnp.mean(apart**2) + jnp.sum(slopes**2) / (3 * atoms)
+        energy_errors = (out.energy[: len(sizes)] - energies) / sizes
+        mask = jnp.arange(len(forces))[:, None] < n_atoms
+        force_errors = jnp.where(mask, out.forces - forces, 0.0)
+        force_loss = jnp.sum(force_errors**2) / (3 * n_atoms)
+        return 10 * jnp.mean(energy_errors**2) + force_loss
 
-    optimiser = optax.adam(given["rate"])
+    optimizer = optax.adam(given["rate"])
 
     @jax.jit
     def step(params, state, graph, labels):
-        updates, state = optimiser.update(jax.grad(loss)(params, graph, labels), state)
+        updates, state = optimizer.update(jax.grad(loss)(params, graph, labels), state)
         return optax.apply_updates(params, updates), state
 
-    kept = {"now": (field.params, optimiser.init(field.params))}
+    progress = {"state": (field.params, optimizer.init(field.params))}
 
     def train():
         for graph, labels in batches:
-            kept["now"] = step(*kept["now"], graph, labels)
-        jax.block_until_ready(kept["now"])
+            progress["state"] = step(*progress["state"], graph, labels)
+        jax.block_until_ready(progress["state"])
 
     count = sum(x.size for x in jax.tree.leaves(field.params))
     answer({"train": train}, {"parameters": count})
