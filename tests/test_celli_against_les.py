@@ -1,5 +1,6 @@
-"""Charge equilibration and latent Ewald summation test each other's Coulomb sums."""
+"""Comparison of the Coulomb sums of charge equilibration and latent Ewald summation."""
 
+import functools as ft
 import math
 
 import jax
@@ -30,65 +31,78 @@ def cell(request):
 
 def structure(atoms=6):
     rng = np.random.default_rng(0)
-    charges, positions = rng.normal(size=atoms), rng.uniform(0, 6, (atoms, 3))
-    return jnp.asarray(charges), jnp.asarray(positions)
+    return rng.normal(size=atoms), rng.uniform(0, 6, (atoms, 3))
+
+
+@jax.jit
+@ft.partial(jax.value_and_grad, argnums=(0, 1))
+def celli_energy(charges, positions, widths, cell, plan):
+    matrix = lr_celli.coulomb_matrix(positions, widths, cell, plan=plan)
+    return charges @ matrix @ charges / 2
+
+
+@ft.partial(jax.jit, static_argnames="sigma")
+@ft.partial(jax.value_and_grad, argnums=(0, 1))
+def les_energy(charges, positions, cell, grid, sigma):
+    energies = lr_les.energy(
+        charges, positions, cell, sigma=sigma, grid=grid, remove_self=False
+    )
+    return jnp.sum(energies)
 
 
 @pytest.mark.parametrize("width", [0.4, 1.0, 2.0])
 @pytest.mark.parametrize("total", [0.0, 1.5])
-def test_equal_widths_have_one_energy(cell, width, total):
-    """An interaction is sqrt2 wider than a charge; self energies are kept."""
+def test_energies_of_equal_widths_agree(cell, width, total):
+    """`sigma` of LES is sqrt(2) times the width; both energies include self terms."""
     q, r = structure()
     q = q - q.mean() + total / len(q)
     sigma = math.sqrt(2) * width
-    widths = jnp.full(len(q), width)
-    split = None
+    plan = grid = None
     if cell is not None:
-        split = lr_celli.Ewald.for_cells(cell, tolerance=1e-11)
-    grid = None if cell is None else lr_les.k_grid(cell, sigma=sigma, tolerance=1e-13)
-
-    def celli(q, r):
-        matrix = lr_celli.coulomb_matrix(r, widths, cell, ewald=split)
-        return q @ matrix @ q / 2
-
-    def les(q, r):
-        energies = lr_les.energy(q, r, cell, sigma=sigma, grid=grid, remove_self=False)
-        return jnp.sum(energies)
-
-    one, two = (jax.jit(jax.value_and_grad(f, (0, 1)))(q, r) for f in (celli, les))
-    scale = lr_celli.COULOMB_CONSTANT * jnp.sum(q**2)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        plan = lr_celli.Ewald.for_cells(cell, tolerance=1e-11)
+        grid = lr_les.k_grid(cell, sigma=sigma, tolerance=1e-13)
+    celli = celli_energy(q, r, np.full(len(q), width), cell, plan)
+    les = les_energy(q, r, cell, grid, sigma=sigma)
+    scale = lr_celli.COULOMB_CONSTANT * np.sum(q**2)
+    for a, b in zip(jax.tree.leaves(celli), jax.tree.leaves(les), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-9 * scale)
 
 
-def equilibrated(r, field=(0.0, 0.0, 0.0)):
-    """Charges (e) in a field (V/Å), and all of the equilibration energy (eV)."""
+def equilibrate(positions, field=(0.0, 0.0, 0.0)):
+    """Charges (e) and energy (eV) of charge equilibration in a field (V/Å)."""
+    atoms = len(positions)
     rng = np.random.default_rng(1)
-    chi, widths = rng.normal(0, 3, len(r)), rng.uniform(0.4, 1.2, len(r))
-    hardness = jnp.asarray(rng.uniform(8, 15, len(r)))
-    # Electronegativities follow the surroundings, as in a model.
-    apart = jnp.sum((r[:, None] - r) ** 2, axis=-1)
-    chi = chi + jnp.sum(jnp.exp(-apart / 8), axis=1) - r @ jnp.asarray(field)
-    matrix = lr_celli.coulomb_matrix(r, jnp.asarray(widths))
+    chi, widths = rng.normal(0, 3, atoms), rng.uniform(0.4, 1.2, atoms)
+    hardness = jnp.asarray(rng.uniform(8, 15, atoms))
+    # Electronegativities depend on the environment, as in a model.
+    squared = jnp.sum((positions[:, None] - positions) ** 2, axis=-1)
+    chi = chi + jnp.sum(jnp.exp(-squared / 8), axis=1) - positions @ jnp.asarray(field)
+    matrix = lr_celli.coulomb_matrix(positions, jnp.asarray(widths))
     q = lr_celli.equilibrate(chi, hardness, matrix, 1.0)
     return q, chi @ q + hardness @ q**2 / 2 + q @ matrix @ q / 2
 
 
-def test_born_charges_are_how_forces_follow_a_field():
-    _, r = structure()
-    force = lambda field: -jax.grad(lambda r: equilibrated(r, field)[1])(r)
-    by_field = jax.jit(jax.jacobian(force))(jnp.zeros(3))
-    found = lr_les.born_charges(lambda r, cell: equilibrated(r)[0], r)
-    # Atoms, displacement, field; Born charges are listed by field first.
-    np.testing.assert_allclose(found, jnp.swapaxes(by_field, 1, 2), atol=1e-9)
-    np.testing.assert_allclose(jnp.sum(found, axis=0), jnp.eye(3), atol=1e-9)
+@jax.jit
+def born_charges(positions):
+    return lr_les.born_charges(lambda r, cell: equilibrate(r)[0], positions)
 
 
-def test_born_charges_are_differences_of_the_dipole():
+def test_born_charges_are_derivatives_of_forces_in_a_field():
     _, r = structure()
-    found = lr_les.born_charges(lambda r, cell: equilibrated(r)[0], r)
-    dipole, h = jax.jit(lambda r: equilibrated(r)[0] @ r), 1e-5
+    forces = lambda field: -jax.grad(lambda r: equilibrate(r, field)[1])(jnp.asarray(r))
+    by_field = np.asarray(jax.jit(jax.jacobian(forces))(np.zeros(3)))
+    actual = np.asarray(born_charges(r))
+    # Axes are atoms, displacement, field; of Born charges the field comes first.
+    np.testing.assert_allclose(actual, np.swapaxes(by_field, 1, 2), atol=1e-9)
+    np.testing.assert_allclose(np.sum(actual, axis=0), np.eye(3), atol=1e-9)
+
+
+def test_born_charges_are_finite_differences_of_the_dipole():
+    _, r = structure()
+    actual = born_charges(r)
+    dipole, h = jax.jit(lambda r: equilibrate(r)[0] @ r), 1e-5
     for j, b in np.ndindex(2, 3):
-        step = jnp.zeros_like(r).at[j, b].set(h)
+        step = np.zeros_like(r)
+        step[j, b] = h
         slope = (dipole(r + step) - dipole(r - step)) / (2 * h)
-        np.testing.assert_allclose(found[j, :, b], slope, atol=1e-7)
+        np.testing.assert_allclose(np.asarray(actual)[j, :, b], slope, atol=1e-7)

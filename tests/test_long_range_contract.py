@@ -1,4 +1,4 @@
-"""Every backbone takes every long-range layer, and physics comes out."""
+"""Physics of models with every backbone and every long-range layer."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ import pytest
 from jax.test_util import check_grads
 from scipy.spatial.transform import Rotation
 
-told = lambda width, key: bb.TotalCharge(width, key=key)
+total_charge = lambda width, key: bb.TotalCharge(width, key=key)
 celli = lambda width, key: lr_celli.ChargeEquilibration(width, hidden=(4,), key=key)
 polarizable = lambda width, key: lr_celli.PolarizableChargeEquilibration(
     lr_celli.ChargeEquilibration(width, hidden=(4,), solver="dense", key=key)
@@ -30,23 +30,23 @@ efa_vectors = lambda width, key: lr_efa.EuclideanFastAttention(
 efa_wide = lambda width, key: lr_efa.EuclideanFastAttention(
     width, omega_max=2.0, key=key
 )
-both = lambda *makers: (
+sum_of = lambda *makers: (
     lambda width, key: bb.Sum(
         tuple(m(width, jr.fold_in(key, i)) for i, m in enumerate(makers))
     )
 )
-# With MACE's own below every backbone has every layer.
-EVERY = {"embedding": both(told, efa), "block 1": celli, "final": les}
+# Together with the MACE models below, every backbone is tested with every layer.
+ALL_LAYERS = {"embedding": sum_of(total_charge, efa), "block 1": celli, "final": les}
 MODELS = {
     "mace": ("mace", {}),
-    "mace, les twice": ("mace", {"final": both(les, les)}),
+    "mace, les twice": ("mace", {"final": sum_of(les, les)}),
     "mace, celli": ("mace", {"block 1": celli}),
     "mace, degree 1 efa and dipoles": (
         "mace",
-        {"embedding": told, "block 1": efa_vectors, "final": polarizable},
+        {"embedding": total_charge, "block 1": efa_vectors, "final": polarizable},
     ),
-    "allegro, all": ("allegro", EVERY),
-    "dimenet, all": ("dimenet", EVERY),
+    "allegro, all": ("allegro", ALL_LAYERS),
+    "dimenet, all": ("dimenet", ALL_LAYERS),
 }
 BACKBONES = {
     "mace": (
@@ -83,8 +83,8 @@ def double_precision():
         yield
 
 
-def built(name):
-    """A potential off the start, where some maps are zero."""
+def make_potential(name):
+    """A potential whose parameters differ from their initial values."""
     kind, layers = MODELS[name]
     make, size = BACKBONES[kind]
     with jax.enable_x64(True):
@@ -105,19 +105,24 @@ def built(name):
 
 @pytest.fixture(scope="module", params=MODELS)
 def potential(request):
-    return built(request.param)
+    return make_potential(request.param)
 
 
 def perturbed(potential):
-    """Off the start, where some maps are zero."""
+    """Changes every parameter from its initial value, which is zero for some."""
     arrays, rest = eqx.partition(potential, eqx.is_inexact_array)
-    leaves, tree = jax.tree.flatten(arrays)
-    keys = jr.split(jr.key(7), len(leaves))
-    moved = [
-        x + 0.1 * jr.normal(k, x.shape, x.dtype) if x.ndim else x
-        for x, k in zip(leaves, keys, strict=True)
-    ]
-    return eqx.combine(jax.tree.unflatten(tree, moved), rest)
+
+    @jax.jit
+    def change(arrays):
+        leaves, tree = jax.tree.flatten(arrays)
+        keys = jr.split(jr.key(7), len(leaves))
+        changed = [
+            x + 0.1 * jr.normal(k, x.shape, x.dtype) if x.ndim else x
+            for x, k in zip(leaves, keys, strict=True)
+        ]
+        return jax.tree.unflatten(tree, changed)
+
+    return eqx.combine(change(arrays), rest)
 
 
 def structure(periodic, seed=0, atoms=6):
@@ -133,8 +138,8 @@ def evaluate(potential, batch):
     return potential(batch)
 
 
-def predict(potential, *structures):
-    """One or two structures in one shape, so that they share a program."""
+def pack(potential, *structures):
+    """One or two structures; array shapes are the same, to share a compiled program."""
     (bucket,) = bb.pack(
         structures,
         cutoff=4.0,
@@ -144,6 +149,11 @@ def predict(potential, *structures):
         min_sizes=bb.PaddedSizes(graphs=2, slots=6, edges=512, triplets=8192),
         dtype=np.float64,
     )
+    return bucket
+
+
+def predict(potential, *structures):
+    bucket = pack(potential, *structures)
     return evaluate(potential, bucket.batch(range(len(structures))))
 
 
@@ -151,26 +161,27 @@ close = lambda a, b, tol=1e-9: np.testing.assert_allclose(a, b, rtol=tol, atol=t
 
 
 @pytest.mark.parametrize("periodic", [True, False])
-def test_turned_and_mirrored_structures_have_turned_forces(potential, periodic):
+def test_energies_are_invariant_and_forces_equivariant(potential, periodic):
+    """Under a rotation, a reflection and a translation."""
     s = structure(periodic)
     q = -Rotation.random(rng=np.random.default_rng(1)).as_matrix()
     cell = None if s.cell is None else s.cell @ q.T
-    turned = dataclasses.replace(s, positions=s.positions @ q.T + 0.7, cell=cell)
-    a, b = predict(potential, s), predict(potential, turned)
+    rotated = dataclasses.replace(s, positions=s.positions @ q.T + 0.7, cell=cell)
+    a, b = predict(potential, s), predict(potential, rotated)
     close(a.energies, b.energies)
     close(a.charges, b.charges)
     close(a.forces @ q.T, b.forces)
 
 
 @pytest.mark.parametrize("periodic", [True, False])
-def test_forces_and_stress_are_slopes_of_the_energy(potential, periodic):
+def test_forces_and_stress_are_derivatives_of_the_energy(potential, periodic):
     s, h = structure(periodic), 1e-5
     out = predict(potential, s)
     rng = np.random.default_rng(2)
     step = h * rng.normal(size=s.positions.shape)
     energy = lambda s: float(predict(potential, s).energy[0])
-    moved = lambda d: dataclasses.replace(s, positions=s.positions + d)
-    slope = (energy(moved(step)) - energy(moved(-step))) / 2
+    displaced = lambda d: dataclasses.replace(s, positions=s.positions + d)
+    slope = (energy(displaced(step)) - energy(displaced(-step))) / 2
     close(slope / h, -np.sum(out.forces[0, : len(s)] * step) / h, 1e-6)
     if not periodic:
         return
@@ -186,21 +197,23 @@ def test_forces_and_stress_are_slopes_of_the_energy(potential, periodic):
     close(slope / abs(np.linalg.det(s.cell)), np.sum(full * strain), 1e-6)
 
 
-def test_unequal_cells_in_one_batch_are_what_they_are_alone(
+def test_structures_in_a_batch_have_the_results_of_single_structures(
     potential, optimization_disabled
 ):
     small, large = structure(True, 1, 4), structure(True, 2, 6)
     large = dataclasses.replace(large, cell=1.5 * large.cell)
-    together = predict(potential, small, large)
+    bucket = pack(potential, small, large)
+    together = evaluate(potential, bucket.batch([0, 1]))
     for g, s in enumerate((small, large)):
-        alone = predict(potential, s)
+        # With a graph of padding: the program is the same as for both structures.
+        alone = evaluate(potential, bucket.batch([g]))
         close(alone.energies[0, : len(s)], together.energies[g, : len(s)])
         close(alone.forces[0, : len(s)], together.forces[g, : len(s)])
         close(alone.stress[0], together.stress[g])
     assert np.all(together.charges[0, 4:] == 0)
 
 
-def test_every_leaf_learns_from_forces(potential, optimization_disabled):
+def test_every_parameter_has_a_gradient_from_forces(potential, optimization_disabled):
     (bucket,) = bb.pack(
         [structure(True, 1), structure(True, 2)],
         cutoff=4.0,
@@ -212,11 +225,13 @@ def test_every_leaf_learns_from_forces(potential, optimization_disabled):
 
     @eqx.filter_jit
     @eqx.filter_grad
-    def slope(potential, batch):
+    def gradient(potential, batch):
         out = potential(batch)
         return jnp.sum(out.forces**2) + jnp.sum(out.energy**2)
 
-    for path, leaf in jax.tree.leaves_with_path(slope(potential, bucket.batch([0, 1]))):
+    for path, leaf in jax.tree.leaves_with_path(
+        gradient(potential, bucket.batch([0, 1]))
+    ):
         assert np.all(np.isfinite(leaf)), path
         assert leaf.ndim == 0 or np.any(leaf != 0), path
 
@@ -224,9 +239,9 @@ def test_every_leaf_learns_from_forces(potential, optimization_disabled):
 @pytest.mark.parametrize(
     ("name", "degenerate"), [("mace, les twice", True), ("mace, celli", False)]
 )
-def test_ions_are_degenerate_until_charges_are_equilibrated(name, degenerate):
-    """Latent charges know nothing of the total charge, equilibrated ones sum to it."""
-    model, s = built(name), structure(False)
+def test_only_equilibrated_charges_depend_on_the_total_charge(name, degenerate):
+    """With latent charges alone, ions of one structure have the same energy."""
+    model, s = make_potential(name), structure(False)
     ions = [dataclasses.replace(s, total_charge=q) for q in (-1.0, 0.0, 1.0)]
     outs = [predict(model, ion) for ion in ions]
     gaps = np.abs(np.diff([float(out.energy[0]) for out in outs]))
@@ -239,21 +254,27 @@ def test_ions_are_degenerate_until_charges_are_equilibrated(name, degenerate):
 
 @pytest.mark.parametrize(
     ("layer", "uses"),
-    [(told, True), (celli, True), (polarizable, True), (les, False), (efa, False)],
+    [
+        (total_charge, True),
+        (celli, True),
+        (polarizable, True),
+        (les, False),
+        (efa, False),
+    ],
 )
-def test_layers_say_whether_they_use_the_total_charge(layer, uses):
-    assert sketched((1, 8), layer).uses_total_charge == uses
+def test_uses_total_charge(layer, uses):
+    assert abstract_backbone((1, 8), layer).uses_total_charge == uses
 
 
-@pytest.mark.parametrize("layer", [celli, polarizable, both(les, celli)])
-def test_models_of_elements_that_a_layer_does_not_serve_are_not_built(layer):
-    assert sketched((1, 96), layer).elements == (1, 96)
+@pytest.mark.parametrize("layer", [celli, polarizable, sum_of(les, celli)])
+def test_elements_that_a_layer_does_not_support_raise(layer):
+    assert abstract_backbone((1, 96), layer).elements == (1, 96)
     with pytest.raises(ValueError, match="Element 97 has no published covalent radius"):
-        sketched((1, 97), layer)
+        abstract_backbone((1, 97), layer)
 
 
-def sketched(elements, layer):
-    """A backbone with shapes in place of arrays."""
+def abstract_backbone(elements, layer):
+    """A backbone whose arrays are replaced by their shapes."""
     make, size = BACKBONES["mace"]
     return eqx.filter_eval_shape(
         lambda: make(
@@ -266,10 +287,10 @@ def sketched(elements, layer):
     )
 
 
-# Where an adapter's network stands before the layer, its own readout is linear.
+# The readout of CELLI is linear if an adapter's network precedes the layer.
 PUBLISHED = {
     "none": {},
-    "total charge": {"embedding": told},
+    "total charge": {"embedding": total_charge},
     "CELLI": {
         "block 1": lambda width, key: lr_celli.ChargeEquilibration(
             width, hidden=() if width < 64 else (64, 64), key=key
@@ -287,7 +308,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_layers_add_few_parameters(name):
-    """The counts at the published sizes, of four elements: at most 11 % more."""
+    """The counts at the published sizes with four elements: at most 11 % more."""
     size, expected = COUNTS[name]
     variants = PUBLISHED | {"EFA": EFA.get(name, EFA["else"])}
 
@@ -301,16 +322,17 @@ def test_layers_add_few_parameters(name):
         )
         return bb.parameter_count(backbone)
 
-    # Traced, so that nothing is drawn to be counted.
+    # Only shapes are computed; no parameters are drawn.
     counts = [
-        int(eqx.filter_jit(count)(jr.key(0), layers)) for layers in variants.values()
+        int(eqx.filter_eval_shape(count, jr.key(0), layers))
+        for layers in variants.values()
     ]
     assert tuple(counts) == expected
     assert max(counts) < 1.11 * counts[0]
 
 
-def test_far_apart_the_long_range_layer_still_sees_charges():
-    """Two neutral-cell copies interact through their latent charges as k_e q q / r."""
+def test_distant_atoms_interact_by_their_latent_charges():
+    """The energy is k_e q q / r."""
     layer = lr_les.LatentEwald(3, key=jr.key(0))
     features = jr.normal(jr.key(1), (2, 3))
     mask = jnp.ones(2, bool)
@@ -322,7 +344,7 @@ def test_far_apart_the_long_range_layer_still_sees_charges():
         close(charges, q)
 
 
-def test_forces_can_be_trained_on_through_a_lattice_sum():
+def test_second_derivatives_of_a_lattice_sum():
     s = structure(True)
     layer = lr_les.LatentEwald(3, key=jr.key(0))
     grid = lr_les.k_grid(s.cell)

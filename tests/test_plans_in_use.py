@@ -1,4 +1,4 @@
-"""A calculator in use gives what a fresh one gives, whatever moved meanwhile."""
+"""Plans of moving structures: they are replaced, or the result is an error or NaN."""
 
 import ase
 import backbones as bb
@@ -47,10 +47,10 @@ LAYERS = {
 }
 
 
-# Without a cell, solvers of lattice sums are one.
+# Without a cell, all methods of the lattice sums are the same.
 OPEN = ("CELLI, dense", "polarizable CELLI", "LES", "EFA", "EFA, on a grid", "sum")
 CASES = [*((name, True) for name in LAYERS), *((name, False) for name in OPEN)]
-# One layer of each class of plans.
+# One layer per class of plan.
 PLANNED = ("CELLI, dense", "CELLI, mesh", "LES", "LES, mesh", "EFA", "sum")
 PLANNED += ("EFA, cells ignored",)
 
@@ -66,8 +66,8 @@ def double_precision():
         yield
 
 
-class Bare(eqx.Module):
-    """A backbone of elements and one layer: quick to compile."""
+class MinimalBackbone(eqx.Module):
+    """A backbone with an element embedding and one layer, which compiles quickly."""
 
     embedding: jax.Array
     readout: jax.Array
@@ -82,26 +82,31 @@ class Bare(eqx.Module):
 
     def __call__(self, batch):
         features = self.embedding[batch.species.reshape(-1), None]
-        features, told = self.hooks("embedding", features, batch)
-        short = features[:, 0] @ self.readout
-        return self.hooks.output(short, {"embedding": told}, batch)
+        features, output = self.hooks("embedding", features, batch)
+        energies = features[:, 0] @ self.readout
+        return self.hooks.output(energies, {"embedding": output}, batch)
 
 
 def perturbed(tree):
-    """Off the start, where some maps are zero."""
+    """Changes every parameter from its initial value, which is zero for some."""
     rng = np.random.default_rng(0)
-    move = lambda x: x + 0.1 * rng.normal(size=x.shape) if eqx.is_array(x) else x
-    return jax.tree.map(move, tree)
+
+    def change(x):
+        if not eqx.is_array(x):
+            return x
+        return jnp.asarray(np.asarray(x) + 0.1 * rng.normal(size=x.shape))
+
+    return jax.tree.map(change, tree)
 
 
-def potential_with(layer):
+def make_potential(layer):
     embedding = jr.normal(jr.key(2), (119, CHANNELS))
     readout = jr.normal(jr.key(3), (CHANNELS, 1))
     hooks = Hooks({"embedding": layer}, offered={"embedding": 0})
-    return bb.Potential(Bare(embedding, readout, hooks), {8: 0.0, 22: 0.0})
+    return bb.Potential(MinimalBackbone(embedding, readout, hooks), {8: 0.0, 22: 0.0})
 
 
-def start(periodic):
+def initial_structure(periodic):
     rng = np.random.default_rng(1)
     grid = np.stack(np.meshgrid([0, 1, 2], [0, 1], [0, 1]), -1).reshape(-1, 3)
     positions = 2.3 * grid + 0.2 * rng.uniform(size=grid.shape)
@@ -109,49 +114,53 @@ def start(periodic):
     return ase.Atoms("TiO" * 6, positions, cell=cell, pbc=periodic)
 
 
-def moves(atoms):
-    """One atom by 0.3 and 3 Å, all of them, and the cell by 5 %."""
-    small, large, all_of_them = atoms.copy(), atoms.copy(), atoms.copy()
+def moved_structures(atoms):
+    """One atom moved by 0.3 and 3 Å, all atoms moved, and the cell strained by 5 %."""
+    small, large, translated = atoms.copy(), atoms.copy(), atoms.copy()
     small.positions[3] += [0.0, 0.3, 0.0]
     large.positions[-1] += [3.0, 0.0, 0.0]
-    all_of_them.positions += [1.7, -20.3, 0.4]
-    found = [small, large, all_of_them]
+    translated.positions += [1.7, -20.3, 0.4]
+    structures = [small, large, translated]
     if atoms.pbc.all():
         strained = atoms.copy()
         strained.set_cell(atoms.cell.array * 1.05, scale_atoms=True)
-        found.append(strained)
-    return [*found, atoms]
+        structures.append(strained)
+    return [*structures, atoms]
 
 
-def all_of(calculator, atoms):
+def calculate(calculator, atoms):
     atoms = atoms.copy()
     atoms.calc = calculator
     return [atoms.get_potential_energy(), atoms.get_forces(), atoms.get_charges()]
 
 
 @pytest.mark.parametrize(("name", "periodic"), CASES)
-def test_a_calculator_in_use_gives_what_a_fresh_one_gives(name, periodic):
-    potential = potential_with(perturbed(LAYERS[name](jr.key(5))))
-    used, began = bb.Calculator(potential, total_charge=0.0), start(periodic)
-    all_of(used, began)
-    for atoms in moves(began):
-        fresh = bb.Calculator(potential, total_charge=0.0)
-        for one, other in zip(all_of(used, atoms), all_of(fresh, atoms), strict=True):
-            assert np.isfinite(one).all()
-            np.testing.assert_allclose(one, other, atol=1e-4, rtol=0)
+def test_a_calculator_that_was_used_gives_the_results_of_a_new_one(name, periodic):
+    potential = make_potential(perturbed(LAYERS[name](jr.key(5))))
+    used = bb.Calculator(potential, total_charge=0.0)
+    initial = initial_structure(periodic)
+    calculate(used, initial)
+    for atoms in moved_structures(initial):
+        new = bb.Calculator(potential, total_charge=0.0)
+        for actual, expected in zip(
+            calculate(used, atoms), calculate(new, atoms), strict=True
+        ):
+            assert np.isfinite(actual).all()
+            np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("name", "periodic"),
     [*((name, True) for name in PLANNED), ("EFA, on a grid", False)],
 )
-def test_a_plan_gives_the_right_numbers_or_none(name, periodic):
-    """Outside its cover: an error where numbers are known, NaN where they are not."""
-    layer, began = perturbed(LAYERS[name](jr.key(5))), start(periodic)
-    features, mask = jr.normal(jr.key(6), (18, CHANNELS)), np.ones((1, 18), bool)
-    species = jnp.asarray(began.numbers)
-    features, mask = features[: len(began)], mask[:, : len(began)]
-    place = lambda atoms: (
+def test_results_are_correct_or_invalid_if_not_covered(name, periodic):
+    """Not covered: an error outside a trace, NaN in a trace."""
+    layer = perturbed(LAYERS[name](jr.key(5)))
+    initial = initial_structure(periodic)
+    features = jr.normal(jr.key(6), (18, CHANNELS))[: len(initial)]
+    mask = np.ones((1, len(initial)), bool)
+    species = jnp.asarray(initial.numbers)
+    batch_of_one = lambda atoms: (
         np.asarray(atoms.cell.array)[None] if periodic else None,
         atoms.positions[None],
     )
@@ -167,20 +176,19 @@ def test_a_plan_gives_the_right_numbers_or_none(name, periodic):
             plan=plan,
         )
 
-    inside = eqx.filter_jit(call)
-    plan = layer.plan_for(*place(began), mask, margin=0.01)
-    own = lambda plan: jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], plan)
-    for atoms in moves(began):
+    traced = eqx.filter_jit(call)
+    plan = layer.plan_for(*batch_of_one(initial), mask, margin=0.01)
+    first = lambda plan: jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[0]), plan)
+    for atoms in moved_structures(initial):
         cell = jnp.asarray(atoms.cell.array) if periodic else None
         positions = jnp.asarray(atoms.positions)
-        found = inside(positions, cell, own(plan))
-        if bb.plan_covers(plan, *place(atoms), mask):
-            fresh = layer.plan_for(*place(atoms), mask, margin=0.01)
-            for one, other in zip(
-                found, inside(positions, cell, own(fresh)), strict=True
-            ):
-                np.testing.assert_allclose(one, other, atol=1e-4, rtol=0)
+        results = jax.device_get(traced(positions, cell, first(plan)))
+        if bb.plan_covers(plan, *batch_of_one(atoms), mask):
+            new_plan = layer.plan_for(*batch_of_one(atoms), mask, margin=0.01)
+            expected = traced(positions, cell, first(new_plan))
+            for a, b in zip(results, expected, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-4, rtol=0)
             continue
-        assert np.isnan(np.asarray(found[0]) + np.asarray(found[1])[:, None]).any()
+        assert np.isnan(results[0] + results[1][:, None]).any()
         with pytest.raises(ValueError, match="make one|plan"):
-            call(positions, cell, own(plan))
+            call(positions, cell, first(plan))

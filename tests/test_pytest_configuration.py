@@ -29,7 +29,7 @@ def configuration(monkeypatch):
         (["tests"], {"numprocesses": 0}, 0, "no"),
         (["tests"], {"collectonly": True}, None, "no"),
         (["tests/test_numerics.py"], {}, None, "no"),
-        (["tests", "tests/test_readmes.py::test_block_runs_as_pasted"], {}, None, "no"),
+        (["tests", "tests/test_readmes.py::test_code_block_runs"], {}, None, "no"),
     ],
 )
 def test_folders_are_tested_with_one_process_per_core(

@@ -1,4 +1,4 @@
-"""The README's python blocks run as pasted."""
+"""The Python code blocks of the READMEs run without errors."""
 
 import re
 from pathlib import Path
@@ -15,11 +15,11 @@ BLOCKS = [
 ]
 
 
-def test_there_are_blocks_to_run():
+def test_readmes_have_code_blocks():
     assert len(BLOCKS) >= 3
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_block_runs_as_pasted(block, tmp_path, monkeypatch):
+def test_code_block_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})

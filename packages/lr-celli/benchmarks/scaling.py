@@ -1,9 +1,10 @@
-"""Charges, energy and forces without a matrix: time, memory and steps against size.
+"""Charges, energy and forces without a matrix: time, memory and steps by size.
 
 Structures of constant density, 0.1 atoms per Å³. `mesh` is the particle mesh, `direct`
-the sum over wave vectors with the same pairs, `dense` the matrix with its Cholesky
-factor; they take turns. Steps are those of conjugate gradients to 1e-6 with the low-k
-preconditioner and with the diagonal alone. Peak memory is the process's, sizes rising.
+the sum over wave vectors with the same neighbors, `dense` the matrix with a Cholesky
+factorization; they alternate. Steps are those of conjugate gradients to 1e-6, with the
+preconditioner of long wavelengths and with a diagonal preconditioner. Peak memory is
+that of the process; sizes increase.
 
     uv run packages/lr-celli/benchmarks/scaling.py [--quick] [--float64]
 """
@@ -27,7 +28,7 @@ from lr_celli import (
     equilibrate,
 )
 
-WIDEST = 1.25
+MAX_WIDTH = 1.25
 
 
 def structure(atoms):
@@ -53,9 +54,9 @@ def iterative(positions, widths, cell, chi, plan):
 
 
 @jax.jit
-def dense(positions, widths, cell, chi, split):
+def dense(positions, widths, cell, chi, plan):
     def total(positions):
-        sums = coulomb_sums(positions, widths, cell, ewald=split)
+        sums = coulomb_sums(positions, widths, cell, plan=plan)
         q = equilibrate(chi, jnp.full_like(chi, 14.4), sums, 0.0)
         return q @ sums(q) / 2, q
 
@@ -66,42 +67,42 @@ def dense(positions, widths, cell, chi, split):
 def steps(positions, widths, cell, chi, plan):
     operator = coulomb_operator(positions, widths, cell, plan)
     hardness = jnp.full_like(chi, 14.4)
-    product = lambda v: operator(v) + hardness * v
+    matvec = lambda v: operator(v) + hardness * v
     diagonal = hardness + COULOMB_CONSTANT / (widths * math.sqrt(math.pi))
-    inverses = operator.preconditioner(hardness), lambda v: v / diagonal
+    preconditioners = operator.preconditioner(hardness), lambda v: v / diagonal
     return [
-        conjugate_gradients(product, chi, inverse, tolerance=1e-6)[1]
-        for inverse in inverses
+        conjugate_gradients(matvec, chi, preconditioner, tolerance=1e-6)[1]
+        for preconditioner in preconditioners
     ]
 
 
 def medians(repeats, calls):
     times = {name: [] for name in calls}
-    for turn in range(repeats + 1):
+    for repeat in range(repeats + 1):
         for name, (function, arguments) in calls.items():
             start = time.perf_counter()
             jax.block_until_ready(function(*arguments))
-            if turn:
+            if repeat:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def measure(atoms, repeats, routes):
+def measure(atoms, repeats, methods):
     inputs = structure(atoms)
     positions, _, cell, _ = inputs
-    plan = lambda direct: ParticleMesh.for_structures(
-        cell, positions, width_max=WIDEST, tolerance=1e-5, skin=0.0, direct=direct
+    make_plan = lambda direct: ParticleMesh.for_structures(
+        cell, positions, width_max=MAX_WIDTH, tolerance=1e-5, skin=0.0, direct=direct
     )
     start = time.perf_counter()
-    mesh = plan(False)
-    host = time.perf_counter() - start
+    mesh = make_plan(False)
+    plan_time = time.perf_counter() - start
     calls = {"mesh": (iterative, (*inputs, mesh))}
-    if "direct" in routes:
-        calls["direct"] = (iterative, (*inputs, plan(True)))
-    if "dense" in routes:
-        bounds = (0.1, WIDEST)
-        split = Ewald.for_cells(cell, tolerance=1e-5, width_bounds=bounds)
-        calls["dense"] = (dense, (*inputs, split))
+    if "direct" in methods:
+        calls["direct"] = (iterative, (*inputs, make_plan(True)))
+    if "dense" in methods:
+        bounds = (0.1, MAX_WIDTH)
+        plan = Ewald.for_cells(cell, tolerance=1e-5, width_bounds=bounds)
+        calls["dense"] = (dense, (*inputs, plan))
     times = medians(repeats, calls)
     counts = [int(n) for n in steps(*inputs, mesh)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -110,7 +111,7 @@ def measure(atoms, repeats, routes):
         for name in ("mesh", "direct", "dense")
     ]
     print(
-        f"{atoms:6d} {' '.join(columns)} {host:8.2f} {counts[0]:7d} {counts[1]:9d}"
+        f"{atoms:6d} {' '.join(columns)} {plan_time:8.2f} {counts[0]:7d} {counts[1]:9d}"
         f" {peak:8.2f}",
         flush=True,
     )
@@ -126,17 +127,17 @@ def main():
     print(
         " atoms  mesh (s) direct (s) dense (s) plan (s) steps diagonal steps peak (GiB)"
     )
-    found = {}
+    times = {}
     with jax.enable_x64(options.float64):
         for atoms in sizes:
-            routes = ["direct"] * (atoms <= 4000) + ["dense"] * (atoms <= 2000)
-            found[atoms] = measure(atoms, 2 if options.quick else 3, routes)
+            methods = ["direct"] * (atoms <= 4000) + ["dense"] * (atoms <= 2000)
+            times[atoms] = measure(atoms, 2 if options.quick else 3, methods)
     first = sizes[0] if options.quick else 1000
-    for route in ("mesh", "direct"):
-        last = max(n for n in sizes if route in found[n])
-        power = math.log(found[last][route] / found[first][route])
+    for method in ("mesh", "direct"):
+        last = max(n for n in sizes if method in times[n])
+        power = math.log(times[last][method] / times[first][method])
         power /= math.log(last / first)
-        print(f"{route}: time grows as N^{power:.2f} from {first} to {last} atoms")
+        print(f"{method}: time grows as N^{power:.2f} from {first} to {last} atoms")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A step of training on forces: the layer beside the small network that carries it.
+"""Time of a training step on forces: the layer alone and in a small MACE.
 
-Six frameworks of 48 to 84 atoms in 46 Å³ each, padded to 84, float32: the gradient,
-with respect to all parameters, of a loss on energies, forces and charges. Sides, taking
-turns in one run: the layer alone; the same charges from the assembled matrix, through
-which derivatives cost pairs times waves; a small MACE (16 channels, the package
-`backbones`) without and with the layer. Medians.
+Six frameworks of 48 to 84 atoms, 46 Å³ per atom, padded to 84, float32: the gradient
+with respect to all parameters of a loss on energies, forces and charges. Variants that
+alternate in one run: the layer alone; the same charges from the assembled matrix,
+whose derivatives cost pairs times waves; a small MACE (16 channels, from `backbones`)
+without and with the layer. Medians are printed.
 
     uv run packages/lr-celli/benchmarks/training_step.py [--quick]
 """
@@ -50,14 +50,14 @@ def mace(layers):
 
 
 class Assembled(eqx.Module):
-    """The layer's charges and energies by way of the matrix in one piece."""
+    """The layer's charges and energies, computed from the assembled matrix."""
 
     layer: ChargeEquilibration
 
     def __call__(self, features, positions, cell, mask, *, species, total_charge, plan):
-        """Returns the contract's triple."""
+        """Returns the update, energies and charges."""
         width, layer = self.layer.width(species), self.layer
-        matrix = lambda w: coulomb_matrix(positions, w, cell, ewald=plan, mask=mask)
+        matrix = lambda w: coulomb_matrix(positions, w, cell, plan=plan, mask=mask)
         chi, hardness = layer.electronegativity(features), layer.hardness(species)
         charges = equilibrate(chi, hardness, matrix(width), total_charge, mask)
         energies = charges * (matrix(jax.lax.stop_gradient(width)) @ charges) / 2
@@ -122,16 +122,16 @@ def main():
     plan = batch.plan["block 1"]
     print(f"{plan.images.shape[1]} images, {plan.indices.shape[1]} wave vectors")
     times = {name: [] for name in calls}
-    for turn in range(4 if quick else 12):
+    for repeat in range(4 if quick else 12):
         for name, call in calls.items():
-            taken = seconds(*call)
-            if turn:
-                times[name].append(taken)
-    for name, taken in times.items():
-        middle = statistics.median(taken)
+            duration = seconds(*call)
+            if repeat:
+                times[name].append(duration)
+    for name, durations in times.items():
+        median = statistics.median(durations)
         print(
-            f"{name:20s} {1e3 * middle:8.1f} ms a step "
-            f"{1e6 * middle / sum(sizes):8.0f} µs an atom"
+            f"{name:20s} {1e3 * median:8.1f} ms per step "
+            f"{1e6 * median / sum(sizes):8.0f} µs per atom"
         )
 
 

@@ -1,4 +1,4 @@
-"""What layers and kernels say of arguments that do not fit, outside a trace."""
+"""Error messages of layers and kernels for invalid arguments, outside a trace."""
 
 import contextlib
 import warnings
@@ -19,13 +19,13 @@ from lr_celli import (
 )
 
 CELL = np.diag([7.0, 8.0, 9.0])
-PLACES = np.random.default_rng(0).uniform(0, 7, (4, 3))
+POSITIONS = np.random.default_rng(0).uniform(0, 7, (4, 3))
 OPTIONS = {"hidden": (), "width_bounds": (0.1, 1.0), "tolerance": 1e-3}
 
 
 @contextlib.contextmanager
 def untyped():
-    """Annotations unchecked, as for users: the messages are for them."""
+    """Disables type checks, as for users, to reach the package's checks."""
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield
@@ -34,107 +34,127 @@ def untyped():
 
 
 @contextlib.contextmanager
-def refused(message):
+def raises(message):
     with untyped(), pytest.raises(ValueError, match=message):
         yield
 
 
-def made(solver="dense", **options):
+def make_layer(solver="dense", **options):
     return ChargeEquilibration(2, solver=solver, key=jr.key(0), **(OPTIONS | options))
 
 
-def call(layer, **changed):
-    one = {"features": jnp.ones((4, 2)), "positions": jnp.asarray(PLACES)}
-    one |= {"cell": jnp.asarray(CELL), "mask": jnp.ones(4, bool)}
-    one |= {"species": jnp.full(4, 6), "total_charge": jnp.zeros(())}
-    return layer(**(one | changed))
+def make_polarizable():
+    return PolarizableChargeEquilibration(make_layer())
 
 
-def planned(layer, graphs=1):
-    same = lambda x: np.stack([x] * graphs)
-    return layer.plan_for(same(CELL), same(PLACES), np.ones((graphs, 4), bool))
+def call(layer, **changes):
+    graph = {
+        "features": np.ones((4, 2)),
+        "positions": POSITIONS,
+        "cell": CELL,
+        "mask": np.ones(4, bool),
+        "species": np.full(4, 6),
+        "total_charge": np.zeros(()),
+    }
+    graph = {name: jnp.asarray(x) for name, x in graph.items()}
+    return layer(**(graph | changes))
 
 
-def dipoles():
-    return PolarizableChargeEquilibration(made())
+def plan_for(layer, graphs=1):
+    repeat = lambda x: np.stack([x] * graphs)
+    return layer.plan_for(repeat(CELL), repeat(POSITIONS), np.ones((graphs, 4), bool))
 
 
-@pytest.mark.parametrize("make", [made, dipoles])
+def first(plan):
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[0]), plan)
+
+
+@pytest.mark.parametrize("make", [make_layer, make_polarizable])
 def test_shapes_that_do_not_fit_the_layer(make):
     layer = make()
-    with refused(r"`features` of 4 atoms for a layer of 2 channels has .*got \[4, 3\]"):
-        call(layer, features=jnp.ones((4, 3)))
-    with refused(r"`mask` is true on real atoms, shape \[4\], got None: pass"):
+    ones = lambda *shape: jnp.asarray(np.ones(shape))
+    with raises(r"`features` of 4 atoms for a layer of 2 channels has .*got \[4, 3\]"):
+        call(layer, features=ones(4, 3))
+    with raises(r"`mask` is true on real atoms, shape \[4\], got None: pass"):
         call(layer, mask=None)
-    with refused(r"`species` of 4 atoms .* shape \[4\], got \[3\]"):
-        call(layer, species=jnp.full(3, 6))
-    with refused(r"`positions` has shape \[atoms, 3\], got \[1, 4, 3\].*jax.vmap"):
-        call(layer, positions=jnp.asarray(PLACES)[None])
-    with refused(r"without graph axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"):
-        call(layer, plan=planned(made()))
-    with refused("got a ParticleMesh" if make is dipoles else r"shape \[1, 4, "):
-        call(layer, plan=planned(made("iterative")))
-    with refused("is an `Ewald`.*got a (dict|tuple)"):
-        call(layer, plan={} if make is made else ())
+    with raises(r"`species` of 4 atoms .* shape \[4\], got \[3\]"):
+        call(layer, species=jnp.asarray(np.full(3, 6)))
+    with raises(r"`positions` has shape \[atoms, 3\], got \[1, 4, 3\].*jax.vmap"):
+        call(layer, positions=jnp.asarray(POSITIONS[None]))
+    with raises(r"without graph axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"):
+        call(layer, plan=plan_for(make_layer()))
+    polarizable = make is make_polarizable
+    with raises("got a ParticleMesh" if polarizable else r"shape \[1, 4, "):
+        call(layer, plan=plan_for(make_layer("iterative")))
+    with raises("is an `Ewald`.*got a (dict|tuple)"):
+        call(layer, plan=() if polarizable else {})
 
 
 @pytest.mark.parametrize("solver", ["dense", "iterative"])
-def test_plans_with_an_axis_too_few(solver):
-    layer = made(solver)
-    plan = jax.tree.map(lambda x: x[0], planned(layer, graphs=3))
-    batch = [jnp.stack([x] * 3) for x in (PLACES, CELL)]
-    over = lambda r, c, plan: call(layer, positions=r, cell=c, plan=plan)[1]
-    same = jax.tree.map(lambda x: jnp.stack([x[0] if x.ndim else x] * 3), plan)
-    with refused(r"a split for cells of \[3\]|holds pairs of shape \[1?[0-9]\]"):
-        jax.vmap(over)(*batch, same)
+def test_plans_that_lack_an_axis(solver):
+    layer = make_layer(solver)
+    plan = first(plan_for(layer, graphs=3))
+    positions, cells = (np.stack([x] * 3) for x in (POSITIONS, CELL))
+    energies = lambda r, c, plan: call(layer, positions=r, cell=c, plan=plan)[1]
+    repeat = lambda x: np.stack([x[0] if x.ndim else x] * 3)
+    wrong = jax.tree.map(lambda x: jnp.asarray(repeat(np.asarray(x))), plan)
+    with raises(r"a plan for cells of shape \[3\]|has neighbors of shape \[1?[0-9]\]"):
+        jax.vmap(energies)(positions, cells, wrong)
 
 
-def test_a_plan_of_another_structure_says_so_outside_a_trace():
+def test_a_plan_of_another_structure_raises_outside_a_trace():
     for solver in ("dense", "iterative"):
-        layer = made(solver)
-        plan = jax.tree.map(lambda x: x[0], planned(layer))
-        with refused("make (one|a new plan).*`layer.plan_for"):
+        layer = make_layer(solver)
+        plan = first(plan_for(layer))
+        with raises("make (one|a new plan).*`layer.plan_for"):
             call(layer, cell=jnp.asarray(1.05 * CELL), plan=plan)
-        with refused("needs a `cell`"):
+        with raises("needs a `cell`"):
             call(layer, cell=None, plan=plan)
-    moved = jnp.asarray(PLACES).at[2, 1].add(0.3)
-    with refused("an atom moved by more than half of its skin of 0.5 Å"):
-        call(layer, positions=moved, plan=plan)
-    # What no atom sits in does not matter.
-    coulomb_operator(moved, jnp.ones(4), jnp.asarray(CELL), plan, jnp.zeros(4, bool))
+    displaced = POSITIONS.copy()
+    displaced[2, 1] += 0.3
+    displaced = jnp.asarray(displaced)
+    with raises("an atom moved by more than half of its skin of 0.5 Å"):
+        call(layer, positions=displaced, plan=plan)
+    # A graph of padding is always covered. The arguments are not traced.
+    arguments = jnp.ones(4), jnp.asarray(CELL), plan, jnp.zeros(4, bool)
+    jax.jit(lambda: coulomb_operator(displaced, *arguments))()
 
 
-def test_widths_that_a_plan_does_not_serve():
+def test_widths_that_a_plan_does_not_cover():
     widths = jnp.array([0.3, 0.3, 1.2, 0.3])
-    split = Ewald.for_cells(CELL, width_bounds=(0.2, 1.0), tolerance=1e-3)
-    with refused("The plan serves widths from 0.2 to 1 Å, got 1.2 Å.*`width_bounds`"):
-        coulomb_matrix(jnp.asarray(PLACES), widths, CELL, ewald=split)
-    mesh = ParticleMesh.for_structures(CELL, PLACES, width_max=1.0, tolerance=1e-3)
-    with refused("serves widths from 0 to 1 Å, got 1.2 Å.*`width_max`"):
-        coulomb_operator(jnp.asarray(PLACES), widths, jnp.asarray(CELL), mesh)
+    plan = Ewald.for_cells(CELL, width_bounds=(0.2, 1.0), tolerance=1e-3)
+    with raises("The plan covers widths from 0.2 to 1 Å, got 1.2 Å.*`width_bounds`"):
+        coulomb_matrix(jnp.asarray(POSITIONS), widths, CELL, plan=plan)
+    mesh = ParticleMesh.for_structures(CELL, POSITIONS, width_max=1.0, tolerance=1e-3)
+    with raises("covers widths from 0 to 1 Å, got 1.2 Å.*`width_max`"):
+        coulomb_operator(jnp.asarray(POSITIONS), widths, jnp.asarray(CELL), mesh)
 
 
 @pytest.mark.parametrize("number", [np.float64, np.float32, jnp.asarray])
-def test_numbers_of_numpy_are_numbers(number):
-    """Of whatever is static: no warning, and the plans that floats give."""
+def test_numpy_and_jax_scalars_become_floats(number):
+    """Static settings are Python floats, and there are no warnings."""
     bounds = tuple(map(number, (0.25, 1.0)))
     with untyped(), warnings.catch_warnings():
         warnings.simplefilter("error")
-        layer = made(width_bounds=bounds, tolerance=number(0.0625), scale=number(4.0))
-        numbers = {"tolerance": number(0.0625), "margin": number(0.5)}
-        split = Ewald.for_cells(CELL, width_bounds=bounds, smear=number(1.5), **numbers)
-        mesh = ParticleMesh.for_structures(
-            CELL, PLACES, width_max=number(1.0), skin=number(0.25), **numbers
+        layer = make_layer(
+            width_bounds=bounds, tolerance=number(0.0625), scale=number(4.0)
         )
-    static = [layer.width_bounds, layer.tolerance, layer.scale, split.width_bounds]
-    static += [split.tolerance, split.stretch, mesh.width_max, mesh.skin, mesh.stretch]
-    assert all(type(x) is float for x in jax.tree.leaves((static, mesh.smear)))
-    plain = made(width_bounds=(0.25, 1.0), tolerance=0.0625, scale=4.0)
-    assert jax.tree.structure(layer) == jax.tree.structure(plain)
+        numbers = {"tolerance": number(0.0625), "margin": number(0.5)}
+        ewald = Ewald.for_cells(
+            CELL, width_bounds=bounds, smearing=number(1.5), **numbers
+        )
+        mesh = ParticleMesh.for_structures(
+            CELL, POSITIONS, width_max=number(1.0), skin=number(0.25), **numbers
+        )
+    static = [layer.width_bounds, layer.tolerance, layer.scale, ewald.width_bounds]
+    static += [ewald.tolerance, ewald.stretch, mesh.width_max, mesh.skin, mesh.stretch]
+    assert all(type(x) is float for x in jax.tree.leaves((static, mesh.smearing)))
+    expected = make_layer(width_bounds=(0.25, 1.0), tolerance=0.0625, scale=4.0)
+    assert jax.tree.structure(layer) == jax.tree.structure(expected)
 
 
-@pytest.mark.parametrize("make", [made, dipoles])
-def test_elements_are_refused_when_a_model_is_built(make):
+@pytest.mark.parametrize("make", [make_layer, make_polarizable])
+def test_check_elements_raises_for_elements_without_a_radius(make):
     make().check_elements(np.array([1, 6, 96]))
     with pytest.raises(ValueError, match="Element 98 has no published covalent radius"):
         make().check_elements(np.array([1, 98, 6]))

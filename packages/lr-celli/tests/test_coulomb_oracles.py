@@ -1,4 +1,4 @@
-"""Independent answers: the formula itself, crystals, image sums, another code."""
+"""Comparison of the Coulomb matrix with its definition, crystals and other codes."""
 
 import math
 
@@ -22,69 +22,72 @@ def test_every_element_is_the_reciprocal_sum(
     r, sigma = structure(low=low, high=high)
     exact = reciprocal_sum(r, sigma, periodic)
     for bounds in ((0.0, math.inf), (low, high)):
-        ewald = Ewald.for_cells(periodic, tolerance=tolerance, width_bounds=bounds)
-        error = np.abs(matrix(r, sigma, periodic, ewald=ewald) - exact)
+        plan = Ewald.for_cells(periodic, tolerance=tolerance, width_bounds=bounds)
+        error = np.abs(matrix(r, sigma, periodic, plan=plan) - exact)
         assert error.max() < tolerance * COULOMB_CONSTANT
+
+
+@jax.jit
+def potential_from_sums(positions, widths, cell, plan, charges):
+    return coulomb_sums(positions, widths, cell, plan=plan)(charges)
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
 @pytest.mark.parametrize("atoms", [5, 6])
-def test_the_sums_times_charges_are_the_reciprocal_sum(
+def test_the_product_of_sums_and_charges_is_the_reciprocal_sum(
     structure, reciprocal_sum, triclinic, widths, atoms
 ):
     r, sigma = structure(atoms, low=WIDTHS[widths][0], high=WIDTHS[widths][1])
-    q = jnp.asarray(np.random.default_rng(3).normal(size=atoms))
-    split = Ewald.for_cells(triclinic, tolerance=1e-9)
-    assert split.wide
-
-    def potential(r, sigma, cell):
-        return coulomb_sums(r, sigma, cell, ewald=split)(q)
-
+    q = np.random.default_rng(3).normal(size=atoms)
+    plan = Ewald.for_cells(triclinic, tolerance=1e-9)
+    assert plan.has_wide
     expected = reciprocal_sum(r, sigma, triclinic) @ q
-    found = jax.jit(potential)(r, sigma, triclinic)
+    actual = potential_from_sums(r, sigma, triclinic, plan, q)
     bound = 1e-9 * COULOMB_CONSTANT * np.abs(q).sum()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=bound)
 
 
-def test_images_one_by_one_are_images_at_once(structure, triclinic, monkeypatch):
+def test_a_scan_over_images_gives_the_vectorized_sum(structure, triclinic, monkeypatch):
     r, sigma = structure()
-    split = Ewald.for_cells(triclinic, tolerance=1e-3, smear=1.5)
-    total = lambda r, w: jnp.sum(jnp.sin(coulomb_matrix(r, w, triclinic, ewald=split)))
-    at_once = jax.jit(jax.value_and_grad(total, (0, 1)))(r, sigma)
-    monkeypatch.setattr("lr_celli._sums._AT_ONCE", 0)
-    fresh = lambda r, w: total(r, w)
-    one_by_one = jax.jit(jax.value_and_grad(fresh, (0, 1)))(r, sigma)
-    for a, b in zip(*map(jax.tree.leaves, (at_once, one_by_one)), strict=True):
+    plan = Ewald.for_cells(triclinic, tolerance=1e-3, smearing=1.5)
+    total = lambda r, w: jnp.sum(jnp.sin(coulomb_matrix(r, w, triclinic, plan=plan)))
+    vectorized = jax.jit(jax.value_and_grad(total, (0, 1)))(r, sigma)
+    monkeypatch.setattr("lr_celli._sums._MAX_VECTORIZED", 0)
+    retraced = lambda r, w: total(r, w)
+    scanned = jax.jit(jax.value_and_grad(retraced, (0, 1)))(r, sigma)
+    for a, b in zip(*map(jax.tree.leaves, (vectorized, scanned)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("smear", [0.6, 1.1, 2.5])
-def test_the_split_changes_nothing(matrix, structure, periodic, smear):
+@pytest.mark.parametrize("smearing", [0.6, 1.1, 2.5])
+def test_the_matrix_does_not_depend_on_the_smearing(
+    matrix, structure, periodic, smearing
+):
     r, sigma = structure()
-    split = Ewald.for_cells(periodic, tolerance=1e-12, smear=smear)
-    assert split.smear == smear
+    plan = Ewald.for_cells(periodic, tolerance=1e-12, smearing=smearing)
+    assert plan.smearing == smearing
     expected = matrix(r, sigma, periodic, tolerance=1e-12)
-    found = matrix(r, sigma, periodic, ewald=split)
-    # Both keep 1e-12 in units of 14.4 eV/e².
-    np.testing.assert_allclose(found, expected, atol=3e-11)
+    actual = matrix(r, sigma, periodic, plan=plan)
+    # The error of both is below 1e-12 in units of 14.4 eV/e².
+    np.testing.assert_allclose(actual, expected, atol=3e-11)
 
 
-def test_the_matrix_is_symmetric_and_positive(matrix, structure, periodic):
-    found = matrix(*structure(low=1.0, high=1.5), periodic)
-    assert jnp.all(found == found.T)
-    assert jnp.linalg.eigvalsh(found)[0] > 0
+def test_the_matrix_is_symmetric_and_positive_definite(matrix, structure, periodic):
+    actual = matrix(*structure(low=1.0, high=1.5), periodic)
+    assert np.all(actual == actual.T)
+    assert np.linalg.eigvalsh(actual)[0] > 0
 
 
 def test_the_open_matrix_is_the_formula(matrix, structure):
     r, sigma = structure()
-    found = np.asarray(matrix(r, sigma)) / COULOMB_CONSTANT
-    for i, j in np.ndindex(found.shape):
+    actual = matrix(r, sigma) / COULOMB_CONSTANT
+    for i, j in np.ndindex(actual.shape):
         d, gamma = math.dist(r[i], r[j]), math.hypot(sigma[i], sigma[j])
         if i == j:
             expected = 1 / (sigma[i] * math.sqrt(math.pi))
         else:
             expected = math.erf(d / math.sqrt(2) / gamma) / d
-        assert abs(found[i, j] / expected - 1) < 1e-13
+        assert abs(actual[i, j] / expected - 1) < 1e-13
 
 
 # Sites in cubic cells of edge 1, charges, nearest distance and the published constant
@@ -112,79 +115,79 @@ CRYSTALS = {
 def test_madelung_constants(matrix, name):
     sites, charges, distance, expected = CRYSTALS[name]
     edge, width = 4.0, 0.1
-    r = jnp.asarray(edge * np.concatenate(sites))
+    r = edge * np.concatenate(sites)
     q = np.repeat(charges, [len(s) for s in sites]).astype(float)
-    found = matrix(r, jnp.full(len(q), width), edge * jnp.eye(3))
-    itself = COULOMB_CONSTANT * np.sum(q**2) / (2 * width * math.sqrt(math.pi))
+    coulomb = matrix(r, np.full(len(q), width), edge * np.eye(3))
+    self_energy = COULOMB_CONSTANT * np.sum(q**2) / (2 * width * math.sqrt(math.pi))
     units = len(sites[0])
-    lattice = (0.5 * q @ found @ q - itself) / units
+    energy = (0.5 * q @ coulomb @ q - self_energy) / units
     np.testing.assert_allclose(
-        -lattice * edge * distance / COULOMB_CONSTANT, expected, rtol=1e-10
+        -energy * edge * distance / COULOMB_CONSTANT, expected, rtol=1e-10
     )
 
 
-def test_images_summed_one_by_one(matrix, triclinic):
-    """A neutral cell without dipole: whole cells, with the 1/L² tail extrapolated."""
+def test_energy_is_the_sum_over_periodic_images(matrix, triclinic):
+    """A neutral cell without dipole; the sum over cells has a 1/L² tail."""
     half, sigma = np.array([[1.1, 0.4, 0.2], [-0.5, 2.0, 1.2]]), np.array([0.7, 1.3])
     r, sigma = np.concatenate([half, -half]), np.tile(sigma, 2)
     q = np.array([1.0, -1.0, 1.0, -1.0])
     gamma = np.hypot(sigma[:, None], sigma)[..., None]
 
-    def images(reach):
+    def sum_over_images(reach):
         n = np.array(list(np.ndindex(*(2 * reach + 1,) * 3))) - reach
-        d = r[:, None, None] - r[None, :, None] + n @ np.asarray(triclinic)
+        d = r[:, None, None] - r[None, :, None] + n @ triclinic
         d = np.linalg.norm(d, axis=-1)
-        # Farther apart erf is one to rounding.
-        near, apart = d < 20.0, np.where(d == 0, 1.0, d)
-        term = 1 / apart
+        # At larger distances the error function is one to rounding.
+        near, nonzero = d < 20.0, np.where(d == 0, 1.0, d)
+        term = 1 / nonzero
         term[near] *= np.vectorize(math.erf)((d / (math.sqrt(2) * gamma))[near])
         term += np.where(d == 0, math.sqrt(2 / math.pi) / gamma, 0.0)
         return COULOMB_CONSTANT * q @ term.sum(-1) @ q
 
-    small, large = images(8), images(16)
+    small, large = sum_over_images(8), sum_over_images(16)
     limit = large + (large - small) / ((16.5 / 8.5) ** 2 - 1)
-    found = q @ matrix(jnp.asarray(r), jnp.asarray(sigma), triclinic) @ q
-    np.testing.assert_allclose(found, limit, rtol=1e-6)
+    actual = q @ matrix(r, sigma, triclinic) @ q
+    np.testing.assert_allclose(actual, limit, rtol=1e-6)
 
 
-def test_point_charges_of_another_code(matrix, structure, triclinic):
+def test_narrow_gaussians_match_point_charges_of_jax_pme(matrix, structure, triclinic):
     r, _ = structure()
     q = np.random.default_rng(1).normal(size=6)
     q -= q.mean()
     width = 0.02
-    code = PointEwald(prefactor=COULOMB_CONSTANT)
-    atoms = Atoms("H6", positions=np.asarray(r), cell=np.asarray(triclinic), pbc=True)
-    inputs = code.prepare(atoms, q, 7.0, 0.5, 0.95)
-    expected = code.energy(*inputs)
-    found = matrix(r, jnp.full(6, width), triclinic)
-    itself = COULOMB_CONSTANT * np.sum(q**2) / (2 * width * math.sqrt(math.pi))
-    np.testing.assert_allclose(0.5 * q @ found @ q - itself, expected, rtol=1e-8)
+    calculator = PointEwald(prefactor=COULOMB_CONSTANT)
+    atoms = Atoms("H6", positions=r, cell=triclinic, pbc=True)
+    inputs = calculator.prepare(atoms, q, 7.0, 0.5, 0.95)
+    expected = jax.jit(calculator.energy)(*inputs)
+    coulomb = matrix(r, np.full(6, width), triclinic)
+    self_energy = COULOMB_CONSTANT * np.sum(q**2) / (2 * width * math.sqrt(math.pi))
+    np.testing.assert_allclose(0.5 * q @ coulomb @ q - self_energy, expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize(("neutral", "power"), [(True, 5), (False, 3)])
-def test_a_growing_cell_becomes_open(matrix, structure, neutral, power):
+def test_a_large_cell_approaches_open_boundaries(matrix, structure, neutral, power):
     r, sigma = structure(4, high=1.0)
-    r = r / 12  # small beside the cell, so that the next power is small too
+    r = r / 12  # small compared with the cell, so that higher powers are negligible
     q = np.random.default_rng(2).normal(size=4)
     q = q - q.mean() if neutral else q
     charge, dipole = q.sum(), q @ r
 
     def difference(length):
-        periodic = matrix(r, sigma, length * jnp.eye(3), tolerance=1e-13)
-        found = 0.5 * q @ periodic @ q
-        images = 2 * math.pi / (3 * length**3) * jnp.sum(dipole**2) * neutral
+        coulomb = matrix(r, sigma, length * np.eye(3), tolerance=1e-13)
+        periodic = 0.5 * q @ coulomb @ q
+        images = 2 * math.pi / (3 * length**3) * np.sum(dipole**2) * neutral
         images = images + 2.837297 * charge**2 / (2 * length)
-        return found + COULOMB_CONSTANT * images - 0.5 * q @ matrix(r, sigma) @ q
+        return periodic + COULOMB_CONSTANT * images - 0.5 * q @ matrix(r, sigma) @ q
 
     ratio = difference(14.0) / difference(21.0)
     assert abs(ratio / 1.5**power - 1) < 0.05
 
 
-def test_float32_keeps_its_tolerance(structure, triclinic, matrix):
+def test_float32_reaches_its_tolerance(structure, triclinic, matrix):
     r, sigma = structure(low=0.5)
     exact = matrix(r, sigma, triclinic)
     with jax.enable_x64(False):
-        small = [jnp.asarray(np.asarray(x), jnp.float32) for x in (r, sigma, triclinic)]
-        found = coulomb_matrix(*small)
-        assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, exact, atol=3e-6 * COULOMB_CONSTANT)
+        single = [jnp.asarray(x, jnp.float32) for x in (r, sigma, triclinic)]
+        actual = coulomb_matrix(*single)
+        assert actual.dtype == jnp.float32
+    np.testing.assert_allclose(actual, exact, atol=3e-6 * COULOMB_CONSTANT)

@@ -1,7 +1,6 @@
-"""The functions under the Coulomb interaction of two Gaussians, order by order."""
+"""The Boys functions, from which the Coulomb interaction of Gaussians is computed."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from lr_celli._gaussian import boys
@@ -10,15 +9,15 @@ from scipy.special import gamma, gammainc
 
 @pytest.mark.parametrize("order", range(6))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_boys_functions_are_incomplete_gammas(order, dtype):
-    """Both sides of the change from series to closed form, in its precision."""
+def test_boys_functions_are_incomplete_gamma_functions(order, dtype):
+    """Covers both the series and the closed form, in each precision."""
     u = np.concatenate([np.geomspace(1e-2, 0.99, 30), np.geomspace(1.0, 50.0, 30)])
     half = order + 0.5
     expected = gamma(half) * gammainc(half, u) / (2 * u**half)
-    # Some rounding, on both sides; at u = 1 the recurrence magnifies it by about 4.
+    # At u = 1 each step of the recurrence multiplies the rounding error by about 4.
     bound = 20 * 4.0**order * np.finfo(dtype).eps
-    found = jax.jit(lambda u: boys(order, u))(jnp.asarray(u, dtype))
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, expected, rtol=bound)
-    at_zero = boys(order, jnp.zeros(1, dtype))
-    np.testing.assert_allclose(at_zero, 1 / (2 * order + 1), rtol=1e-6)
+    arguments = np.concatenate([[0.0], u]).astype(dtype)
+    actual = np.asarray(jax.jit(lambda u: boys(order, u))(arguments))
+    assert actual.dtype == dtype
+    np.testing.assert_allclose(actual[1:], expected, rtol=bound)
+    np.testing.assert_allclose(actual[0], 1 / (2 * order + 1), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Charge equilibration: Coulomb matrices of Gaussians and the charges they allow."""
+"""Charge equilibration with Coulomb matrices of Gaussian charges."""
 
 from ._conjugate_gradients import conjugate_gradients as conjugate_gradients
 from ._coulomb import coulomb_matrix as coulomb_matrix

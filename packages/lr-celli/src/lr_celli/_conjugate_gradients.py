@@ -1,4 +1,4 @@
-"""Conjugate gradients with a preconditioner, and the number of their steps."""
+"""Preconditioned conjugate gradients that also return the number of steps."""
 
 from collections.abc import Callable
 
@@ -10,44 +10,48 @@ type Linear = Callable[[Float[Array, " atoms"]], Float[Array, " atoms"]]
 
 
 def conjugate_gradients(
-    product: Linear,
-    side: Float[Array, " atoms"],
-    precondition: Linear,
+    matvec: Linear,
+    rhs: Float[Array, " atoms"],
+    preconditioner: Linear,
     *,
     tolerance: float,
     max_steps: int = 500,
 ) -> tuple[Float[Array, " atoms"], Int[Array, ""]]:
-    """The solution of a symmetric positive definite system, and the steps it took.
+    """Solves a symmetric positive definite linear system.
 
     Args:
-        product: with the matrix.
-        side: the right-hand side.
-        precondition: with an approximate inverse, symmetric and positive definite.
-        tolerance: the residual's norm relative to that of the side.
-        max_steps: not converged after so many the solution is NaN.
+        matvec: product of the matrix with a vector.
+        rhs: right-hand side.
+        preconditioner: product of an approximate inverse, symmetric and positive
+            definite, with a vector.
+        tolerance: norm of the residual relative to the norm of `rhs`.
+        max_steps: maximum number of steps.
+
+    Returns:
+        The solution, NaN if not converged, and the number of steps.
 
     References:
         Hestenes and Stiefel, J. Res. Natl. Bur. Stand. 49, 409 (1952).
     """
-    goal = tolerance**2 * jnp.vdot(side, side)
+    threshold = tolerance**2 * jnp.vdot(rhs, rhs)
 
-    def wanted(state):
+    def unconverged(state):
         _, residual, _, _, step = state
-        return (jnp.vdot(residual, residual) > goal) & (step < max_steps)
+        return (jnp.vdot(residual, residual) > threshold) & (step < max_steps)
 
     def advance(state):
         solution, residual, direction, weight, step = state
-        image = product(direction)
+        image = matvec(direction)
         length = weight / jnp.vdot(direction, image)
         solution = solution + length * direction
         residual = residual - length * image
-        better = precondition(residual)
-        new_weight = jnp.vdot(residual, better)
-        direction = better + (new_weight / weight) * direction
+        preconditioned = preconditioner(residual)
+        new_weight = jnp.vdot(residual, preconditioned)
+        direction = preconditioned + (new_weight / weight) * direction
         return solution, residual, direction, new_weight, step + 1
 
-    first = precondition(side)
-    start = jnp.zeros_like(side), side, first, jnp.vdot(side, first), jnp.array(0)
-    solution, residual, _, _, steps = jax.lax.while_loop(wanted, advance, start)
-    converged = jnp.vdot(residual, residual) <= goal
+    first = preconditioner(rhs)
+    start = jnp.zeros_like(rhs), rhs, first, jnp.vdot(rhs, first), jnp.array(0)
+    solution, residual, _, _, steps = jax.lax.while_loop(unconverged, advance, start)
+    converged = jnp.vdot(residual, residual) <= threshold
     return jnp.where(converged, solution, jnp.nan), steps

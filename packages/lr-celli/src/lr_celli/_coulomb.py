@@ -1,4 +1,4 @@
-"""The Coulomb matrix of Gaussian charges, open or periodic."""
+"""The Coulomb matrix of Gaussian charges, with open or periodic boundaries."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,8 +6,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
-from ._expansion import Charges, ChargesAndDipoles
 from ._lattice import checked_cells, strained_within
+from ._multipoles import Charges, ChargesAndDipoles
 from ._sums import CoulombSums, open_sums, periodic_sums
 
 
@@ -16,10 +16,10 @@ def coulomb_matrix(
     widths: Float[Array, " atoms"],
     cell: Float[Array | np.ndarray, "3 3"] | None = None,
     *,
-    ewald: Ewald | None = None,
+    plan: Ewald | None = None,
     mask: Bool[Array, " atoms"] | None = None,
 ) -> Float[Array, "atoms atoms"]:
-    r"""The matrix $A$ of Gaussian charges with a width each; their energy is $qAq/2$.
+    r"""The Coulomb matrix $A$ of Gaussian charges; their energy is $qAq/2$.
 
     Open boundaries (`cell=None`), with $\gamma_{ij}^2 = \sigma_i^2 + \sigma_j^2$:
 
@@ -31,29 +31,31 @@ def coulomb_matrix(
     $$ A_{ij} = \frac{4\pi k_e}{V} \sum_{k \ne 0}
        \frac{e^{-\gamma_{ij}^2 k^2/2}}{k^2} \cos k \cdot r_{ij} $$
 
-    evaluated as two rapidly converging sums. Leaving out $k = 0$ of the Gaussian
-    charges defines the background of a charged cell; the matrix is positive
-    semidefinite. A traced cell or a width that the split does not cover gives NaN.
+    evaluated as two rapidly converging sums. A charged cell has the uniform background
+    that cancels the $k = 0$ term of the Gaussian charges; the matrix is positive
+    semidefinite. A traced cell or width that the plan does not cover gives NaN.
 
     Args:
         positions: Å, wrapped into the cell or not.
         widths: standard deviations $\sigma$ of the charge densities, Å.
-        cell: rows are lattice vectors, Å, of either handedness; None is open.
-        ewald: the split of the periodic sum, see `Ewald.for_cells`. Derived from cell
-            and widths if absent; required where they are traced.
-        mask: false on padding.
+        cell: rows are lattice vectors, right- or left-handed, Å; None means open
+            boundaries.
+        plan: terms of the periodic sums, see `Ewald.for_cells`. None derives it from
+            cell and widths, which must not be traced then.
+        mask: false on padding; None means no padding.
 
     Returns:
         eV/e²; rows and columns of padding are zero.
 
     Raises:
-        ValueError: shapes do not fit, a width is not positive, the cell is singular,
-            or a split is missing, superfluous or made for another cell.
+        ValueError: shapes are inconsistent, a width is not positive, the cell is
+            singular, or the plan is missing, made for another cell, or given for open
+            boundaries.
 
     References:
         Fuchs, Sanocki, Zavadlav, arXiv:2501.19179.
     """
-    return coulomb_sums(positions, widths, cell, ewald=ewald, mask=mask).matrix()
+    return coulomb_sums(positions, widths, cell, plan=plan, mask=mask).matrix()
 
 
 def coulomb_sums(
@@ -61,67 +63,70 @@ def coulomb_sums(
     widths: Float[Array, " atoms"],
     cell: Float[Array | np.ndarray, "3 3"] | None = None,
     *,
-    ewald: Ewald | None = None,
+    plan: Ewald | None = None,
     mask: Bool[Array, " atoms"] | None = None,
     degree: int = 0,
 ) -> CoulombSums:
-    """The matrix of `coulomb_matrix`, not yet assembled from its sums.
+    """The Coulomb matrix of `coulomb_matrix` as its real-space and reciprocal sums.
 
-    `equilibrate` takes it instead of the matrix: the charges are the same, and
-    derivatives with respect to positions, widths and cell cost much less.
+    `equilibrate` accepts the sums in place of the matrix. The charges are the same, and
+    derivatives with respect to positions, widths and cell are much cheaper.
 
     Args:
         positions: Å, wrapped into the cell or not.
         widths: standard deviations of the charge densities, Å.
-        cell: rows are lattice vectors, Å; None is open.
-        ewald: as for `coulomb_matrix`.
-        mask: false on padding.
-        degree: 0 for charges, 1 for charges and dipoles of the same widths: vectors
-            are then the charges (e), followed by all dipoles' x, y and z (e Å), and
-            potentials are followed by their slopes (eV/e/Å).
+        cell: rows are lattice vectors, Å; None means open boundaries.
+        plan: as for `coulomb_matrix`.
+        mask: false on padding; None means no padding.
+        degree: 0 for charges, 1 for charges and dipoles of the same widths. With 1,
+            vectors contain all charges (e), then the x, y and z components of all
+            dipoles (e Å); products contain potentials (eV/e), then their gradient
+            (eV/e/Å).
 
     Returns:
-        A function of charges; its `matrix()` is that of `coulomb_matrix`.
+        A callable that maps charges to potentials; its `matrix()` equals
+        `coulomb_matrix`.
 
     Raises:
-        ValueError: as `coulomb_matrix`, or another degree.
+        ValueError: as for `coulomb_matrix`, or the degree is not 0 or 1.
     """
     if degree not in (0, 1):
-        raise ValueError(f"`degree` is 0 (charges) or 1 (and dipoles), got {degree}.")
-    expansion = ChargesAndDipoles() if degree else Charges()
+        raise ValueError(f"`degree` is 0 (charges) or 1 (with dipoles), got {degree}.")
+    multipoles = ChargesAndDipoles() if degree else Charges()
     _check_shapes(positions, widths, mask)
     if mask is None:
         mask = jnp.ones(positions.shape[0], bool)
     check_positive("width", widths, mask, "Å")
-    ewald = _checked_ewald(cell, widths, ewald, mask)
+    plan = _checked_plan(cell, widths, plan, mask)
     dtype = jnp.result_type(positions, widths)
     positions = jnp.where(mask[:, None], positions, 0.0).astype(dtype)
-    # Padding takes a width that every split serves and does no arithmetic harm.
-    spare = 1.0 if ewald is None else float(np.clip(1.0, *ewald.width_bounds))
-    widths = jnp.where(mask, widths, spare).astype(dtype)
-    if cell is None or ewald is None:
-        return open_sums(positions, widths, mask, expansion)
-    lattice = jnp.asarray(cell, dtype)
-    sound = _nan_unless_covered(ewald, lattice, widths, mask)
-    return periodic_sums(positions, widths, lattice, ewald, mask, sound, expansion)
+    # A width on padding that is finite and within the bounds of the plan.
+    padding = 1.0 if plan is None else float(np.clip(1.0, *plan.width_bounds))
+    widths = jnp.where(mask, widths, padding).astype(dtype)
+    if cell is None or plan is None:
+        return open_sums(positions, widths, mask, multipoles)
+    cell = jnp.asarray(cell, dtype)
+    validity = _validity(plan, cell, widths, mask)
+    return periodic_sums(positions, widths, cell, plan, mask, validity, multipoles)
 
 
-def _nan_unless_covered(
-    ewald: Ewald,
+def _validity(
+    plan: Ewald,
     cell: Float[Array, "3 3"],
     widths: Float[Array, " atoms"],
     mask: Bool[Array, " atoms"],
 ) -> Float[Array, ""]:
-    planned = jnp.asarray(ewald.cell, cell.dtype)
-    covered = strained_within(cell, planned, ewald.stretch)
-    covered &= jnp.all(within_bounds(widths, ewald.width_bounds))
+    """1 if the plan covers the structure, else NaN."""
+    planned = jnp.asarray(plan.cell, cell.dtype)
+    covered = strained_within(cell, planned, plan.stretch)
+    covered &= jnp.all(within_bounds(widths, plan.width_bounds))
     return jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan).astype(cell.dtype)
 
 
 def within_bounds(
     widths: Float[Array, " atoms"], bounds: tuple[float, float]
 ) -> Bool[Array, " atoms"]:
-    """Which widths lie between the bounds, rounding of float32 allowed."""
+    """Whether each width is within the bounds, up to rounding in float32."""
     low, high = bounds
     return (widths >= low * (1 - 1e-5)) & (widths <= high * (1 + 1e-5))
 
@@ -132,15 +137,15 @@ def check_positive(
     mask: Bool[Array, " atoms"],
     unit: str,
 ) -> None:
-    """Refuses a concrete value of a live atom that is not positive and finite."""
+    """Raises ValueError if a known value of a real atom is not positive and finite."""
     if isinstance(values, Tracer) or isinstance(mask, Tracer):
         return
-    live = np.asarray(values)[np.asarray(mask)]
-    bad = live[~((live > 0) & np.isfinite(live))]
-    if bad.size:
+    real = np.asarray(values)[np.asarray(mask)]
+    invalid = real[~((real > 0) & np.isfinite(real))]
+    if invalid.size:
         raise ValueError(
-            f"Every {name} must be positive and finite, got {bad[0]} {unit}; leave "
-            "atoms that do not count out with `mask`."
+            f"Every {name} must be positive and finite, got {invalid[0]} {unit}; "
+            "exclude padding with `mask`."
         )
 
 
@@ -161,75 +166,77 @@ def _check_shapes(
         raise ValueError(f"`mask` has shape [{atoms}], got {list(mask.shape)}.")
 
 
-def _checked_ewald(
+def _checked_plan(
     cell: Float[Array | np.ndarray, "..."] | None,
     widths: Float[Array, " atoms"],
-    ewald: Ewald | None,
+    plan: Ewald | None,
     mask: Bool[Array, " atoms"],
 ) -> Ewald | None:
-    """The split to sum with, derived from concrete arguments if there is none."""
+    """The plan of the periodic sums, derived from concrete arguments if it is None."""
     if cell is None:
-        if ewald is not None:
-            raise ValueError("An `ewald` needs a `cell`; open boundaries have neither.")
+        if plan is not None:
+            raise ValueError(
+                "A `plan` needs a `cell`; open boundaries have neither of the two."
+            )
         return None
-    concrete = not isinstance(cell, Tracer)
-    if concrete:
+    if not isinstance(cell, Tracer):
         checked_cells(np.asarray(cell))
-    if ewald is None:
-        return _derived_ewald(cell, widths, mask)
-    if not isinstance(ewald, Ewald):
+    if plan is None:
+        return _derived_plan(cell, widths, mask)
+    if not isinstance(plan, Ewald):
         raise ValueError(
-            f"`ewald`, the plan of a matrix, is an `Ewald`, got a "
-            f"{type(ewald).__name__}: make one with `Ewald.for_cells` or "
-            "`layer.plan_for(...)`."
+            f"`plan` of a Coulomb matrix is an `Ewald`, got a {type(plan).__name__}: "
+            "make one with `Ewald.for_cells` or `layer.plan_for(...)`."
         )
-    if ewald.indices.ndim != 2 or cell.ndim != 2:
+    if plan.indices.ndim != 2 or cell.ndim != 2:
         raise ValueError(
             "`coulomb_matrix` and the layer take one structure, its cell [3, 3] and a "
-            f"split without graph axis, got cells of shape {list(cell.shape)} and a "
-            f"split for cells of {list(ewald.cell.shape)}: use `jax.vmap` over "
-            "structures, cells and split together."
+            f"plan without graph axis, got cells of shape {list(cell.shape)} and a "
+            f"plan for cells of shape {list(plan.cell.shape)}: use `jax.vmap` over "
+            "structures, cells and plan together."
         )
     if not isinstance(widths, Tracer) and not isinstance(mask, Tracer):
-        refuse_widths(np.asarray(widths)[np.asarray(mask)], ewald.width_bounds)
-    some = None if isinstance(mask, Tracer) else np.asarray(mask)
-    if not concrete or isinstance(ewald.cell, Tracer):
-        return ewald
-    if not ewald.covers(np.asarray(cell), mask=some):
+        check_widths(np.asarray(widths)[np.asarray(mask)], plan.width_bounds)
+    if isinstance(cell, Tracer) or isinstance(plan.cell, Tracer):
+        return plan
+    host_mask = None if isinstance(mask, Tracer) else np.asarray(mask)
+    if not plan.covers(np.asarray(cell), mask=host_mask):
         raise ValueError(
-            f"The split was made for the cell {np.asarray(ewald.cell).tolist()} and "
-            f"strains up to {ewald.stretch - 1:.2g}, got "
+            f"The plan was made for the cell {np.asarray(plan.cell).tolist()} and "
+            f"strains up to {plan.stretch - 1:.2g}, got "
             f"{np.asarray(cell).tolist()}: make one for this cell with "
-            "`Ewald.for_cells` or `layer.plan_for(...)`, with a `margin` for cells "
-            "that move."
+            "`Ewald.for_cells` or `layer.plan_for(...)`, with a larger `margin` if the "
+            "cell changes."
         )
-    return ewald
+    return plan
 
 
-def refuse_widths(live: np.ndarray, bounds: tuple[float, float]) -> None:
-    """Says outside a trace what inside one is NaN: a width that no plan was made for.
+def check_widths(widths: np.ndarray, bounds: tuple[float, float]) -> None:
+    """Raises ValueError if a width is outside the bounds of a plan.
+
+    In a trace such a width gives NaN.
 
     Args:
-        live: widths of real atoms, Å.
-        bounds: of the plan, Å.
+        widths: of real atoms, Å.
+        bounds: smallest and largest width of the plan, Å.
     """
     low, high = bounds
-    bad = live[(live < low * (1 - 1e-5)) | (live > high * (1 + 1e-5))]
-    if bad.size:
+    outside = widths[(widths < low * (1 - 1e-5)) | (widths > high * (1 + 1e-5))]
+    if outside.size:
         raise ValueError(
-            f"The plan serves widths from {low:.4g} to {high:.4g} Å, got "
-            f"{bad[0]:.6g} Å: make one for these widths, with `width_bounds` of "
+            f"The plan covers widths from {low:.4g} to {high:.4g} Å, got "
+            f"{outside[0]:.6g} Å: make one for these widths, with `width_bounds` of "
             "`Ewald.for_cells` or `width_max` of `ParticleMesh.for_structures`."
         )
 
 
-def _derived_ewald(
+def _derived_plan(
     cell: Float[Array | np.ndarray, "..."],
     widths: Float[Array, " atoms"],
     mask: Bool[Array, " atoms"],
 ) -> Ewald:
     if isinstance(widths, Tracer) or isinstance(mask, Tracer):
         return Ewald.for_cells(cell)
-    live = np.asarray(widths, np.float64)[np.asarray(mask)]
-    bounds = (live.min(), live.max()) if live.size else (1.0, 1.0)
+    real = np.asarray(widths, np.float64)[np.asarray(mask)]
+    bounds = (real.min(), real.max()) if real.size else (1.0, 1.0)
     return Ewald.for_cells(cell, width_bounds=(float(bounds[0]), float(bounds[1])))

@@ -1,4 +1,4 @@
-"""How charges enter the scalars of the network."""
+"""Embedding of the charges into the scalars of the network."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -6,38 +6,38 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ._perceptron import Perceptron
-from ._radii import ELEMENTS
+from ._radii import NUM_ELEMENTS
 
 
 class ChargeEmbedding(eqx.Module):
-    r"""An update of the scalars $h$ from the charges.
+    r"""Update of the scalars $h$ from the charges.
 
-    $w_i = \mathrm{MLP}([q_i, e_{z_i}])$, then an update $\mathrm{MLP}([h_i, w_i])$,
-    whose last map starts at zero.
+    The update is $\mathrm{MLP}([h_i, w_i])$ with
+    $w_i = \mathrm{MLP}([q_i, e_{z_i}])$; its last linear map is initialized to zero.
 
     Attributes:
-        species: the embedding $e$ by atomic number.
-        charge: from charge and element to $w$.
-        update: from scalars and $w$ to the update.
+        element_embedding: $e$ by atomic number.
+        charge_network: maps charge and element embedding to $w$.
+        update_network: maps scalars and $w$ to the update.
     """
 
-    species: Float[Array, "elements width"]
-    charge: Perceptron
-    update: Perceptron
+    element_embedding: Float[Array, "elements width"]
+    charge_network: Perceptron
+    update_network: Perceptron
 
     def __init__(self, channels: int, *, width: int = 16, key: PRNGKeyArray):
         """Draws the weights.
 
         Args:
-            channels: number of scalars an atom.
-            width: of the embedding of the element and of $w$.
-            key: seed.
+            channels: number of scalars per atom.
+            width: size of the element embedding and of $w$.
+            key: seed of the weights.
         """
         first, second, third = jr.split(key, 3)
-        self.species = jr.normal(first, (ELEMENTS, width))
-        self.charge = Perceptron((1 + width, 2 * width, width), key=second)
-        update = Perceptron((channels + width, channels, channels), key=third)
-        self.update = update.silenced()
+        self.element_embedding = jr.normal(first, (NUM_ELEMENTS, width))
+        self.charge_network = Perceptron((1 + width, 2 * width, width), key=second)
+        update_network = Perceptron((channels + width, channels, channels), key=third)
+        self.update_network = update_network.with_zero_output()
 
     def __call__(
         self,
@@ -45,14 +45,14 @@ class ChargeEmbedding(eqx.Module):
         charges: Float[Array, " atoms"],
         species: Int[Array, " atoms"],
     ) -> Float[Array, "atoms channels"]:
-        """Returns the update.
+        """Computes the update of the scalars.
 
         Args:
-            features: scalars.
-            charges: e.
-            species: atomic numbers.
+            features: scalars, `[atoms, channels]`.
+            charges: `[atoms]`, e.
+            species: atomic numbers, `[atoms]`.
         """
-        element = self.species[species].astype(features.dtype)
+        element = self.element_embedding[species].astype(features.dtype)
         charge = charges[:, None].astype(features.dtype)
-        embedded = self.charge(jnp.concatenate([charge, element], axis=1))
-        return self.update(jnp.concatenate([features, embedded], axis=1))
+        embedded = self.charge_network(jnp.concatenate([charge, element], axis=1))
+        return self.update_network(jnp.concatenate([features, embedded], axis=1))

@@ -1,4 +1,4 @@
-"""The charges that equalise the electronegativity of all atoms."""
+"""Charge equilibration: the charges that minimize the energy at fixed total charge."""
 
 from collections.abc import Callable
 
@@ -24,35 +24,35 @@ def equilibrate(
     *,
     tolerance: float | None = None,
 ) -> Float[Array, " atoms"]:
-    r"""The charges of least energy at a given total charge.
+    r"""The charges of minimum energy at a given total charge.
 
     $$ \min_q \; \chi^T q + \tfrac{1}{2} q^T (A + \operatorname{diag} J) q
        \quad \text{s.t.} \quad \sum_i q_i = Q $$
 
-    The matrix is positive definite, so one Cholesky factor serves both right-hand
-    sides, $(A + J) x = \chi$ and $(A + J) y = 1$, and
-    $q = -x + y\,(Q + \sum x)/\sum y$. Derivatives of every order, forward and reverse,
-    are further solves with the same factor and products with the matrix, which are
-    cheapest by the sums of `coulomb_sums`. An operator is not factorised: conjugate
-    gradients run among the charges of the right sum, and so do the derivatives; if they
-    do not converge the result is NaN.
+    The matrix is positive definite. One Cholesky factorization solves
+    $(A + J) x = \chi$ and $(A + J) y = 1$, and $q = -x + y\,(Q + \sum x)/\sum y$.
+    Derivatives of every order, forward and reverse, are solves with the same factor and
+    products with the matrix, which are cheapest with the sums of `coulomb_sums`. With
+    an operator, the charges and their derivatives are computed by conjugate gradients
+    in the subspace of the given total charge, without factorization; the result is NaN
+    if they do not converge.
 
     Args:
-        electronegativity: $\chi$, eV/e; a constant added to it changes nothing.
+        electronegativity: $\chi$, eV/e; adding a constant does not change the charges.
         hardness: $J > 0$, eV/e².
         coulomb: $A$, eV/e², from `coulomb_matrix`, `coulomb_sums` or
             `coulomb_operator`.
         total_charge: $Q$, e; not used if every atom is padding.
-        mask: false on padding; of an operator its own if absent.
+        mask: false on padding; None is the mask of an operator, else no padding.
         tolerance: residual of the conjugate gradients relative to the right-hand side;
-            by default 1e-10 in float64, 1e-6 in float32.
+            None is 1e-10 in float64, 1e-6 in float32.
 
     Returns:
         e; exactly zero on padding.
 
     Raises:
-        ValueError: shapes do not fit, a hardness is not positive, the total charge is
-            not finite, or nothing is traced and there is no solution.
+        ValueError: shapes are inconsistent, a hardness is not positive, the total
+            charge is not finite, or nothing is traced and there is no solution.
 
     References:
         Rappé and Goddard, J. Phys. Chem. 95, 3358 (1991), doi:10.1021/j100161a070.
@@ -69,7 +69,7 @@ def equilibrate(
         cause = "did not converge, or the operator's plan does not cover the structure"
     else:
         charges = constrained(chi, hardness, coulomb, total_charge, mask, mask)
-        cause = "met a matrix that is not positive definite with this hardness"
+        cause = "failed: the matrix is not positive definite with this hardness"
     if not isinstance(charges, Tracer) and not np.isfinite(np.asarray(charges)).all():
         raise ValueError(
             f"The solve for the charges {cause}: raise the hardness or the accuracy of "
@@ -81,7 +81,7 @@ def equilibrate(
 def without_mean(
     electronegativity: Float[Array, " atoms"], mask: Bool[Array, " atoms"]
 ) -> Float[Array, " atoms"]:
-    """A constant moves no charge; without it nothing large cancels."""
+    """Subtracts the mean, which does not change the charges, to avoid cancellation."""
     count = jnp.maximum(jnp.sum(mask), 1).astype(electronegativity.dtype)
     chi = jnp.where(mask, electronegativity, 0.0)
     return jnp.where(mask, chi - jnp.sum(chi) / count, 0.0)
@@ -95,51 +95,51 @@ def constrained(
     counted: Bool[Array, " charges"],
     mask: Bool[Array, " charges"],
 ) -> Float[Array, " charges"]:
-    """The charges and their chemical potential solve the bordered system.
+    """Solves the bordered system for the charges and the chemical potential.
 
     Args:
-        chi: the linear term.
-        hardness: the diagonal term.
-        coulomb: the quadratic term.
+        chi: coefficients of the linear term.
+        hardness: diagonal of the quadratic term.
+        coulomb: Coulomb matrix or its sums.
         total_charge: e.
-        counted: which sum to the total charge.
+        counted: true for unknowns that sum to the total charge.
         mask: false on padding.
     """
     hardness = jnp.where(mask, hardness, 1.0).astype(chi.dtype)
     ones = (counted & mask).astype(chi.dtype)
-    potential, matrix = _inert_on_padding(coulomb, mask)
-    # The factor only ever solves; derivatives go through the products.
-    full = jax.lax.stop_gradient(matrix + jnp.diag(hardness))
-    factor = jsl.cho_factor(full, lower=True)
-    uniform = jnp.where(mask, jsl.cho_solve(factor, ones), 0.0)
-    capacity = jnp.where(jnp.any(mask), jnp.vdot(ones, uniform), 1.0)
+    product, matrix = _masked(coulomb, mask)
+    # Derivatives are taken of the products only, not of the factorization.
+    full_matrix = jax.lax.stop_gradient(matrix + jnp.diag(hardness))
+    factor = jsl.cho_factor(full_matrix, lower=True)
+    response = jnp.where(mask, jsl.cho_solve(factor, ones), 0.0)
+    capacitance = jnp.where(jnp.any(mask), jnp.vdot(ones, response), 1.0)
 
     def bordered(unknown):
-        charges, level = unknown[:-1], unknown[-1]
-        image = potential(charges) + hardness * charges + ones * level
+        charges, multiplier = unknown[:-1], unknown[-1]
+        image = product(charges) + hardness * charges + ones * multiplier
         return jnp.append(image, ones @ charges)
 
-    def solve(_, sides):
-        free = jsl.cho_solve(factor, sides[:-1])
-        level = (jnp.vdot(ones, free) - sides[-1]) / capacity
-        return jnp.append(free - uniform * level, level)
+    def solve(_, rhs):
+        unconstrained = jsl.cho_solve(factor, rhs[:-1])
+        multiplier = (jnp.vdot(ones, unconstrained) - rhs[-1]) / capacitance
+        return jnp.append(unconstrained - response * multiplier, multiplier)
 
-    sides = jnp.append(-chi, jnp.asarray(total_charge, chi.dtype))
-    solution = jax.lax.custom_linear_solve(bordered, sides, solve, symmetric=True)
+    rhs = jnp.append(-chi, jnp.asarray(total_charge, chi.dtype))
+    solution = jax.lax.custom_linear_solve(bordered, rhs, solve, symmetric=True)
     return jnp.where(mask, solution[:-1], 0.0)
 
 
-def _inert_on_padding(
+def _masked(
     coulomb: Float[Array, "charges charges"] | CoulombSums,
     mask: Bool[Array, " charges"],
 ) -> tuple[Callable[[Array], Array], Float[Array, "charges charges"]]:
-    """The product with charges and the matrix, both zero where atoms are masked."""
-    live = mask[:, None] & mask[None, :]
+    """The product with charges and the matrix, both zero on padding."""
+    both_real = mask[:, None] & mask[None, :]
     if not isinstance(coulomb, CoulombSums):
-        matrix = jnp.where(live, coulomb, 0.0)
+        matrix = jnp.where(both_real, coulomb, 0.0)
         return lambda v: jnp.matmul(matrix, v, precision="highest"), matrix
     product = lambda v: jnp.where(mask, coulomb(jnp.where(mask, v, 0.0)), 0.0)
-    return product, jnp.where(live, coulomb.matrix(), 0.0)
+    return product, jnp.where(both_real, coulomb.matrix(), 0.0)
 
 
 def _iterative(
@@ -158,34 +158,31 @@ def _iterative(
     ones = mask.astype(chi.dtype)
 
     def product(v):
-        inside = without_mean(v, mask)
-        image = without_mean(operator(inside) + hardness * inside, mask)
-        # The identity on what is left makes it invertible.
-        return image + (v - inside)
+        projected = without_mean(v, mask)
+        image = without_mean(operator(projected) + hardness * projected, mask)
+        # The identity on the complement makes the product invertible.
+        return image + (v - projected)
 
-    frozen = jax.lax.stop_gradient((operator, hardness))
-    inverse = frozen[0].preconditioner(frozen[1])
-    uniform = jnp.where(mask, inverse(ones), 0.0)
-    capacity = jnp.where(jnp.any(mask), jnp.sum(uniform), 1.0)
+    constant_operator, constant_hardness = jax.lax.stop_gradient((operator, hardness))
+    inverse = constant_operator.preconditioner(constant_hardness)
+    response = jnp.where(mask, inverse(ones), 0.0)
+    capacitance = jnp.where(jnp.any(mask), jnp.sum(response), 1.0)
 
-    def precondition(v):
-        free = jnp.where(mask, inverse(v), 0.0)
-        return free - uniform * (jnp.sum(free) / capacity)
+    def preconditioner(v):
+        unconstrained = jnp.where(mask, inverse(v), 0.0)
+        return unconstrained - response * (jnp.sum(unconstrained) / capacitance)
 
-    start = ones * (total_charge / count)
-    side = -without_mean(chi + operator(start) + hardness * start, mask)
-    solution = jax.lax.custom_linear_solve(
-        product,
-        side,
-        lambda product, v: (
-            conjugate_gradients(
-                product, without_mean(v, mask), precondition, tolerance=tolerance
-            )[0]
-            + (v - without_mean(v, mask))
-        ),
-        symmetric=True,
-    )
-    return start + without_mean(solution, mask)
+    def solve(product, v):
+        projected = without_mean(v, mask)
+        solution, _ = conjugate_gradients(
+            product, projected, preconditioner, tolerance=tolerance
+        )
+        return solution + (v - projected)
+
+    uniform = ones * (total_charge / count)
+    rhs = -without_mean(chi + operator(uniform) + hardness * uniform, mask)
+    solution = jax.lax.custom_linear_solve(product, rhs, solve, symmetric=True)
+    return uniform + without_mean(solution, mask)
 
 
 def _check(
@@ -204,7 +201,7 @@ def _check(
     if isinstance(coulomb, CoulombOperator):
         expected["coulomb.mask"] = (coulomb.mask, (atoms,))
     elif isinstance(coulomb, CoulombSums):
-        expected["coulomb.near"] = (coulomb.near, (atoms, atoms))
+        expected["coulomb.real_space"] = (coulomb.real_space, (atoms, atoms))
     else:
         expected["coulomb"] = (coulomb, (atoms, atoms))
     for name, (array, shape) in expected.items():

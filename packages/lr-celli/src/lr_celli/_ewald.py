@@ -1,4 +1,4 @@
-"""How a periodic Coulomb matrix is split, decided on the host."""
+"""The plan of a periodic Coulomb matrix: terms of its Ewald sums."""
 
 import math
 
@@ -11,46 +11,50 @@ from scipy.special import erfcinv
 
 from ._cell_coverage import covered_cells
 from ._lattice import ROUNDING, checked_cells
+from ._reciprocal_vectors import padded, rounded_up
 from ._truncation import image_counts, wave_vectors
-from ._vectors import padded, rounded_up
 
-# An image of every pair costs as much time as this many reciprocal vectors.
+# Computing time of one image of all pairs, in units of one reciprocal vector.
 _IMAGE_COST = 100.0
+# Values of the smearing that are tried, Å.
 _CANDIDATES = 0.2 * 1.03 ** np.arange(150)
 
 
 class Ewald(eqx.Module):
-    r"""The terms of a periodic Coulomb matrix, for one cell or a batch of cells.
+    r"""The plan of a periodic Coulomb matrix, for one cell or a batch of cells.
 
-    The reciprocal sum runs over Gaussians of width $\max(\sigma_i, s)$, a sum over
-    images corrects pairs with a narrower one. Pairs with a Gaussian wider than
-    $\sqrt2 s$ are left to the reciprocal sum alone, so that the number of images does
-    not depend on the widest. Every cell has a split $s$ of its own. Vectors and images
-    are integers: lengths follow the cell that is passed along. Arrays carry a leading
-    graph axis if made for a batch.
+    The reciprocal sum uses Gaussians of width $\max(\sigma_i, s)$, with the smearing
+    $s$. A real-space sum over images corrects pairs with a Gaussian narrower than $s$.
+    Pairs with a Gaussian wider than $\sqrt2 s$ are computed by the reciprocal sum
+    alone, so that the number of images does not depend on the largest width. Each cell
+    has its own smearing. Reciprocal vectors and images are integer indices, which are
+    multiplied with the cell at evaluation. Arrays have a leading graph axis if made for
+    a batch.
 
     Attributes:
-        indices: reciprocal vectors, one of each pair $\pm k$, zero on padding.
+        indices: of the reciprocal vectors, one of each pair $\pm k$, zero on padding.
         valid: false on padding.
         images: lattice translations of the second atom of a pair.
         image_valid: false on padding.
-        window: 1/2 or 0 an axis: fractional separations start at minus this.
-        cell: the cell that all this was chosen for, Å.
-        smear: the split $s$, Å.
-        wide: whether the bounds allow Gaussians wider than that beside narrow ones.
-        width_bounds: the smallest and the largest width that are served, Å.
+        wrap_offset: 1/2 or 0 per axis; fractional separations are wrapped to an
+            interval of length one that starts at minus this.
+        cell: the cell that the plan was made for, Å.
+        smearing: $s$, Å.
+        has_wide: whether the bounds allow widths above $\sqrt2 s$ together with widths
+            below $s$.
+        width_bounds: the smallest and the largest width that the plan covers, Å.
         tolerance: bound on the error of a matrix element in units of $k_e$/Å.
-        stretch: the largest relative strain of the cell that is covered.
+        stretch: factor by which the cell may be stretched or compressed.
     """
 
     indices: Int[Array, "*graphs vectors 3"]
     valid: Bool[Array, "*graphs vectors"]
     images: Int[Array, "*graphs images 3"]
     image_valid: Bool[Array, "*graphs images"]
-    window: Float[Array, "*graphs 3"]
+    wrap_offset: Float[Array, "*graphs 3"]
     cell: Float[Array, "*graphs 3 3"]
-    smear: Float[Array, "*graphs"]
-    wide: bool = eqx.field(static=True)
+    smearing: Float[Array, "*graphs"]
+    has_wide: bool = eqx.field(static=True)
     width_bounds: tuple[float, float] = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
     stretch: float = eqx.field(static=True)
@@ -63,69 +67,70 @@ class Ewald(eqx.Module):
         width_bounds: tuple[float, float] = (0.0, math.inf),
         tolerance: float | None = None,
         margin: float = 1e-3,
-        smear: float | None = None,
+        smearing: float | None = None,
         max_vectors: int = 200_000,
     ) -> "Ewald":
-        """The cheapest split that keeps a tolerance, made in numpy before tracing.
+        """Chooses the terms that reach a tolerance at the lowest cost, on the host.
 
         Args:
             cells: one cell or a batch, rows are lattice vectors, Å.
-            width_bounds: widths of the Gaussians lie between these, Å; tight bounds
-                save work.
+            width_bounds: smallest and largest width of the Gaussians, Å; narrow bounds
+                reduce the number of terms.
             tolerance: bound on the error of each matrix element in units of
-                14.4 eV/e², all that the sums leave out together; by default 1e-8 where
-                JAX runs in float64, else 1e-6.
-            margin: relative strain of the cell that stays covered; molecular
-                dynamics with a breathing cell wants 0.1.
-            smear: the split, Å; chosen by cost if absent.
-            max_vectors: refuse more reciprocal vectors than this, per structure.
+                14.4 eV/e², the sum of all omitted terms; None is 1e-8 if JAX runs in
+                float64, else 1e-6.
+            margin: relative strain of the cell that the plan covers; 0.1 suits
+                molecular dynamics with a variable cell.
+            smearing: width that separates the real-space and the reciprocal sum, Å;
+                None chooses the one of lowest cost.
+            max_vectors: largest number of reciprocal vectors per structure.
 
         Returns:
-            The split for `coulomb_matrix`, with a leading graph axis if `cells` has
+            The plan for `coulomb_matrix`, with a leading graph axis if `cells` has
             one.
 
         Raises:
-            ValueError: a cell is traced, singular or misshapen, or a number is out of
-                its range.
+            ValueError: a cell is traced, singular or of wrong shape, or a number is
+                out of its range.
         """
         if isinstance(cells, Tracer):
             raise ValueError(
                 "The cell is traced, so the terms of its lattice sum are unknown: make "
-                "them on the host with `Ewald.for_cells(cells)` or "
-                "`layer.plan_for(...)` and pass them as `ewald` to `coulomb_matrix`, "
-                "as `plan` to a layer."
+                "the plan on the host with `Ewald.for_cells(cells)` or "
+                "`layer.plan_for(...)` and pass it as `plan` to `coulomb_matrix` or "
+                "the layer."
             )
         tolerance = default_tolerance() if tolerance is None else float(tolerance)
         width_bounds = float(width_bounds[0]), float(width_bounds[1])
-        margin, smear = float(margin), None if smear is None else float(smear)
+        margin, smearing = float(margin), None if smearing is None else float(smearing)
         check_bounds(width_bounds)
-        _check_numbers(tolerance, margin, smear)
+        _check_numbers(tolerance, margin, smearing)
         cells = checked_cells(np.asarray(cells))
         flat = cells.reshape(-1, 3, 3)
         stretch = (1.0 + margin) * ROUNDING
-        splits = np.full(len(flat), smear)
-        if smear is None:
-            splits = _cheapest(flat, width_bounds, tolerance / 2, stretch)
+        smearings = np.full(len(flat), smearing)
+        if smearing is None:
+            smearings = _cheapest_smearings(flat, width_bounds, tolerance / 2, stretch)
         counts = _image_counts(
-            flat, splits[:, None], width_bounds, tolerance / 2, stretch
+            flat, smearings[:, None], width_bounds, tolerance / 2, stretch
         )
-        images, image_valid, window = _images(counts[:, 0])
+        images, image_valid, wrap_offset = _images(counts[:, 0])
         spheres = [
-            wave_vectors(cell, split, tolerance / 2, stretch, max_vectors)
-            for cell, split in zip(flat, splits, strict=True)
+            wave_vectors(cell, width, tolerance / 2, stretch, max_vectors)
+            for cell, width in zip(flat, smearings, strict=True)
         ]
         indices, valid = padded(spheres, rounded_up(max(map(len, spheres))))
         graphs = cells.shape[:-2]
-        shaped = lambda x: jnp.asarray(x.reshape((*graphs, *x.shape[1:])))
+        to_device = lambda x: jnp.asarray(x.reshape((*graphs, *x.shape[1:])))
         return cls(
-            indices=shaped(indices),
-            valid=shaped(valid),
-            images=shaped(images),
-            image_valid=shaped(image_valid),
-            window=shaped(window),
+            indices=to_device(indices),
+            valid=to_device(valid),
+            images=to_device(images),
+            image_valid=to_device(image_valid),
+            wrap_offset=to_device(wrap_offset),
             cell=jnp.asarray(cells, jnp.result_type(float)),
-            smear=shaped(splits.astype(float)),
-            wide=_wide(float(splits.min()), float(splits.max()), width_bounds),
+            smearing=to_device(smearings.astype(float)),
+            has_wide=_has_wide(smearings, width_bounds),
             width_bounds=width_bounds,
             tolerance=tolerance,
             stretch=stretch,
@@ -137,18 +142,20 @@ class Ewald(eqx.Module):
         positions: Float[Array | np.ndarray, "*graphs slots 3"] | None = None,
         mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
-        """Whether no term is missing for these cells: a check for the host.
+        """Whether the plan has all terms that these cells need; runs on the host.
 
         Args:
-            cells: one cell, or one for every graph, Å; None is open: not covered.
+            cells: one cell, or one per graph, Å; None means open boundaries, which are
+                not covered.
             positions: not used.
-            mask: false on padding; the cell of a graph without atoms does not matter.
+            mask: false on padding; graphs without atoms count as covered. None means
+                that every graph has atoms.
 
         Returns:
-            One answer, or one for every graph.
+            A bool, or an array with one bool per graph.
 
         Raises:
-            ValueError: the number of cells is not that of the split.
+            ValueError: the number of cells differs from that of the plan.
         """
         del positions
         return covered_cells(
@@ -157,12 +164,12 @@ class Ewald(eqx.Module):
 
 
 def default_tolerance() -> float:
-    """1e-8 where JAX runs in float64, 1e-6 in float32."""
+    """1e-8 if JAX runs in float64, 1e-6 if in float32."""
     return 1e-8 if jnp.result_type(float) == jnp.float64 else 1e-6
 
 
 def check_bounds(bounds: tuple[float, float]) -> None:
-    """Refuses bounds that are no interval of widths."""
+    """Raises ValueError unless `0 <= bounds[0] <= bounds[1]`."""
     if not 0 <= bounds[0] <= bounds[1]:
         raise ValueError(
             "`width_bounds` are a smallest and a largest width in Å, 0 <= low <= high, "
@@ -170,7 +177,7 @@ def check_bounds(bounds: tuple[float, float]) -> None:
         )
 
 
-def _check_numbers(tolerance: float, margin: float, smear: float | None) -> None:
+def _check_numbers(tolerance: float, margin: float, smearing: float | None) -> None:
     if not 1e-14 <= tolerance <= 0.1:
         raise ValueError(
             f"`tolerance` is an error between 1e-14 and 0.1, got {tolerance}."
@@ -179,40 +186,52 @@ def _check_numbers(tolerance: float, margin: float, smear: float | None) -> None
         raise ValueError(
             f"`margin` is a strain and must not be negative, got {margin}."
         )
-    if smear is not None and not smear > 0:
-        raise ValueError(f"`smear` is a width and must be positive, got {smear}.")
+    if smearing is not None and not smearing > 0:
+        raise ValueError(f"`smearing` is a width and must be positive, got {smearing}.")
 
 
-def _wide(least: float, most: float, bounds: tuple[float, float]) -> bool:
-    return bounds[0] < most and bounds[1] > math.sqrt(2) * least
+def _has_wide(smearings: np.ndarray, bounds: tuple[float, float]) -> bool:
+    narrow = bounds[0] < float(smearings.max())
+    return narrow and bounds[1] > math.sqrt(2) * float(smearings.min())
 
 
 def _image_counts(
     cells: np.ndarray,
-    smear: np.ndarray,
+    smearings: np.ndarray,
     bounds: tuple[float, float],
     tolerance: float,
     stretch: float,
 ) -> np.ndarray:
-    """Translations an axis `[graphs, splits, 3]` that the correction of pairs needs.
+    r"""Number of translations per axis in the sum over images.
 
-    Where it acts one Gaussian is narrower than the split, and the other not wider than
-    the root of two times the split.
+    In a corrected pair one Gaussian is narrower than the smearing $s$, and the other is
+    not wider than $\sqrt2 s$.
+
+    Args:
+        cells: rows are lattice vectors, `[graphs, 3, 3]`, Å.
+        smearings: `[graphs, candidates]`, Å.
+        bounds: smallest and largest width, Å.
+        tolerance: bound on the sum over all omitted images, 1/Å.
+        stretch: factor by which the cells may be stretched.
+
+    Returns:
+        `[graphs, candidates, 3]`.
     """
     low, high = bounds
-    other = np.maximum(smear, np.minimum(high, math.sqrt(2) * smear))
+    widest = np.maximum(smearings, np.minimum(high, math.sqrt(2) * smearings))
     counts = image_counts(
-        cells, math.sqrt(2) * np.hypot(smear, other), tolerance, stretch
+        cells, math.sqrt(2) * np.hypot(smearings, widest), tolerance, stretch
     )
-    return np.where((low < smear)[..., None], counts, 0)
+    return np.where((low < smearings)[..., None], counts, 0)
 
 
-def _cheapest(
+def _cheapest_smearings(
     cells: np.ndarray, bounds: tuple[float, float], tolerance: float, stretch: float
 ) -> np.ndarray:
-    """The split of every cell, Å, that makes the common sizes least work.
+    """The smearing of each cell, Å, that minimizes the cost of the batch.
 
-    Given a number of images, each cell takes the widest split that needs no more.
+    The cost depends on the array sizes, which all cells of the batch share. For a given
+    number of images, each cell takes the largest smearing that needs no more images.
     """
     candidates = _CANDIDATES
     if bounds[0] > 0:
@@ -222,32 +241,32 @@ def _cheapest(
     volumes = np.abs(np.linalg.det(cells))[:, None]
     reach = float(erfcinv(tolerance))
     vectors = volumes * (reach / candidates * stretch) ** 3 / (12 * math.pi**2)
-    best, chosen = math.inf, candidates[:1]
-    for most in np.unique(images):
-        if _IMAGE_COST * most >= best:
+    lowest_cost, best = math.inf, candidates[:1]
+    for max_images in np.unique(images):
+        if _IMAGE_COST * max_images >= lowest_cost:
             break
-        widest = (images <= most).cumsum(axis=1).argmax(axis=1)
-        if not (np.take_along_axis(images, widest[:, None], 1) <= most).all():
+        largest = (images <= max_images).cumsum(axis=1).argmax(axis=1)
+        if not (np.take_along_axis(images, largest[:, None], 1) <= max_images).all():
             continue
-        splits = candidates[widest]
-        sums = 1 + _wide(float(splits.min()), float(splits.max()), bounds)
-        needed = np.take_along_axis(vectors, widest[:, None], 1).max()
-        cost = _IMAGE_COST * most + sums * max(needed, 16)
-        if cost < best:
-            best, chosen = cost, splits
-    return chosen
+        smearings = candidates[largest]
+        reciprocal_sums = 1 + _has_wide(smearings, bounds)
+        max_vectors = np.take_along_axis(vectors, largest[:, None], 1).max()
+        cost = _IMAGE_COST * max_images + reciprocal_sums * max(max_vectors, 16)
+        if cost < lowest_cost:
+            lowest_cost, best = cost, smearings
+    return best
 
 
 def _images(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Translations `[graphs, images, 3]`, which are real, and the window's start.
+    """Translations `[graphs, images, 3]`, a mask of real ones, and `wrap_offset`.
 
-    With n translations an axis every image within n/2 heights is met: fractional
-    separations lie in [-1/2, 1/2) for odd n, in [0, 1) for even n.
+    With n translations per axis all images within n/2 heights are included if
+    fractional separations are wrapped to [-1/2, 1/2) for odd n, to [0, 1) for even n.
     """
-    parts = [
-        np.stack(np.meshgrid(*[np.arange(n) - n // 2 for n in own], indexing="ij"), -1)
-        for own in counts
-    ]
-    parts = [part.reshape(-1, 3) for part in parts]
+    parts = []
+    for graph_counts in counts:
+        axes = [np.arange(n) - n // 2 for n in graph_counts]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+        parts.append(grid.reshape(-1, 3))
     images, valid = padded(parts, max(map(len, parts)))
     return images, valid, np.where(counts % 2 == 1, 0.5, 0.0)

@@ -1,4 +1,4 @@
-"""The Coulomb interaction of two Gaussian charges at a distance."""
+"""The Coulomb interaction of two Gaussian charges and its derivatives."""
 
 import functools as ft
 import math
@@ -13,21 +13,21 @@ from scipy.special import erfcx
 COULOMB_CONSTANT = 14.399645
 r"""$k_e = 1/(4\pi\epsilon_0)$, eV Å/e²."""
 
-# Below it the power series, above it the closed form: both exact to rounding there.
-_NEAR = 1.0
-# The error function is proportional to its argument long before this.
+# Power series below this argument, closed form above it; both are exact to rounding.
+_SERIES_LIMIT = 1.0
+# Avoids 0/0. The error function is proportional to its argument at this size.
 _TINY = 1e-30
 _TERMS = {"float32": 11, "float64": 18}
-# Orders from the first to this one share a series, so that a compiler computes it once.
-_SHARED = 3
-# Where half of the range of arguments beyond one lies below, half above.
+# Orders up to this one use the same series, so that the compiler computes it once.
+_SHARED_ORDER = 3
+# Argument, minus one, that is mapped to the middle of the interval of the fit.
 _MIDDLE = 4.5
 
 
 def _scaled_complement(degree: int) -> list[float]:
-    """Of (1 + 2x) exp(x²) erfc(x) for x > 1, smooth in t = (x - 1 - c)/(x - 1 + c).
+    """Coefficients of (1 + 2x) exp(x²) erfc(x), x > 1, in t = (x - 1 - c)/(x - 1 + c).
 
-    After M. M. Shepherd and J. G. Laframboise, Math. Comput. 36, 249 (1981),
+    Follows M. M. Shepherd and J. G. Laframboise, Math. Comput. 36, 249 (1981),
     doi:10.1090/S0025-5718-1981-0595058-X.
     """
     t = chebyshev.chebpts1(degree + 1)
@@ -36,7 +36,7 @@ def _scaled_complement(degree: int) -> list[float]:
     return chebyshev.cheb2poly(fit).tolist()
 
 
-# Exact to rounding.
+# This degree is exact to rounding.
 _SCALED_COMPLEMENT = _scaled_complement(18)
 
 
@@ -50,7 +50,7 @@ def gaussian_interaction(
     $$ \frac{\operatorname{erf}(r/(\sqrt2 \gamma))}{r}
        = \sqrt{\frac{2}{\pi}} \frac{1}{\gamma} F_0\Bigl(\frac{r^2}{2\gamma^2}\Bigr) $$
 
-    smooth to every order at $r = 0$, where it is $\sqrt{2/\pi}/\gamma$.
+    It is smooth to every order at $r = 0$, where its value is $\sqrt{2/\pi}/\gamma$.
 
     Args:
         variance: $\gamma^2 = \sigma_i^2 + \sigma_j^2$, Å².
@@ -64,8 +64,9 @@ def gaussian_derivatives(
 ) -> Callable[[Float[Array, "..."]], tuple[Float[Array, "..."], ...]]:
     r"""The interaction $f$, $f'/r$ and $(f'' - f'/r)/r^2$ as a function of $r^2$ (Å²).
 
-    The slope along a separation $r$ is the second times $r$, the curvature the second
-    times the identity and the third times $r r^T$. In 1/Å, 1/Å³, 1/Å⁵.
+    With a separation vector $r$, the gradient is the second value times $r$, and the
+    Hessian is the second times the identity plus the third times $r r^T$. Units are
+    1/Å, 1/Å³, 1/Å⁵.
 
     Args:
         variance: $\gamma^2 = \sigma_i^2 + \sigma_j^2$, Å².
@@ -80,7 +81,7 @@ def gaussian_derivatives(
 
 
 def _rate_and_peak(variance):
-    r"""$1/(2\gamma^2)$ and the value at zero: once a pair, not for each image."""
+    r"""$1/(2\gamma^2)$ and the value at zero, which all images of a pair share."""
     rate = 0.5 / variance
     return rate, jnp.sqrt(4 / math.pi * rate)
 
@@ -89,20 +90,22 @@ def _rate_and_peak(variance):
 def boys(order: int, u: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
     r"""The Boys function $F_n(u) = \int_0^1 t^{2n} e^{-u t^2} dt$ for $u \ge 0$.
 
-    Its derivative is $-F_{n+1}$, so every order of differentiation is again a smooth
-    function, without the square root that the error function needs at zero.
+    Its derivative is $-F_{n+1}$, so that derivatives of every order are smooth at zero,
+    without the square root in the argument of the error function.
     """
     if order == 0 and u.dtype == jnp.float32:
         root = jnp.sqrt(jnp.maximum(u, _TINY))
         return math.sqrt(math.pi) / 2 * jax.scipy.special.erf(root) / root
-    near = u < _NEAR
-    small, large = jnp.where(near, u, 0.0), jnp.where(near, _NEAR, u)
-    top = max(order, _SHARED)
+    near = u < _SERIES_LIMIT
+    small, large = jnp.where(near, u, 0.0), jnp.where(near, _SERIES_LIMIT, u)
+    highest = max(order, _SHARED_ORDER)
     series = jnp.zeros_like(u)
     for k in reversed(range(_TERMS[u.dtype.name])):
-        series = series * small + (-1) ** k / (math.factorial(k) * (2 * (top + k) + 1))
+        series = series * small + (-1) ** k / (
+            math.factorial(k) * (2 * (highest + k) + 1)
+        )
     damped = jnp.exp(-u)
-    for n in range(top, order, -1):
+    for n in range(highest, order, -1):
         series = (2 * small * series + damped) / (2 * n - 1)
     root = jax.lax.rsqrt(large)
     closed = math.sqrt(math.pi) / 2 * _erf(large * root, damped) * root
@@ -112,9 +115,9 @@ def boys(order: int, u: Float[Array, "*pairs"]) -> Float[Array, "*pairs"]:
 
 
 def _erf(x: Float[Array, "*pairs"], damped: Float[Array, "*pairs"]):
-    """The error function of arguments of at least one, given $e^{-x^2}$.
+    """The error function for arguments of at least one, given $e^{-x^2}$.
 
-    In double precision the compiler's own costs several times as much.
+    In double precision XLA's own error function takes several times as long.
     """
     if x.dtype == jnp.float32:
         return jax.scipy.special.erf(x)

@@ -1,4 +1,4 @@
-"""What the layers ask of their arguments, before anything is computed."""
+"""Checks of the shapes of a layer's arguments."""
 
 from jaxtyping import Array, Bool, Float, Int
 
@@ -10,14 +10,14 @@ def check_inputs(
     species: Int[Array, "..."],
     channels: int,
 ) -> None:
-    """Refuses shapes that do not belong together, naming what is wrong.
+    """Raises ValueError if shapes are inconsistent.
 
     Args:
-        features: scalars.
-        positions: Å.
-        mask: false on padding.
-        species: atomic numbers.
-        channels: that the layer was made for.
+        features: scalars, `[atoms, channels]`.
+        positions: `[atoms, 3]`, Å.
+        mask: false on padding, `[atoms]`.
+        species: atomic numbers, `[atoms]`.
+        channels: number of scalars per atom that the layer was made for.
     """
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise ValueError(
@@ -28,7 +28,7 @@ def check_inputs(
     if mask is None:
         raise ValueError(
             f"`mask` is true on real atoms, shape [{atoms}], got None: pass "
-            f"`jnp.ones({atoms}, bool)` where there is no padding."
+            f"`jnp.ones({atoms}, bool)` if there is no padding."
         )
     shapes = {
         "features": (features, (atoms, channels)),

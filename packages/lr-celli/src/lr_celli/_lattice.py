@@ -1,4 +1,4 @@
-"""Cells: inverses, volumes and how far one cell is strained from another."""
+"""Cells: inverses, volumes and the strain between two cells."""
 
 import math
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-# Room for the rounding of float32 when a cell is compared with the planned one.
+# Factor for rounding in float32 when a cell is compared with that of the plan.
 ROUNDING = 1.0 + 1e-4
 
 
@@ -16,8 +16,8 @@ def dual_and_volume(
 ) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
     r"""Reciprocal vectors without the factor $2\pi$, as rows, and the volume.
 
-    By cross products: cheap under `vmap`, smooth to every order, and right for
-    left-handed cells, whose volume is positive too.
+    Computed from cross products, which are fast under `vmap` and smooth to every order.
+    The volume of left-handed cells is positive too.
     """
     normals = _cross(jnp.roll(cell, -1, axis=0), jnp.roll(cell, -2, axis=0))
     determinant = jnp.sum(normals[0] * cell[0])
@@ -27,7 +27,7 @@ def dual_and_volume(
 def fractional(
     positions: Float[Array, "atoms 3"], dual: Float[Array, "3 3"]
 ) -> Float[Array, "atoms 3"]:
-    """Fractional coordinates in [-1/2, 1/2], one image of every atom."""
+    """Fractional coordinates wrapped to [-1/2, 1/2]."""
     coordinates = jnp.matmul(positions, dual.T, precision="highest")
     return coordinates - jax.lax.stop_gradient(jnp.round(coordinates))
 
@@ -37,7 +37,7 @@ def squared_vectors(
     dual: Float[Array, "3 3"],
     valid: Bool[Array, " vectors"],
 ) -> Float[Array, " vectors"]:
-    """Squares of the wave vectors of some integers, 1/Å²; 1 on padding."""
+    """Squared lengths of the wave vectors with these indices, 1/Å²; 1 on padding."""
     k = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
     return jnp.where(valid, jnp.sum(k * k, axis=1), 1.0)
 
@@ -45,20 +45,19 @@ def squared_vectors(
 def strained_within(
     cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
 ) -> Bool[Array, ""]:
-    """Whether no direction became longer or shorter by more than a factor `limit`.
+    """Whether all singular values of a deformation are in `(1/limit, limit)`.
 
-    The singular values of the deformation that takes one cell into the other lie
-    between `1/limit` and `limit`. No gradient passes. A cell of NaNs is not within any
-    limit.
+    The deformation maps `reference` to `cell`. Gradients are stopped. False for a cell
+    of NaN.
     """
     cell, reference = jax.lax.stop_gradient((cell, reference))
-    forth = jnp.matmul(dual_and_volume(reference)[0].T, cell, precision="highest")
-    back = jnp.matmul(dual_and_volume(cell)[0].T, reference, precision="highest")
-    return _stretch_below(forth, limit) & _stretch_below(back, limit)
+    deformation = jnp.matmul(dual_and_volume(reference)[0].T, cell, precision="highest")
+    inverse = jnp.matmul(dual_and_volume(cell)[0].T, reference, precision="highest")
+    return _stretch_below(deformation, limit) & _stretch_below(inverse, limit)
 
 
 def checked_cells(cells: np.ndarray) -> np.ndarray:
-    """The cells as float64 `[..., 3, 3]`, refused unless each spans space."""
+    """The cells in float64, `[..., 3, 3]`; raises ValueError if one is singular."""
     cells = np.asarray(cells, np.float64)
     if cells.ndim not in (2, 3) or cells.shape[-2:] != (3, 3):
         raise ValueError(
@@ -66,33 +65,33 @@ def checked_cells(cells: np.ndarray) -> np.ndarray:
             f"[graphs, 3, 3], got {list(cells.shape)}."
         )
     lengths = np.prod(np.linalg.norm(cells, axis=-1), axis=-1)
-    flat = ~(np.abs(np.linalg.det(cells)) > 1e-6 * lengths)
-    if flat.any():
+    singular = ~(np.abs(np.linalg.det(cells)) > 1e-6 * lengths)
+    if singular.any():
         raise ValueError(
-            f"The cell {cells[flat][0].tolist()} is singular: give three independent "
-            "lattice vectors, or `cell=None` for open boundaries; slabs and wires are "
-            "not supported."
+            f"The cell {cells[singular][0].tolist()} is singular: give three "
+            "independent lattice vectors, or `cell=None` for open boundaries; slabs "
+            "and wires are not supported."
         )
     return cells
 
 
 def heights(cells: np.ndarray) -> np.ndarray:
-    """Distances between opposite faces, Å, for any leading axes."""
+    """Distances between opposite faces of cells `[..., 3, 3]`, Å."""
     return 1 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
 
 
 def _cross(
     left: Float[Array, "rows 3"], right: Float[Array, "rows 3"]
 ) -> Float[Array, "rows 3"]:
-    """Vector products of rows."""
-    one, two = (lambda x: jnp.roll(x, -1, axis=1)), (lambda x: jnp.roll(x, -2, axis=1))
-    return one(left) * two(right) - two(left) * one(right)
+    """Cross products of rows."""
+    roll = lambda x, shift: jnp.roll(x, -shift, axis=1)
+    return roll(left, 1) * roll(right, 2) - roll(left, 2) * roll(right, 1)
 
 
-def _stretch_below(deform: Float[Array, "3 3"], limit: float) -> Bool[Array, ""]:
+def _stretch_below(deformation: Float[Array, "3 3"], limit: float) -> Bool[Array, ""]:
     """Whether the largest singular value is below `limit`, by three leading minors."""
-    product = jnp.matmul(deform.T, deform, precision="highest")
-    rest = limit**2 * jnp.eye(3, dtype=deform.dtype) - product
-    minor = rest[0, 0] * rest[1, 1] - rest[0, 1] * rest[1, 0]
-    determinant = jnp.sum(rest[:1] * _cross(rest[1:2], rest[2:]))
-    return (rest[0, 0] > 0) & (minor > 0) & (determinant > 0)
+    product = jnp.matmul(deformation.T, deformation, precision="highest")
+    matrix = limit**2 * jnp.eye(3, dtype=deformation.dtype) - product
+    minor = matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]
+    determinant = jnp.sum(matrix[:1] * _cross(matrix[1:2], matrix[2:]))
+    return (matrix[0, 0] > 0) & (minor > 0) & (determinant > 0)

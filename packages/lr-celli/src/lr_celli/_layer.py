@@ -1,4 +1,4 @@
-"""The long-range layer: equilibrated charges, their energy, and back to the scalars."""
+"""The long-range layer: equilibrated charges, their energy, and a feature update."""
 
 import math
 
@@ -15,46 +15,47 @@ from ._equilibration import equilibrate
 from ._ewald import Ewald, check_bounds
 from ._gaussian import COULOMB_CONSTANT
 from ._inputs import check_inputs
+from ._method import SOLVERS, coulomb_sums_or_operator, make_plan
 from ._particle_mesh import ParticleMesh
 from ._perceptron import Perceptron
-from ._radii import COVALENT_RADII, ELEMENTS, check_species
-from ._solver import SOLVERS, coulomb_form, lattice_plan
+from ._radii import COVALENT_RADII, NUM_ELEMENTS, check_species
 
-# eV/e²; the floor keeps the matrix positive definite where Gaussians are wide.
-_LEAST_HARDNESS = 0.1
-_FIRST_HARDNESS = 14.4
+# eV/e². The minimum keeps the matrix positive definite if Gaussians are wide.
+_MIN_HARDNESS = 0.1
+_INITIAL_HARDNESS = 14.4
 
 
 class ChargeEquilibration(eqx.Module):
-    r"""Charges from charge equilibration (CELLI), their energy, and an update by them.
+    r"""Charge equilibration (CELLI): charges, their energy and a feature update.
 
-    The charges minimise, at a given total charge,
+    The charges minimize, at a given total charge,
 
     $$ E(q) = \sum_i \Bigl(\chi_i q_i + \tfrac12 J_i q_i^2\Bigr) + E_{el}(q) $$
 
-    with the electronegativity $\chi_i$ (eV/e) read off the scalars, a hardness
+    with the electronegativity $\chi_i$ (eV/e) predicted from the scalars, a hardness
     $J_z = 0.1 + \operatorname{softplus}(\eta_z)$ (eV/e²) and a width
     $\sigma_z = R_z \operatorname{softplus}(\rho_z)$ (Å) of a Gaussian charge for each
-    element, starting from 14.4 eV/e² and the covalent radius $R_z$. $J$ adds to the
-    Gaussian's own $k_e/(\sigma\sqrt\pi)$. The charges are meant to be compared with
-    labels where there are any.
+    element, initialized to 14.4 eV/e² and the covalent radius $R_z$. $J$ does not
+    include the self-interaction of the Gaussian, $k_e/(\sigma\sqrt\pi)$. The charges
+    can be trained on reference charges.
 
-    The energy is $E_{el}$ alone (`energy="coulomb"`, as published, with no gradient
-    into the widths through this term) or all of $E(q)$ (`energy="total"`).
+    The energy is $E_{el}$ (`energy="coulomb"`, as published; its gradient with respect
+    to the widths is stopped) or $E(q)$ (`energy="total"`).
 
     Attributes:
-        electronegativity_readout: from scalars to $\chi$; without biases, since a
-            constant moves no charge, and never starting from zero.
+        electronegativity_readout: predicts $\chi$ from the scalars. It has no biases,
+            since adding a constant to $\chi$ does not change the charges, and is not
+            initialized to zero.
         raw_hardness: $\eta$ by atomic number.
         raw_width: $\rho$ by atomic number.
-        hardness_readout: what the environment adds to $\eta$, or None.
-        embedding: from charges to an update of the scalars.
-        degree: of the features it takes: 0, scalars.
+        hardness_readout: predicts a contribution of the environment to $\eta$, or None.
+        embedding: maps charges to an update of the scalars.
+        degree: highest degree of the input features: 0, scalars.
         energy: `"coulomb"` or `"total"`.
         solver: `"dense"`, `"iterative"` or `"auto"`.
-        scale: of the electronegativities of a fresh layer, eV/e.
-        width_bounds: widths are cut off there, Å.
-        tolerance: of the matrix, see `Ewald.for_cells`.
+        scale: typical electronegativity at initialization, eV/e.
+        width_bounds: smallest and largest width, Å; widths are clipped to them.
+        tolerance: error of the Coulomb sum, see `Ewald.for_cells`.
 
     References:
         Fuchs, Sanocki, Zavadlav, arXiv:2501.19179.
@@ -88,23 +89,24 @@ class ChargeEquilibration(eqx.Module):
         """Draws the weights.
 
         Args:
-            channels: number of scalars an atom.
-            hidden: widths of the electronegativity readout's hidden layers; none make
-                it linear.
+            channels: number of scalars per atom.
+            hidden: sizes of the hidden layers of the electronegativity readout; an
+                empty tuple makes it linear.
             energy: `"coulomb"` or `"total"`.
-            solver: `"dense"` factorises the matrix, `"iterative"` never forms it;
-                `"auto"` takes the faster one for the number of slots. Open boundaries
+            solver: `"dense"` factorizes the matrix, `"iterative"` does not form it;
+                `"auto"` chooses the faster one for the number of slots. Open boundaries
                 are always dense.
-            environment_hardness: let the scalars change the hardness of an atom.
-            scale: typical electronegativity of a fresh layer, eV/e.
-            width_bounds: widths are cut off there, Å; the iterative solver's cost grows
-                with the third power of the upper one.
-            tolerance: of the matrix; None follows the precision JAX runs in, and is
-                1e-6 for the iterative solver.
+            environment_hardness: whether the hardness depends on the scalars.
+            scale: typical electronegativity at initialization, eV/e.
+            width_bounds: smallest and largest width, Å; widths are clipped to them. The
+                cost of the iterative solver grows with the third power of the largest.
+            tolerance: error of the Coulomb sum, see `Ewald.for_cells`; None is 1e-8 if
+                JAX runs in float64, else 1e-6, and 1e-6 for the iterative solver.
             key: seed of the weights.
 
         Raises:
-            ValueError: a number or a word is not among those that make sense.
+            ValueError: a number is out of its range, or `energy` or `solver` is not one
+                of the listed values.
         """
         if channels < 1:
             raise ValueError(f"`channels` is at least 1, got {channels}.")
@@ -118,13 +120,13 @@ class ChargeEquilibration(eqx.Module):
         check_bounds((low, high))
         chi_key, hardness_key, embedding_key = jr.split(key, 3)
         self.electronegativity_readout = Perceptron((channels, *hidden, 1), key=chi_key)
-        hardness = _FIRST_HARDNESS - _LEAST_HARDNESS
-        self.raw_hardness = jnp.full(ELEMENTS, math.log(math.expm1(hardness)))
-        self.raw_width = jnp.full(ELEMENTS, math.log(math.expm1(1.0)))
+        hardness = _INITIAL_HARDNESS - _MIN_HARDNESS
+        self.raw_hardness = jnp.full(NUM_ELEMENTS, math.log(math.expm1(hardness)))
+        self.raw_width = jnp.full(NUM_ELEMENTS, math.log(math.expm1(1.0)))
         self.hardness_readout = None
         if environment_hardness:
             readout = Perceptron((channels, *hidden, 1), key=hardness_key)
-            self.hardness_readout = readout.silenced()
+            self.hardness_readout = readout.with_zero_output()
         self.embedding = ChargeEmbedding(channels, key=embedding_key)
         self.degree = 0
         self.energy = energy
@@ -147,36 +149,37 @@ class ChargeEquilibration(eqx.Module):
     ) -> tuple[
         Float[Array, "atoms channels"], Float[Array, " atoms"], Float[Array, " atoms"]
     ]:
-        """An update of the scalars, the energy and the charge of every atom.
+        """Computes an update of the scalars, and energy and charge of each atom.
 
         Args:
             features: scalars.
             positions: Å.
-            cell: rows are lattice vectors, Å; None is open.
+            cell: rows are lattice vectors, Å; None means open boundaries.
             mask: false on padding.
             species: atomic numbers.
-            total_charge: e; the charges sum to it.
-            plan: from `plan_for`; derived from the cell if absent and not traced.
+            total_charge: sum of the charges, e.
+            plan: from `plan_for`; None derives it from the cell, which must not be
+                traced then.
 
         Returns:
-            The update; eV per atom; e per atom. All are exactly zero on padding.
+            The update, energies (eV) and charges (e), exactly zero on padding.
 
         Raises:
-            ValueError: shapes do not fit, or the plan is missing or does not cover the
-                structure, as far as values are known.
+            ValueError: shapes are inconsistent, the plan is missing, or nothing is
+                traced and the plan does not cover the structure.
         """
         check_inputs(features, positions, mask, species, self.channels)
         if plan is None and cell is not None:
-            plan = self._plan(cell, positions, mask)
+            plan = self._make_plan(cell, positions, mask)
         features = jnp.where(mask[:, None], features, 0.0)
         chi = self.electronegativity(features)
         hardness, width = self.hardness(species, features), self.width(species)
-        coulomb = coulomb_form(positions, width, cell, plan, mask)
+        coulomb = coulomb_sums_or_operator(positions, width, cell, plan, mask)
         charges = equilibrate(chi, hardness, coulomb, total_charge, mask)
         if self.energy == "coulomb":
-            # The same numbers with fewer derivatives: a compiler finds them once.
+            # XLA merges this forward pass with the one above; only derivatives differ.
             width = jax.lax.stop_gradient(width)
-            coulomb = coulomb_form(positions, width, cell, plan, mask)
+            coulomb = coulomb_sums_or_operator(positions, width, cell, plan, mask)
         potential = coulomb(charges) / 2
         if self.energy == "total":
             potential = potential + chi + hardness * charges / 2
@@ -186,11 +189,11 @@ class ChargeEquilibration(eqx.Module):
 
     @property
     def channels(self) -> int:
-        """Number of scalars an atom."""
+        """Number of scalars per atom."""
         return self.electronegativity_readout.weights[0].shape[0]
 
     def check_elements(self, numbers: Int[Array | np.ndarray, " elements"]) -> None:
-        """Raises ValueError that names the first element without a covalent radius.
+        """Raises ValueError for elements without a covalent radius.
 
         Args:
             numbers: atomic numbers.
@@ -200,7 +203,11 @@ class ChargeEquilibration(eqx.Module):
     def electronegativity(
         self, features: Float[Array, "atoms channels"]
     ) -> Float[Array, " atoms"]:
-        """The electronegativity of every atom, eV/e."""
+        """The electronegativity of each atom, eV/e.
+
+        Args:
+            features: scalars.
+        """
         return self.scale * self.electronegativity_readout(features)[:, 0]
 
     def hardness(
@@ -208,11 +215,12 @@ class ChargeEquilibration(eqx.Module):
         species: Int[Array, " atoms"],
         features: Float[Array, "atoms channels"] | None = None,
     ) -> Float[Array, " atoms"]:
-        """The hardness of every atom without its Gaussian's own, eV/e².
+        """The hardness of each atom without the self-interaction, eV/e².
 
         Args:
             species: atomic numbers.
-            features: scalars, needed if the hardness depends on the environment.
+            features: scalars; may be None unless the hardness depends on the
+                environment.
         """
         raw = self.raw_hardness[species]
         if self.hardness_readout is not None:
@@ -221,14 +229,14 @@ class ChargeEquilibration(eqx.Module):
                     "This layer's hardness depends on the environment: pass `features`."
                 )
             raw = raw.astype(features.dtype) + self.hardness_readout(features)[:, 0]
-        return _LEAST_HARDNESS + jax.nn.softplus(raw)
+        return _MIN_HARDNESS + jax.nn.softplus(raw)
 
     def width(self, species: Int[Array, " atoms"]) -> Float[Array, " atoms"]:
-        """The width of every atom's Gaussian charge, Å.
+        """The width of the Gaussian charge of each atom, Å.
 
         Args:
-            species: atomic numbers up to 96; others have no covalent radius, which is
-                an error or, in a trace, a width of NaN.
+            species: atomic numbers up to 96. Larger ones have no covalent radius and
+                raise ValueError or, in a trace, give NaN.
         """
         if not isinstance(species, Tracer):
             check_species(np.asarray(species))
@@ -241,14 +249,15 @@ class ChargeEquilibration(eqx.Module):
         species: Int[Array, " atoms"],
         features: Float[Array, "atoms channels"] | None = None,
     ) -> Float[Array, " atoms"]:
-        r"""The hardness with the Gaussian's own, $J + k_e/(\sigma\sqrt\pi)$, eV/e².
+        r"""The hardness with the self-interaction, $J + k_e/(\sigma\sqrt\pi)$, eV/e².
 
         Args:
             species: atomic numbers.
-            features: scalars, needed if the hardness depends on the environment.
+            features: scalars; may be None unless the hardness depends on the
+                environment.
         """
-        own = COULOMB_CONSTANT / (self.width(species) * math.sqrt(math.pi))
-        return self.hardness(species, features) + own
+        self_interaction = COULOMB_CONSTANT / (self.width(species) * math.sqrt(math.pi))
+        return self.hardness(species, features) + self_interaction
 
     def plan_for(
         self,
@@ -258,36 +267,37 @@ class ChargeEquilibration(eqx.Module):
         *,
         margin: float = 1e-3,
     ) -> Ewald | ParticleMesh | None:
-        """The lattice sums' terms for a batch, made on the host; None without cells.
+        """Makes the plan of the lattice sums for a batch, on the host.
 
         Args:
-            cells: one per graph; that of a graph without atoms does not matter, Å.
+            cells: one per graph, Å; cells of graphs without atoms are ignored. None
+                means open boundaries.
             positions: Å.
             mask: false on padding.
-            margin: relative strain of the cells that stays covered.
+            margin: relative strain of the cells that the plan covers.
 
         Returns:
-            A plan with a leading graph axis, to be passed through `jax.vmap`.
+            A plan with a leading graph axis, for `jax.vmap`; None without cells.
         """
         if cells is None:
             return None
-        alive = np.asarray(mask).any(axis=1)
+        has_atoms = np.asarray(mask).any(axis=1)
         host = np.asarray(cells, np.float64)
-        # The identity cell of padding would ask for thousands of images.
-        needed = host[alive][0] if alive.any() else 10 * np.eye(3)
-        host = np.where(alive[:, None, None], host, needed)
-        plan = self._plan(host, positions, mask, margin=margin)
-        real = jnp.asarray(np.asarray(cells), plan.cell.dtype)
-        return eqx.tree_at(lambda plan: plan.cell, plan, real)
+        # The identity cell of padding graphs would need thousands of images.
+        replacement = host[has_atoms][0] if has_atoms.any() else 10 * np.eye(3)
+        host = np.where(has_atoms[:, None, None], host, replacement)
+        plan = self._make_plan(host, positions, mask, margin=margin)
+        original = jnp.asarray(np.asarray(cells), plan.cell.dtype)
+        return eqx.tree_at(lambda plan: plan.cell, plan, original)
 
-    def _plan(
+    def _make_plan(
         self,
         cells: Float[Array | np.ndarray, "*graphs 3 3"],
         positions: Float[Array | np.ndarray, "*graphs slots 3"],
         mask: Bool[Array | np.ndarray, "*graphs slots"],
         margin: float = 1e-3,
     ) -> Ewald | ParticleMesh:
-        return lattice_plan(
+        return make_plan(
             cells,
             positions,
             mask,

@@ -1,4 +1,4 @@
-"""What the matrix-free Coulomb operator needs to know before tracing."""
+"""The plan of the matrix-free Coulomb operator: pairs, mesh and wave vectors."""
 
 import math
 
@@ -11,51 +11,53 @@ from scipy.special import erfcinv
 
 from ._cell_coverage import bool_or_array, covered_cells
 from ._lattice import ROUNDING, checked_cells
-from ._pairs import neighbour_table
-from ._spline import friendly
-from ._vectors import half_sphere, padded, rounded_up
+from ._neighbors import neighbor_table
+from ._reciprocal_vectors import half_sphere, padded, rounded_up
+from ._spline import fft_size
 
-_LEAST_SMEAR = 1.2
-# Wave vectors that the preconditioner treats exactly reach this far, 1/Å.
-_LOW = 0.5
-_MOST_LOW = 192
+# Smallest smearing, Å.
+_MIN_SMEARING = 1.2
+# Largest length (1/Å) and number of the wave vectors in the preconditioner.
+_PRECONDITIONER_CUTOFF = 0.5
+_MAX_PRECONDITIONER_VECTORS = 192
 
 
 class ParticleMesh(eqx.Module):
-    """Pairs, mesh and wave vectors of the Coulomb operator, one structure or a batch.
+    """The plan of the Coulomb operator, for one structure or a batch.
 
-    One common smeared Gaussian interacts through the mesh; pairs within a cutoff get
-    what their own widths have more. Arrays carry a leading graph axis if made for a
-    batch.
+    The mesh sums the interaction of Gaussians of one common width, the smearing. A pair
+    sum within a cutoff adds the difference to the interaction of the true widths.
+    Arrays have a leading graph axis if made for a batch.
 
     Attributes:
-        neighbours: of every atom; the atom itself without a shift on free places.
-        shifts: lattice translations to them.
-        coordinates: fractional, where the pairs were found; NaN on padding.
-        indices: wave vectors, shortest first: a few for the preconditioner, or all of
-            them where the sum over them is direct.
+        neighbors: indices of the neighbors of each atom; the atom itself with zero
+            shift in unused entries.
+        shifts: lattice translations of the neighbors.
+        coordinates: fractional, at which the neighbors were determined; NaN on padding.
+        indices: of the wave vectors, sorted by length: those of the preconditioner, or
+            all of them if there is no mesh.
         valid: false on padding.
-        cell: the cell that all this was chosen for, Å.
-        mesh: points along the lattice vectors; None sums over the wave vectors.
-        smear: the common width, Å.
-        width_max: the largest width that is served, Å.
-        skin: atoms may move by half of it, Å.
-        stretch: the largest relative strain of the cell that is covered.
-        low: number of wave vectors in the preconditioner.
+        cell: the cell that the plan was made for, Å.
+        mesh: number of points along each lattice vector; None sums over wave vectors.
+        smearing: the common width, Å.
+        width_max: the largest width that the plan covers, Å.
+        skin: twice the distance by which an atom may move, Å.
+        stretch: factor by which the cell may be stretched or compressed.
+        num_preconditioner_vectors: number of wave vectors in the preconditioner.
     """
 
-    neighbours: Int[Array, "*graphs atoms neighbours"]
-    shifts: Int[Array, "*graphs atoms neighbours 3"]
+    neighbors: Int[Array, "*graphs atoms neighbors"]
+    shifts: Int[Array, "*graphs atoms neighbors 3"]
     coordinates: Float[Array, "*graphs atoms 3"]
     indices: Int[Array, "*graphs vectors 3"]
     valid: Bool[Array, "*graphs vectors"]
     cell: Float[Array, "*graphs 3 3"]
     mesh: tuple[int, int, int] | None = eqx.field(static=True)
-    smear: float = eqx.field(static=True)
+    smearing: float = eqx.field(static=True)
     width_max: float = eqx.field(static=True)
     skin: float = eqx.field(static=True)
     stretch: float = eqx.field(static=True)
-    low: int = eqx.field(static=True)
+    num_preconditioner_vectors: int = eqx.field(static=True)
 
     @classmethod
     def for_structures(
@@ -70,19 +72,21 @@ class ParticleMesh(eqx.Module):
         margin: float = 1e-3,
         direct: bool = False,
     ) -> "ParticleMesh":
-        """Pairs and mesh for structures at some positions, made in numpy.
+        """Makes the plan for structures, on the host.
 
         Args:
             cells: one cell or a batch, rows are lattice vectors, Å.
             positions: Å, wrapped or not.
-            mask: false on padding.
-            width_max: no Gaussian is wider, Å. Cost grows with its third power.
-            tolerance: bound on the error of what a pair contributes, in units of
+            mask: false on padding; None means no padding.
+            width_max: largest width of the Gaussians, Å. The cost grows with its third
+                power.
+            tolerance: bound on the error of the interaction of a pair, in units of
                 14.4 eV/e².
-            skin: the pairs serve until an atom has moved by half of it, Å.
-            margin: relative strain of the cell that stays covered.
-            direct: sum over the wave vectors instead of a mesh; slower, without the
-                mesh's error.
+            skin: twice the distance by which an atom may move before the plan no longer
+                covers the structure, Å.
+            margin: relative strain of the cell that the plan covers.
+            direct: sum over wave vectors instead of a mesh; slower, without the error
+                of the mesh.
 
         Returns:
             The plan for `coulomb_operator`, with a leading graph axis if `cells` has
@@ -94,8 +98,8 @@ class ParticleMesh(eqx.Module):
         """
         if any(isinstance(x, Tracer) for x in (cells, positions, mask)):
             raise ValueError(
-                "Cell or positions are traced, so the pairs are unknown: make the plan "
-                "on the host with `ParticleMesh.for_structures(...)` or "
+                "Cell or positions are traced, so the neighbors are unknown: make the "
+                "plan on the host with `ParticleMesh.for_structures(...)` or "
                 "`layer.plan_for(...)` and pass it."
             )
         width_max, tolerance = float(width_max), float(tolerance)
@@ -103,37 +107,40 @@ class ParticleMesh(eqx.Module):
         _check_numbers(width_max, tolerance, skin, margin)
         cells = checked_cells(np.asarray(cells))
         flat, graphs = cells.reshape(-1, 3, 3), cells.shape[:-2]
-        places = np.asarray(positions, np.float64).reshape(len(flat), -1, 3)
-        live = np.ones(places.shape[:2], bool) if mask is None else np.asarray(mask)
-        live = live.reshape(places.shape[:2])
-        coordinates = np.where(live[..., None], places, 0.0) @ np.linalg.inv(flat)
+        positions = np.asarray(positions, np.float64).reshape(len(flat), -1, 3)
+        shape = positions.shape[:2]
+        mask = np.ones(shape, bool) if mask is None else np.asarray(mask).reshape(shape)
+        coordinates = np.where(mask[..., None], positions, 0.0) @ np.linalg.inv(flat)
         reach = float(erfcinv(tolerance / 2))
         stretch = (1.0 + margin) * ROUNDING
-        smear = max(_LEAST_SMEAR, width_max)
+        smearing = max(_MIN_SMEARING, width_max)
         if direct:
-            smear = max(smear, _balanced(flat, live))
-        cutoff = (2 * reach * smear + skin) * stretch
-        neighbours, shifts = _tables(coordinates, flat, live, cutoff)
-        radius = reach / smear if direct else _LOW
+            smearing = max(smearing, _balanced_smearing(flat, mask))
+        cutoff = (2 * reach * smearing + skin) * stretch
+        neighbors, shifts = _neighbor_tables(coordinates, flat, mask, cutoff)
+        radius = reach / smearing if direct else _PRECONDITIONER_CUTOFF
         spheres = [half_sphere(c, radius * stretch, 1_000_000) for c in flat]
-        low = [min(_MOST_LOW, _below(c, s)) for c, s in zip(flat, spheres, strict=True)]
+        counts = [
+            min(_MAX_PRECONDITIONER_VECTORS, _count_preconditioner_vectors(c, s))
+            for c, s in zip(flat, spheres, strict=True)
+        ]
         if not direct:
-            spheres = [s[:n] for s, n in zip(spheres, low, strict=True)]
+            spheres = [s[:n] for s, n in zip(spheres, counts, strict=True)]
         indices, valid = padded(spheres, rounded_up(max(map(len, spheres))))
-        shaped = lambda x: jnp.asarray(x.reshape(*graphs, *x.shape[1:]))
+        to_device = lambda x: jnp.asarray(x.reshape(*graphs, *x.shape[1:]))
         return cls(
-            neighbours=shaped(neighbours),
-            shifts=shaped(shifts),
-            coordinates=shaped(np.where(live[..., None], coordinates, np.nan)),
-            indices=shaped(indices),
-            valid=shaped(valid),
+            neighbors=to_device(neighbors),
+            shifts=to_device(shifts),
+            coordinates=to_device(np.where(mask[..., None], coordinates, np.nan)),
+            indices=to_device(indices),
+            valid=to_device(valid),
             cell=jnp.asarray(cells, jnp.result_type(float)),
-            mesh=None if direct else _mesh(flat, smear, tolerance),
-            smear=smear,
+            mesh=None if direct else _mesh_size(flat, smearing, tolerance),
+            smearing=smearing,
             width_max=width_max,
             skin=skin,
             stretch=stretch,
-            low=min(indices.shape[1], rounded_up(max(low))),
+            num_preconditioner_vectors=min(indices.shape[1], rounded_up(max(counts))),
         )
 
     def covers(
@@ -142,19 +149,20 @@ class ParticleMesh(eqx.Module):
         positions: Float[Array | np.ndarray, "*graphs atoms 3"],
         mask: Bool[Array | np.ndarray, "*graphs atoms"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
-        """Whether nothing is missing for these structures: a check for the host.
+        """Whether the plan has all terms that these structures need; runs on the host.
 
         Args:
-            cells: one cell, or one for every graph, Å; None is open: not covered.
+            cells: one cell, or one per graph, Å; None means open boundaries, which are
+                not covered.
             positions: Å, wrapped or not.
-            mask: false on padding, whose positions do not matter; without it the atoms
-                are those that the plan was made for.
+            mask: false on padding, whose positions are ignored; None uses the padding
+                that the plan was made for.
 
         Returns:
-            One answer, or one for every graph.
+            A bool, or an array with one bool per graph.
 
         Raises:
-            ValueError: the number of cells or atoms is not that of the plan.
+            ValueError: the number of cells or atoms differs from that of the plan.
         """
         planned = np.asarray(self.coordinates, np.float64)
         if np.shape(positions) != planned.shape:
@@ -162,23 +170,26 @@ class ParticleMesh(eqx.Module):
                 f"The plan was made for positions of shape {list(planned.shape)}, got "
                 f"{list(np.shape(positions))}: make one for these structures."
             )
-        live = np.isfinite(planned).all(axis=-1) if mask is None else np.asarray(mask)
+        if mask is None:
+            mask = np.isfinite(planned).all(axis=-1)
+        mask = np.asarray(mask)
         covered = covered_cells(
-            self.cell, cells, live, self.stretch, limit_compression=True
+            self.cell, cells, mask, self.stretch, limit_compression=True
         )
         if cells is None:
             return covered
-        # Only covered cells are inverted: others may span no space.
-        usable = (np.asarray(covered) & live.any(axis=-1))[..., None, None]
-        host = np.where(usable, np.asarray(cells, np.float64), np.eye(3))
-        places = np.asarray(positions, np.float64)
-        known = np.isfinite(places).all(axis=-1)
-        places = np.where((live & known)[..., None], places, 0.0)
-        moved = places @ np.linalg.inv(host) - planned
-        moved = (moved - np.round(moved)) @ host
-        # Of an atom that was padding the plan knows no place: NaN, which is not near.
-        near = known & (np.linalg.norm(moved, axis=-1) <= self.skin / 2 + 1e-3)
-        return bool_or_array(np.asarray(covered) & (near | ~live).all(axis=-1))
+        # Only covered cells are inverted, since others may be singular.
+        invertible = (np.asarray(covered) & mask.any(axis=-1))[..., None, None]
+        cells = np.where(invertible, np.asarray(cells, np.float64), np.eye(3))
+        positions = np.asarray(positions, np.float64)
+        finite = np.isfinite(positions).all(axis=-1)
+        positions = np.where((mask & finite)[..., None], positions, 0.0)
+        displacements = positions @ np.linalg.inv(cells) - planned
+        displacements = (displacements - np.round(displacements)) @ cells
+        # NaN, and so not within the skin, for atoms that were padding in the plan.
+        distances = np.linalg.norm(displacements, axis=-1)
+        within_skin = finite & (distances <= self.skin / 2 + 1e-3)
+        return bool_or_array(np.asarray(covered) & (within_skin | ~mask).all(axis=-1))
 
 
 def _check_numbers(
@@ -198,47 +209,49 @@ def _check_numbers(
         )
 
 
-def _balanced(cells: np.ndarray, live: np.ndarray) -> float:
-    """The width at which an atom has as many neighbours as there are wave vectors, Å.
+def _balanced_smearing(cells: np.ndarray, mask: np.ndarray) -> float:
+    """The smearing with as many neighbors per atom as there are wave vectors, Å.
 
-    It grows with the sixth root of the volume, and the work as the 3/2 power.
+    It grows with the sixth root of the volume, the cost with the power 3/2.
     """
     volumes = np.abs(np.linalg.det(cells))
-    density = live.sum(axis=1) / volumes
+    density = mask.sum(axis=1) / volumes
     # (4 pi/3) density (2 reach s)³ = volume (reach/s)³ / (12 pi²)
     sixth = volumes / (128 * math.pi**3 * np.maximum(density, 1e-3))
     return float(sixth.max() ** (1 / 6))
 
 
-def _tables(
-    coordinates: np.ndarray, cells: np.ndarray, live: np.ndarray, cutoff: float
+def _neighbor_tables(
+    coordinates: np.ndarray, cells: np.ndarray, mask: np.ndarray, cutoff: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The neighbour tables of all graphs in arrays of one width."""
-    graphs, atoms = live.shape
+    """The neighbor tables of all graphs, padded to one width."""
+    graphs, atoms = mask.shape
     parts = []
-    for places, cell, own in zip(coordinates, cells, live, strict=True):
-        rows = np.flatnonzero(own)
-        table, shift = neighbour_table(places[rows], cell, cutoff)
+    for graph_coordinates, cell, real in zip(coordinates, cells, mask, strict=True):
+        rows = np.flatnonzero(real)
+        table, shift = neighbor_table(graph_coordinates[rows], cell, cutoff)
         parts.append((rows, rows[table] if rows.size else table, shift))
     width = max(table.shape[1] for _, table, _ in parts)
-    itself = np.arange(atoms, dtype=np.int32)[None, :, None]
-    neighbours = np.tile(itself, (graphs, 1, width))
+    atom_indices = np.arange(atoms, dtype=np.int32)[None, :, None]
+    neighbors = np.tile(atom_indices, (graphs, 1, width))
     shifts = np.zeros((graphs, atoms, width, 3), np.int8)
     for g, (rows, table, shift) in enumerate(parts):
-        neighbours[g, rows, : table.shape[1]] = table
+        neighbors[g, rows, : table.shape[1]] = table
         shifts[g, rows, : table.shape[1]] = shift
-    return neighbours, shifts
+    return neighbors, shifts
 
 
-def _below(cell: np.ndarray, vectors: np.ndarray) -> int:
-    """How many of the vectors the preconditioner takes."""
+def _count_preconditioner_vectors(cell: np.ndarray, vectors: np.ndarray) -> int:
+    """The number of vectors below the cutoff of the preconditioner."""
     k = 2 * math.pi * vectors @ np.linalg.inv(cell).T
-    return int(np.sum(np.sum(k * k, axis=1) < _LOW**2))
+    return int(np.sum(np.sum(k * k, axis=1) < _PRECONDITIONER_CUTOFF**2))
 
 
-def _mesh(cells: np.ndarray, smear: float, tolerance: float) -> tuple[int, int, int]:
-    """Points for the largest of the cells; the error falls with their sixth power."""
-    spacing = smear * min(0.9, 0.55 * (tolerance / 1e-6) ** (1 / 6))
+def _mesh_size(
+    cells: np.ndarray, smearing: float, tolerance: float
+) -> tuple[int, int, int]:
+    """Mesh points for the largest cell; the error falls with their sixth power."""
+    spacing = smearing * min(0.9, 0.55 * (tolerance / 1e-6) ** (1 / 6))
     longest = np.linalg.norm(cells, axis=-1).max(axis=0)
-    x, y, z = (friendly(length / spacing) for length in longest)
+    x, y, z = (fft_size(length / spacing) for length in longest)
     return x, y, z

@@ -1,4 +1,4 @@
-"""Small networks on per-atom scalars."""
+"""Multilayer perceptron on per-atom scalars."""
 
 import itertools as it
 
@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-# 1 / rms of silu for normal arguments: hidden layers keep the variance of their input.
+# 1 / rms of silu for normal arguments, so that hidden layers preserve the variance.
 _GAIN = 1.6765320
 
 
 class Perceptron(eqx.Module):
-    """Linear maps with silu between them, no biases: zero in gives zero out.
+    """Multilayer perceptron with silu and without biases: maps zero to zero.
 
-    The weights are of order one and divided by the root of the fan-in at every call.
+    The weights have unit variance and are divided by the root of the fan-in in a call.
 
     Attributes:
-        weights: one matrix a map.
+        weights: one matrix per linear map.
     """
 
     weights: tuple[Float[Array, "_ _"], ...]
@@ -27,8 +27,8 @@ class Perceptron(eqx.Module):
         """Draws the weights.
 
         Args:
-            widths: of the input, the hidden layers and the output.
-            key: seed.
+            widths: numbers of features of the input, the hidden layers and the output.
+            key: seed of the weights.
         """
         shapes = list(it.pairwise(widths))
         keys = jr.split(key, len(shapes))
@@ -44,7 +44,7 @@ class Perceptron(eqx.Module):
             x = x @ (weight.astype(x.dtype) * weight.shape[0] ** -0.5)
         return x
 
-    def silenced(self) -> "Perceptron":
-        """The same network with a last map of zeros: it returns zero at first."""
+    def with_zero_output(self) -> "Perceptron":
+        """The same network with zero weights in the last map, which returns zero."""
         last = jnp.zeros_like(self.weights[-1])
         return eqx.tree_at(lambda net: net.weights[-1], self, last)

@@ -1,4 +1,4 @@
-"""The long-range layer whose atoms carry induced dipoles beside their charges."""
+"""The long-range layer with equilibrated charges and induced dipoles."""
 
 import math
 
@@ -14,33 +14,35 @@ from ._gaussian import COULOMB_CONSTANT
 from ._inputs import check_inputs
 from ._layer import ChargeEquilibration
 from ._polarization import polarize
-from ._radii import COVALENT_RADII, ELEMENTS
+from ._radii import COVALENT_RADII, NUM_ELEMENTS
 from ._sums import CoulombSums
 
-# A fresh atom's polarisability in cubes of its covalent radius; with what its Gaussian
-# takes off, 6 sqrt(pi) widths cubed in series, it is near three of them.
-_FIRST_POLARIZABILITY = 4.0
+# Initial polarizability volume in units of the cubed covalent radius. Including the
+# self-interaction of the Gaussian, `full_polarizability` is near three cubes.
+_INITIAL_POLARIZABILITY = 4.0
 
 
 class PolarizableChargeEquilibration(eqx.Module):
-    r"""Charges and induced dipoles that equilibrate together (PQEq, linearised).
+    r"""Equilibration of charges and induced dipoles (linearized PQEq).
 
-    Every atom is a core and a shell of charge $-1$ e on a spring, both Gaussians of one
-    width, to first order in their distance: a charge and a dipole. They minimise
+    Each atom has a core and a shell of charge $-1$ e that is bound to it by a spring.
+    Both are Gaussians of one width. To first order in their displacement they are a
+    charge and a dipole, which minimize
 
     $$ E(q, \mu) = \sum_i \Bigl(\chi_i q_i + \tfrac12 J_i q_i^2
        + \frac{k_e}{2\alpha_i} |\mu_i|^2 \Bigr) + E_{el}(q, \mu) $$
 
-    at a given total charge, with a polarisability volume
-    $\alpha_z = R_z^3 \operatorname{softplus}(\pi_z)$ (Å³) for each element, starting
-    from four cubes of the covalent radius. The Gaussian's own stiffness adds to it, see
-    `full_polarizability`. All else is that of `ChargeEquilibration`, which it holds;
-    the solve is dense, with four unknowns an atom, so that it suits some hundred atoms.
+    at a given total charge, with a polarizability volume
+    $\alpha_z = R_z^3 \operatorname{softplus}(\pi_z)$ (Å³) for each element, initialized
+    to four cubes of the covalent radius. The self-interaction of the Gaussian adds to
+    the stiffness, see `full_polarizability`. Electronegativity, hardness, widths and
+    update are those of a `ChargeEquilibration`. The solve is dense with four unknowns
+    per atom, which suits a few hundred atoms.
 
     Attributes:
-        equilibration: electronegativity, hardness, widths and the update.
+        equilibration: layer with electronegativity, hardness, widths and update.
         raw_polarizability: $\pi$ by atomic number.
-        degree: of the features it takes: 0, scalars.
+        degree: highest degree of the input features: 0, scalars.
 
     References:
         Naserifar, Brooks, Goddard, Cvicek, J. Chem. Phys. 146, 124117 (2017),
@@ -52,23 +54,23 @@ class PolarizableChargeEquilibration(eqx.Module):
     degree: int = eqx.field(static=True)
 
     def __init__(self, equilibration: ChargeEquilibration):
-        """Adds dipoles to a layer.
+        """Adds induced dipoles to a layer.
 
         Args:
-            equilibration: a layer with `solver="dense"`, the only one there is here.
+            equilibration: a layer with `solver="dense"`.
 
         Raises:
-            ValueError: its solver is another.
+            ValueError: the layer has another solver.
         """
         if equilibration.solver != "dense":
             raise ValueError(
-                "Induced dipoles are solved for densely, got a layer with "
-                f"`solver={equilibration.solver!r}`: make it with "
+                "Induced dipoles need a layer with a dense solver, got "
+                f"`solver={equilibration.solver!r}`: make the layer with "
                 '`ChargeEquilibration(..., solver="dense")`.'
             )
         self.equilibration = equilibration
-        raw = math.log(math.expm1(_FIRST_POLARIZABILITY))
-        self.raw_polarizability = jnp.full(ELEMENTS, raw)
+        raw = math.log(math.expm1(_INITIAL_POLARIZABILITY))
+        self.raw_polarizability = jnp.full(NUM_ELEMENTS, raw)
         self.degree = 0
 
     def __call__(
@@ -85,34 +87,35 @@ class PolarizableChargeEquilibration(eqx.Module):
     ) -> tuple[
         Float[Array, "atoms channels"], Float[Array, " atoms"], Float[Array, " atoms"]
     ]:
-        """An update of the scalars, the energy and the charge of every atom.
+        """Computes an update of the scalars, and energy and charge of each atom.
 
         Args:
             features: scalars.
             positions: Å.
-            cell: rows are lattice vectors, Å; None is open.
+            cell: rows are lattice vectors, Å; None means open boundaries.
             mask: false on padding.
             species: atomic numbers.
-            total_charge: e; the charges sum to it.
-            plan: from `plan_for`; derived from the cell if absent and not traced.
+            total_charge: sum of the charges, e.
+            plan: from `plan_for`; None derives it from the cell, which must not be
+                traced then.
 
         Returns:
-            The update; eV per atom; e per atom. All are exactly zero on padding.
+            The update, energies (eV) and charges (e), exactly zero on padding.
         """
         base = self.equilibration
         check_inputs(features, positions, mask, species, base.channels)
         features = jnp.where(mask[:, None], features, 0.0)
         width = base.width(species)
-        coulomb = coulomb_sums(positions, width, cell, ewald=plan, mask=mask, degree=1)
+        coulomb = coulomb_sums(positions, width, cell, plan=plan, mask=mask, degree=1)
         charges, dipoles = self._polarized(
             features, species, coulomb, total_charge, mask
         )
         unknowns = jnp.concatenate([charges, dipoles.T.ravel()])
         if base.energy == "coulomb":
-            # The same numbers with fewer derivatives: a compiler finds them once.
+            # XLA merges this forward pass with the one above; only derivatives differ.
             width = jax.lax.stop_gradient(width)
             coulomb = coulomb_sums(
-                positions, width, cell, ewald=plan, mask=mask, degree=1
+                positions, width, cell, plan=plan, mask=mask, degree=1
             )
         energy = unknowns * coulomb(unknowns) / 2
         energy = jnp.sum(energy.reshape(4, -1), axis=0)
@@ -136,24 +139,25 @@ class PolarizableChargeEquilibration(eqx.Module):
         total_charge: Num[Array, ""],
         plan: Ewald | None = None,
     ) -> tuple[Float[Array, " atoms"], Float[Array, "atoms 3"]]:
-        """The charges and the induced dipoles.
+        """Computes the charges and the induced dipoles.
 
         Args:
             features: scalars.
             positions: Å.
-            cell: rows are lattice vectors, Å; None is open.
+            cell: rows are lattice vectors, Å; None means open boundaries.
             mask: false on padding.
             species: atomic numbers.
-            total_charge: e; the charges sum to it.
-            plan: from `plan_for`.
+            total_charge: sum of the charges, e.
+            plan: from `plan_for`; None derives it from the cell, which must not be
+                traced then.
 
         Returns:
-            e and e Å; exactly zero on padding.
+            Charges (e) and dipoles (e Å), exactly zero on padding.
         """
         check_inputs(features, positions, mask, species, self.equilibration.channels)
         features = jnp.where(mask[:, None], features, 0.0)
         width = self.equilibration.width(species)
-        coulomb = coulomb_sums(positions, width, cell, ewald=plan, mask=mask, degree=1)
+        coulomb = coulomb_sums(positions, width, cell, plan=plan, mask=mask, degree=1)
         return self._polarized(features, species, coulomb, total_charge, mask)
 
     def _polarized(
@@ -174,18 +178,15 @@ class PolarizableChargeEquilibration(eqx.Module):
         )
 
     def check_elements(self, numbers: Int[Array | np.ndarray, " elements"]) -> None:
-        """Refuses elements that this layer has no widths for; called by models.
+        """Raises ValueError for elements without a covalent radius.
 
         Args:
             numbers: atomic numbers.
-
-        Raises:
-            ValueError: an element has no covalent radius; it is named.
         """
         self.equilibration.check_elements(numbers)
 
     def polarizability(self, species: Int[Array, " atoms"]) -> Float[Array, " atoms"]:
-        """The polarisability volume of every atom's spring, Å³.
+        """The polarizability volume of each atom, without the Gaussian's stiffness, Å³.
 
         Args:
             species: atomic numbers.
@@ -194,7 +195,7 @@ class PolarizableChargeEquilibration(eqx.Module):
         return radii**3 * jax.nn.softplus(self.raw_polarizability[species])
 
     def stiffness(self, species: Int[Array, " atoms"]) -> Float[Array, " atoms"]:
-        """The constant of every atom's spring, eV/(e Å)².
+        """The spring constant of each atom, eV/(e Å)².
 
         Args:
             species: atomic numbers.
@@ -204,13 +205,16 @@ class PolarizableChargeEquilibration(eqx.Module):
     def full_polarizability(
         self, species: Int[Array, " atoms"]
     ) -> Float[Array, " atoms"]:
-        r"""That of a lone atom, $1/(1/\alpha + 1/(6\sqrt\pi\sigma^3))$, Å³.
+        r"""The polarizability volume of each atom if isolated, Å³.
+
+        It is $1/(1/\alpha + 1/(6\sqrt\pi\sigma^3))$, which includes the stiffness of
+        the Gaussian.
 
         Args:
             species: atomic numbers.
         """
-        own = 6 * math.sqrt(math.pi) * self.equilibration.width(species) ** 3
-        return 1 / (1 / self.polarizability(species) + 1 / own)
+        gaussian = 6 * math.sqrt(math.pi) * self.equilibration.width(species) ** 3
+        return 1 / (1 / self.polarizability(species) + 1 / gaussian)
 
     def plan_for(
         self,
@@ -220,13 +224,16 @@ class PolarizableChargeEquilibration(eqx.Module):
         *,
         margin: float = 1e-3,
     ) -> Ewald | None:
-        """The lattice sums' terms for a batch, as `ChargeEquilibration.plan_for`.
+        """Makes the plan for a batch, see `ChargeEquilibration.plan_for`.
 
         Args:
-            cells: one per graph, Å.
+            cells: one per graph, Å; None means open boundaries.
             positions: Å.
             mask: false on padding.
-            margin: relative strain of the cells that stays covered.
+            margin: relative strain of the cells that the plan covers.
+
+        Returns:
+            A plan with a leading graph axis; None without cells.
         """
         plan = self.equilibration.plan_for(cells, positions, mask, margin=margin)
         return plan if isinstance(plan, Ewald) else None

@@ -1,4 +1,4 @@
-"""Charges and induced dipoles that equilibrate together."""
+"""Equilibration of charges and induced dipoles."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,37 +20,37 @@ def polarize(
     *,
     field: Float[Array, "atoms 3"] | None = None,
 ) -> tuple[Float[Array, " atoms"], Float[Array, "atoms 3"]]:
-    r"""The charges and dipoles of least energy at a given total charge.
+    r"""The charges and dipoles of minimum energy at a given total charge.
 
     $$ \min_{q,\mu}\; \sum_i \Bigl(\chi_i q_i + \tfrac12 J_i q_i^2
        + \tfrac12 K_i |\mu_i|^2 - \mu_i\cdot F_i\Bigr) + \tfrac12
        \begin{pmatrix} q \\ \mu \end{pmatrix}^T M \begin{pmatrix} q \\ \mu \end{pmatrix}
        \quad \text{s.t.} \quad \sum_i q_i = Q $$
 
-    with $M$ the interactions of Gaussian charges and dipoles. It is positive
-    semidefinite, for they are densities of charge that overlap: no polarisation is too
-    large, unlike with dipoles at points. As in `equilibrate` one Cholesky factor serves
-    the solution and its derivatives of every order.
+    with the matrix $M$ of interactions of Gaussian charges and dipoles. It is positive
+    semidefinite, since the energy of a charge density is not negative: there is no
+    polarization catastrophe, unlike with point dipoles. As in `equilibrate`, one
+    Cholesky factorization gives the solution and its derivatives of every order.
 
-    A dipole is a shell of charge $-1$ e on a spring to its core, to first order in
-    their distance $d$: $\mu = -d$, and $K$ is the constant of the spring.
+    A dipole represents a shell of charge $-1$ e that is bound to its core by a spring
+    of constant $K$. To first order in their displacement $d$, $\mu = -d$.
 
     Args:
-        electronegativity: $\chi$, eV/e; a constant added to it changes nothing.
+        electronegativity: $\chi$, eV/e; adding a constant does not change the result.
         hardness: $J > 0$, eV/e².
-        stiffness: $K > 0$, eV/(e Å)²: $k_e$ over the polarisability volume, without
-            what the Gaussian adds.
+        stiffness: $K > 0$, eV/(e Å)²: $k_e$ divided by the polarizability volume,
+            without the contribution of the Gaussian's self-interaction.
         coulomb: $M$, from `coulomb_sums` of degree 1.
         total_charge: $Q$, e; not used if every atom is padding.
-        mask: false on padding.
-        field: an external field $F$ at the atoms, eV/e/Å; the electronegativity holds
-            its potential. None is no field.
+        mask: false on padding; None means no padding.
+        field: external field $F$ at the atoms, eV/e/Å; its potential is to be included
+            in the electronegativity. None means no field.
 
     Returns:
-        e and e Å; exactly zero on padding.
+        The charges (e) and dipoles (e Å); exactly zero on padding.
 
     Raises:
-        ValueError: shapes do not fit, a hardness or a stiffness is not positive, or
+        ValueError: shapes are inconsistent, a hardness or stiffness is not positive, or
             nothing is traced and there is no solution.
 
     References:
@@ -58,10 +58,10 @@ def polarize(
         doi:10.1063/1.4978891.
     """
     atoms = electronegativity.shape[0]
-    if coulomb.near.shape[0] != 4 * atoms:
+    if coulomb.real_space.shape[0] != 4 * atoms:
         raise ValueError(
-            f"`coulomb` has {coulomb.near.shape[0]} charges and dipole components, "
-            f"{atoms} atoms have {4 * atoms}: make it with "
+            f"`coulomb` has {coulomb.real_space.shape[0]} charges and dipole "
+            f"components, {atoms} atoms have {4 * atoms}: make it with "
             "`coulomb_sums(..., degree=1)`."
         )
     if mask is None:
@@ -73,9 +73,9 @@ def polarize(
             f"`total_charge` is a finite number of e, got {total_charge}; neutral is 0."
         )
     chi = without_mean(electronegativity, mask)
-    pull = jnp.zeros((atoms, 3), chi.dtype) if field is None else -field
+    dipole_term = jnp.zeros((atoms, 3), chi.dtype) if field is None else -field
     solution = constrained(
-        jnp.concatenate([chi, jnp.where(mask[:, None], pull, 0.0).T.ravel()]),
+        jnp.concatenate([chi, jnp.where(mask[:, None], dipole_term, 0.0).T.ravel()]),
         jnp.concatenate([hardness, jnp.tile(stiffness, 3)]),
         coulomb,
         total_charge,
@@ -84,7 +84,7 @@ def polarize(
     )
     if not isinstance(solution, Tracer) and not np.isfinite(np.asarray(solution)).all():
         raise ValueError(
-            "The solve for charges and dipoles met a matrix that is not positive "
+            "The solve for charges and dipoles failed: the matrix is not positive "
             "definite: raise hardness and stiffness or the accuracy of the Coulomb "
             "sum, and look for NaN in the input."
         )

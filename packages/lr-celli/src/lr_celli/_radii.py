@@ -1,8 +1,8 @@
-"""Covalent radii of the elements: what the widths of the charges start from."""
+"""Covalent radii of the elements, the initial widths of the Gaussian charges."""
 
 import numpy as np
 
-# Å, H to Cm, a period a group; Mn, Fe, Co low spin, C sp3.
+# Å, H to Cm, one group of lines per period; Mn, Fe, Co low spin, C sp3.
 # fmt: off
 _MEASURED = [
     0.31, 0.28,
@@ -19,11 +19,11 @@ _MEASURED = [
 ]
 # fmt: on
 
-ELEMENTS = 119
-"""Rows of a table by atomic number, padding (0) included."""
+NUM_ELEMENTS = 119
+"""Number of rows of a table by atomic number, including padding (0)."""
 
-COVALENT_RADII = np.full(ELEMENTS, np.nan)
-"""Single-bond radii by atomic number, Å; NaN where none is published.
+COVALENT_RADII = np.full(NUM_ELEMENTS, np.nan)
+"""Single-bond radii by atomic number, Å; NaN if none is published.
 
 Row 0 is padding. References: Cordero et al., Dalton Trans. 2008, 2832,
 doi:10.1039/b801115j.
@@ -34,11 +34,13 @@ COVALENT_RADII.flags.writeable = False
 
 
 def check_species(species: np.ndarray) -> None:
-    """Refuses atomic numbers without a covalent radius."""
-    unknown = species[(species < 0) | ~np.isfinite(COVALENT_RADII[species % ELEMENTS])]
-    if unknown.size or (species >= ELEMENTS).any():
-        worst = unknown[0] if unknown.size else species.max()
+    """Raises ValueError for atomic numbers without a covalent radius."""
+    unknown = species[
+        (species < 0) | ~np.isfinite(COVALENT_RADII[species % NUM_ELEMENTS])
+    ]
+    if unknown.size or (species >= NUM_ELEMENTS).any():
+        number = unknown[0] if unknown.size else species.max()
         raise ValueError(
-            f"Element {worst} has no published covalent radius, so no width to start "
-            "from: atomic numbers are between 1 and 96, 0 on padding."
+            f"Element {number} has no published covalent radius and so no initial "
+            "width: atomic numbers are between 1 and 96, 0 on padding."
         )

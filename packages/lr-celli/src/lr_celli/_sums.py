@@ -1,4 +1,4 @@
-"""The two sums of the Coulomb matrix, over waves and over images, unassembled."""
+"""The real-space and reciprocal sums of the Coulomb matrix."""
 
 import math
 
@@ -8,62 +8,67 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
-from ._expansion import Expansion, circulant
 from ._gaussian import COULOMB_CONSTANT
 from ._lattice import dual_and_volume, fractional, squared_vectors
-from ._phases import waves
+from ._multipoles import Multipoles, circulant
+from ._plane_waves import plane_waves
 
-# Beyond so many pairs times images they are summed one by one, to stay in the caches.
-_AT_ONCE = 2**19
+# Above this number of pairs times images, a scan over images uses less memory and is
+# faster than one vectorized sum.
+_MAX_VECTORIZED = 2**19
 
 
 class CoulombSums(eqx.Module):
-    r"""The Coulomb matrix $A = N + S S^T$ kept as its sums, in eV/e².
+    r"""The Coulomb matrix $A = N + S S^T$ as separate real-space and reciprocal sums.
 
-    Derivatives through its product with charges cost atoms times waves and pairs times
-    images; through the assembled matrix they would cost pairs times waves.
+    Derivatives of its product with charges cost atoms times waves plus pairs times
+    images. Derivatives of the assembled matrix cost pairs times waves.
 
-    The charges are one an atom, or, of degree 1, all charges followed by the x, the y
-    and the z of all dipoles.
+    A vector has one charge per atom or, for degree 1, all charges followed by the x,
+    the y and the z components of all dipoles.
 
     Attributes:
-        near: what is summed over images, or all of the matrix of an open structure,
+        real_space: the sum over images $N$, or the full matrix of an open structure,
             1/Å.
-        smooth: waves at the atoms, whose products are the sum over wave vectors.
-        wide: the same without smearing, for pairs with a wide Gaussian; or None.
-        narrow: which atoms are not wide.
+        reciprocal: the structure factors $S$ of smeared Gaussians.
+        reciprocal_wide: the structure factors without smearing, used for all pairs with
+            a wide Gaussian; None if the plan has no wide Gaussians.
+        is_narrow: true for charges whose Gaussian is not wide, and on padding.
     """
 
-    near: Float[Array, "charges charges"]
-    smooth: Float[Array, "charges waves"] | None = None
-    wide: Float[Array, "charges waves"] | None = None
-    narrow: Bool[Array, " charges"] | None = None
+    real_space: Float[Array, "charges charges"]
+    reciprocal: Float[Array, "charges waves"] | None = None
+    reciprocal_wide: Float[Array, "charges waves"] | None = None
+    is_narrow: Bool[Array, " charges"] | None = None
 
     def __call__(self, charges: Float[Array, " charges"]) -> Float[Array, " charges"]:
-        """The potential at the atoms, eV/e, and its slopes; zero on padding.
+        """The potential at the atoms (eV/e) and its gradient; zero on padding.
 
         Args:
-            charges: e; of dipoles e Å.
+            charges: e; dipoles in e Å.
         """
-        potential = _product(self.near, charges)
-        if self.smooth is not None:
-            potential += _product(self.smooth, _product(self.smooth.T, charges))
-        if self.wide is not None and self.narrow is not None:
-            # Wide atoms meet all others in these waves, narrow ones the wide alone.
-            few = _product(self.wide.T, jnp.where(self.narrow, 0.0, charges))
-            rest = _product(self.wide.T, jnp.where(self.narrow, charges, 0.0))
-            potential += _product(self.wide, few)
-            potential += jnp.where(self.narrow, 0.0, _product(self.wide, rest))
+        potential = _product(self.real_space, charges)
+        if self.reciprocal is not None:
+            factors = _product(self.reciprocal.T, charges)
+            potential += _product(self.reciprocal, factors)
+        if self.reciprocal_wide is not None and self.is_narrow is not None:
+            # Pairs of two narrow Gaussians are excluded from this sum.
+            wide, narrow = self.reciprocal_wide, self.is_narrow
+            from_wide = _product(wide.T, jnp.where(narrow, 0.0, charges))
+            from_narrow = _product(wide.T, jnp.where(narrow, charges, 0.0))
+            potential += _product(wide, from_wide)
+            potential += jnp.where(narrow, 0.0, _product(wide, from_narrow))
         return COULOMB_CONSTANT * potential
 
     def matrix(self) -> Float[Array, "charges charges"]:
         """The matrix, eV/e²; rows and columns of padding are zero."""
-        matrix = self.near
-        if self.smooth is not None:
-            matrix = matrix + _product(self.smooth, self.smooth.T)
-        if self.wide is not None and self.narrow is not None:
-            both = self.narrow[:, None] & self.narrow
-            matrix += jnp.where(both, 0.0, _product(self.wide, self.wide.T))
+        matrix = self.real_space
+        if self.reciprocal is not None:
+            matrix = matrix + _product(self.reciprocal, self.reciprocal.T)
+        if self.reciprocal_wide is not None and self.is_narrow is not None:
+            wide, narrow = self.reciprocal_wide, self.is_narrow
+            both_narrow = narrow[:, None] & narrow
+            matrix += jnp.where(both_narrow, 0.0, _product(wide, wide.T))
         return COULOMB_CONSTANT * matrix
 
 
@@ -71,23 +76,23 @@ def open_sums(
     positions: Float[Array, "atoms 3"],
     widths: Float[Array, " atoms"],
     mask: Bool[Array, " atoms"],
-    expansion: Expansion,
+    multipoles: Multipoles,
 ) -> CoulombSums:
-    """The matrix of an open structure: every pair once."""
-    apart = circulant(positions) - positions[:, None]
-    interaction = expansion.interaction(_pair_variance(widths))
-    matrix = expansion.matrix(interaction(jnp.moveaxis(apart, -1, 0)))
-    return CoulombSums(_where_both(jnp.tile(mask, expansion.kinds), matrix))
+    """The matrix of an open structure; each pair is computed once."""
+    separation = circulant(positions) - positions[:, None]
+    interaction = multipoles.interaction(_pair_variance(widths))
+    matrix = multipoles.matrix(interaction(jnp.moveaxis(separation, -1, 0)))
+    return CoulombSums(_where_both(jnp.tile(mask, multipoles.components), matrix))
 
 
 def periodic_sums(
     positions: Float[Array, "atoms 3"],
     widths: Float[Array, " atoms"],
     cell: Float[Array, "3 3"],
-    ewald: Ewald,
+    plan: Ewald,
     mask: Bool[Array, " atoms"],
-    sound: Float[Array, ""],
-    expansion: Expansion,
+    validity: Float[Array, ""],
+    multipoles: Multipoles,
 ) -> CoulombSums:
     """The sums of a periodic structure.
 
@@ -95,74 +100,74 @@ def periodic_sums(
         positions: Å.
         widths: Å.
         cell: rows are lattice vectors, Å.
-        ewald: the split.
+        plan: terms of the sums.
         mask: false on padding.
-        sound: 1, or NaN where the split does not cover the structure. Multiplied, not
-            selected: the gradients of an uncovered structure are NaN too.
-        expansion: what an atom carries.
+        validity: 1, or NaN if the plan does not cover the structure. It multiplies the
+            terms, so that gradients are NaN too.
+        multipoles: charges, or charges and dipoles.
     """
     dual, volume = dual_and_volume(cell)
     coordinates = fractional(positions, dual)
-    indices = ewald.indices.astype(cell.dtype)
-    squared = squared_vectors(indices, dual, ewald.valid)
+    indices = plan.indices.astype(cell.dtype)
+    squared = squared_vectors(indices, dual, plan.valid)
     vectors = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
-    phases = expansion.waves(waves(coordinates, indices), vectors)
-    # Both k and -k are counted.
-    amplitudes = sound * jnp.sqrt(8 * math.pi / (volume * squared))
-    amplitudes = jnp.where(ewald.valid, amplitudes, 0.0)
-    every = lambda values: jnp.tile(values, expansion.kinds)
+    factors = multipoles.structure_factors(plane_waves(coordinates, indices), vectors)
+    # Includes both k and -k.
+    amplitudes = validity * jnp.sqrt(8 * math.pi / (volume * squared))
+    amplitudes = jnp.where(plan.valid, amplitudes, 0.0)
+    per_component = lambda values: jnp.tile(values, multipoles.components)
 
-    def of_width(widths, live):
+    def damped_factors(widths, included):
         damped = amplitudes * jnp.exp(-0.5 * widths[:, None] ** 2 * squared)
-        damped = jnp.where(live[:, None], damped, 0.0)
-        return phases * jnp.tile(damped, (expansion.kinds, 2))
+        damped = jnp.where(included[:, None], damped, 0.0)
+        return factors * jnp.tile(damped, (multipoles.components, 2))
 
-    smear = ewald.smear.astype(cell.dtype)
-    smeared = jnp.maximum(widths, smear)
-    narrow = mask & (widths < math.sqrt(2) * smear) if ewald.wide else mask
-    smooth = of_width(smeared, narrow)
-    near = jnp.zeros((len(smooth), len(smooth)), cell.dtype)
-    if ewald.images.shape[0] > 0:
-        pairs = _images_of_narrow(coordinates, widths, smeared, cell, ewald, expansion)
-        # The k = 0 that the reciprocal sum leaves out and the images hold.
+    smearing = plan.smearing.astype(cell.dtype)
+    smeared = jnp.maximum(widths, smearing)
+    narrow = mask & (widths < math.sqrt(2) * smearing) if plan.has_wide else mask
+    reciprocal = damped_factors(smeared, narrow)
+    real_space = jnp.zeros((len(reciprocal), len(reciprocal)), cell.dtype)
+    if plan.images.shape[0] > 0:
+        pairs = _sum_over_images(coordinates, widths, smeared, cell, plan, multipoles)
+        # The k = 0 term, included in the images and omitted from the reciprocal sum.
         variance = _pair_variance(widths) - _pair_variance(smeared)
-        pairs = sound * pairs.at[0].add((2 * math.pi / volume) * variance)
-        near = _where_both(every(narrow), expansion.matrix(pairs))
-    if not ewald.wide:
-        return CoulombSums(near, smooth)
-    return CoulombSums(near, smooth, of_width(widths, mask), every(narrow | ~mask))
+        pairs = validity * pairs.at[0].add((2 * math.pi / volume) * variance)
+        real_space = _where_both(per_component(narrow), multipoles.matrix(pairs))
+    if not plan.has_wide:
+        return CoulombSums(real_space, reciprocal)
+    wide, is_narrow = damped_factors(widths, mask), per_component(narrow | ~mask)
+    return CoulombSums(real_space, reciprocal, wide, is_narrow)
 
 
-def _images_of_narrow(
+def _sum_over_images(
     coordinates: Float[Array, "atoms 3"],
     widths: Float[Array, " atoms"],
     smeared: Float[Array, " atoms"],
     cell: Float[Array, "3 3"],
-    ewald: Ewald,
-    expansion: Expansion,
+    plan: Ewald,
+    multipoles: Multipoles,
 ) -> Float[Array, "terms atoms half"]:
-    """What narrow Gaussians have more than smeared ones at short range, 1/Å."""
-    apart = circulant(coordinates) - coordinates[:, None]
-    window = ewald.window.astype(cell.dtype)
-    apart = apart - jax.lax.stop_gradient(jnp.floor(apart + window))
-    # Axis by axis: sums over three neighbouring numbers are slow.
-    separation = jnp.moveaxis(jnp.matmul(apart, cell, precision="highest"), -1, 0)
-    true = expansion.interaction(_pair_variance(widths))
-    wide = expansion.interaction(_pair_variance(smeared))
+    """Interactions of the true widths minus those of smeared Gaussians, 1/Å."""
+    fractional = circulant(coordinates) - coordinates[:, None]
+    offset = plan.wrap_offset.astype(cell.dtype)
+    fractional = fractional - jax.lax.stop_gradient(jnp.floor(fractional + offset))
+    # The axes come first, since sums over a last axis of length three are slow.
+    separation = jnp.matmul(fractional, cell, precision="highest")
+    separation = jnp.moveaxis(separation, -1, 0)
+    true = multipoles.interaction(_pair_variance(widths))
+    wide = multipoles.interaction(_pair_variance(smeared))
 
     def term(translation, valid):
-        moved = separation + translation[:, None, None]
-        return jnp.where(valid, true(moved) - wide(moved), 0.0)
+        image = separation + translation[:, None, None]
+        return jnp.where(valid, true(image) - wide(image), 0.0)
 
-    translations = jnp.matmul(
-        ewald.images.astype(cell.dtype), cell, precision="highest"
-    )
-    images = translations, ewald.image_valid
-    if len(translations) * separation[0].size <= _AT_ONCE:
+    translations = jnp.matmul(plan.images.astype(cell.dtype), cell, precision="highest")
+    images = translations, plan.image_valid
+    if len(translations) * separation[0].size <= _MAX_VECTORIZED:
         return jnp.sum(jax.vmap(term)(*images), axis=0)
-    nothing = jnp.zeros_like(term(*(values[0] for values in images)))
+    zeros = jnp.zeros_like(term(*(values[0] for values in images)))
     add = jax.checkpoint(lambda total, image: (total + term(*image), None))
-    return jax.lax.scan(add, nothing, images)[0]
+    return jax.lax.scan(add, zeros, images)[0]
 
 
 def _pair_variance(widths: Float[Array, " atoms"]) -> Float[Array, "atoms half"]:
@@ -170,9 +175,9 @@ def _pair_variance(widths: Float[Array, " atoms"]) -> Float[Array, "atoms half"]
 
 
 def _where_both(
-    chosen: Bool[Array, " atoms"], matrix: Float[Array, "atoms atoms"]
+    included: Bool[Array, " atoms"], matrix: Float[Array, "atoms atoms"]
 ) -> Float[Array, "atoms atoms"]:
-    return jnp.where(chosen[:, None] & chosen, matrix, 0.0)
+    return jnp.where(included[:, None] & included, matrix, 0.0)
 
 
 def _product(

@@ -1,4 +1,4 @@
-"""Where the two sums of a Coulomb matrix may end: bounds on all that is left out."""
+"""Truncation of the sums of a Coulomb matrix by bounds on the omitted terms."""
 
 import math
 
@@ -6,33 +6,38 @@ import numpy as np
 from scipy.special import erfc, erfcinv
 
 from ._lattice import heights
-from ._vectors import check_count, vectors_below
+from ._reciprocal_vectors import check_count, vectors_below
 
+# Relative difference of squared lengths that count as equal, plus one.
 _ON_SPHERE = 1.0 + 1e-6
 
 
 def image_counts(
     cells: np.ndarray, scales: np.ndarray, tolerance: float, stretch: float
 ) -> np.ndarray:
-    r"""Translations an axis `[graphs, splits, 3]` whose omission costs a tolerance.
+    r"""Number of translations per axis so that omitted images are below a tolerance.
 
-    With n of them an axis, all images within n/2 heights are met. One omitted image at
-    a distance r costs at most $\operatorname{erfc}(r/a)/r$, a mixture of Gaussians of
-    width below $a/\sqrt2$. Omitted images lie in lattice planes; a Gaussian summed over
-    one is largest if centred at a lattice point, where lines of points bound it.
+    With n translations per axis, all images within n/2 heights are included. An omitted
+    image at a distance r contributes at most $\operatorname{erfc}(r/a)/r$, a mixture of
+    Gaussians of width below $a/\sqrt2$. Omitted images form lattice planes. The sum of
+    a Gaussian over a plane is largest if its center is a lattice point, and is then
+    bounded by sums over lines of points.
 
     Args:
-        cells: rows are lattice vectors, Å.
-        scales: $a$, `[graphs, splits]`, Å.
+        cells: rows are lattice vectors, `[graphs, 3, 3]`, Å.
+        scales: $a$, `[graphs, candidates]`, Å.
         tolerance: bound on the sum over all omitted images, 1/Å.
-        stretch: largest relative strain of the cells.
+        stretch: factor by which the cells may be stretched.
+
+    Returns:
+        `[graphs, candidates, 3]`.
     """
     a, budget = scales[..., None], tolerance / 3
     height = heights(cells)[:, None] / stretch
-    points = _points_of_planes(cells, a, stretch)
+    points = _bound_over_planes(cells, a, stretch)
 
     def weight(distance, a, height, points):
-        """The planes on both sides, relative to one image at the first of them."""
+        """Bound on the planes on both sides, relative to an image in the first one."""
         return points / np.tanh(distance * height / a**2) / distance
 
     a, height, points = np.broadcast_arrays(a, height, points)
@@ -51,72 +56,76 @@ def image_counts(
 
 def wave_vectors(
     cell: np.ndarray,
-    split: float,
+    smearing: float,
     tolerance: float,
     stretch: float,
     max_vectors: int,
 ) -> np.ndarray:
-    r"""Integers of the reciprocal vectors that a tolerance needs, shortest first.
+    r"""Indices of the reciprocal vectors that a tolerance needs, sorted by length.
 
-    One of each pair k and -k, without k = 0. The omitted ones are summed: both of a
-    pair cost at most $\frac{8\pi}{V k^2} e^{-s^2 k^2}$.
+    One of each pair k and -k, without k = 0. The contributions of all omitted vectors
+    are summed; the two vectors of a pair contribute at most
+    $\frac{8\pi}{V k^2} e^{-s^2 k^2}$.
 
     Args:
         cell: rows are lattice vectors, Å.
-        split: $s$, Å.
+        smearing: $s$, Å.
         tolerance: bound on the sum over all omitted vectors, 1/Å.
-        stretch: largest relative strain of the cell.
-        max_vectors: more are refused.
+        stretch: factor by which the cell may be stretched.
+        max_vectors: limit on the number of vectors.
     """
     reach = float(erfcinv(tolerance))
-    check_count(cell, reach / split * stretch, max_vectors)
+    check_count(cell, reach / smearing * stretch, max_vectors)
     volume = abs(np.linalg.det(cell)) / stretch**3
-    # A stretch shortens the vectors, in the exponential as in the denominator.
+    # A stretched cell has shorter vectors in the exponential and in the denominator.
     scale = stretch**2 / volume
-    beyond = reach + 1.0
-    while (rest := scale * _beyond(cell, split / stretch, beyond)) > 0.05 * tolerance:
-        beyond += 0.3
-    integers, squared = vectors_below(cell, beyond / split * stretch)
+    cutoff = reach + 1.0
+    width = smearing / stretch
+    while (rest := scale * _bound_beyond(cell, width, cutoff)) > 0.05 * tolerance:
+        cutoff += 0.3
+    indices, squared = vectors_below(cell, cutoff / smearing * stretch)
     squared = squared / stretch**2
-    costs = 8 * math.pi / volume * np.exp(-(split**2) * squared) / squared
-    tails = np.cumsum(costs[::-1])[::-1]
+    terms = 8 * math.pi / volume * np.exp(-(smearing**2) * squared) / squared
+    tails = np.cumsum(terms[::-1])[::-1]
     needed = int(np.sum(tails > tolerance - rest))
     if needed < len(squared):
-        # Vectors of one length go together: a cut between them would break symmetry.
+        # Vectors of equal length are all included, which preserves the symmetry.
         last = squared[needed - 1] if needed else 0.0
         needed = int(np.sum(squared < last * _ON_SPHERE))
-    return integers[:needed]
+    return indices[:needed]
 
 
-def _points_of_planes(cells: np.ndarray, a: np.ndarray, stretch: float) -> np.ndarray:
-    r"""Bounds $\sum_R e^{-R^2/a^2}$ over the points of a plane through two vectors."""
+def _bound_over_planes(cells: np.ndarray, a: np.ndarray, stretch: float) -> np.ndarray:
+    r"""Upper bound on $\sum_R e^{-R^2/a^2}$ over the plane of two lattice vectors."""
     edges = np.linalg.norm(cells, axis=-1)
     areas = np.abs(np.linalg.det(cells))[:, None] / heights(cells)
     bounds = []
     for shift in (1, 2):
         line = np.roll(edges, -shift, axis=-1)
-        own = _points_of_lines(line[:, None] / stretch, a)
-        bounds.append(own * _points_of_lines((areas / line)[:, None] / stretch, a))
+        along_line = _bound_over_lines(line[:, None] / stretch, a)
+        bounds.append(
+            along_line * _bound_over_lines((areas / line)[:, None] / stretch, a)
+        )
     return np.minimum(*bounds)
 
 
-def _points_of_lines(spacing: np.ndarray, a: np.ndarray) -> np.ndarray:
-    r"""Bounds $\sum_m e^{-m^2 l^2/a^2}$, by an integral or by a geometric series."""
+def _bound_over_lines(spacing: np.ndarray, a: np.ndarray) -> np.ndarray:
+    r"""Upper bound on $\sum_m e^{-m^2 l^2/a^2}$, by an integral or a geometric sum."""
     q = spacing / a
     series = 2 * np.exp(-(q**2)) / -np.expm1(-3 * q**2)
     return 1 + np.minimum(math.sqrt(math.pi) / q, series)
 
 
-def _beyond(cell: np.ndarray, split: float, reach: float) -> float:
-    r"""Bounds $\sum_{sk > x} 4\pi e^{-s^2k^2}/k^2$ over all reciprocal vectors, Å².
+def _bound_beyond(cell: np.ndarray, smearing: float, reach: float) -> float:
+    r"""Upper bound on $\sum_{sk > x} 4\pi e^{-s^2k^2}/k^2$ over reciprocal vectors, Å².
 
-    $e^{-s^2k^2} \le e^{-x^2 + t} e^{-t s^2k^2/x^2}$ where $sk > x$, and the lines of
-    lattice points bound the sum of the latter.
+    For $sk > x$, $e^{-s^2k^2} \le e^{-x^2 + t} e^{-t s^2k^2/x^2}$; sums over lines of
+    lattice points bound the sum of the right-hand side.
     """
     t = 1.5
     dual = 2 * math.pi * np.linalg.inv(cell).T
-    # Lengths of the vectors that Gram and Schmidt leave.
+    # Lengths of the vectors orthogonalized by Gram-Schmidt.
     lines = np.abs(np.diagonal(np.linalg.qr(dual.T)[1]))
-    points = _points_of_lines(lines, np.asarray(reach / (split * math.sqrt(t))))
-    largest = math.exp(t - reach**2) * (split / reach) ** 2
+    points = _bound_over_lines(lines, np.asarray(reach / (smearing * math.sqrt(t))))
+    largest = math.exp(t - reach**2) * (smearing / reach) ** 2
     return 4 * math.pi * largest * float(np.prod(points))

@@ -1,12 +1,12 @@
-"""Charges, energy and forces of a crystal: this package and the published way.
+"""Charges, energy and forces of a crystal: this package and the published algorithm.
 
-The published way takes the Coulomb matrix as the Hessian of a mesh energy with respect
-to the charges by automatic differentiation, solves the bordered system by LU and
-differentiates through all of it. Here it gets this package's own mesh, so that both
-sides answer the same question. Both are compiled, in float32 as in training, or float64
-with `--float64`; they take turns, and medians are printed.
+The published algorithm computes the Coulomb matrix as the Hessian of a mesh energy with
+respect to the charges by automatic differentiation, solves the bordered system by LU
+and differentiates through all steps. Here it uses the mesh of this package, so that the
+results are the same. Both are compiled, in float32 as in training, or in float64 with
+`--float64`. They alternate, and medians are printed.
 
-    uv run packages/lr-celli/benchmarks/published_route.py [--quick] [--float64]
+    uv run packages/lr-celli/benchmarks/published_algorithm.py [--quick] [--float64]
 """
 
 import argparse
@@ -46,16 +46,16 @@ def published(positions, widths, cell, chi, hardness, plan):
         bordered = jnp.ones((n + 1, n + 1), chi.dtype).at[n, n].set(0.0)
         hessian = jax.hessian(energy)(jnp.zeros_like(chi), positions)
         bordered = bordered.at[:n, :n].set(hessian + jnp.diag(hardness))
-        side = jnp.concatenate([-chi, jnp.zeros(1, chi.dtype)])
-        q = jnp.linalg.solve(bordered, side)[:n]
+        rhs = jnp.concatenate([-chi, jnp.zeros(1, chi.dtype)])
+        q = jnp.linalg.solve(bordered, rhs)[:n]
         return energy(q, positions), q
 
     return jax.value_and_grad(total, has_aux=True)(positions)
 
 
-def ours(positions, widths, cell, chi, hardness, plan):
+def this_package(positions, widths, cell, chi, hardness, plan):
     def total(positions):
-        coulomb = coulomb_sums(positions, widths, cell, ewald=plan)
+        coulomb = coulomb_sums(positions, widths, cell, plan=plan)
         q = equilibrate(chi, hardness, coulomb, 0.0)
         return q @ coulomb(q) / 2, q
 
@@ -73,17 +73,21 @@ def compare(atoms, repeats):
     positions, widths, cell = arrays
     inputs = tuple(map(jnp.asarray, (*arrays, chi, hardness)))
     mesh = ParticleMesh.for_structures(cell, positions, width_max=1.25, skin=0.0)
-    split = Ewald.for_cells(cell, tolerance=1e-6, width_bounds=(0.1, 1.25))
-    old, new = jax.jit(published), jax.jit(ours)
-    sides = ((old, (*inputs, mesh)), (new, (*inputs, split)))
-    (_, charges), forces = old(*sides[0][1])
-    (_, expected), exact = new(*sides[1][1])
-    wrong = jnp.max(jnp.abs(charges - expected)), jnp.max(jnp.abs(forces - exact))
-    times = [[seconds(*side) for side in sides] for _ in range(repeats)]
+    plan = Ewald.for_cells(cell, tolerance=1e-6, width_bounds=(0.1, 1.25))
+    calls = (
+        (jax.jit(published), (*inputs, mesh)),
+        (jax.jit(this_package), (*inputs, plan)),
+    )
+    results = [function(*arguments) for function, arguments in calls]
+    (_, charges), forces = results[0]
+    (_, exact_charges), exact_forces = results[1]
+    charge_error = jnp.max(jnp.abs(charges - exact_charges))
+    force_error = jnp.max(jnp.abs(forces - exact_forces))
+    times = [[seconds(*call) for call in calls] for _ in range(repeats)]
     slow, fast = (statistics.median(t) for t in zip(*times, strict=True))
     print(
-        f"{atoms:6d} {1e3 * slow:14.1f} {1e3 * fast:10.1f} {slow / fast:8.1f}"
-        f" {wrong[0]:12.1e} {wrong[1]:12.1e}"
+        f"{atoms:6d} {1e3 * slow:14.1f} {1e3 * fast:13.1f} {slow / fast:8.1f}"
+        f" {charge_error:12.1e} {force_error:12.1e}"
     )
 
 
@@ -92,7 +96,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one small structure")
     parser.add_argument("--float64", action="store_true")
     options = parser.parse_args()
-    print(" atoms  published (ms)  ours (ms)    ratio   |dq| (e)   |dF| (eV/Å)")
+    print(" atoms  published (ms)  package (ms)    ratio   |dq| (e)   |dF| (eV/Å)")
     with jax.enable_x64(options.float64):
         for atoms in (32,) if options.quick else (100, 200):
             compare(atoms, 3 if options.quick else 15)

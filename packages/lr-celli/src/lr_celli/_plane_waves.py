@@ -1,4 +1,4 @@
-"""Waves at the atoms: cosines and sines of many phases, in a few products each."""
+"""Plane waves at the atoms: cosines and sines computed from power series."""
 
 import math
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Of the power series at half the angle, at most pi/2.
+# Number of terms of the power series of half the angle, which is at most pi/2.
 _TERMS = {"float32": 8, "float64": 12}
 
 
@@ -14,10 +14,10 @@ _TERMS = {"float32": 8, "float64": 12}
 def cosine_and_sine(
     turns: Float[Array, " *phases"],
 ) -> tuple[Float[Array, " *phases"], Float[Array, " *phases"]]:
-    r"""$\cos 2\pi t$ and $\sin 2\pi t$, exact to rounding of $t$.
+    r"""$\cos 2\pi t$ and $\sin 2\pi t$, accurate to the rounding of $t$.
 
-    Whole turns are taken off first, so that a short series does; it is what a processor
-    does to many numbers at once, unlike a library's cosine.
+    The nearest integer is subtracted from $t$, so that a short power series is enough.
+    Compilers vectorize the series, but not a library's cosine.
     """
     half = math.pi * (turns - jnp.round(turns))
     squared = half * half
@@ -36,15 +36,15 @@ def _cosine_and_sine_jvp(primals, tangents):
     return (cosine, sine), (-sine * rate, cosine * rate)
 
 
-def waves(
+def plane_waves(
     coordinates: Float[Array, "atoms 3"],
     indices: Float[Array, "vectors 3"],
 ) -> Float[Array, "atoms waves"]:
-    """Cosines beside sines of the wave vectors at the atoms.
+    """Cosines, then sines, of all wave vectors at the atoms.
 
     Args:
-        coordinates: fractional; near zero the phases are accurate.
-        indices: integers of the wave vectors.
+        coordinates: fractional; phases are most accurate near zero.
+        indices: of the wave vectors.
     """
     turns = jnp.matmul(coordinates, indices.T, precision="highest")
     return jnp.concatenate(cosine_and_sine(turns), axis=1)

@@ -1,4 +1,4 @@
-"""What an atom carries, a charge or a charge and a dipole, and how two interact."""
+"""Gaussian multipoles of an atom, a charge or a charge and a dipole."""
 
 from collections.abc import Callable
 
@@ -12,29 +12,30 @@ Terms = Float[Array, "terms *pairs"]
 
 
 class Charges:
-    """One Gaussian charge an atom.
+    """One Gaussian charge per atom.
 
     Attributes:
-        kinds: unknowns of an atom. Those of all atoms lie kind by kind.
+        components: number of unknowns per atom; vectors list the first component of
+            all atoms, then the second.
     """
 
-    kinds = 1
+    components = 1
 
-    def waves(
-        self, phases: Float[Array, "atoms waves"], vectors: Float[Array, "half 3"]
+    def structure_factors(
+        self, plane_waves: Float[Array, "atoms waves"], vectors: Float[Array, "half 3"]
     ) -> Float[Array, "atoms waves"]:
-        """What the charges send out, given cosines beside sines at the atoms.
+        """The contribution of each unit charge to the structure factors.
 
         Args:
-            phases: cosines, then sines, of every wave vector.
+            plane_waves: cosines, then sines, of every wave vector at the atoms.
             vectors: the wave vectors, 1/Å.
         """
-        return phases
+        return plane_waves
 
     def interaction(
         self, variance: Float[Array, "..."]
     ) -> Callable[[Separation], Terms]:
-        """The one term of two Gaussians, 1/Å, as a function of their separation.
+        """The interaction of two Gaussians, 1/Å, as a function of their separation.
 
         Args:
             variance: sum of the squares of both widths, Å².
@@ -50,47 +51,47 @@ class Charges:
     def matrix(
         self, pairs: Float[Array, "terms atoms half"]
     ) -> Float[Array, "atoms atoms"]:
-        """All interactions from those of every pair once."""
+        """The full matrix from the interactions of each pair."""
         return symmetric(pairs[0])
 
 
 class ChargesAndDipoles:
-    r"""A Gaussian charge and a dipole of its width an atom: $q + \mu\cdot\nabla$."""
+    r"""A Gaussian charge and a Gaussian dipole per atom: $q + \mu\cdot\nabla$."""
 
-    kinds = 4
+    components = 4
 
-    def waves(
-        self, phases: Float[Array, "atoms waves"], vectors: Float[Array, "half 3"]
+    def structure_factors(
+        self, plane_waves: Float[Array, "atoms waves"], vectors: Float[Array, "half 3"]
     ) -> Float[Array, "charges waves"]:
-        """The phases, and their slopes along x, y and z."""
-        cosine, sine = jnp.split(phases, 2, axis=1)
-        turned = jnp.concatenate([-sine, cosine], axis=1)
-        slopes = [turned * jnp.tile(vectors[:, axis], 2) for axis in range(3)]
-        return jnp.concatenate([phases, *slopes])
+        """The plane waves and their derivatives along x, y and z."""
+        cosine, sine = jnp.split(plane_waves, 2, axis=1)
+        rotated = jnp.concatenate([-sine, cosine], axis=1)
+        gradients = [rotated * jnp.tile(vectors[:, axis], 2) for axis in range(3)]
+        return jnp.concatenate([plane_waves, *gradients])
 
     def interaction(
         self, variance: Float[Array, "..."]
     ) -> Callable[[Separation], Terms]:
-        """Ten terms: the potential of a charge (1/Å), its slopes, its curvatures."""
+        """Ten terms: the potential of a charge (1/Å), its gradient and its Hessian."""
         derivatives = gaussian_derivatives(variance)
 
         def terms(separation: Separation) -> Terms:
             x, y, z = separation
             potential, first, second = derivatives(x * x + y * y + z * z)
-            slopes = [first * a for a in (x, y, z)]
-            across = [second * x * y, second * x * z, second * y * z]
-            along = [first + second * a * a for a in (x, y, z)]
-            return jnp.stack([potential, *slopes, *along, *across])
+            gradient = [first * a for a in (x, y, z)]
+            off_diagonal = [second * x * y, second * x * z, second * y * z]
+            diagonal = [first + second * a * a for a in (x, y, z)]
+            return jnp.stack([potential, *gradient, *diagonal, *off_diagonal])
 
         return terms
 
     def matrix(
         self, pairs: Float[Array, "terms atoms half"]
     ) -> Float[Array, "charges charges"]:
-        """A charge and a dipole meet with opposite signs in the two orders."""
+        """The full matrix; charge-dipole blocks are antisymmetric in the atoms."""
         charges = symmetric(pairs[0])
-        x, y, z = (symmetric(slope, -1.0) for slope in pairs[1:4])
-        # Moving either atom by the same changes nothing: hence the minus.
+        x, y, z = (symmetric(gradient, -1.0) for gradient in pairs[1:4])
+        # Derivatives with respect to the two atoms have opposite signs.
         xx, yy, zz, xy, xz, yz = (-symmetric(term) for term in pairs[4:])
         return jnp.block(
             [
@@ -102,15 +103,16 @@ class ChargesAndDipoles:
         )
 
 
-Expansion = Charges | ChargesAndDipoles
+Multipoles = Charges | ChargesAndDipoles
 
 
 def circulant(
     values: Float[Array, " atoms *rest"],
 ) -> Float[Array, "atoms half *rest"]:
-    """The values at `i + d`, cyclically, for `d` up to half the atoms: every pair once.
+    """The values of the atoms `i + d`, cyclic, for `d` up to half the number of atoms.
 
-    A tiling read with rows longer by one, so that derivatives gather nothing.
+    Each pair is listed once. Implemented as a tiling that is reshaped to rows longer by
+    one, so that derivatives need no gather or scatter.
     """
     atoms, rest = values.shape[0], values.shape[1:]
     tiled = jnp.tile(values, (atoms + 1, *(1 for _ in rest)))
@@ -120,11 +122,11 @@ def circulant(
 def symmetric(
     pairs: Float[Array, "atoms half"], sign: float = 1.0
 ) -> Float[Array, "atoms atoms"]:
-    """The matrix of the pairs that `circulant` lists.
+    """The full matrix from values of the pairs that `circulant` lists.
 
     Args:
-        pairs: for the atoms `i` and `i + d`.
-        sign: 1 or, for what changes sign with the order of a pair, -1.
+        pairs: values for the atoms `i` and `i + d`.
+        sign: 1 for a symmetric matrix, -1 for an antisymmetric one.
     """
     atoms, half = pairs.shape
     weights = jnp.ones(half).at[0].set(0.5)

@@ -1,4 +1,4 @@
-"""Whether the Coulomb matrix is formed: by choice, or by the size of the structure."""
+"""Choice between the dense Coulomb matrix and the matrix-free operator."""
 
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -10,12 +10,13 @@ from ._particle_mesh import ParticleMesh
 from ._sums import CoulombSums
 
 SOLVERS = ("dense", "iterative", "auto")
-# Atoms from which "auto" is iterative if no width exceeds the mesh's own, and how that
-# number grows with the widest: benchmarks/scaling.py.
-_CROSSOVER, _WIDTH, _POWER = 500, 1.2, 1.5
+# Number of slots above which "auto" is iterative if all widths are below
+# `_REFERENCE_WIDTH`, and the power of the largest width with which that number grows;
+# measured with benchmarks/scaling.py.
+_CROSSOVER, _REFERENCE_WIDTH, _WIDTH_POWER = 500, 1.2, 1.5
 
 
-def lattice_plan(
+def make_plan(
     cells: Float[Array | np.ndarray, "*graphs 3 3"],
     positions: Float[Array | np.ndarray, "*graphs slots 3"],
     mask: Bool[Array | np.ndarray, "*graphs slots"],
@@ -25,19 +26,19 @@ def lattice_plan(
     tolerance: float | None,
     margin: float,
 ) -> Ewald | ParticleMesh:
-    """The terms of the lattice sums that a solver needs, made on the host.
+    """Makes the plan of the lattice sums for a solver, on the host.
 
     Args:
-        cells: one cell or a batch, Å.
+        cells: one cell or a batch, rows are lattice vectors, Å.
         positions: Å.
         mask: false on padding.
         solver: one of `SOLVERS`.
-        width_bounds: of the Gaussians, Å.
-        tolerance: of the Coulomb sum; None is the default of each solver.
-        margin: relative strain of the cells that stays covered.
+        width_bounds: smallest and largest width of the Gaussians, Å.
+        tolerance: error of the Coulomb sum; None is the default of each solver.
+        margin: relative strain of the cells that the plan covers.
     """
-    widest = max(1.0, width_bounds[1] / _WIDTH)
-    large = mask.shape[-1] >= _CROSSOVER * widest**_POWER
+    ratio = max(1.0, width_bounds[1] / _REFERENCE_WIDTH)
+    large = mask.shape[-1] >= _CROSSOVER * ratio**_WIDTH_POWER
     if solver == "iterative" or (solver == "auto" and large):
         return ParticleMesh.for_structures(
             cells,
@@ -52,21 +53,21 @@ def lattice_plan(
     )
 
 
-def coulomb_form(
+def coulomb_sums_or_operator(
     positions: Float[Array, "atoms 3"],
     widths: Float[Array, " atoms"],
     cell: Float[Array, "3 3"] | None,
     plan: Ewald | ParticleMesh | None,
     mask: Bool[Array, " atoms"],
 ) -> CoulombSums | CoulombOperator:
-    """The sums of the Coulomb matrix, or the operator where the plan is one for it."""
+    """The Coulomb interaction: an operator if the plan is a mesh, else its sums."""
     if not isinstance(plan, Ewald | ParticleMesh | None):
         raise ValueError(
             f"`plan` is an `Ewald` or a `ParticleMesh`, got a {type(plan).__name__}: "
             "make one for this structure with `layer.plan_for(...)`."
         )
     if not isinstance(plan, ParticleMesh):
-        return coulomb_sums(positions, widths, cell, ewald=plan, mask=mask)
+        return coulomb_sums(positions, widths, cell, plan=plan, mask=mask)
     if cell is None:
         raise ValueError("A `ParticleMesh` needs a `cell`; open boundaries have none.")
     return coulomb_operator(positions, widths, cell, plan, mask)
