@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 import pytest
 import yaml
-from bench.experiment.run import Failure, Workplace
+from bench.experiment.runner import Failure, GridRunner
 from bench.files import remove_leftovers, temporary_path
 
 # A shell that runs tests in the background makes them and their children ignore SIGINT.
@@ -77,7 +77,7 @@ def test_commands_sweep_their_folder(own_file, tmp_path, call_bench):
 
 def test_a_full_disk_is_named(small_grid, tmp_path, monkeypatch):
     """One line for the run's folder, though the disk does not say what it refused."""
-    place = Workplace(small_grid, tmp_path / "out")
+    runner = GridRunner(small_grid, tmp_path / "out")
     (tmp_path / "out").mkdir()
 
     def full(self, content):
@@ -85,11 +85,11 @@ def test_a_full_disk_is_named(small_grid, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     monkeypatch.setattr(
-        "bench.experiment.splits.descriptors", lambda data: place.vectors
+        "bench.experiment.splits.descriptors", lambda data: runner.vectors
     )
     run = small_grid.runs()[0]
     with pytest.raises(Exception, match=f"{run.name} cannot be written .No space left"):
-        place.attempt(run, lambda row: None)
+        runner.run_one(run, lambda row: None)
     monkeypatch.undo()
     assert not list((tmp_path / "out" / run.name).glob("*.json"))
     assert not list((tmp_path / "out").rglob("*.partial"))
@@ -107,10 +107,10 @@ def test_a_second_process_of_a_folder_is_refused(small_grid, tmp_path, call_benc
             assert status == 1 and f"Another process is working in {out}" in err
             assert len(err.splitlines()) == 1
     run = small_grid.runs()[0]
-    place = Workplace(small_grid, out)
+    runner = GridRunner(small_grid, out)
     (out / run.name).mkdir()
     with filelock.FileLock(out / run.name / ".lock"):
-        outcome = place.attempt(run, lambda row: None)
+        outcome = runner.run_one(run, lambda row: None)
     assert isinstance(outcome, Failure) and "another process" in outcome.reason
 
 
@@ -138,7 +138,7 @@ def test_an_interrupt_of_several_processes_is_one_line(small_grid, tmp_path):
         watch = threading.Timer(120, process.kill)
         watch.start()
         for line in process.stdout:
-            if "started in a process of its own" in line:
+            if "started in its own process" in line:
                 break
         time.sleep(0.3)
         os.killpg(process.pid, signal.SIGINT)

@@ -52,7 +52,7 @@ def test_a_killed_simulation_ends_as_if_it_had_not_been(bases, command, tmp_path
         ("bench", ("md", "{run}", "--structure", "{xyz}", "--out", "o")),
         ("bench", ("report", "{home}")),
         ("bench", ("info", "{grid}")),
-        ("bench", ("train", "{grid}", "random-mace-seed0", "--together")),
+        ("bench", ("train", "{grid}", "random-mace-seed0", "--distributed")),
         ("chemsplit", ("report", "{descriptors}", "--split", "{grid}")),
     ],
 )

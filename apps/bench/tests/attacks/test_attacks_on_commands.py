@@ -165,7 +165,7 @@ attacks(
         "report {home}",
         "train {grid}",
         "train {grid} nonsense",
-        "train {grid} random-mace-seed0 --together",
+        "train {grid} random-mace-seed0 --distributed",
         "train {grid} random-mace-seed0 --host 0",
         "train {grid} random-mace-seed0 --coordinator nonsense",
         "train {grid} random-mace-seed0 --coordinator localhost:99999",

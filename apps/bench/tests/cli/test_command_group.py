@@ -65,7 +65,7 @@ def test_an_error_of_a_library_names_our_place(statement, call_bench, monkeypatc
     exec(f"def fail(name):\n    {statement}", own)
     monkeypatch.setattr("bench.settings.grid.preset_text", own["fail"])
     status, _, err = call_bench("template", "quick")
-    assert status == 1 and err.endswith(" (met at bench._ours:2).\n")
+    assert status == 1 and err.endswith(" (at bench._ours:2).\n")
 
 
 def test_an_error_of_our_own_packages_needs_no_place(call_bench, monkeypatch):
@@ -97,8 +97,11 @@ def test_an_interrupt_has_its_status(call_bench, monkeypatch):
         (("run", "quick", "-o", "model={cutoff: 4, cutoff: 5}"), "stands twice"),
         (("run", "quick", "-o", 'seeds=!!int ""'), "cannot be read: not valid YAML"),
         (("run", "x" * 300 + ".yaml"), "File name too long"),
-        (("train", "quick", "random-mace-seed0", "--together"), "cannot be connected"),
-        (("train", "quick", "random-mace-seed0", "--host", "0"), "need --together"),
+        (
+            ("train", "quick", "random-mace-seed0", "--distributed"),
+            "cannot be connected",
+        ),
+        (("train", "quick", "random-mace-seed0", "--host", "0"), "need --distributed"),
         (("train", "quick", "random-mace-seed0", "--coordinator", "x"), "NAME:PORT"),
         (
             ("train", "quick", "random-mace-seed0", "--coordinator", "localhost:1:2"),
@@ -113,7 +116,7 @@ def test_an_interrupt_has_its_status(call_bench, monkeypatch):
 def test_command_lines(arguments, message, call_bench, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = call_bench(*arguments)
-    waiting = "--together" in arguments
+    waiting = "--distributed" in arguments
     assert status in (1, 2) and out == waiting * "waiting for the other processes\n"
     assert err.startswith("bench: ") and message in err
     assert len(err.splitlines()) == 1

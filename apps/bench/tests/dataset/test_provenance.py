@@ -13,8 +13,8 @@ from bench.dataset.provenance import KEY, check_provenance, differences
 from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
 from bench.experiment.grid import claim_folder, make_runs, output_folder
-from bench.experiment.jobs import attempt_alone
-from bench.experiment.run import Workplace
+from bench.experiment.parallel import run_single
+from bench.experiment.runner import GridRunner
 from bench.settings.grid import Grid
 from bench.training.checkpoint import Checkpoints
 from chemsplit import Split
@@ -66,7 +66,7 @@ def with_labels(path, change):
 
 def test_a_stopped_run_goes_on_and_its_files_say_from_what(again):
     grid, data, folder = again
-    assert attempt_alone(grid, folder, grid.runs()[0]) is None
+    assert run_single(grid, folder, grid.runs()[0]) is None
     place = folder / RUN
     made_from = json.loads((place / "result.json").read_text())[KEY]
     for name in ("last.npz", "best.npz"):
@@ -94,7 +94,7 @@ def test_other_labels_of_the_same_ids_are_refused(again, label):
         frames[5].calc.results[label] = frames[5].calc.results[label] + 0.01
 
     with_labels(data, change)
-    reason = attempt_alone(grid, folder, grid.runs()[0])
+    reason = run_single(grid, folder, grid.runs()[0])
     assert "last.npz was made from other data, data (there " in reason
     assert "\n" not in reason and f"delete {folder / RUN}" in reason
     assert (folder / RUN / "last.npz").read_bytes() == before
@@ -104,7 +104,7 @@ def test_a_changed_setting_is_named_with_both_values(again):
     grid, _, folder = again
     train = grid.train.model_copy(update={"learning_rate": 0.02})
     changed = grid.model_copy(update={"train": train})
-    reason = attempt_alone(changed, folder, grid.runs()[0])
+    reason = run_single(changed, folder, grid.runs()[0])
     assert "other settings, train.learning_rate (there 0.01, here 0.02)" in reason
     with (
         pytest.raises(BenchError, match=r"other settings, .*train.learning_rate \(the"),
@@ -112,7 +112,7 @@ def test_a_changed_setting_is_named_with_both_values(again):
     ):
         pass
     split = grid.split.model_copy(update={"test_fraction": 0.5})
-    reason = attempt_alone(
+    reason = run_single(
         grid.model_copy(update={"split": split}), folder, grid.runs()[0]
     )
     assert "split.test_fraction (there 0.3, here 0.5)" in reason
@@ -127,7 +127,7 @@ def test_another_split_is_refused(again):
         (*split.train, *moved), split.validation, split.test[1:], "random",
         split.settings, 0,
     ).save(place / "split.json")  # fmt: skip
-    reason = attempt_alone(grid, folder, grid.runs()[0])
+    reason = run_single(grid, folder, grid.runs()[0])
     assert "was made with another split, split (there " in reason
 
 
@@ -148,10 +148,10 @@ def test_checkpoints_that_say_nothing_or_are_damaged_are_refused(again, name):
     path = folder / RUN / name
     whole = path.read_bytes()
     rewritten(path, lambda header: header.pop(KEY))
-    reason = attempt_alone(grid, folder, grid.runs()[0])
+    reason = run_single(grid, folder, grid.runs()[0])
     assert f"{name} was written by an earlier version" in reason
     path.write_bytes(whole[: len(whole) // 2])
-    reason = attempt_alone(grid, folder, grid.runs()[0])
+    reason = run_single(grid, folder, grid.runs()[0])
     assert f"{path} is damaged: delete {folder / RUN / 'last.npz'}" in reason
     assert (f"and {path}, and" in reason) == (name == "best.npz")
 
@@ -200,7 +200,7 @@ def test_a_split_that_somebody_put_there_is_used(stopped, tmp_path, settings):
     with output_folder(out, grid):
         claim_folder(out, grid)
         run = grid.runs()[0]
-        assert Workplace(grid, out)._split(run) == own
+        assert GridRunner(grid, out)._split(run) == own
     assert made.settings["test_fraction"] == grid.split.test_fraction
 
 
@@ -213,7 +213,7 @@ def test_a_failure_keeps_the_place_of_what_a_library_said(
         raise ValueError("no such luck")
 
     monkeypatch.setattr("bench.experiment.splits.chemsplit.make_split", fail)
-    assert "no such luck" in attempt_alone(grid, tmp_path, grid.runs()[0])
+    assert "no such luck" in run_single(grid, tmp_path, grid.runs()[0])
     failed = json.loads((tmp_path / RUN / "failed.json").read_text())
     assert "in fail\n" in failed["traceback"]
 

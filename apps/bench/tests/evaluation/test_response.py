@@ -24,7 +24,7 @@ from bench.evaluation.errors import (
 )
 from bench.evaluation.response import born_charges_of, dipoles
 from bench.exceptions import BenchError
-from bench.experiment.requirements import learnable
+from bench.experiment.trainable import trainable_settings
 from bench.model.building import build_potential
 from bench.sources import ReadOptions
 from bench.training.loss import loss
@@ -217,16 +217,16 @@ def test_a_loss_without_labels_is_refused(springs, grid_of, tmp_path):
     grid, samples = grid_of(path), open_dataset(str(path)).samples
     celli = next(r for r in _with(grid, ("celli",)).runs())
     plain = next(r for r in _with(grid, ("none",)).runs())
-    kept = learnable(grid.train, celli, samples)
+    kept = trainable_settings(grid.train, celli, samples)
     assert (kept.loss.force, kept.loss.charge, kept.loss.stress) == (1, 10, 0)
-    assert learnable(grid.train, plain, samples).loss.charge == 0
+    assert trainable_settings(grid.train, plain, samples).loss.charge == 0
     dipole = grid.train.model_copy(
         update={"loss": grid.train.loss.model_copy(update={"dipole": 1.0})}
     )
     with pytest.raises(BenchError, match="weighs dipole by 1, but none of the 4 train"):
-        learnable(dipole, celli, samples)
+        trainable_settings(dipole, celli, samples)
     # A model without charges has no dipole to learn.
-    assert learnable(dipole, plain, samples).loss.dipole == 0
+    assert trainable_settings(dipole, plain, samples).loss.dipole == 0
 
 
 def _with(grid, layers):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from bench.experiment.jobs import attempt_alone
+from bench.experiment.parallel import run_single
 
 PROGRAM = """
 import sys
@@ -29,7 +29,7 @@ def test_two_hosts_train_like_one_device_that_accumulates(small_grid, tmp_path):
     alone = grid.model_copy(update=training(accumulate=2, devices=1))
     run = grid.runs()[0]
     (tmp_path / "alone").mkdir()
-    assert attempt_alone(alone, tmp_path / "alone", run) is None
+    assert run_single(alone, tmp_path / "alone", run) is None
     config = tmp_path / "two.yaml"
     two = grid.model_copy(update=training())
     config.write_text(yaml.safe_dump(two.model_dump(mode="json")))

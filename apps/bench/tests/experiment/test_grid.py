@@ -16,7 +16,7 @@ from backbones import Calculator
 from bench import load_potential
 from bench.exceptions import BenchError
 from bench.experiment.grid import make_runs, output_folder
-from bench.experiment.jobs import attempt_alone
+from bench.experiment.parallel import run_single
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +63,13 @@ def test_a_trained_model_predicts_what_its_run_wrote(finished, tmp_path):
 
 
 def test_a_mistake_of_ours_is_told_and_the_run_tried_again(grid, tmp_path, monkeypatch):
-    from bench.experiment import run as run_module
+    from bench.experiment import train_and_test as module
 
     def broken(*_, **__):
         raise FloatingPointError("no such luck")
 
     grid = grid.model_copy(update={"long_range": ("les",)})
-    monkeypatch.setattr(run_module, "train", broken)
+    monkeypatch.setattr(module, "train", broken)
     outcome = run(grid, tmp_path / "out")
     reason = outcome.failures["random-mace+les-seed0"]
     assert reason == "FloatingPointError: no such luck"
@@ -82,10 +82,10 @@ def test_a_mistake_of_ours_is_told_and_the_run_tried_again(grid, tmp_path, monke
 PROGRAM = """
 import sys
 from bench.settings.grid import load_grid
-from bench.experiment.jobs import attempt_alone
+from bench.experiment.parallel import run_single
 from pathlib import Path
 grid = load_grid(sys.argv[1])
-print(attempt_alone(grid, Path(sys.argv[2]), grid.runs()[1]))
+print(run_single(grid, Path(sys.argv[2]), grid.runs()[1]))
 """
 
 
@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(grid, finished, tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert last.exists()
-    assert attempt_alone(grid, killed, run) is None
+    assert run_single(grid, killed, run) is None
     straight = finished[0] / run.name
     for file in ("best.npz", "last.npz", "model.npz"):
         one, two = (dict(np.load(p / file)) for p in (straight, killed / run.name))

@@ -15,7 +15,11 @@ from bench.dynamics.study.models import open_model
 from bench.evaluation.errors import Errors, Prediction, errors_of
 from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
-from bench.experiment.requirements import known_kinds, labelled_kinds, learnable
+from bench.experiment.trainable import (
+    labeled_kinds,
+    predicted_kinds,
+    trainable_settings,
+)
 from bench.labels import KINDS
 from bench.settings.grid import Grid, Run
 from bench.settings.training import LossSettings, TrainSettings
@@ -166,15 +170,15 @@ def sample(**labels):
 )
 def test_a_model_is_compared_in_what_it_learned(layer, labels, kinds):
     run, samples = Run("x", "random", "mace", layer, 0), [sample(**labels)]
-    settings = learnable(TrainSettings(), run, samples)
-    assert set(known_kinds(run, settings, labelled_kinds(samples))) == kinds
+    settings = trainable_settings(TrainSettings(), run, samples)
+    assert set(predicted_kinds(run, settings, labeled_kinds(samples))) == kinds
 
 
 @pytest.mark.parametrize(
     ("layer", "labels", "settings", "message"),
     [
-        ("none", {"charges": 1}, {}, "mace can learn nothing .* have charges, .*celli"),
-        ("les", {"charges": 1}, {}, "mace.les can learn nothing"),
+        ("none", {"charges": 1}, {}, "mace cannot be trained .* have charges, .*celli"),
+        ("les", {"charges": 1}, {}, "mace.les cannot be trained"),
         ("celli", {"dipole": 1}, {}, "have dipole, .* set train.loss.dipole=1"),
         ("none", {"stress": 1}, {}, "set train.loss.stress=1"),
         ("none", {"energy": 1}, {"frozen": ("backbone",)}, "freezes all of mace"),
@@ -190,13 +194,13 @@ def test_a_model_is_compared_in_what_it_learned(layer, labels, kinds):
 def test_what_cannot_be_learned_is_told(layer, labels, settings, message):
     run = Run("x", "random", "mace", layer, 0)
     with pytest.raises(BenchError, match=message):
-        learnable(TrainSettings(**settings), run, [sample(**labels)])
+        trainable_settings(TrainSettings(**settings), run, [sample(**labels)])
 
 
 def test_phases_that_move_nothing_are_left_out():
     phase = {"epochs": 2, "frozen": ["backbone"]}
     settings = TrainSettings(pretrain=[phase])
-    left = lambda layer: learnable(
+    left = lambda layer: trainable_settings(
         settings, Run("x", "random", "mace", layer, 0), [sample(energy=1.0)]
     )
     assert len(left("none").pretrain) == 0 and len(left("les").pretrain) == 1
@@ -205,7 +209,7 @@ def test_phases_that_move_nothing_are_left_out():
 def test_dipoles_alone_are_enough(write):
     run = Run("x", "random", "mace", "celli", 0)
     settings = TrainSettings(loss={"dipole": 1.0})
-    found = learnable(settings, run, [sample(dipole=1)])
+    found = trainable_settings(settings, run, [sample(dipole=1)])
     assert {k for k, w in found.loss.weights.items() if w} == {"dipole"}
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies
-from bench.experiment.run import _batched_dataset
+from bench.experiment.train_and_test import batch_for_model
 from bench.model.building import build_layers, build_potential, hook_widths
 from bench.settings.architectures import CelliSettings, MACESettings, ModelSettings
 from bench.settings.grid import LAYERS, Grid, Run
@@ -104,7 +104,7 @@ def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_fil
         grid = Grid(dataset=str(path), model=SHALLOW, train={"batch": 2})
         data = load_for_training(grid.dataset)
         run = Run(grid.dataset, "random", backbone, "charge+celli+efa+les", 0)
-        batched = _batched_dataset(grid, run, data)
+        batched = batch_for_model(grid, run, data)
         potential = build_potential(
             SHALLOW,
             run,

@@ -19,9 +19,9 @@ from bench.dataset.per_element import fit_atomic_energies, mean_charges
 from bench.evaluation.errors import Errors, Prediction, errors_of, floor_of
 from bench.exceptions import BenchError
 from bench.experiment.grid import make_runs, output_folder
-from bench.experiment.requirements import usable_parts
-from bench.experiment.run import _batched_dataset
 from bench.experiment.splits import split_data
+from bench.experiment.train_and_test import batch_for_model
+from bench.experiment.trainable import usable_parts
 from bench.labels import KINDS
 from bench.model.building import build_potential
 from bench.report.write import write_report
@@ -39,7 +39,7 @@ LATENT = [kind for kind in KINDS if kind != "charge"]
 def setup(grid, long_range="none"):
     data = load_for_training(grid.dataset)
     run = next(r for r in grid.runs() if r.long_range == long_range)
-    batched = _batched_dataset(grid, run, data)
+    batched = batch_for_model(grid, run, data)
     potential = build_potential(
         grid.model,
         run,
@@ -268,7 +268,7 @@ def test_the_structure_that_breaks_the_loss_is_named(small_grid, tmp_path):
     columns = data.columns
     columns.part("positions", 5)[1] = columns.part("positions", 5)[0]
     run = small_grid.runs()[0]
-    batched = _batched_dataset(small_grid, run, data)
+    batched = batch_for_model(small_grid, run, data)
     potential = build_potential(
         small_grid.model,
         run,
@@ -455,5 +455,7 @@ def test_structures_of_unseen_elements_are_left_out_and_named(own_file):
     parts, excluded = usable_parts(data, Cut(), "leave out")
     assert parts.test.tolist() == [7]
     assert excluded == {"structures": 1, "unseen": {"Zn": 1}}
-    with pytest.raises(BenchError, match="1 structures .* training never sees .Zn."):
+    with pytest.raises(
+        BenchError, match="1 structures .* the training part lacks .Zn."
+    ):
         usable_parts(data, Cut(), "refuse")

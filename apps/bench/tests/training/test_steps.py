@@ -13,8 +13,9 @@ import pytest
 import yaml
 from bench.dataset.per_element import fit_atomic_energies
 from bench.exceptions import BenchError
-from bench.experiment.jobs import attempt_alone
-from bench.experiment.run import Workplace, _batched_dataset
+from bench.experiment.parallel import run_single
+from bench.experiment.runner import GridRunner
+from bench.experiment.train_and_test import batch_for_model
 from bench.training.loss import loss
 from bench.training.steps import device_mesh, steps, sum_over_batches
 
@@ -32,8 +33,8 @@ def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
     """Three batches of four, then the same twelve structures in one."""
     from bench.model.building import build_potential
 
-    place = Workplace(grid, tmp_path)
-    atomic_energies = fit_atomic_energies(place.data.samples)
+    runner = GridRunner(grid, tmp_path)
+    atomic_energies = fit_atomic_energies(runner.data.samples)
     run = grid.runs()[0]
     potential = build_potential(
         grid.model, run, atomic_energies, avg_num_neighbors=4.0, scale=1.0
@@ -42,7 +43,7 @@ def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
     for batch, accumulate in ((4, 3), (12, 1)):
         settings = with_training(grid, batch=batch, accumulate=accumulate).train
         here = with_training(grid, batch=batch, accumulate=accumulate)
-        batched = _batched_dataset(here, run, place.data)
+        batched = batch_for_model(here, run, runner.data)
         mesh = device_mesh(settings)
         rng = np.random.default_rng(0)
         (inputs,) = steps(batched, np.arange(12), atomic_energies, rng, settings, mesh)
@@ -68,10 +69,10 @@ import sys
 from pathlib import Path
 import jax
 from bench.settings.grid import load_grid
-from bench.experiment.jobs import attempt_alone
+from bench.experiment.parallel import run_single
 assert len(jax.devices()) == 2
 grid = load_grid(sys.argv[1])
-print(attempt_alone(grid, Path(sys.argv[2]), grid.runs()[0]))
+print(run_single(grid, Path(sys.argv[2]), grid.runs()[0]))
 """
 
 
@@ -80,7 +81,7 @@ def test_two_devices_train_like_one_that_accumulates(grid, tmp_path):
     one = with_training(grid, accumulate=2, devices=1)
     two = with_training(grid, devices=2)
     (tmp_path / "one").mkdir()
-    assert attempt_alone(one, tmp_path / "one", one.runs()[0]) is None
+    assert run_single(one, tmp_path / "one", one.runs()[0]) is None
     config = tmp_path / "two.yaml"
     config.write_text(yaml.safe_dump(two.model_dump(mode="json")))
     (tmp_path / "two").mkdir()

@@ -118,7 +118,7 @@ def _shard(request: PreparationRequest, out: Path, number: int, of: int) -> None
 
 
 def _run(grid: Grid, folder: Path, run: Run) -> None:
-    from bench.experiment.jobs import attempt_alone
+    from bench.experiment.parallel import run_single
 
-    if reason := attempt_alone(grid, folder, run):
+    if reason := run_single(grid, folder, run):
         raise BenchError(reason)

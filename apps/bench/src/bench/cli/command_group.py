@@ -1,4 +1,4 @@
-"""The edge of every command: errors end in one line and a non-zero status."""
+"""Error handling of all commands: one-line messages and a non-zero exit status."""
 
 import lzma
 import sys
@@ -15,7 +15,7 @@ from bench.exceptions import BenchError, Interrupted, one_line, printable
 
 EXPECTED = (
     OSError,
-    ValueError,  # with those of JSON and of encodings
+    ValueError,  # includes JSON and Unicode errors
     EOFError,
     MemoryError,
     RecursionError,
@@ -24,24 +24,24 @@ EXPECTED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What files, arguments and the machine cause. Anything else is a fault of the program
-and keeps its traceback."""
+"""Exceptions that files, arguments and the machine cause. All others are errors in the
+program and keep their traceback."""
 
 _PACKAGES = ("bench", "backbones", "chemsplit", "lr_celli", "lr_efa", "lr_les")
-"""Packages whose own messages say what to do, and need no place."""
+"""Packages whose messages are helpful without a source location."""
 
 _USAGE: Any = typer.BadParameter.__bases__[0]
-"""Errors of the argument parser, which has no public name for them."""
+"""Base class of usage errors, which typer does not export."""
 
 
 class CommandGroup(TyperGroup):
-    """Commands whose expected errors are `BenchError`."""
+    """Converts expected exceptions of all commands to `BenchError`."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command that the arguments name.
+        """Runs a command.
 
         Args:
-            ctx: with the arguments.
+            ctx: context with the arguments.
 
         Raises:
             BenchError: for everything in `EXPECTED`.
@@ -51,12 +51,12 @@ class CommandGroup(TyperGroup):
         except KeyboardInterrupt as error:
             raise Interrupted("interrupted.") from error
         except BrokenPipeError:
-            raise  # the reader of the output has left; typer ends the process
+            raise  # the reader of a pipe has closed it; typer exits
         except EXPECTED as error:
-            raise BenchError(_sentence(error)) from error
+            raise BenchError(_message(error)) from error
 
 
-def _sentence(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         names = [str(n) for n in (error.filename, error.filename2) if n is not None]
         return f"{' and '.join(names)}: {error.strerror or type(error).__name__}."
@@ -64,28 +64,34 @@ def _sentence(error: BaseException) -> str:
         return f"too little memory ({one_line(error)}): use less data at a time."
     if isinstance(error, RecursionError):
         return "the input is nested too deeply."
-    said = one_line(error)
+    message = one_line(error)
     if not isinstance(error, ValueError):
-        said = f"{type(error).__name__}: {said}"
-    return f"{said.rstrip('.')}{_place(error)}."
+        message = f"{type(error).__name__}: {message}"
+    return f"{message.rstrip('.')}{_location(error)}."
 
 
-def _place(error: BaseException) -> str:
-    """Where an error was met that no `raise` of ours made, for it may be our fault."""
-    tb, place, ours = error.__traceback__, "", True
-    while tb is not None:
-        name = str(tb.tb_frame.f_globals.get("__name__"))
-        ours = name.split(".")[0] in _PACKAGES
-        if ours:
-            place = f" (met at {name}:{tb.tb_lineno})"
-            # Compiled code has no frame of its own: its caller seems to be the last.
-            ours = tb.tb_frame.f_code.co_code[tb.tb_lasti] == opmap["RAISE_VARARGS"]
-        tb = tb.tb_next
-    return "" if ours else place
+def _location(error: BaseException) -> str:
+    """Returns our last source line, unless our own code raised the error.
+
+    Other errors may be mistakes in our code.
+    """
+    traceback, location, raised_here = error.__traceback__, "", True
+    while traceback is not None:
+        name = str(traceback.tb_frame.f_globals.get("__name__"))
+        raised_here = name.split(".")[0] in _PACKAGES
+        if raised_here:
+            location = f" (at {name}:{traceback.tb_lineno})"
+            # Compiled code has no frames, so that its caller has the last one.
+            raised_here = (
+                traceback.tb_frame.f_code.co_code[traceback.tb_lasti]
+                == opmap["RAISE_VARARGS"]
+            )
+        traceback = traceback.tb_next
+    return "" if raised_here else location
 
 
 def run_app(app: typer.Typer) -> NoReturn:
-    """Runs a command line and ends the process.
+    """Runs the program and exits.
 
     Args:
         app: made with `cls=CommandGroup`.
@@ -93,18 +99,17 @@ def run_app(app: typer.Typer) -> NoReturn:
     try:
         status = app(standalone_mode=False)
     except BenchError as error:
-        _fail(str(error), error.status)
+        _exit(str(error), error.status)
     except _USAGE as error:
         if error.ctx is None or not error.ctx.command_path:
-            _fail(error.format_message(), error.exit_code)
-        _fail(
-            f"{error.format_message()} (`{error.ctx.command_path} --help` has all "
-            "options.)",
+            _exit(error.format_message(), error.exit_code)
+        _exit(
+            f"{error.format_message()} (See `{error.ctx.command_path} --help`.)",
             error.exit_code,
         )
     sys.exit(status or 0)
 
 
-def _fail(message: str, status: int) -> NoReturn:
+def _exit(message: str, status: int) -> NoReturn:
     typer.echo(f"bench: {printable(message)}", err=True)
     sys.exit(status)

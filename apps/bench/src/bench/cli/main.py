@@ -1,4 +1,4 @@
-"""The command `bench`."""
+"""Commands of the program `bench`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +18,20 @@ app = typer.Typer(
     cls=CommandGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Trains and tests potentials with and without long-range layers on chemistry "
-    "they have not seen. Without a command: the quick grid on bundled data.",
+    help="Trains potentials with and without long-range layers and tests them on "
+    "unseen chemistry. Without a command: the quick grid on bundled data.",
 )
 
 Out = Annotated[Path | None, typer.Option(help="Folder of results.  \\[runs/GRID]")]
 Override = Annotated[
     list[str] | None,
-    typer.Option("-o", "--override", help="A setting, such as -o train.epochs=5."),
+    typer.Option(
+        "-o", "--override", help="Changes a setting, such as -o train.epochs=5."
+    ),
 ]
 
 
-Jobs = Annotated[
-    int, typer.Option(min=1, help="Runs at the same time, each in its own process.")
-]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -56,18 +56,20 @@ def run(
     override: Override = None,
     jobs: Jobs = 1,
     submit: Annotated[
-        bool, typer.Option("--submit", help="Make each run a job of a cluster.")
+        bool, typer.Option("--submit", help="Submit each run as a cluster job.")
     ] = False,
     submit_option: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Of submitit, such as timeout_min=60."),
+        typer.Option(
+            metavar="KEY=VALUE", help="An option of submitit, such as timeout_min=60."
+        ),
     ] = None,
     log: Annotated[
         list[str] | None,
-        typer.Option(help="Where epochs are logged besides files: tensorboard, wandb."),
+        typer.Option(help="Also log metrics to tensorboard or wandb."),
     ] = None,
 ) -> None:
-    """Trains and tests every run of a grid; goes on where an earlier call stopped."""
+    """Trains and tests every run of a grid; resumes where an earlier call stopped."""
     if submit:
         _submit(grid, out, override, submit_option or [])
     else:
@@ -76,17 +78,17 @@ def run(
 
 @app.command()
 def template(
-    grid: Annotated[str, typer.Argument(help="A grid that comes with bench.")],
+    grid: Annotated[str, typer.Argument(help="A grid of bench.")],
 ) -> None:
-    """Prints a grid's file, to start your own from."""
+    """Prints the YAML file of a grid, as a template."""
     from bench.settings.grid import preset_text
 
     typer.echo(preset_text(grid), nl=False)
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Of a finished grid.")]) -> None:
-    """Writes report.html and report.md again."""
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a grid.")]) -> None:
+    """Writes report.html and report.md of a finished grid again."""
     from bench.report.write import write_report
 
     typer.echo(f"Report: {write_report(folder)}")
@@ -102,13 +104,13 @@ app.command("md")(md_command)
 @app.command()
 def info(
     dataset: Annotated[
-        str, typer.Argument(help="A bundled set, a prepared folder, or any source.")
+        str, typer.Argument(help="A bundled dataset, a prepared folder, or a source.")
     ],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare checksums of a prepared set.")
+        bool, typer.Option("--verify", help="Compare checksums of a prepared dataset.")
     ] = False,
 ) -> None:
-    """Describes a data set."""
+    """Describes a dataset."""
     from bench.dataset.opening import open_dataset
     from bench.dataset.prepared import open_prepared
     from bench.dataset.prepared import verify as verify_checksums
@@ -129,10 +131,10 @@ def _run(
     from bench.settings.grid import load_grid
 
     grid = load_grid(source, override)
-    folder = _folder(source, out)
+    folder = _default_folder(source, out)
     enable_compilation_cache()
     announce(f"{source}: {len(grid.runs())} runs in {folder}; loading JAX")
-    # Imported late: these load jax, which takes seconds.
+    # Imported here, since these load JAX, which takes seconds.
     from bench.cli.progress import Progress, results_table
     from bench.experiment.grid import make_runs, output_folder
     from bench.experiment.loggers import log_to
@@ -142,19 +144,18 @@ def _run(
         with output_folder(folder, grid):
             with (
                 Progress(grid) as progress,
-                log_to(log, folder, progress.tell) as callback,
+                log_to(log, folder, progress.update) as callback,
             ):
                 outcome = make_runs(grid, folder, callback, jobs, progress.warn)
-            page = write_report(folder) if outcome.results else None
+            report = write_report(folder) if outcome.results else None
     except KeyboardInterrupt:
-        # Here, for the argument parser would end the process without a word.
+        # Typer would exit without a message.
         raise Interrupted(
-            "interrupted; finished epochs are kept and the same command goes on from "
-            "there."
+            "interrupted; finished epochs are saved, and the same command resumes."
         ) from None
-    if page is not None:
+    if report is not None:
         progress.console.print(results_table(outcome.results))
-        typer.echo(f"Report: {page}")
+        typer.echo(f"Report: {report}")
     if outcome.failures:
         name, reason = next(iter(outcome.failures.items()))
         raise BenchError(
@@ -167,29 +168,29 @@ def _submit(
     source: str, out: Path | None, override: list[str] | None, texts: list[str]
 ) -> None:
     from bench.cli.cluster import options_of, submit_runs
-    from bench.experiment.grid import output_folder, unfinished
+    from bench.experiment.grid import output_folder, unfinished_runs
     from bench.settings.grid import load_grid
 
     grid, folder, options = (
         load_grid(source, override),
-        _folder(source, out),
+        _default_folder(source, out),
         options_of(texts),
     )
     with output_folder(folder, grid):
-        waiting = unfinished(grid, folder)
+        waiting = unfinished_runs(grid, folder)
         if not waiting:
             raise BenchError(f"All runs in {folder} are finished: nothing to submit.")
         jobs = submit_runs(grid, folder.resolve(), waiting, options)
     typer.echo(
-        f"Submitted {len(jobs)} jobs, {jobs[0]} and on; once they are done, the same "
-        "command without --submit writes the report and tries again what failed."
+        f"Submitted {len(jobs)} jobs, {jobs[0]} and following; when they are finished, "
+        "the same command without --submit writes the report and repeats failed runs."
     )
 
 
-def _folder(source: str, out: Path | None) -> Path:
+def _default_folder(source: str, out: Path | None) -> Path:
     return out or Path("runs") / Path(source).stem
 
 
 def main() -> None:
-    """Entry point: mistakes of the user end in one line and a non-zero status."""
+    """Entry point of the program; errors of the user are one-line messages."""
     run_app(app)

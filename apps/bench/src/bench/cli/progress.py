@@ -1,6 +1,5 @@
-"""What a person sees while a grid runs."""
+"""Progress bar and result table on the terminal."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,11 @@ from bench.settings.grid import Grid, Run
 
 
 class Progress:
-    """A bar on a terminal; elsewhere one plain line an epoch."""
+    """A progress bar on a terminal, otherwise one line per epoch.
+
+    Args:
+        grid: whose runs are counted.
+    """
 
     def __init__(self, grid: Grid):
         self.console = Console()
@@ -30,7 +33,6 @@ class Progress:
         )
         self._task = self._bar.add_task("starting", total=sum(epochs))
         self._done = dict.fromkeys(self._epochs, 0)
-        self._began = time.perf_counter()
 
     def __enter__(self):
         self._bar.start()
@@ -39,24 +41,29 @@ class Progress:
     def __exit__(self, *_):
         self._bar.stop()
 
-    def warn(self, sentence: str) -> None:
-        """Prints a likely mistake in the data.
+    def warn(self, line: str) -> None:
+        """Prints a warning.
 
         Args:
-            sentence: on one line.
+            line: of text.
         """
         self.console.print(
-            f"Warning: {sentence}", highlight=False, soft_wrap=True, markup=False
+            f"Warning: {line}", highlight=False, soft_wrap=True, markup=False
         )
 
-    def tell(self, run: Run, row: dict[str, Any] | None) -> None:
-        """One epoch of a run is over, or the run was finished before."""
+    def update(self, run: Run, row: dict[str, Any] | None) -> None:
+        """Shows an epoch; a `RunCallback`.
+
+        Args:
+            run: of the grid.
+            row: metrics of the epoch; None if the run was finished before.
+        """
         epochs = self._epochs[run.name]
         self._done[run.name] = epochs if row is None else row["epoch"]
         done = sum(self._done.values())
         self._bar.update(self._task, completed=done, description=run.name)
         if row is None:
-            self.console.print(f"{run.name}: finished before, kept", highlight=False)
+            self.console.print(f"{run.name}: finished before", highlight=False)
             return
         units = {
             "energy": "meV/atom",
@@ -81,10 +88,10 @@ class Progress:
 
 
 def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Test errors beside their floors, narrow enough for a terminal.
+    """Returns a table of test errors and floors for the terminal.
 
     Args:
-        results: as in `result.json`.
+        results: content of the `result.json` files.
     """
     table = Table(title="mean absolute errors on the test parts (floor)")
     for heading in ("split", "model", "seed"):

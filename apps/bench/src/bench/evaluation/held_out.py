@@ -41,7 +41,7 @@ def predict_held_out(
         potential: as trained.
         batched: packed data.
         members: indices of the samples of `validation` and, last, `test`.
-        kinds: see `known_kinds`.
+        kinds: see `predicted_kinds`.
         turned: whether its charges may have the other sign, for energies do not decide.
 
     Raises:

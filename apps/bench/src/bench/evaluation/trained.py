@@ -41,7 +41,7 @@ class TrainedModel(NamedTuple):
     settings: ModelSettings
     charge_sign: int
     kinds: tuple[str, ...]
-    """What it predicts, see `known_kinds`."""
+    """What it predicts, see `predicted_kinds`."""
     made_from: dict[str, Any]
     """Digests of data, split and the model's file, and settings; see `provenance`."""
 

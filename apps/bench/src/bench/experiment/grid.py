@@ -1,4 +1,4 @@
-"""Runs a grid: every combination once, each in a folder of its own."""
+"""Runs all combinations of a grid and writes their results into one folder."""
 
 import os
 import warnings
@@ -13,28 +13,32 @@ import yaml
 from bench.dataset.provenance import differences
 from bench.dataset.warnings import warnings_of
 from bench.exceptions import BenchError
-from bench.experiment.jobs import side_by_side
 from bench.experiment.loggers import RunCallback
-from bench.experiment.run import FAILED, Failure, Workplace, is_begun
+from bench.experiment.parallel import run_in_parallel
+from bench.experiment.runner import FAILED, Failure, GridRunner, has_results
 from bench.files import remove_leftovers, write_text
 from bench.settings.grid import Grid, Run
 from bench.settings.parsing import read_yaml
 
 CONFIG = "config.yaml"
-"""The settings of the experiment that a folder holds."""
+"""File with the settings of the grid in its output folder."""
 
 
 @contextmanager
 def output_folder(folder: Path, grid: Grid):
-    """Holds an output folder for one process and one experiment.
+    """Locks an output folder for this process.
 
-    Nothing is written into it before the data are open: see `claim`.
+    The settings are written later, by `claim_folder`, once the data have been loaded.
+
+    Args:
+        folder: created if absent, and deleted again if it remains empty.
+        grid: whose results it will contain.
 
     Raises:
-        BenchError: another process works in it, or it holds results or checkpoints of
-            other settings.
+        BenchError: another process uses the folder, or it contains results or
+            checkpoints of other settings.
     """
-    fresh = not folder.exists()
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
@@ -49,24 +53,24 @@ def output_folder(folder: Path, grid: Grid):
         _check_settings(folder, grid)
         yield folder
     finally:
-        # Still locked, or the file of a process that locks it next would go.
-        if fresh and not (folder / CONFIG).exists():
+        # Before the release: afterwards another process may have locked the file.
+        if is_new and not (folder / CONFIG).exists():
             _remove_if_empty(folder)
         lock.release()
 
 
-def claim(folder: Path, grid: Grid) -> None:
-    """Makes a folder that of a grid, once its data are known to open.
+def claim_folder(folder: Path, grid: Grid) -> None:
+    """Writes the settings of a grid into its output folder.
 
-    Reasons why runs of other settings came to nothing are taken away. Splits stay: a
-    run makes its own again, and one that somebody put there is used.
+    Failures of other settings are deleted. Split files remain: each run recomputes its
+    own and uses one from the user.
 
     Args:
         folder: from `output_folder`.
-        grid: what to run.
+        grid: its settings.
 
     Raises:
-        BenchError: it holds results or checkpoints of other settings.
+        BenchError: the folder contains results or checkpoints of other settings.
     """
     if not _check_settings(folder, grid):
         for path in folder.glob(f"*/{FAILED}"):
@@ -76,52 +80,60 @@ def claim(folder: Path, grid: Grid) -> None:
 
 
 def _check_settings(folder: Path, grid: Grid) -> bool:
-    """Whether a folder is that of a grid; an error if it holds another's results."""
+    """Returns whether a folder has the settings of a grid, or none.
+
+    Raises:
+        BenchError: it contains results or checkpoints of other settings.
+    """
     path = folder / CONFIG
     if not path.exists():
         return True
-    here = grid.model_dump(mode="json")
-    begun = any(is_begun(place) for place in folder.iterdir())
+    current = grid.model_dump(mode="json")
+    used = any(has_results(run_folder) for run_folder in folder.iterdir())
     try:
-        there = read_yaml(path)
+        stored = read_yaml(path)
     except BenchError:
-        if not begun:
+        if not used:
             return False
         raise
-    if there == here or not begun:
-        return there == here
-    shown = differences(there if isinstance(there, dict) else {}, here)
+    if stored == current or not used:
+        return stored == current
+    changes = differences(stored if isinstance(stored, dict) else {}, current)
     raise BenchError(
-        f"{folder} holds an experiment with other settings, {shown}: choose another "
+        f"{folder} holds an experiment with other settings, {changes}: choose another "
         "folder with --out, or delete that one."
     )
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Takes away a folder in which nothing was begun."""
+    """Deletes a folder that contains nothing but the lock file."""
     if {path.name for path in folder.iterdir()} <= {".lock"}:
         (folder / ".lock").unlink(missing_ok=True)
         folder.rmdir()
 
 
 class Outcome(NamedTuple):
-    """What came of a grid."""
+    """Results and failures of the runs of a grid."""
 
     results: list[dict[str, Any]]
-    """Of every run that finished, as written to its `result.json`."""
+    """Content of `result.json` of each finished run."""
     failures: dict[str, str]
-    """Why the others did not, by name."""
+    """Reasons of the failures, by name of the run."""
 
 
-def unfinished(grid: Grid, folder: Path) -> list[Run]:
-    """The runs of a grid that have no result yet.
+def unfinished_runs(grid: Grid, folder: Path) -> list[Run]:
+    """Returns the runs of a grid that have no result yet.
+
+    Args:
+        grid: settings.
+        folder: from `output_folder`.
 
     Raises:
         BenchError: the data cannot be used, or results belong to other data.
     """
-    place = Workplace(grid, folder)
-    claim(folder, grid)
-    return [run for run in grid.runs() if place.finished(run) is None]
+    runner = GridRunner(grid, folder)
+    claim_folder(folder, grid)
+    return [run for run in grid.runs() if runner.finished_result(run) is None]
 
 
 def make_runs(
@@ -129,44 +141,43 @@ def make_runs(
     folder: Path,
     callback: RunCallback,
     jobs: int = 1,
-    warn: Callable[[str], None] = lambda sentence: None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Trains and tests every run of a grid that is not finished yet.
 
-    A run that fails says why in `failed.json`, and the others go on; it is tried again
-    when the grid is run again.
+    A run that fails does not stop the others; the next call repeats it.
 
     Args:
-        grid: what to run.
+        grid: settings.
         folder: from `output_folder`.
         callback: see `RunCallback`.
-        jobs: how many runs are made at the same time, each in a process of its own.
-        warn: called with each likely mistake in the data.
+        jobs: number of runs at the same time; with more than one, each has a process.
+        warn: called with one line for each likely error in the data.
     """
-    place = Workplace(grid, folder)
-    claim(folder, grid)
-    for sentence in warnings_of(place.data, split_at_random="random" in grid.splits):
-        warn(sentence)
-    found: dict[str, dict[str, Any] | Failure] = {}
+    runner = GridRunner(grid, folder)
+    claim_folder(folder, grid)
+    for line in warnings_of(runner.data, split_at_random="random" in grid.splits):
+        warn(line)
+    outcomes: dict[str, dict[str, Any] | Failure] = {}
     waiting = []
     for run in grid.runs():
-        result = place.finished(run)
+        result = runner.finished_result(run)
         if result is None:
             waiting.append(run)
         else:
-            found[run.name] = result
+            outcomes[run.name] = result
             callback(run, None)
     if jobs > 1:
-        found |= side_by_side(place, waiting, callback, jobs)
+        outcomes |= run_in_parallel(runner, waiting, callback, jobs)
     else:
         for run in waiting:
-            found[run.name] = place.attempt(
+            outcomes[run.name] = runner.run_one(
                 run, lambda row, run=run: callback(run, row)
             )
-    every = [(run.name, found[run.name]) for run in grid.runs()]
+    ordered = {run.name: outcomes[run.name] for run in grid.runs()}
     return Outcome(
-        [result for _, result in every if not isinstance(result, Failure)],
-        {name: x.reason for name, x in every if isinstance(x, Failure)},
+        [x for x in ordered.values() if not isinstance(x, Failure)],
+        {name: x.reason for name, x in ordered.items() if isinstance(x, Failure)},
     )
 
 

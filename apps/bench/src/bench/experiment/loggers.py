@@ -1,4 +1,4 @@
-"""Rows of epochs for TensorBoard and for Weights & Biases, besides CSV and JSONL."""
+"""Logs the metrics of epochs to TensorBoard and to Weights & Biases."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,10 @@ The metrics are None, once, for a run that was finished before.
 
 
 class TensorBoard:
-    """A folder of event files, one a run.
+    """Writes TensorBoard event files, one subfolder per run.
+
+    Args:
+        folder: of the experiment.
 
     Raises:
         BenchError: tensorboardX is not installed.
@@ -30,25 +33,33 @@ class TensorBoard:
                 SummaryWriter,
             )
         except ImportError as error:
-            raise _missing("tensorboard", "tensorboardX") from error
+            raise _missing_error("tensorboard", "tensorboardX") from error
         self._open = lambda run: SummaryWriter(str(folder / "tensorboard" / run.name))
         self._writers: dict[str, Any] = {}
 
     def log(self, run: Run, row: dict[str, Any]) -> None:
-        """Writes the numbers of an epoch."""
+        """Writes the metrics of an epoch.
+
+        Args:
+            run: of the grid.
+            row: metrics by name.
+        """
         if run.name not in self._writers:
             self._writers[run.name] = self._open(run)
-        for name, value in _numbers(row).items():
+        for name, value in _scalars(row).items():
             self._writers[run.name].add_scalar(name, value, row["epoch"])
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Closes the event files."""
         for writer in self._writers.values():
             writer.close()
 
 
 class WeightsAndBiases:
-    """A project named after the experiment's folder, with its runs.
+    """Sends metrics to a Weights & Biases project named after the folder.
+
+    Args:
+        folder: of the experiment.
 
     Raises:
         BenchError: wandb is not installed.
@@ -58,32 +69,37 @@ class WeightsAndBiases:
         try:
             import wandb  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise _missing("wandb", "wandb") from error
+            raise _missing_error("wandb", "wandb") from error
         self._wandb, self._folder = wandb, folder
         self._runs: dict[str, Any] = {}
 
     def log(self, run: Run, row: dict[str, Any]) -> None:
-        """Sends the numbers of an epoch; a run that is taken up again goes on."""
+        """Sends the metrics of an epoch; an interrupted run is resumed.
+
+        Args:
+            run: of the grid.
+            row: metrics by name.
+        """
         if run.name not in self._runs:
             self._runs[run.name] = self._wandb.init(
                 project=f"bench-{self._folder.name}",
                 name=run.name,
-                # The same name again is the same run, whichever process sends it.
+                # A resumed run must have the same id in another process.
                 id=run.name.replace("+", "-"),
                 resume="allow",
                 reinit="create_new",
                 dir=str(self._folder),
                 config=dataclasses.asdict(run),
             )
-        self._runs[run.name].log(_numbers(row), step=row["epoch"])
+        self._runs[run.name].log(_scalars(row), step=row["epoch"])
 
     def close(self) -> None:
-        """Ends the runs."""
+        """Marks the runs as finished."""
         for run in self._runs.values():
             run.finish()
 
 
-BOARDS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+LOGGERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
 @contextlib.contextmanager
@@ -93,7 +109,7 @@ def log_to(
     """Yields a callback that calls `callback` and logs every epoch.
 
     Args:
-        names: keys of `BOARDS`.
+        names: keys of `LOGGERS`.
         folder: of the experiment.
         callback: called before the loggers.
 
@@ -101,30 +117,30 @@ def log_to(
         BenchError: a name is unknown, or its library is not installed.
     """
     for name in names:
-        if name not in BOARDS:
+        if name not in LOGGERS:
             raise BenchError(
-                f"Epochs can be logged to {' or '.join(BOARDS)}, not to {name!r}."
+                f"Epochs can be logged to {' or '.join(LOGGERS)}, not to {name!r}."
             )
-    boards = [BOARDS[name](folder) for name in names]
+    loggers = [LOGGERS[name](folder) for name in names]
 
     def call_and_log(run: Run, row: dict[str, Any] | None) -> None:
         callback(run, row)
         if row is not None:
-            for board in boards:
-                board.log(run, row)
+            for logger in loggers:
+                logger.log(run, row)
 
     try:
         yield call_and_log
     finally:
-        for board in boards:
-            board.close()
+        for logger in loggers:
+            logger.close()
 
 
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
+def _scalars(row: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in row.items() if isinstance(v, int | float) and k != "epoch"}
 
 
-def _missing(extra: str, package: str) -> BenchError:
+def _missing_error(extra: str, package: str) -> BenchError:
     return BenchError(
         f"Logging to {extra} needs {package}: install bench with the extra `{extra}`; "
         "metrics.csv and metrics.jsonl of every run are written anyway."

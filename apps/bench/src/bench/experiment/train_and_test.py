@@ -1,0 +1,169 @@
+"""Trains one model, tests it, and writes its files."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from backbones import Potential, parameter_count, save
+from chemsplit import Split
+
+from bench.batches.loading import BatchedDataset, batch_dataset
+from bench.dataset.opening import Dataset, Sample
+from bench.dataset.per_element import atomic_energies_for, mean_charges
+from bench.dataset.provenance import KEY, provenance
+from bench.evaluation.errors import errors_of, floor_of
+from bench.evaluation.held_out import predict_held_out
+from bench.evaluation.predictions import write_predictions
+from bench.execution.environment import environment
+from bench.execution.hosts import is_main_process
+from bench.execution.memory import reset_peak_memory
+from bench.experiment.trainable import (
+    labeled_kinds,
+    predicted_kinds,
+    trainable_settings,
+    usable_parts,
+)
+from bench.files import write_text
+from bench.model.building import build_potential
+from bench.settings.grid import Grid, Run
+from bench.training.loop import EpochCallback, Parts, train
+from bench.training.steps import device_mesh
+
+RESULT = "result.json"
+
+
+def train_and_test(
+    grid: Grid,
+    run: Run,
+    batched: BatchedDataset,
+    split: Split,
+    folder: Path,
+    callback: EpochCallback,
+) -> dict[str, Any]:
+    """Trains a run, tests its best weights, and writes model, predictions and result.
+
+    Args:
+        grid: settings.
+        run: of the grid.
+        batched: from `batch_for_model`.
+        split: ids of the training, validation and test part.
+        folder: of the run.
+        callback: called with the metrics of each epoch.
+
+    Returns:
+        The content of `result.json`.
+    """
+    reset_peak_memory()
+    data = batched.data
+    made_from = run_provenance(grid, run, data, split)
+    parts, excluded = usable_parts(data, split, grid.split.unseen)
+    train_samples = [data.samples[i] for i in parts.train]
+    atomic_energies = atomic_energies_for(data, parts.train)
+    potential = _initial_potential(grid, run, batched, parts, atomic_energies)
+    _write_json(folder / "environment.json", environment())
+    settings = trainable_settings(grid.training(run.backbone), run, train_samples)
+    kinds = predicted_kinds(run, settings, labeled_kinds(train_samples))
+    best = train(
+        potential,
+        batched,
+        parts,
+        settings,
+        folder,
+        run.seed,
+        callback,
+        made_from=made_from,
+    )
+    members = {"validation": parts.validation, "test": parts.test}
+    held_out = predict_held_out(
+        best, batched, members, kinds, turned=not run.has_charges
+    )
+    predictions = held_out.predictions
+    _write_json(folder / "cost.json", held_out.cost, indent=None)
+    if is_main_process():
+        path = folder / "predictions.extxyz"
+        write_predictions(path, data, members, predictions, atomic_energies)
+    samples = {p: [data.samples[i] for i in m] for p, m in members.items()}
+    charges = mean_charges(train_samples)
+    result = {
+        "run": dataclasses.asdict(run),
+        "model": run.model,
+        "data": data.digest,
+        "split_digest": split.digest,
+        "parameters": parameter_count(best),
+        "sizes": {p: len(getattr(parts, p)) for p in parts._fields},
+        "excluded": excluded,
+        "errors": {
+            p: errors_of(predictions[p], samples[p], kinds).known() for p in samples
+        },
+        "floors": {
+            p: floor_of(samples[p], atomic_energies, charges).known() for p in samples
+        },
+        "charge_sign": held_out.charge_sign,
+        "kinds": list(kinds),
+        "settings": grid.model.model_dump(mode="json"),
+        KEY: made_from,
+    }
+    if is_main_process():
+        save(folder / "model.npz", best)
+    # Last, since its presence marks the run as finished.
+    _write_json(folder / RESULT, result)
+    return result
+
+
+def run_provenance(grid: Grid, run: Run, data: Dataset, split: Split) -> dict[str, Any]:
+    """Returns the provenance of a run on the devices of this process.
+
+    Args:
+        grid: settings.
+        run: of the grid.
+        data: labeled structures.
+        split: of the data.
+    """
+    devices = device_mesh(grid.training(run.backbone)).size
+    return provenance(grid, run, data, split, devices)
+
+
+def batch_for_model(grid: Grid, run: Run, data: Dataset) -> BatchedDataset:
+    """Batches a dataset with the edges and lattice plans that a model needs.
+
+    Args:
+        grid: settings.
+        run: its backbone and layers determine the model.
+        data: labeled structures.
+    """
+    elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
+    # Plans depend on the architecture and not on weights.
+    model = build_potential(grid.model, run, elements, avg_num_neighbors=1.0, scale=1.0)
+    settings = grid.model_copy(update={"train": grid.training(run.backbone)})
+    return batch_dataset(data, settings, model.backbone)
+
+
+def _initial_potential(
+    grid: Grid,
+    run: Run,
+    batched: BatchedDataset,
+    parts: Parts,
+    atomic_energies: dict[int, float],
+) -> Potential:
+    neighbors = batched.avg_num_neighbors
+    return build_potential(
+        grid.model,
+        run,
+        atomic_energies,
+        avg_num_neighbors=float(np.mean([neighbors[i] for i in parts.train])),
+        scale=_scale([batched.data.samples[i] for i in parts.train]),
+    )
+
+
+def _scale(samples: Sequence[Sample]) -> float:
+    """Returns the root mean square force times 1 Å, eV; 1 if there are no forces."""
+    forces = [s.forces.ravel() for s in samples if s.forces is not None]
+    return float(np.mean(np.concatenate(forces) ** 2) ** 0.5) if forces else 1.0
+
+
+def _write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    if is_main_process():
+        write_text(path, json.dumps(content, indent=indent))

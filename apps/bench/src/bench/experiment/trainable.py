@@ -1,0 +1,169 @@
+"""Adapts settings and data to what a run can train on."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from chemsplit import Split
+
+from bench.dataset.opening import Dataset, Sample
+from bench.exceptions import BenchError
+from bench.labels import ENERGY_KINDS, TRAINABLE_KINDS, field_of
+from bench.settings.grid import Run
+from bench.settings.training import LossSettings, TrainSettings
+from bench.training.loop import Parts
+
+
+def trainable_settings(
+    settings: TrainSettings, run: Run, samples: Sequence[Sample]
+) -> TrainSettings:
+    """Returns training settings without losses that the model or the data lack.
+
+    The charge loss needs a model with physical charges, the dipole loss one with any
+    charges. A default weight applies only if there are labels.
+
+    Args:
+        settings: of the backbone.
+        run: determines the layers of the model.
+        samples: of the training part.
+
+    Raises:
+        BenchError: a loss with a weight from the user, or the only loss of a phase, has
+            no labels; no loss remains; or all trainable weights are frozen.
+    """
+    supported = settings.without([k for k in TRAINABLE_KINDS if k not in run.kinds])
+    fields = {k: field_of(k) for k in TRAINABLE_KINDS}
+    labeled = labeled_kinds(samples)
+    absent = [k for k in TRAINABLE_KINDS if k not in labeled]
+    default = LossSettings().weights
+    for phase in (*supported.pretrain, supported):
+        for kind in absent:
+            weight = phase.loss.weights[kind]
+            if weight and (weight != default[kind] or phase.loss.only(kind)):
+                raise BenchError(
+                    f"The loss weighs {fields[kind]} by {weight:g}, but none of the "
+                    f"{len(samples)} training structures has {fields[kind]}: set "
+                    f"train.loss.{kind}=0, or give their key to `bench prepare`."
+                )
+    usable = supported.without(absent)
+    if not any(usable.loss.weights.values()):
+        raise _nothing_to_learn_error(run, labeled)
+    return _without_frozen_phases(usable, run)
+
+
+def labeled_kinds(samples: Sequence[Sample]) -> list[str]:
+    """Returns the kinds of labels that at least one structure has.
+
+    Args:
+        samples: of the training part.
+    """
+    has = lambda kind: any(getattr(s, field_of(kind)) is not None for s in samples)
+    return [kind for kind in TRAINABLE_KINDS if has(kind)]
+
+
+def predicted_kinds(
+    run: Run, settings: TrainSettings, labeled: Collection[str]
+) -> tuple[str, ...]:
+    """Returns the kinds of labels that a trained model predicts and is compared in.
+
+    A model trained without energies, forces and stress predicts none of them. From
+    forces alone, energies are determined only up to a constant.
+
+    Args:
+        run: determines the layers of the model.
+        settings: from `trainable_settings`.
+        labeled: from `labeled_kinds`.
+    """
+    phases = (*settings.pretrain, settings)
+    trained = {k for p in phases for k, weight in p.loss.weights.items() if weight}
+    untrained = set()
+    if not trained & set(ENERGY_KINDS):
+        untrained = set(ENERGY_KINDS)
+    elif "energy" not in labeled:
+        untrained = {"energy"}
+    return tuple(kind for kind in run.kinds if kind not in untrained)
+
+
+def _nothing_to_learn_error(run: Run, labeled: Sequence[str]) -> BenchError:
+    names = " and ".join(field_of(kind) for kind in labeled) or "no labels"
+    possible = [kind for kind in labeled if kind in run.kinds]
+    if possible:
+        return BenchError(
+            f"Nothing is trained: the training structures have {names}, and train.loss "
+            f"has weight zero for those that {run.model} predicts: set "
+            f"train.loss.{possible[0]}=1."
+        )
+    return BenchError(
+        f"{run.model} cannot be trained on these data: the training structures have "
+        f"{names}, which only models with charges predict, such as long_range=[celli]."
+    )
+
+
+def _without_frozen_phases(settings: TrainSettings, run: Run) -> TrainSettings:
+    """Returns settings without phases in which all weights of the model are frozen."""
+    if _is_frozen(settings.frozen, run):
+        raise BenchError(
+            f"train.frozen={list(settings.frozen)} freezes all of {run.model}, so that "
+            "nothing would be trained: freeze less."
+        )
+    phases = [p for p in settings.pretrain if not _is_frozen(p.frozen, run)]
+    return settings.model_copy(update={"pretrain": tuple(phases)})
+
+
+def _is_frozen(frozen: Collection[str], run: Run) -> bool:
+    layers = set(run.long_range.split("+")) - {"none"}
+    return "backbone" in frozen and ("long_range" in frozen or layers <= set(frozen))
+
+
+def usable_parts(
+    data: Dataset, split: Split, unseen_policy: str
+) -> tuple[Parts, dict[str, Any]]:
+    """Returns the indices of each part, without structures of unseen elements.
+
+    Args:
+        data: labeled structures.
+        split: of the data.
+        unseen_policy: `"refuse"` raises an error for validation or test structures
+            with elements that no training structure has; otherwise they are left out.
+
+    Returns:
+        Indices, and the number of excluded structures with their unseen elements.
+
+    Raises:
+        BenchError: no structure remains, or `unseen_policy` is `"refuse"`.
+    """
+    train_part, *others = split.indices(data.ids)
+    train_elements = {
+        int(z) for i in train_part for z in data.samples[i].structure.numbers
+    }
+    unseen: dict[str, int] = {}
+    remaining = []
+    for part in others:
+        usable = []
+        for i in part:
+            new_elements = {
+                int(z) for z in data.samples[i].structure.numbers
+            } - train_elements
+            for z in new_elements:
+                symbol = chemical_symbols[z]
+                unseen[symbol] = unseen.get(symbol, 0) + 1
+            if not new_elements:
+                usable.append(i)
+        if not usable:
+            raise BenchError(
+                "All structures of the test or validation part have elements that the "
+                "training part lacks: choose another split or seed."
+            )
+        remaining.append(np.array(usable))
+    excluded = sum(map(len, others)) - sum(map(len, remaining))
+    if excluded and unseen_policy == "refuse":
+        raise BenchError(
+            f"{excluded} structures of the test and validation parts have elements "
+            f"that the training part lacks ({', '.join(sorted(unseen))}): choose "
+            "another split or seed, or exclude them with split.unseen='leave out'."
+        )
+    return Parts(np.asarray(train_part), *remaining), {
+        "structures": excluded,
+        "unseen": unseen,
+    }
