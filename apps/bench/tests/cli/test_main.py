@@ -35,7 +35,7 @@ def test_help_loads_no_jax():
     [
         (("run", "nothing"), "There is no grid 'nothing'"),
         (("run", "quick", "-o", "dataset=none.xyz"), "There is no data set 'none.xyz'"),
-        (("report", "nowhere"), "holds no experiment"),
+        (("report", "nowhere"), "contains no grid"),
         (("template", "nothing"), "There is no grid 'nothing'"),
         (("info", "none.xyz"), "There is no data set"),
     ],

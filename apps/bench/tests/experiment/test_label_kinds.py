@@ -110,7 +110,7 @@ def test_charges_alone_are_prepared_learned_and_reported(write, tmp_path):
     assert 'id="cost"' in page and 'id="charges-random-mace+celli-seed0"' in page
     found = evaluate(load_trained_model(place), str(source), tmp_path / "again")
     assert {k for k, v in found.errors.items() if v is not None} == known
-    with pytest.raises(BenchError, match="no forces to simulate with"):
+    with pytest.raises(BenchError, match="no forces for a simulation"):
         open_model(place)
 
 

@@ -6,7 +6,7 @@ import pytest
 from bench.dynamics.page.page import write_page
 from bench.report.style import as_markdown
 from bench.report.tables import Table
-from bench.report.write import rendered
+from bench.report.write import render
 from bench.settings.grid import Grid
 
 MARKUP = (
@@ -53,14 +53,14 @@ def context():
 
 
 def test_reports(context):
-    assert_escaped(rendered("report.html", context))
+    assert_escaped(render("report.html", context))
     plain = context | {
         "grid": Grid(dataset="own"),
         "errors": {"energy": Table(["split", "x"], [["random", "1.00"]])},
         "comparison": Table(["split", "x"], [["random", "1.00"]]),
         "notes": ["a note"],
     }
-    text, same = rendered("report.md", context), rendered("report.md", plain)
+    text, same = render("report.md", context), render("report.md", plain)
     assert len(text.splitlines()) == len(same.splitlines())
     for line, usual in zip(text.splitlines(), same.splitlines(), strict=True):
         bars = lambda text: text.replace("\\|", "").count("|")

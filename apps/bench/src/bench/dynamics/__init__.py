@@ -1,1 +1,1 @@
-"""Molecular dynamics with a potential: how long it holds, and how it fails."""
+"""Stability of molecular dynamics with trained potentials."""

@@ -1,1 +1,1 @@
-"""Tables, figures and pages of finished runs."""
+"""Tables, figures and reports of finished runs."""

@@ -1,4 +1,4 @@
-"""Figures of single models: predictions beside their labels."""
+"""Figures of single models: predictions against labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,55 +17,57 @@ PANELS = {
     "dipole": ("dipole components", "e Å"),
     "born": ("Born charges, all components", "e"),
 }
-"""Title and unit of each kind in a parity plot."""
+"""Title and unit of each kind of label in a parity plot."""
 
 
 def parity(frames: Sequence[Any], title: str, kinds: Sequence[str]) -> Figure:
-    """Predicted against labelled values of the test part.
+    """Draws predictions against labels of the test set.
 
     Args:
-        frames: of the test part, from `predictions.extxyz`.
+        frames: of the test set, from `predictions.extxyz`.
         title: of the figure.
-        kinds: what may be compared; panels without labels are left out.
+        kinds: of labels to compare; those without labels have no panel.
     """
     panels: list[tuple[str, str, Any]] = []
-    if "energy" in kinds and (above := _above_floor(frames)) is not None:
-        panels.append(("energy above the composition fit", "meV/atom", above))
-    for kind, (what, unit) in PANELS.items():
-        pair = _all_compared(frames, kind) if kind in kinds else None
-        if pair is not None:
-            panels.append((what, unit, pair))
+    if "energy" in kinds and (energies := _relative_energies(frames)) is not None:
+        panels.append(("energy relative to the composition fit", "meV/atom", energies))
+    for kind, (name, unit) in PANELS.items():
+        values = _predictions_and_labels(frames, kind) if kind in kinds else None
+        if values is not None:
+            panels.append((name, unit, values))
     columns = min(max(len(panels), 1), 3)
     rows = -(-len(panels) // columns) or 1
     figure = Figure(figsize=(3.3 * columns, 3.0 * rows), layout="constrained")
-    every = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in every[len(panels) :]:
+    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in all_axes[len(panels) :]:
         axes.set_axis_off()
-    for axes, (what, unit, (guess, truth)) in zip(every, panels, strict=False):
-        _scatter(axes, truth, guess)
+    for axes, (name, unit, (predictions, labels)) in zip(
+        all_axes, panels, strict=False
+    ):
+        _scatter(axes, labels, predictions)
         axes.set_xlabel(f"label ({unit})")
         axes.set_ylabel(f"prediction ({unit})")
-        axes.set_title(what, fontsize=9)
+        axes.set_title(name, fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def _above_floor(frames: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Predicted and labelled energies without those of the elements, meV an atom."""
-    labelled = [f for f in frames if "label_energy" in f.info]
-    pair = _all_compared(labelled, "energy")
-    if pair is None:
+def _relative_energies(frames: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns predictions and labels minus the composition fit, meV/atom."""
+    labeled = [f for f in frames if "label_energy" in f.info]
+    energies = _predictions_and_labels(labeled, "energy")
+    if energies is None:
         return None
-    floor = np.array([f.info["floor_energy"] / len(f) for f in labelled])
-    return 1000 * (pair[0] - floor), 1000 * (pair[1] - floor)
+    fit = np.array([f.info["floor_energy"] / len(f) for f in labeled])
+    return 1000 * (energies[0] - fit), 1000 * (energies[1] - fit)
 
 
-def _all_compared(frames: Sequence[Any], kind: str):
-    """Predictions and labels of all frames; None without any."""
-    found = [
+def _predictions_and_labels(frames: Sequence[Any], kind: str):
+    """Returns predictions and labels of all frames; None without labels."""
+    values = [
         pair for f in frames if (pair := prediction_and_label(f, kind)) is not None
     ]
-    return tuple(map(np.concatenate, zip(*found, strict=True))) if found else None
+    return tuple(map(np.concatenate, zip(*values, strict=True))) if values else None
 
 
 def _scatter(axes, x, y) -> None:
@@ -81,35 +83,35 @@ def _scatter(axes, x, y) -> None:
 
 
 def charge_densities(frames: Sequence[Any], title: str) -> Figure:
-    """Distribution of labelled and predicted charges, one panel an element.
+    """Draws distributions of labels and predictions of charges, one panel per element.
 
     Args:
-        frames: of the test part, with `label_charges`.
+        frames: of the test set, some with `label_charges`.
         title: of the figure.
     """
-    labelled = [f for f in frames if "label_charges" in f.arrays]
-    numbers = np.concatenate([f.numbers for f in labelled])
-    both = {
-        "label": np.concatenate([f.arrays["label_charges"] for f in labelled]),
-        "prediction": np.concatenate([f.arrays["model_charges"] for f in labelled]),
+    labeled = [f for f in frames if "label_charges" in f.arrays]
+    numbers = np.concatenate([f.numbers for f in labeled])
+    charges_by_name = {
+        "label": np.concatenate([f.arrays["label_charges"] for f in labeled]),
+        "prediction": np.concatenate([f.arrays["model_charges"] for f in labeled]),
     }
     elements = [z for z in np.unique(numbers) if np.sum(numbers == z) > 1]
     columns = 4
     rows = -(-len(elements) // columns) or 1
     figure = Figure(figsize=(6.6, 1.5 * rows + 0.6), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, z in zip(axes, elements, strict=False):
-        for i, (name, charges) in enumerate(both.items()):
-            x, height = _density(charges[numbers == z])
-            ax.plot(x, height, color=COLORS[i], linewidth=1.2, label=name)
-        ax.set_title(chemical_symbols[z], fontsize=8)
-        ax.set_yticks([])
-        ax.tick_params(labelsize=7)
-    for ax in axes[len(elements) :]:
-        ax.set_axis_off()
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, z in zip(panels, elements, strict=False):
+        for i, (name, charges) in enumerate(charges_by_name.items()):
+            x, density = _density(charges[numbers == z])
+            axes.plot(x, density, color=COLORS[i], linewidth=1.2, label=name)
+        axes.set_title(chemical_symbols[z], fontsize=8)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+    for axes in panels[len(elements) :]:
+        axes.set_axis_off()
     figure.supxlabel("charge (e)", fontsize=8)
     figure.legend(
-        *axes[0].get_legend_handles_labels(),
+        *panels[0].get_legend_handles_labels(),
         loc="outside upper right",
         ncols=2,
         fontsize=8,
@@ -120,9 +122,9 @@ def charge_densities(frames: Sequence[Any], title: str) -> Figure:
 
 
 def _density(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A kernel density estimate on a grid; a spike where all values are equal."""
-    spread = max(float(values.std()), 1e-3)
-    x = np.linspace(values.min() - 3 * spread, values.max() + 3 * spread, 200)
+    """Returns a kernel density estimate on a grid; a narrow peak for equal values."""
+    deviation = max(float(values.std()), 1e-3)
+    x = np.linspace(values.min() - 3 * deviation, values.max() + 3 * deviation, 200)
     if np.ptp(values) < 1e-9:
-        return x, np.exp(-((x - values[0]) ** 2) / (2 * spread**2))
+        return x, np.exp(-((x - values[0]) ** 2) / (2 * deviation**2))
     return x, gaussian_kde(values)(x)

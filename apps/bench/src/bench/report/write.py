@@ -1,4 +1,4 @@
-"""One page and one text file that say how a grid came out."""
+"""Report of a grid as HTML and Markdown."""
 
 import io
 import os
@@ -54,7 +54,7 @@ def write_report(folder: str | os.PathLike) -> Path:
         Path of the page.
 
     Raises:
-        BenchError: the folder holds no finished run.
+        BenchError: the folder contains no finished run, or a file is damaged.
 
     Examples:
         >>> page = bench.write_report("runs/mine")
@@ -63,7 +63,7 @@ def write_report(folder: str | os.PathLike) -> Path:
     config = folder / "config.yaml"
     if not config.exists():
         raise BenchError(
-            f"{folder} holds no experiment: give the --out of a `bench run`."
+            f"{folder} contains no grid: pass the --out folder of a `bench run`."
         )
     grid = read_grid(folder)
     failed = [r for r in grid.runs() if (folder / r.name / "failed.json").exists()]
@@ -82,173 +82,169 @@ def write_report(folder: str | os.PathLike) -> Path:
     rows = error_rows(results, frames, costs)
     data = load_for_training(grid.dataset)
     _check_data(results, data, folder)
-    vectors = stored_descriptors(data, folder)
-    facts = {
+    descriptors = stored_descriptors(data, folder)
+    context = {
         "grid": grid,
         "errors": error_tables(rows),
         "comparison": comparison_table(runs, frames),
         "settings": read_text(config),
-        "notes": _notes(results)
-        + _separations(splits, data, vectors)
+        "notes": _set_sizes(results)
+        + _separations(splits, data, descriptors)
         + [_failure(folder / r.name) for r in failed],
-        "figures": _pictures(
+        "figures": _save_figures(
             folder,
             {"errors": ("Errors in and out of distribution", error_bars(rows))}
-            | _learning(folder, runs)
+            | _learning_curves(folder, runs)
             | {
                 "cost": (
-                    "Cost of a prediction and test error",
+                    "Test error against the cost of a prediction",
                     cost_accuracy(rows, main_kind(rows)),
                 )
             }
-            | _maps(splits, data, vectors)
-            | _breakdowns(splits, results, frames, (data, vectors), main_kind(rows))
+            | _maps(splits, data, descriptors)
+            | _breakdowns(splits, results, frames, (data, descriptors), main_kind(rows))
             | _parities(results, frames),
         ),
     }
     for name in ("report.md", "report.html"):
-        write_text(folder / name, rendered(name, facts))
+        write_text(folder / name, render(name, context))
     return folder / "report.html"
 
 
-def rendered(name: str, facts: dict[str, Any]) -> str:
-    """A page; names in it show as they are, whatever markup they hold.
+def render(name: str, context: dict[str, Any]) -> str:
+    """Renders a template; markup in values is escaped.
 
     Args:
         name: of the page, `report.md` or `report.html`.
-        facts: what its template asks for.
+        context: variables of the template.
     """
     template = resources.files("bench") / "templates" / f"{name}.jinja"
     environment = jinja2.Environment(
         autoescape=name.endswith("html"), trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["markdown"] = as_markdown
-    return environment.from_string(template.read_text()).render(facts)
+    return environment.from_string(template.read_text()).render(context)
 
 
 def _check_data(results: list[dict[str, Any]], data: Dataset, folder: Path) -> None:
-    """Refuses to describe splits of data that are no longer those of the results."""
+    """Raises an error if the data changed since the results were made."""
     others = {r["data"] for r in results} - {data.digest}
     if others:
         raise BenchError(
             f"The results in {folder} were made from other data, data (there "
-            f"{others.pop()}, here {data.digest}): go back to them, or make the runs "
+            f"{others.pop()}, here {data.digest}): restore these data, or run the grid "
             "again in another folder."
         )
 
 
-def _failure(place: Path) -> str:
-    return f"{place.name} failed: {read_failure_reason(place)}"
+def _failure(run: Path) -> str:
+    return f"{run.name} failed: {read_failure_reason(run)}"
 
 
-def _notes(results: list[dict[str, Any]]) -> list[str]:
-    """Sizes of the splits, and what was left out of a test and why."""
+def _set_sizes(results: list[dict[str, Any]]) -> list[str]:
+    """Returns the sizes of each split, with structures excluded from the test set."""
     notes = {}
-    for r in results:
-        run, sizes = r["run"], r["sizes"]
-        where = f"{run['split']} split, seed {run['seed']}"
+    for result in results:
+        run, sizes, excluded = result["run"], result["sizes"], result["excluded"]
+        split = f"{run['split']} split, seed {run['seed']}"
         text = (
             f"{sizes['train']} training, {sizes['validation']} validation and "
             f"{sizes['test']} test structures"
         )
-        if r["excluded"]["structures"]:
-            left_out = r["excluded"]
-            named = ", ".join(f"{z} ({n})" for z, n in left_out["unseen"].items())
+        if excluded["structures"]:
+            elements = ", ".join(f"{z} ({n})" for z, n in excluded["unseen"].items())
             text += (
-                f"; {left_out['structures']} structures left out for elements that "
-                f"training never saw: {named}"
+                f"; {excluded['structures']} structures excluded because of elements "
+                f"that do not occur in training: {elements}"
             )
-        notes[where] = f"{where}: {text}."
+        notes[split] = f"{split}: {text}."
     return list(notes.values())
 
 
-def _separations(splits, data: Dataset, vectors) -> list[str]:
-    """How far each split's test part lies from its training part."""
+def _separations(splits, data: Dataset, descriptors) -> list[str]:
+    """Returns the distance between training and test set of each split."""
     notes = []
     for (name, seed), split in splits.items():
         train, _, test = split.indices(data.ids)
-        found = separation(vectors, train, test, groups=data.groups)
-        notes.append(f"{name} split, seed {seed}: {found}")
+        distances = separation(descriptors, train, test, groups=data.groups)
+        notes.append(f"{name} split, seed {seed}: {distances}")
     return notes
 
 
-Made = dict[str, tuple[str, Figure]]
+Figures = dict[str, tuple[str, Figure]]
 """Caption and figure by name of the file."""
 
 
-def _learning(folder: Path, runs: list[Run]) -> Made:
+def _learning_curves(folder: Path, runs: list[Run]) -> Figures:
     histories = {r.name: read_history(folder / r.name) for r in runs}
     return {"learning": ("Validation errors in training", learning_curves(histories))}
 
 
-def _maps(splits, data: Dataset, vectors) -> Made:
-    made = {}
+def _maps(splits, data: Dataset, descriptors) -> Figures:
+    figures = {}
     for (name, seed), split in splits.items():
         title = f"{name} split, seed {seed}"
-        _, figure = chemical_map(vectors, split.labels(data.ids), title=title)
-        made[f"map-{name}-{seed}"] = (f"Chemical space, {title}", figure)
-    return made
+        _, figure = chemical_map(descriptors, split.labels(data.ids), title=title)
+        figures[f"map-{name}-{seed}"] = (f"Chemical space, {title}", figure)
+    return figures
 
 
-def _breakdowns(splits, results, frames, described, kind: str) -> Made:
-    """Where the models err, one figure a split and seed."""
-    made = {}
-    data, vectors = described
+def _breakdowns(splits, results, frames, data_and_descriptors, kind: str) -> Figures:
+    """Returns test errors by class of structures, one figure per split and seed."""
+    figures = {}
+    data, descriptors = data_and_descriptors
     kinds = {Run(**r["run"]): kinds_of(r) for r in results}
     for (name, seed), split in splits.items():
         train, _, test = split.indices(data.ids)
-        near = nearest_similarity(vectors, train, test)
-        similarity = dict(zip(map(int, test), near, strict=True))
-        here = [r for r in kinds if (r.split, r.seed) == (name, seed)]
-        of = lambda wanted, here=here: {
-            r.model: frames[r.name] for r in here if wanted in kinds[r]
+        nearest = nearest_similarity(descriptors, train, test)
+        similarity = dict(zip(map(int, test), nearest, strict=True))
+        runs = [r for r in kinds if (r.split, r.seed) == (name, seed)]
+        frames_of = lambda kind, runs=runs: {
+            r.model: frames[r.name] for r in runs if kind in kinds[r]
         }
-        main = of(kind).items()
+        main = frames_of(kind).items()
+        forces, charges = frames_of("force").items(), frames_of("charge").items()
         panels = {
             "number of atoms": {model: by_size(f, kind) for model, f in main},
             "similarity to training": {
                 model: by_similarity(f, similarity, kind) for model, f in main
             },
             "total charge (e)": {model: by_charge(f, kind) for model, f in main},
-            "element": {m: by_element(f, "force") for m, f in of("force").items()},
-            "element of a charge": {
-                m: by_element(f, "charge") for m, f in of("charge").items()
-            },
+            "element (forces)": {m: by_element(f, "force") for m, f in forces},
+            "element (charges)": {m: by_element(f, "charge") for m, f in charges},
         }
         title = f"{name} split, seed {seed}"
-        caption = f"Test errors by kind of structure, {title}"
-        made[f"breakdown-{name}-{seed}"] = (caption, breakdown(panels, title, kind))
-    return made
+        caption = f"Test errors by class of structures, {title}"
+        figures[f"breakdown-{name}-{seed}"] = caption, breakdown(panels, title, kind)
+    return figures
 
 
-def _parities(results, frames) -> Made:
-    made = {}
+def _parities(results, frames) -> Figures:
+    figures = {}
     for result in results:
         run = Run(**result["run"])
+        run_frames = frames[run.name]
         title = f"{run.model}, {run.split} split, seed {run.seed}"
-        made[f"parity-{run.name}"] = (
-            f"Test part, {title}",
-            parity(frames[run.name], title, kinds_of(result)),
+        figures[f"parity-{run.name}"] = (
+            f"Predictions against labels of the test set, {title}",
+            parity(run_frames, title, kinds_of(result)),
         )
-        if run.has_charges and any(
-            "label_charges" in f.arrays for f in frames[run.name]
-        ):
-            made[f"charges-{run.name}"] = (
-                f"Charges of each element in the test part, {title}",
-                charge_densities(frames[run.name], title),
+        if run.has_charges and any("label_charges" in f.arrays for f in run_frames):
+            figures[f"charges-{run.name}"] = (
+                f"Charges by element in the test set, {title}",
+                charge_densities(run_frames, title),
             )
-    return made
+    return figures
 
 
-def _pictures(folder: Path, made: Made) -> list[dict[str, str]]:
-    """Captions and pictures; each is also saved as a file."""
-    place = folder / "figures"
-    place.mkdir(exist_ok=True)
-    for name, (_, figure) in made.items():
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=200)
-        write_bytes(place / f"{name}.png", picture.getvalue())
+def _save_figures(folder: Path, figures: Figures) -> list[dict[str, str]]:
+    """Saves figures as files and returns them for the template."""
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, (_, figure) in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=200)
+        write_bytes(folder / "figures" / f"{name}.png", buffer.getvalue())
     return [
         {"caption": caption, "source": as_data_url(figure), "name": name}
-        for name, (caption, figure) in made.items()
+        for name, (caption, figure) in figures.items()
     ]

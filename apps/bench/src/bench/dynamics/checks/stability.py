@@ -145,17 +145,15 @@ class StabilityMonitor:
         )
 
     def _check_temperature(self, observation: Observation) -> Failure | None:
-        kelvin, target = observation.temperature, observation.target
+        temperature, target = observation.temperature, observation.target
         fluctuation = 8 * np.sqrt(2 / self.degrees_of_freedom)
         limit = (self.limits.temperature + fluctuation) * target
         if observation.too_fast:
             return Failure("temperature", "an atom moved beyond the skin in one step")
-        if kelvin <= limit:
+        if temperature <= limit:
             return None
-        detail = (
-            f"{kelvin:.0f} K, more than {limit:.0f} K at a target of {target:.0f} K"
-        )
-        return Failure("temperature", detail)
+        detail = f"{temperature:.0f} K, more than {limit:.0f} K"
+        return Failure("temperature", f"{detail} at a target of {target:.0f} K")
 
     def _check_energy_jump(
         self, observation: Observation, previous_energy: float | None

@@ -95,14 +95,14 @@ def compile_block(
             old, done, _, largest = carry
             new = ensemble.step(energy, old, box, conditions, dt)
             pruned = pruned_at(new.position, ensemble.box(new, box))
-            complete, left = is_complete(pruned, capacity), slack_of(new)
+            complete, remaining = is_complete(pruned, capacity), slack_of(new)
             broken = ~jnp.isfinite(new.position).all() | ~jnp.isfinite(new.force).all()
             # Non-finite states are accepted: the host must see them to report them.
-            accepted = complete & ((left > 0) | broken)
+            accepted = complete & ((remaining > 0) | broken)
             state = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
             counts = jnp.stack([pruned.pair_count, pruned.triplet_count])
             largest = jnp.maximum(largest, counts.astype(jnp.int32))
-            running = accepted & (left > _RESERVE * skin)
+            running = accepted & (remaining > _RESERVE * skin)
             return state, done + accepted, (running, complete), largest
 
         state, done, (_, complete), largest = jax.lax.while_loop(

@@ -102,12 +102,12 @@ class Engine:
             Snapshots of all replicas, as numpy arrays. `too_fast` marks replicas whose
             atoms moved beyond the skin within one step; they keep their last state.
         """
-        left = np.where(active & ~self.too_fast, steps, 0)
+        remaining = np.where(active & ~self.too_fast, steps, 0)
         block_length, retried = steps, set[int]()
         while True:
             start, start_boxes = self.states, self._boxes()
-            result = self._run(np.minimum(left, block_length), conditions)
-            if not np.all(np.asarray(result.complete)[left > 0]):
+            result = self._run(np.minimum(remaining, block_length), conditions)
+            if not np.all(np.asarray(result.complete)[remaining > 0]):
                 self._capacity = self._capacity.enlarged(
                     int(np.max(np.asarray(result.max_pairs))),
                     int(np.max(np.asarray(result.max_triplets))),
@@ -122,19 +122,18 @@ class Engine:
                 continue
             retried.clear()
             done = np.asarray(result.steps_done)
-            self.too_fast |= (left > 0) & (done == 0) & self._lists.is_new
+            self.too_fast |= (remaining > 0) & (done == 0) & self._lists.is_new
             self._lists.is_new &= done == 0
-            left = np.where(self.too_fast, 0, left - done)
+            remaining = np.where(self.too_fast, 0, remaining - done)
             broken = ~np.isfinite(np.asarray(self.states.position)).all((1, 2))
             if broken.any():
-                # The snapshot contains the non-finite values. Such a state can neither
-                # be listed nor saved, so the engine keeps the previous one.
-                left[broken] = 0
+                # Non-finite states, which the snapshot contains, cannot be saved.
+                remaining[broken] = 0
                 self.states = _select(broken, start, self.states)
-            if not left.any():
+            if not remaining.any():
                 self.steps += steps
                 return jax.tree.map(np.asarray, result.snapshot)
-            for i in np.flatnonzero(left > 0).tolist():
+            for i in np.flatnonzero(remaining > 0).tolist():
                 self._rebuild_list(i)
 
     def save(self, path: Path, header: dict[str, Any]) -> None:
@@ -282,7 +281,7 @@ class Engine:
 
         If the new plan also covers the beginning of the block, its steps are repeated
         with the new plan. If the cell changed by more than a plan covers, the steps are
-        kept: such a change of volume is to be reported.
+        kept, so that the change of volume is reported.
         """
         ends = np.asarray(self.states.position)
         finite = int(np.argmax(np.isfinite(ends).all((1, 2))))

@@ -8,7 +8,7 @@ from ase import units
 
 Mode = Literal["dev", "fast", "standard"]
 
-# Bonds to hydrogen vibrate with periods of 9 to 11 fs, of which a step is a tenth.
+# A tenth of the period of bonds to hydrogen, which is 9 to 11 fs.
 _HYDROGEN_TIMESTEP = 1.0
 # The same for bonds among carbon, nitrogen and oxygen.
 _OTHER_TIMESTEP = 2.0
