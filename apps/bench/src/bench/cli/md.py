@@ -52,22 +52,24 @@ def md_command(
     ] = None,
     frames: Annotated[
         str | None,
-        typer.Option(metavar="N|all", help="Structure of a file with several, from 0."),
+        typer.Option(
+            metavar="N|all", help="Index in a file with several structures, from 0."
+        ),
     ] = None,
     mode: Annotated[
         str, typer.Option(help="Duration: dev (CI), fast (minutes) or standard.")
     ] = "fast",
     out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("runs/md"),
-    temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
+    temperature: Annotated[float, typer.Option(help="Temperature, K.")] = 300.0,
     ramp_to: Annotated[
         float, typer.Option(help="Final temperature of the heating ramp, K.")
     ] = 1000.0,
-    timestep: Annotated[float, typer.Option(help="fs.")] = 0.5,
+    timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 0.5,
     thermostat: Annotated[
-        str, typer.Option(help="langevin or nose-hoover.")
+        str, typer.Option(help="Thermostat: langevin or nose-hoover.")
     ] = "langevin",
     pressure: Annotated[
-        float, typer.Option(help="Of the constant-pressure stage, GPa.")
+        float, typer.Option(help="Pressure of the npt stage, GPa.")
     ] = 0.0,
     replicas: Annotated[
         int, typer.Option(min=1, help="Simulations of each structure.")
@@ -76,9 +78,11 @@ def md_command(
         bool, typer.Option(help="Relax with the model first, at fixed cell.")
     ] = True,
     total_charge: Annotated[
-        float | None, typer.Option(help="e.  \\[that of the file, or 0]")
+        float | None, typer.Option(help="Total charge, e.  \\[that of the file, or 0]")
     ] = None,
-    spin: Annotated[int, typer.Option(min=0, help="Multiplicity; 0 if unknown.")] = 0,
+    spin: Annotated[
+        int, typer.Option(min=0, help="Spin multiplicity; 0 if unknown.")
+    ] = 0,
     reference: Annotated[
         Path | None,
         typer.Option(
