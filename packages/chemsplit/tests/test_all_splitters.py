@@ -108,17 +108,17 @@ def test_an_integer_seed_gives_the_same_splits_again(make, X):
     splitter = make(n_splits=3, test_size=0.4, random_state=21)
     assert splitter.get_n_splits() == 3
     once, again = ([test for _, test in splitter.split(X)] for _ in range(2))
-    for one, two in zip(once, again, strict=True):
-        np.testing.assert_array_equal(one, two)
+    for test, repeated in zip(once, again, strict=True):
+        np.testing.assert_array_equal(test, repeated)
 
 
 @seeded
 def test_a_random_state_is_advanced(make, X):
-    one, two = np.random.RandomState(3), np.random.RandomState(3)
-    first, again = (make(test_size=0.4, random_state=r) for r in (one, two))
+    rngs = np.random.RandomState(3), np.random.RandomState(3)
+    first, again = (make(test_size=0.4, random_state=rng) for rng in rngs)
     np.testing.assert_array_equal(next(first.split(X))[1], next(again.split(X))[1])
-    assert one.randint(10**9) == two.randint(10**9)
-    assert one.randint(10**9) != np.random.RandomState(3).randint(10**9)
+    assert rngs[0].randint(10**9) == rngs[1].randint(10**9)
+    assert rngs[0].randint(10**9) != np.random.RandomState(3).randint(10**9)
     assert len(next(make(test_size=0.4, random_state=None).split(X))[1]) > 0
 
 
@@ -215,5 +215,5 @@ def test_a_single_group_is_rejected(make, X):
 @exact
 def test_a_test_fraction_far_from_the_requested_one_is_reported(make, X):
     groups = np.repeat([0, 1], [90, 30])
-    with pytest.warns(UserWarning, match=r"test fraction is (25|75)% in place of 50%"):
+    with pytest.warns(UserWarning, match=r"test fraction is (25|75)% instead of 50%"):
         next(make(test_size=0.5).split(X, groups=groups))

@@ -102,7 +102,7 @@ def test_every_split_can_be_made_reported_and_plotted(files, run, options):
     assert status == 0, err
     assert all(line.startswith("chemsplit: warning: ") for line in err.splitlines())
     stored, data = Split.load("split.json"), DescriptorTable.load("set.npz")
-    sizes = tuple(len(part) for part in (stored.train, stored.validation, stored.test))
+    sizes = tuple(map(len, (stored.train, stored.validation, stored.test)))
     assert (
         out
         == "split.json: {} training, {} validation and {} test structures.\n".format(

@@ -188,7 +188,7 @@ def test_works_with_scikit_learn(blobs):
 def test_a_test_fraction_far_from_the_requested_one_is_reported(rng):
     X = np.concatenate([np.zeros((90, 2)), 50 + rng.normal(size=(10, 2))])
     split = ClusterSplit(n_clusters=2, test_size=0.5, random_state=0)
-    with pytest.warns(UserWarning, match=r"test fraction is (10|90)% in place of 50%"):
+    with pytest.warns(UserWarning, match=r"test fraction is (10|90)% instead of 50%"):
         next(split.split(X))
 
 

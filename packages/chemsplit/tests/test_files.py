@@ -105,8 +105,8 @@ def test_a_loaded_table_equals_the_saved_one(table, groups, tmp_path):
     assert isinstance(loaded.X, csr_matrix)
     assert (loaded.ids, loaded.groups) == (saved.ids, groups)
     assert loaded.settings == {"a": [1, "b"]}
-    for one, other in zip(loaded.numbers, saved.numbers, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for numbers, expected in zip(loaded.numbers, saved.numbers, strict=True):
+        np.testing.assert_array_equal(numbers, expected)
     assert loaded.n_atoms.tolist() == [5, 3, 4]
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
 

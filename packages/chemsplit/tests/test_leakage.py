@@ -33,8 +33,9 @@ def test_duplicates_are_reported_and_only_those(vectors, form):
 
 @pytest.mark.parametrize("form", [np.asarray, csr_matrix, np.float32])
 def test_a_duplicate_is_found_among_parallel_rows(vectors, form):
-    one, *others = vectors
-    X = np.stack([1.5 * one, 0.5 * one, one, *others[:3], one, 2 * one])
+    first, *others = vectors
+    parallel = [1.5 * first, 0.5 * first, first]
+    X = np.stack([*parallel, *others[:3], first, 2 * first])
     report = leakage(form(X), range(6), [6, 7], ids=list("abcdefgh"))
     assert report.duplicates == (("g", "c"),)
 

@@ -39,8 +39,8 @@ def test_the_split_does_not_depend_on_the_order_of_the_data(blobs, ids, rng, spl
 def test_the_sets_are_disjoint_and_exhaustive(blobs, ids, splitter):
     groups = groups_for(splitter, ids)
     split = make_split(splitter, csr_matrix(blobs[0]), ids, groups, seed=3, name="a")
-    parts = (split.train, split.validation, split.test)
-    assert sorted(i for part in parts for i in part) == ids
+    sets = (split.train, split.validation, split.test)
+    assert sorted(id for set_ids in sets for id in set_ids) == ids
     assert abs(len(split.test) - 60) <= 10
     training = len(split.train) + len(split.validation)
     assert abs(len(split.validation) - 0.1 * training) <= 2.5
@@ -51,23 +51,24 @@ def test_each_group_is_in_one_set(blobs, ids, splitter):
     groups = groups_for(splitter, ids)
     for seed in range(5):
         split = make_split(splitter, blobs[0], ids, groups, seed=seed, name="a")
-        parts = [
-            {groups[ids.index(i)] for i in part}
-            for part in (split.train, split.validation, split.test)
+        groups_per_set = [
+            {groups[ids.index(id)] for id in set_ids}
+            for set_ids in (split.train, split.validation, split.test)
         ]
-        assert sum(map(len, parts)) == len(set.union(*parts)) == 24
-        assert all(parts)
+        n_groups = len(set.union(*groups_per_set))
+        assert sum(map(len, groups_per_set)) == n_groups == 24
+        assert all(groups_per_set)
 
 
 def test_the_split_does_not_depend_on_the_names_of_groups(blobs, ids):
     groups = groups_for(SPLITTERS[2], ids)
     names, member = np.unique(groups, return_inverse=True)
     renamed = np.random.default_rng(3).permutation(len(names))[member]
-    one, two = (
+    split, renamed_split = (
         make_split(SPLITTERS[2], None, ids, g, seed=0, name="a")
         for g in (groups, renamed)
     )
-    assert one == two
+    assert split == renamed_split
 
 
 def test_the_validation_set_has_the_requested_size(ids):
@@ -103,7 +104,7 @@ def test_the_split_contains_its_settings(ids):
 def test_ids_may_be_numbers():
     split = make_split(ShuffleSplit(), None, range(50), seed=0, name="random")
     train, validation, test = split.indices(np.arange(50))
-    assert [len(part) for part in (train, validation, test)] == [41, 4, 5]
+    assert [len(rows) for rows in (train, validation, test)] == [41, 4, 5]
 
 
 def test_a_splitter_that_divides_groups_is_rejected(ids):

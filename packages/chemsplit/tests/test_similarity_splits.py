@@ -53,7 +53,7 @@ def published_subset_loop(X, train_ratio, seed, n_candidates):
 
 @pytest.fixture
 def X(rng):
-    """Rows of random lengths with duplicates, more than one block updates."""
+    """Rows of random lengths with duplicates, more rows than in one block."""
     X = rng.normal(size=(700, 12)) * rng.uniform(0.1, 5, size=(700, 1))
     X[40:60] += 3 * X[10]
     X[77] = X[78]

@@ -48,7 +48,7 @@ def test_the_size_may_be_a_column_of_descriptors(n_atoms, rng):
 
 
 def test_a_test_fraction_far_from_the_requested_one_is_reported():
-    with pytest.warns(UserWarning, match="test fraction is 20% in place of 50%"):
+    with pytest.warns(UserWarning, match="test fraction is 20% instead of 50%"):
         split_indices(SizeSplit(test_size=0.5), [10] * 80 + [20] * 20)
 
 

@@ -124,9 +124,9 @@ def test_parallel_rows_equal_serial_ones_in_order(rng):
     structures = [
         Atoms("H2O" if i % 2 else "NaH2", rng.normal(size=(3, 3))) for i in range(34)
     ]
-    one = mean_soap(structures, n_jobs=1, **SMALL)
-    two = mean_soap((s for s in structures), n_jobs=2, **SMALL)
-    assert (one != two).nnz == 0
+    serial = mean_soap(structures, n_jobs=1, **SMALL)
+    parallel = mean_soap((s for s in structures), n_jobs=2, **SMALL)
+    assert (serial != parallel).nnz == 0
 
 
 def nan_position():

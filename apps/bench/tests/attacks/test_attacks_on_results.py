@@ -102,7 +102,7 @@ for path, value in {
     "floors.test.energy_mae": {},
     "sizes.test": "many",
     "excluded.structures": "none",
-    "excluded.unseen": 3,
+    "excluded.new_elements": 3,
     "parameters": "many",
     "model": 7,
     "sizes.train": None,

@@ -40,7 +40,7 @@ def place(tmp_path, springs):
         "data": "0123",
         "parameters": 7,
         "sizes": {"train": 1, "validation": 1, "test": 2},
-        "excluded": {"structures": 0, "unseen": {}},
+        "excluded": {"structures": 0, "new_elements": {}},
         "errors": {"validation": errors, "test": errors},
         "floors": {"validation": errors, "test": errors},
         "charge_sign": -1,

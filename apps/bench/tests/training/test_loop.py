@@ -440,22 +440,22 @@ def test_folders_in_use_or_of_other_experiments_are_refused(small_grid, tmp_path
         pass
 
 
-def test_structures_of_unseen_elements_are_left_out_and_named(own_file):
+def test_structures_of_new_elements_are_excluded_and_reported(own_file):
     data = load_for_training(str(own_file))
 
-    class Cut:
+    class FixedSplit:
         def indices(self, ids):
             return np.arange(4), np.arange(4, 6), np.arange(6, 8)
 
-    parts, excluded = usable_parts(data, Cut(), "leave out")
+    parts, excluded = usable_parts(data, FixedSplit(), "exclude")
     assert [len(p) for p in parts] == [4, 2, 2]
-    assert excluded == {"structures": 0, "unseen": {}}
+    assert excluded == {"structures": 0, "new_elements": {}}
     rare = data.samples[6].structure
     rare.numbers[0] = 30
-    parts, excluded = usable_parts(data, Cut(), "leave out")
+    parts, excluded = usable_parts(data, FixedSplit(), "exclude")
     assert parts.test.tolist() == [7]
-    assert excluded == {"structures": 1, "unseen": {"Zn": 1}}
+    assert excluded == {"structures": 1, "new_elements": {"Zn": 1}}
     with pytest.raises(
         BenchError, match="1 structures .* the training part lacks .Zn."
     ):
-        usable_parts(data, Cut(), "refuse")
+        usable_parts(data, FixedSplit(), "error")

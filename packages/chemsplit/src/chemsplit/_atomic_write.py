@@ -1,4 +1,4 @@
-"""Atomic writing of files: a reader sees the old file or the complete new one."""
+"""Atomic writing of files: readers never see an incomplete file."""
 
 import contextlib
 import glob

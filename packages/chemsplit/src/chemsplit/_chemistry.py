@@ -50,7 +50,7 @@ def element_labels(numbers: Sequence[ArrayLike], *, n_named: int = 7) -> np.ndar
     numbers : sequence of array-like of int
         Atomic numbers of each structure.
     n_named : int, default=7
-        Number of elements that are labels of their own, the most frequent first;
+        Number of elements with a separate label, the most frequent ones;
         structures with another heaviest element are labeled "other".
 
     Returns
@@ -63,7 +63,7 @@ def element_labels(numbers: Sequence[ArrayLike], *, n_named: int = 7) -> np.ndar
     >>> element_labels([[8, 1, 1], [30, 8], [30, 6, 1]], n_named=1).tolist()
     ['other', 'Zn', 'Zn']
     """
-    heaviest = np.array([np.asarray(one).max() for one in numbers])
+    heaviest = np.array([np.max(atomic_numbers) for atomic_numbers in numbers])
     elements, counts = np.unique(heaviest, return_counts=True)
     frequent = elements[np.argsort(-counts, kind="stable")[:n_named]]
     names = np.array(symbols(heaviest), dtype=object)

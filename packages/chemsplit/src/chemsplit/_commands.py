@@ -155,9 +155,10 @@ def make_figure(
     if color_by == "split" and not splits:
         raise ValueError("`--color-by split` needs a split; add `--split FILE`.")
     if color_by == "split" and len(splits) > 1:
-        names = [f"{one.name}, seed {one.seed}" for one in splits]
+        names = [f"{split.name}, seed {split.seed}" for split in splits]
         labels = {
-            name: one.labels(table.ids) for name, one in zip(names, splits, strict=True)
+            name: split.labels(table.ids)
+            for name, split in zip(names, splits, strict=True)
         }
         return plot_splits(table.X, labels, method=method)[1]
     options: dict[str, Any] = {"method": method, "title": title}

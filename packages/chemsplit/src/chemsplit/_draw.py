@@ -1,4 +1,4 @@
-"""Random selection of whole clusters or groups of a total number of samples."""
+"""Random selection of clusters or groups by their total number of samples."""
 
 import warnings
 
@@ -39,7 +39,7 @@ def draw_units(
 def warn_if_fraction_missed(
     name: str, units: str, sizes: np.ndarray, achieved: float, requested: float
 ) -> None:
-    """Warn if whole units give a fraction far from the requested one.
+    """Warn if the achieved fraction is far from the requested one.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def warn_if_fraction_missed(
     """
     if abs(achieved - requested) > _TOLERANCE:
         warnings.warn(
-            f"The {name} fraction is {achieved:.0%} in place of {requested:.0%}, since "
+            f"The {name} fraction is {achieved:.0%} instead of {requested:.0%}, since "
             f"{units} are not divided: the largest of {len(sizes)} {units} has "
             f"{sizes.max() / sizes.sum():.0%} of the samples.",
             stacklevel=3,

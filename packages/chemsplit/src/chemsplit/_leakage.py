@@ -39,7 +39,15 @@ class SharedLabels:
 
 @dataclass(frozen=True)
 class SizeSummary:
-    """Numbers of atoms of the structures of one set."""
+    """Distribution of the number of atoms per structure in one set.
+
+    Parameters
+    ----------
+    smallest, largest : int
+        Extremes.
+    median : float
+        Median.
+    """
 
     smallest: int
     median: float
@@ -258,11 +266,11 @@ def _check_length(given: Sequence[Any] | np.ndarray, X: Any, name: str) -> None:
 def _with_chemistry(
     report: Leakage, train: np.ndarray, test: np.ndarray, numbers: Sequence[ArrayLike]
 ) -> Leakage:
-    numbers = [np.asarray(one) for one in numbers]
+    numbers = [np.asarray(atomic_numbers) for atomic_numbers in numbers]
     train_elements = np.unique(np.concatenate([numbers[i] for i in train]))
     new = [z for i in test for z in np.setdiff1d(numbers[i], train_elements)]
     elements, counts = np.unique(np.array(new, dtype=int), return_counts=True)
-    n_atoms = np.array([len(one) for one in numbers])
+    n_atoms = np.array([len(atomic_numbers) for atomic_numbers in numbers])
     formulas = np.array(reduced_formulas(numbers))
     return replace(
         report,

@@ -150,7 +150,7 @@ def _styles(names: np.ndarray) -> dict[Any, tuple[str, str]]:
     others = {"other": (SET_COLORS["unused"], "o")} if "other" in labels else {}
     return others | {
         name: (_COLORS[i % len(_COLORS)], _MARKERS[i // len(_COLORS)])
-        for i, name in enumerate(one for one in labels if one != "other")
+        for i, name in enumerate(label for label in labels if label != "other")
     }
 
 

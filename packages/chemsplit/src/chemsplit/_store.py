@@ -69,8 +69,8 @@ def _write(path: Path, rows: RaggedRows) -> None:
             temporary,
             values=rows.values,
             lengths=rows.lengths,
-            elements=np.concatenate([np.array(one) for one in rows.elements]),
-            n_elements=np.array([len(one) for one in rows.elements]),
+            elements=np.concatenate([np.array(elements) for elements in rows.elements]),
+            n_elements=np.array([len(elements) for elements in rows.elements]),
         )
 
 
@@ -78,5 +78,5 @@ def _read(path: Path) -> RaggedRows:
     # Opened explicitly, since np.load does not close a damaged file.
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         ends = np.cumsum(file["n_elements"])[:-1]
-        elements = [tuple(one.tolist()) for one in np.split(file["elements"], ends)]
+        elements = [tuple(row.tolist()) for row in np.split(file["elements"], ends)]
         return RaggedRows(file["values"], file["lengths"], elements)

@@ -83,7 +83,7 @@ def count_train(
 ) -> int:
     """Return the number of training units for a split that uses every unit."""
     train, test = set_sizes(n_units, train_size, test_size)
-    if train + test < n_units - 1:  # rounding may leave one
+    if train + test < n_units - 1:  # rounding may leave one unit
         raise ValueError(
             f"This split uses every sample, but train_size={train_size} and "
             f"test_size={test_size} leave some unused; give one of the two."

@@ -39,7 +39,7 @@ class _Sizes(pydantic.BaseModel):
 
 class _Excluded(pydantic.BaseModel):
     structures: int
-    unseen: dict[str, int]
+    new_elements: dict[str, int]
 
 
 class _Result(ModelMetadata):

@@ -59,7 +59,7 @@ def train_and_test(
     reset_peak_memory()
     data = batched.data
     made_from = run_provenance(grid, run, data, split)
-    parts, excluded = usable_parts(data, split, grid.split.unseen)
+    parts, excluded = usable_parts(data, split, grid.split.new_elements)
     train_samples = [data.samples[i] for i in parts.train]
     atomic_energies = atomic_energies_for(data, parts.train)
     potential = _initial_potential(grid, run, batched, parts, atomic_energies)

@@ -1,7 +1,7 @@
 """Adapts settings and data to what a run can train on."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -117,27 +117,27 @@ def _is_frozen(frozen: Collection[str], run: Run) -> bool:
 
 
 def usable_parts(
-    data: Dataset, split: Split, unseen_policy: str
+    data: Dataset, split: Split, new_elements: Literal["exclude", "error"]
 ) -> tuple[Parts, dict[str, Any]]:
-    """Returns the indices of each part, without structures of unseen elements.
+    """Returns the indices of each part, without structures of new elements.
 
     Args:
         data: labeled structures.
         split: of the data.
-        unseen_policy: `"refuse"` raises an error for validation or test structures
+        new_elements: `"error"` raises an error for validation or test structures
             with elements that no training structure has; otherwise they are left out.
 
     Returns:
-        Indices, and the number of excluded structures with their unseen elements.
+        Indices, and the number of excluded structures with their new elements.
 
     Raises:
-        BenchError: no structure remains, or `unseen_policy` is `"refuse"`.
+        BenchError: no structure remains, or `new_elements` is `"error"`.
     """
     train_part, *others = split.indices(data.ids)
     train_elements = {
         int(z) for i in train_part for z in data.samples[i].structure.numbers
     }
-    unseen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     remaining = []
     for part in others:
         usable = []
@@ -147,7 +147,7 @@ def usable_parts(
             } - train_elements
             for z in new_elements:
                 symbol = chemical_symbols[z]
-                unseen[symbol] = unseen.get(symbol, 0) + 1
+                counts[symbol] = counts.get(symbol, 0) + 1
             if not new_elements:
                 usable.append(i)
         if not usable:
@@ -157,13 +157,13 @@ def usable_parts(
             )
         remaining.append(np.array(usable))
     excluded = sum(map(len, others)) - sum(map(len, remaining))
-    if excluded and unseen_policy == "refuse":
+    if excluded and new_elements == "error":
         raise BenchError(
             f"{excluded} structures of the test and validation parts have elements "
-            f"that the training part lacks ({', '.join(sorted(unseen))}): choose "
-            "another split or seed, or exclude them with split.unseen='leave out'."
+            f"that the training part lacks ({', '.join(sorted(counts))}): choose "
+            "another split or seed, or exclude them with split.new_elements=exclude."
         )
     return Parts(np.asarray(train_part), *remaining), {
         "structures": excluded,
-        "unseen": unseen,
+        "new_elements": counts,
     }

@@ -152,7 +152,8 @@ def _set_sizes(results: list[dict[str, Any]]) -> list[str]:
             f"{sizes['test']} test structures"
         )
         if excluded["structures"]:
-            elements = ", ".join(f"{z} ({n})" for z, n in excluded["unseen"].items())
+            counts = excluded["new_elements"].items()
+            elements = ", ".join(f"{symbol} ({n})" for symbol, n in counts)
             text += (
                 f"; {excluded['structures']} structures excluded because of elements "
                 f"that do not occur in training: {elements}"

@@ -80,9 +80,9 @@ class SplitSettings(Strict):
     `test_fraction`."""
     test_ids: str | None = None
     """Pattern of the test ids of the named split, such as `*_val/*`."""
-    unseen: Literal["leave out", "refuse"] = "leave out"
-    """What to do with structures of elements that training never sees: they are named
-    and left out of the test, or the run fails."""
+    new_elements: Literal["exclude", "error"] = "exclude"
+    """Test and validation structures with elements that are not in the training set are
+    excluded and reported, or an error."""
 
 
 class Grid(Strict):
