@@ -142,13 +142,12 @@ def usable_parts(
     for part in others:
         usable = []
         for i in part:
-            new_elements = {
-                int(z) for z in data.samples[i].structure.numbers
-            } - train_elements
-            for z in new_elements:
+            elements = {int(z) for z in data.samples[i].structure.numbers}
+            new = elements - train_elements
+            for z in new:
                 symbol = chemical_symbols[z]
                 counts[symbol] = counts.get(symbol, 0) + 1
-            if not new_elements:
+            if not new:
                 usable.append(i)
         if not usable:
             raise BenchError(
