@@ -1,4 +1,4 @@
-"""What every command does with errors, and what its help says."""
+"""Error messages and help of all commands."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         (zipfile.BadZipFile("no zip"), "no zip"),
     ],
 )
-def test_expected_errors_end_in_one_line(error, message, call_bench, monkeypatch):
+def test_expected_errors_are_one_line(error, message, call_bench, monkeypatch):
     def fail(name):
         raise error
 
@@ -50,32 +50,32 @@ def test_expected_errors_end_in_one_line(error, message, call_bench, monkeypatch
 
 
 @pytest.mark.parametrize("error", [KeyError("key"), TypeError("type"), AssertionError])
-def test_faults_of_the_program_keep_their_traceback(error, monkeypatch):
+def test_unexpected_errors_keep_their_traceback(error, monkeypatch):
     def fail(name):
         raise error
 
     monkeypatch.setattr("bench.settings.grid.preset_text", fail)
-    done = CliRunner().invoke(app, ["template", "quick"])
-    assert not isinstance(done.exception, BenchError | SystemExit)
+    result = CliRunner().invoke(app, ["template", "quick"])
+    assert not isinstance(result.exception, BenchError | SystemExit)
 
 
 @pytest.mark.parametrize("statement", ["np.zeros(3).reshape(2, 2)", "json.loads('[')"])
-def test_an_error_of_a_library_names_our_place(statement, call_bench, monkeypatch):
-    own = {"__name__": "bench._ours", "np": np, "json": json}
-    exec(f"def fail(name):\n    {statement}", own)
-    monkeypatch.setattr("bench.settings.grid.preset_text", own["fail"])
+def test_library_error_includes_our_source_line(statement, call_bench, monkeypatch):
+    namespace = {"__name__": "bench._module", "np": np, "json": json}
+    exec(f"def fail(name):\n    {statement}", namespace)
+    monkeypatch.setattr("bench.settings.grid.preset_text", namespace["fail"])
     status, _, err = call_bench("template", "quick")
-    assert status == 1 and err.endswith(" (at bench._ours:2).\n")
+    assert status == 1 and err.endswith(" (at bench._module:2).\n")
 
 
-def test_an_error_of_our_own_packages_needs_no_place(call_bench, monkeypatch):
-    own = {"__name__": "backbones._ours"}
-    exec("def fail(name):\n    raise ValueError('Do this.')", own)
-    monkeypatch.setattr("bench.settings.grid.preset_text", own["fail"])
+def test_error_raised_by_our_packages_has_no_source_line(call_bench, monkeypatch):
+    namespace = {"__name__": "backbones._module"}
+    exec("def fail(name):\n    raise ValueError('Do this.')", namespace)
+    monkeypatch.setattr("bench.settings.grid.preset_text", namespace["fail"])
     assert call_bench("template", "quick") == (1, "", "bench: Do this.\n")
 
 
-def test_an_interrupt_has_its_status(call_bench, monkeypatch):
+def test_interrupt_has_exit_status_130(call_bench, monkeypatch):
     def stop(name):
         raise KeyboardInterrupt
 
@@ -134,7 +134,7 @@ def test_command_lines(arguments, message, call_bench, tmp_path, monkeypatch):
         (b"seeds: 2001-99-99\n", "not valid YAML (month must be in 1..12"),
     ],
 )
-def test_grids_that_are_no_grids(content, message, call_bench, tmp_path):
+def test_invalid_grid_files(content, message, call_bench, tmp_path):
     path = tmp_path / "grid.yaml"
     path.write_bytes(content)
     status, out, err = call_bench("run", path, "--out", tmp_path / "out")
@@ -143,32 +143,32 @@ def test_grids_that_are_no_grids(content, message, call_bench, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["grid.yaml"]
 
 
-def test_names_of_others_do_not_reach_the_terminal():
+def test_control_characters_are_escaped():
     assert printable("a\n b\u2028c \x1b[31mred\x07") == "a b c \\x1b[31mred\\x07"
 
 
-def test_help_shows_every_word_of_its_source(monkeypatch):
-    """Square brackets would be taken for markup and vanish."""
+def test_help_shows_brackets(monkeypatch):
+    """Unescaped square brackets would be interpreted as markup."""
     monkeypatch.setenv("COLUMNS", "400")
-    told = 0
+    brackets = 0
     for name, command in get_command(app).commands.items():
-        shown = CliRunner().invoke(app, [name, "--help"], color=False).output
-        words = " ".join(re.sub("[^ -~]", " ", shown).split())
+        output = CliRunner().invoke(app, [name, "--help"], color=False).output
+        words = " ".join(re.sub("[^ -~]", " ", output).split())
         for option in command.params:
             if option.help:
                 text = re.sub("[^ -~]", " ", option.help.replace("\\[", "["))
                 assert " ".join(text.split()) in words, option.help
-                told += "[" in text
-    assert told >= 7
+                brackets += "[" in text
+    assert brackets >= 7
 
 
 def test_keys_are_compared_in_linear_time():
-    """50,000 keys take seconds to minutes if each is compared with each."""
+    """Comparing all pairs of 50,000 keys would take minutes."""
     text = yaml.SafeLoader.DEFAULT_SCALAR_TAG
     keys = [yaml.ScalarNode(text, str(i)) for i in range(50_000)]
     mapping = yaml.MappingNode(
         "tag", [(key, yaml.ScalarNode(text, "")) for key in keys]
     )
-    began = time.process_time()
+    start = time.process_time()
     assert len(_children(mapping, "it")) == 100_000
-    assert time.process_time() - began < 2
+    assert time.process_time() - start < 2

@@ -40,7 +40,7 @@ def test_help_loads_no_jax():
         (("info", "none.xyz"), "There is no data set"),
     ],
 )
-def test_mistakes_end_in_one_sentence(arguments, message, tmp_path, call_bench):
+def test_user_errors_are_one_line(arguments, message, tmp_path, call_bench):
     out = () if arguments[0] != "run" else ("--out", str(tmp_path / "out"))
     status, _, err = call_bench(*arguments, *out)
     assert status == 1
@@ -48,7 +48,7 @@ def test_mistakes_end_in_one_sentence(arguments, message, tmp_path, call_bench):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_own_file_from_start_to_report(own_file, tmp_path, monkeypatch):
+def test_run_and_report_of_a_file(own_file, tmp_path, monkeypatch):
     from bench.cli.main import app
 
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""A grid as a whole: side by side, killed, loaded again."""
+"""Grids of runs: in parallel, interrupted, and models loaded again."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def grid(tmp_path_factory, springs, grid_of):
 
 @pytest.fixture(scope="module")
 def finished(grid, tmp_path_factory):
-    """The folder of the grid, run in turn, and what came of it."""
+    """Returns the folder and the outcome of a grid, one run after the other."""
     folder = tmp_path_factory.mktemp("finished")
     return folder, run(grid, folder)
 
@@ -40,39 +40,43 @@ def run(grid, folder, **options):
         return make_runs(grid, folder, lambda *_: None, **options)
 
 
-def test_runs_side_by_side_give_what_they_give_in_turn(grid, finished, tmp_path):
-    told = []
+def test_parallel_runs_give_the_same_results(grid, finished, tmp_path):
+    run_names = []
     with output_folder(tmp_path / "two", grid) as folder:
-        two = make_runs(grid, folder, lambda run, row: told.append(run.name), jobs=2)
-    one = finished[1]
-    assert one == two and len(one.results) == 2 and not one.failures
-    assert sorted(set(told)) == ["random-mace+les-seed0", "random-mace-seed0"]
-    assert len(told) == 2 * grid.train.epochs
+        parallel = make_runs(
+            grid, folder, lambda run, row: run_names.append(run.name), jobs=2
+        )
+    serial = finished[1]
+    assert serial == parallel and len(serial.results) == 2 and not serial.failures
+    assert sorted(set(run_names)) == ["random-mace+les-seed0", "random-mace-seed0"]
+    assert len(run_names) == 2 * grid.train.epochs
 
 
-def test_a_trained_model_predicts_what_its_run_wrote(finished, tmp_path):
-    place = finished[0] / "random-mace+les-seed0"
-    atoms = ase.io.read(place / "predictions.extxyz", -1)
-    told = atoms.calc.results
-    atoms.calc = Calculator(load_potential(place), total_charge=0.0)
-    # float32, on structures of five atoms and in another batch.
-    np.testing.assert_allclose(atoms.get_potential_energy(), told["energy"], atol=1e-4)
-    np.testing.assert_allclose(atoms.get_forces(), told["forces"], atol=1e-4)
+def test_loaded_model_reproduces_written_predictions(finished, tmp_path):
+    folder = finished[0] / "random-mace+les-seed0"
+    atoms = ase.io.read(folder / "predictions.extxyz", -1)
+    written = atoms.calc.results
+    atoms.calc = Calculator(load_potential(folder), total_charge=0.0)
+    # float32, in a batch of another size.
+    np.testing.assert_allclose(
+        atoms.get_potential_energy(), written["energy"], atol=1e-4
+    )
+    np.testing.assert_allclose(atoms.get_forces(), written["forces"], atol=1e-4)
     with pytest.raises(BenchError, match="holds no finished run"):
         load_potential(tmp_path)
 
 
-def test_a_mistake_of_ours_is_told_and_the_run_tried_again(grid, tmp_path, monkeypatch):
+def test_unexpected_error_is_reported_and_the_run_repeated(grid, tmp_path, monkeypatch):
     from bench.experiment import train_and_test as module
 
     def broken(*_, **__):
-        raise FloatingPointError("no such luck")
+        raise FloatingPointError("test failure")
 
     grid = grid.model_copy(update={"long_range": ("les",)})
     monkeypatch.setattr(module, "train", broken)
     outcome = run(grid, tmp_path / "out")
     reason = outcome.failures["random-mace+les-seed0"]
-    assert reason == "FloatingPointError: no such luck"
+    assert reason == "FloatingPointError: test failure"
     failed = tmp_path / "out" / "random-mace+les-seed0" / "failed.json"
     assert "broken" in json.loads(failed.read_text())["traceback"]
     monkeypatch.undo()
@@ -89,8 +93,8 @@ print(run_single(grid, Path(sys.argv[2]), grid.runs()[1]))
 """
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(grid, finished, tmp_path):
-    """Killed at random moments, in the middle of epochs and of writing."""
+def test_killed_run_resumes_bit_identically(grid, finished, tmp_path):
+    """Killed at random times, during epochs and while writing."""
     run = grid.runs()[1]
     config, killed = tmp_path / "grid.yaml", tmp_path / "killed"
     config.write_text(yaml.safe_dump(grid.model_dump(mode="json")))
@@ -111,11 +115,13 @@ def test_a_killed_run_goes_on_to_the_same_bits(grid, finished, tmp_path):
         process.wait()
         assert last.exists()
     assert run_single(grid, killed, run) is None
-    straight = finished[0] / run.name
+    uninterrupted = finished[0] / run.name
     for file in ("best.npz", "last.npz", "model.npz"):
-        one, two = (dict(np.load(p / file)) for p in (straight, killed / run.name))
+        one, two = (dict(np.load(p / file)) for p in (uninterrupted, killed / run.name))
         assert one.keys() == two.keys()
-        for key in one.keys() - {"header"}:  # which holds times
+        for key in one.keys() - {"header"}:  # contains times
             np.testing.assert_array_equal(one[key], two[key], err_msg=key)
-    one, two = ((p / "result.json").read_text() for p in (straight, killed / run.name))
+    one, two = (
+        (p / "result.json").read_text() for p in (uninterrupted, killed / run.name)
+    )
     assert one == two

@@ -1,4 +1,4 @@
-"""Any kind of label alone is enough: charges without energies, forces without them."""
+"""Training on one kind of labels only, such as charges without energies."""
 
 import json
 from types import SimpleNamespace
@@ -36,113 +36,119 @@ FAST += (
 
 @pytest.fixture
 def write(tmp_path, springs):
-    """Writes structures with some of their labels."""
+    """Returns a function that writes structures with the given labels only."""
 
-    def made(*labels, count=24):
+    def write_file(*labels, count=24):
         frames = [springs(i) for i in range(count)]
         for atoms in frames:
-            kept = {label: atoms.calc.results[label] for label in labels}
-            atoms.calc = SinglePointCalculator(atoms, **kept)
+            results = {label: atoms.calc.results[label] for label in labels}
+            atoms.calc = SinglePointCalculator(atoms, **results)
         path = tmp_path / f"{'-'.join(labels)}.extxyz"
         ase.io.write(path, frames, format="extxyz")
         return path
 
-    return made
+    return write_file
 
 
-def called(*words):
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
+def call(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
 
 
 def run(data, out, layers):
     options = [x for o in (*FAST, f"dataset={data}", layers) for x in ("-o", o)]
-    return called("run", "quick", "--out", out, *options)
+    return call("run", "quick", "--out", out, *options)
 
 
-def no_number_is_missing(text):
+def assert_no_missing_numbers(text):
     assert "nan" not in text.lower() and "None" not in text
 
 
-def test_charges_alone_are_prepared_learned_and_reported(write, tmp_path):
+def test_grid_with_charges_only(write, tmp_path):
     source, data, out = write("charges"), tmp_path / "data", tmp_path / "out"
-    said = called("prepare", source, "--out", data, "--workers", 1)
-    assert "labels           charges" in said and "element's mean charge" in said
-    assert "composition fit" not in said and "zero force" not in said
-    no_number_is_missing(called("info", data))
+    output = call("prepare", source, "--out", data, "--workers", 1)
+    assert "labels           charges" in output and "element's mean charge" in output
+    assert "composition fit" not in output and "zero force" not in output
+    assert_no_missing_numbers(call("info", data))
     run(data, out, "long_range=[celli]")
-    place = out / "random-mace+celli-seed0"
-    result = json.loads((place / "result.json").read_text())
+    folder = out / "random-mace+celli-seed0"
+    result = json.loads((folder / "result.json").read_text())
     assert result["kinds"] == ["charge", "dipole", "born"]
-    known = {k for k, v in result["errors"]["test"].items() if v is not None}
-    assert known == {"charge_mae", "charge_rmse"}
-    # The floor, from the training part, and the errors, from the predictions.
+    compared = {k for k, v in result["errors"]["test"].items() if v is not None}
+    assert compared == {"charge_mae", "charge_rmse"}
+    # Recomputes the floor from the training part, the errors from the predictions.
     samples = {s.id: s for s in load_for_training(str(source)).samples}
-    split = json.loads((place / "split.json").read_text())
+    split = json.loads((folder / "split.json").read_text())
     means = mean_charges([samples[i] for i in split["train"]])
     test = [samples[i] for i in split["test"]]
-    fixed = [s.charges - [means[z] for z in s.structure.numbers] for s in test]
-    floor = 1000 * np.abs(np.concatenate(fixed)).mean()
+    residuals = [s.charges - [means[z] for z in s.structure.numbers] for s in test]
+    floor = 1000 * np.abs(np.concatenate(residuals)).mean()
     np.testing.assert_allclose(result["floors"]["test"]["charge_mae"], floor, rtol=1e-5)
-    assert {k for k, v in result["floors"]["test"].items() if v} == known
+    assert {k for k, v in result["floors"]["test"].items() if v} == compared
     frames = [
         f
-        for f in ase.io.read(place / "predictions.extxyz", ":")
+        for f in ase.io.read(folder / "predictions.extxyz", ":")
         if f.info["part"] == "test"
     ]
-    apart = [f.arrays["model_charges"] - f.arrays["label_charges"] for f in frames]
-    error = 1000 * np.abs(np.concatenate(apart)).mean()
+    differences = [
+        f.arrays["model_charges"] - f.arrays["label_charges"] for f in frames
+    ]
+    error = 1000 * np.abs(np.concatenate(differences)).mean()
     np.testing.assert_allclose(result["errors"]["test"]["charge_mae"], error, rtol=1e-4)
     assert all(f.calc is None and "label_energy" not in f.info for f in frames)
     (row,) = [
-        json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()
+        json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()
     ]
     assert row["validation_energy_mae"] is row["validation_force_mae"] is None
-    weighed = 10 * 1e-6 * result["errors"]["validation"]["charge_rmse"] ** 2
-    np.testing.assert_allclose(row["validation_loss"], weighed, rtol=1e-5)
+    expected = 10 * 1e-6 * result["errors"]["validation"]["charge_rmse"] ** 2
+    np.testing.assert_allclose(row["validation_loss"], expected, rtol=1e-5)
     text = (out / "report.md").read_text()
     assert "## Charges" in text and "| random | mace+celli | 0 |" in text
     assert "cost (µs/atom)" in text
     assert "## Energy" not in text and "## Forces" not in text
-    no_number_is_missing(text)
+    assert_no_missing_numbers(text)
     page = (out / "report.html").read_text()
     assert 'id="cost"' in page and 'id="charges-random-mace+celli-seed0"' in page
-    found = evaluate(load_trained_model(place), str(source), tmp_path / "again")
-    assert {k for k, v in found.errors.items() if v is not None} == known
+    evaluation = evaluate(load_trained_model(folder), str(source), tmp_path / "again")
+    assert {k for k, v in evaluation.errors.items() if v is not None} == compared
     with pytest.raises(BenchError, match="no forces for a simulation"):
-        open_model(place)
+        open_model(folder)
 
 
-def test_forces_alone_are_learned_and_reported(write, tmp_path):
+def test_grid_with_forces_only(write, tmp_path):
     source, out = write("forces"), tmp_path / "out"
     run(source, out, "long_range=[none]")
-    place = out / "random-mace-seed0"
-    result = json.loads((place / "result.json").read_text())
+    folder = out / "random-mace-seed0"
+    result = json.loads((folder / "result.json").read_text())
     assert result["kinds"] == ["force", "stress"]
-    known = {k for k, v in result["errors"]["test"].items() if v is not None}
-    assert known == {"force_mae", "force_rmse"}
+    compared = {k for k, v in result["errors"]["test"].items() if v is not None}
+    assert compared == {"force_mae", "force_rmse"}
     test = [
-        f for f in load_for_training(str(source)).samples if f.id in result_ids(place)
+        f for f in load_for_training(str(source)).samples if f.id in result_ids(folder)
     ]
     floor = 1000 * np.abs(np.concatenate([s.forces for s in test])).mean()
     np.testing.assert_allclose(result["floors"]["test"]["force_mae"], floor, rtol=1e-5)
     text = (out / "report.md").read_text()
     assert "## Forces" in text and "## Energy" not in text and "cost (µs/atom)" in text
-    no_number_is_missing(text)
-    # Energies are known up to a constant: forces are there to simulate with.
-    assert open_model(place).potential.atomic_energies == ((1, 0.0), (6, 0.0), (8, 0.0))
-    # Tested on data with energies, it is compared in what it learned.
+    assert_no_missing_numbers(text)
+    # Energies are determined up to a constant, which suffices for dynamics.
+    assert open_model(folder).potential.atomic_energies == (
+        (1, 0.0),
+        (6, 0.0),
+        (8, 0.0),
+    )
+    # On data with energies, only the trained kinds are compared.
     both = write("energy", "forces")
-    found = evaluate(load_trained_model(place), str(both), tmp_path / "again")
-    assert {k for k, v in found.errors.items() if v is not None} == known
+    evaluation = evaluate(load_trained_model(folder), str(both), tmp_path / "again")
+    assert {k for k, v in evaluation.errors.items() if v is not None} == compared
 
 
-def result_ids(place):
-    return json.loads((place / "split.json").read_text())["test"]
+def result_ids(folder):
+    return json.loads((folder / "split.json").read_text())["test"]
 
 
-def test_sets_without_any_label_to_learn_from_are_refused(write, tmp_path, springs):
+def test_structures_without_trainable_labels_are_errors(write, tmp_path, springs):
     assert load_for_training(str(write("charges", count=3))).samples[0].energy is None
     mixed = tmp_path / "mixed.extxyz"
     frames = [springs(i) for i in range(3)]
@@ -168,7 +174,7 @@ def sample(**labels):
         ("celli", {"energy": 1.0, "charges": 1}, set(KINDS)),
     ],
 )
-def test_a_model_is_compared_in_what_it_learned(layer, labels, kinds):
+def test_predicted_kinds_follow_from_trained_labels(layer, labels, kinds):
     run, samples = Run("x", "random", "mace", layer, 0), [sample(**labels)]
     settings = trainable_settings(TrainSettings(), run, samples)
     assert set(predicted_kinds(run, settings, labeled_kinds(samples))) == kinds
@@ -191,37 +197,37 @@ def test_a_model_is_compared_in_what_it_learned(layer, labels, kinds):
         ("celli", {"charges": 1}, {"loss": {"energy": 5}}, "set train.loss.energy=0"),
     ],
 )
-def test_what_cannot_be_learned_is_told(layer, labels, settings, message):
+def test_untrainable_settings_are_errors(layer, labels, settings, message):
     run = Run("x", "random", "mace", layer, 0)
     with pytest.raises(BenchError, match=message):
         trainable_settings(TrainSettings(**settings), run, [sample(**labels)])
 
 
-def test_phases_that_move_nothing_are_left_out():
+def test_phases_with_frozen_model_are_omitted():
     phase = {"epochs": 2, "frozen": ["backbone"]}
     settings = TrainSettings(pretrain=[phase])
-    left = lambda layer: trainable_settings(
+    adapted = lambda layer: trainable_settings(
         settings, Run("x", "random", "mace", layer, 0), [sample(energy=1.0)]
     )
-    assert len(left("none").pretrain) == 0 and len(left("les").pretrain) == 1
+    assert len(adapted("none").pretrain) == 0 and len(adapted("les").pretrain) == 1
 
 
-def test_dipoles_alone_are_enough(write):
+def test_training_on_dipoles_only(write):
     run = Run("x", "random", "mace", "celli", 0)
     settings = TrainSettings(loss={"dipole": 1.0})
-    found = trainable_settings(settings, run, [sample(dipole=1)])
-    assert {k for k, w in found.loss.weights.items() if w} == {"dipole"}
+    adapted = trainable_settings(settings, run, [sample(dipole=1)])
+    assert {k for k, w in adapted.loss.weights.items() if w} == {"dipole"}
 
 
-def test_absent_labels_and_lost_predictions_are_told_apart(write):
+def test_missing_labels_and_non_finite_predictions_differ(write):
     (first, *_) = load_for_training(str(write("charges", count=3))).samples
     assert fit_atomic_energies([first]) == {1: 0.0, 6: 0.0, 8: 0.0}
-    good = Prediction(None, None, None, first.charges + 0.01)
-    errors = errors_of([good], [first])
+    prediction = Prediction(None, None, None, first.charges + 0.01)
+    errors = errors_of([prediction], [first])
     assert np.isnan(errors.energy_mae) and errors.known()["energy_mae"] is None
     np.testing.assert_allclose(errors.loss(LossSettings()), 10 * 0.01**2)
-    lost = errors_of([good._replace(charges=first.charges * np.nan)], [first])
-    assert lost.charge_mae == np.inf == lost.loss(LossSettings())
+    diverged = errors_of([prediction._replace(charges=first.charges * np.nan)], [first])
+    assert diverged.charge_mae == np.inf == diverged.loss(LossSettings())
     assert np.isnan(Errors(charge_rmse=1.0).loss(LossSettings(charge=0)))
     assert "NaN" not in describe(load_for_training(str(write("charges", count=3))))
     assert Grid(dataset="x").train.loss == LossSettings()

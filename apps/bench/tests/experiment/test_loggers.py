@@ -1,4 +1,4 @@
-"""Epochs told to TensorBoard and Weights & Biases; stand-ins listen in their place."""
+"""Logging to TensorBoard and Weights & Biases, with mocks of both libraries."""
 
 import sys
 from types import SimpleNamespace
@@ -8,39 +8,39 @@ from bench.exceptions import BenchError
 from bench.experiment.loggers import log_to
 from bench.settings.grid import Run
 
-RUN = Run("own", "random", "mace", "les", 0)
+RUN = Run("file", "random", "mace", "les", 0)
 ROWS = [
     {"epoch": 1, "train_loss": 0.5, "validation_stress_mae": None, "seconds": 2.0},
     {"epoch": 2, "train_loss": 0.25, "validation_stress_mae": None, "seconds": 1.0},
 ]
 
 
-def tell_all(names, folder):
-    heard = []
-    with log_to(names, folder, lambda run, row: heard.append(row)) as callback:
+def log_all(names, folder):
+    received = []
+    with log_to(names, folder, lambda run, row: received.append(row)) as callback:
         callback(RUN, None)
         for row in ROWS:
             callback(RUN, row)
-    assert heard == [None, *ROWS]
+    assert received == [None, *ROWS]
 
 
-def test_tensorboard_gets_every_number_of_every_epoch(tmp_path, monkeypatch):
-    told, closed = [], []
+def test_tensorboard_receives_all_metrics(tmp_path, monkeypatch):
+    scalars, closed = [], []
 
     class SummaryWriter:
         def __init__(self, folder):
             self.folder = folder
 
-        def add_scalar(self, *what):
-            told.append(what)
+        def add_scalar(self, *arguments):
+            scalars.append(arguments)
 
         def close(self):
             closed.append(self.folder)
 
     module = SimpleNamespace(SummaryWriter=SummaryWriter)
     monkeypatch.setitem(sys.modules, "tensorboardX", module)
-    tell_all(["tensorboard"], tmp_path)
-    assert told == [
+    log_all(["tensorboard"], tmp_path)
+    assert scalars == [
         ("train_loss", 0.5, 1),
         ("seconds", 2.0, 1),
         ("train_loss", 0.25, 2),
@@ -49,18 +49,18 @@ def test_tensorboard_gets_every_number_of_every_epoch(tmp_path, monkeypatch):
     assert closed == [str(tmp_path / "tensorboard" / RUN.name)]
 
 
-def test_a_run_of_wandb_has_its_name_and_goes_on_when_resumed(tmp_path, monkeypatch):
-    told = []
+def test_wandb_run_has_its_name_and_is_resumed(tmp_path, monkeypatch):
+    calls = []
 
     def init(**options):
-        told.append((options["name"], options["id"], options["resume"]))
-        log = lambda row, step: told.append((step, row["train_loss"]))
-        return SimpleNamespace(log=log, finish=lambda: told.append("end"))
+        calls.append((options["name"], options["id"], options["resume"]))
+        log = lambda row, step: calls.append((step, row["train_loss"]))
+        return SimpleNamespace(log=log, finish=lambda: calls.append("end"))
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
-    tell_all(["wandb"], tmp_path)
+    log_all(["wandb"], tmp_path)
     name = "random-mace+les-seed0"
-    assert told == [
+    assert calls == [
         (name, "random-mace-les-seed0", "allow"), (1, 0.5), (2, 0.25), "end",
     ]  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_a_run_of_wandb_has_its_name_and_goes_on_when_resumed(tmp_path, monkeypa
         ("mlflow", "mlflow", "tensorboard or wandb, not to 'mlflow'"),
     ],
 )
-def test_what_is_not_there_is_said(name, module, message, tmp_path, monkeypatch):
+def test_missing_logger_is_an_error(name, module, message, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BenchError, match=message), log_to([name], tmp_path, print):
         pass

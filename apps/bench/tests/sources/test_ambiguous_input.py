@@ -167,8 +167,8 @@ def test_stress_of_six_numbers_must_be_renamed(tmp_path):
     path.write_text(f"3\n{comment}\n{WATER}")
     (row,) = read_rows(path)
     assert "`stress` is not nine numbers: write all nine, or rename it" in (row.reason)
-    path.write_text(f"3\n{comment.replace('stress', 'mine')}\n{WATER}")
-    (row,) = read_rows(path, stress="mine")
+    path.write_text(f"3\n{comment.replace('stress', 'S')}\n{WATER}")
+    (row,) = read_rows(path, stress="S")
     assert row.stress.tolist() == [1, 2, 3, 4, 5, 6]
     path.write_text(f'3\nLattice="8 8 8" energy=-14\n{WATER}')
     assert (

@@ -137,7 +137,7 @@ def test_space_group_name_generates_the_atoms_of_ase(
     ],
 )
 def test_operations_are_applied_site_by_site(tmp_path, head):
-    columns = [("mine", (5, 6)), ("charge", ("0.25(3)", "-0.5"))]
+    columns = [("other_charge", (5, 6)), ("charge", ("0.25(3)", "-0.5"))]
     row = only_row(tmp_path, cif(head, MONOCLINIC, columns))
     x, y, z = SITES[1][1]
     expected = np.array(
@@ -156,8 +156,8 @@ def test_operations_are_applied_site_by_site(tmp_path, head):
     positions = row.positions if "symop" in head else row.positions[_by_height(row)]
     np.testing.assert_allclose(positions, (expected @ cell)[order], atol=1e-12)
     np.testing.assert_allclose(row.charges, [0.25] * 2 + [-0.5] * 4)
-    mine = only_row(tmp_path / "single.cif", charges="mine")
-    np.testing.assert_array_equal(mine.charges, [5, 5, 6, 6, 6, 6])
+    other = only_row(tmp_path / "single.cif", charges="other_charge")
+    np.testing.assert_array_equal(other.charges, [5, 5, 6, 6, 6, 6])
 
 
 def _by_height(row):

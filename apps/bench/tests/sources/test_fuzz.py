@@ -85,9 +85,12 @@ def outcome(path):
             message.endswith((".", "?")) and "\n" not in message and len(message) < 900
         ), message
         return message
-    for columns, tally in read:
-        assert tally.read == tally.kept + tally.rejected
-        assert all(len(why) < 400 and "\n" not in why for _, why in tally.examples)
+    for columns, statistics in read:
+        assert statistics.read == statistics.kept + statistics.rejected
+        assert all(
+            len(reason) < 400 and "\n" not in reason
+            for _, reason in statistics.examples
+        )
         for name in ("positions", "numbers", "cell"):
             assert np.isfinite(columns.arrays[name]).all()
     return read
@@ -177,9 +180,9 @@ def test_xml_entities_are_neither_fetched_nor_expanded(tmp_path):
         text = VASPRUN.replace("<modeling>", f"<!DOCTYPE a [{declared}]><modeling>", 1)
         path = tmp_path / "vasprun.xml"
         path.write_text(text.replace(">-1.5</i>", f">&{name};</i>"))
-        found = outcome(path)
-        if not isinstance(found, str):
-            ((columns, _),) = found
+        result = outcome(path)
+        if not isinstance(result, str):
+            ((columns, _),) = result
             assert -7.5 not in columns.arrays["energy"]
 
 
@@ -228,19 +231,19 @@ keys = st.sampled_from(
 @given(content=st.dictionaries(keys, json_values, max_size=8), change=damage())
 def test_any_database_entry_is_a_valid_row_or_rejected(content, change):
     reader = AseLmdb((), ReadOptions())
-    good = {"numbers": [1], "positions": [[0.0, 0.0, 0.0]]}
-    for row in (content, {**good, **content}, [content], content.get("data")):
+    valid = {"numbers": [1], "positions": [[0.0, 0.0, 0.0]]}
+    for row in (content, {**valid, **content}, [content], content.get("data")):
         blob = zlib.compress(json.dumps(row).encode())
         for bytes_ in (blob, change(blob)):
-            found = build_or_reject("here", reader._row, bytes_, "id")
-            if isinstance(found, Rejected):
+            result = build_or_reject("row", reader._row, bytes_, "id")
+            if isinstance(result, Rejected):
                 assert (
-                    found.location == "here"
-                    and found.reason
-                    and "\n" not in found.reason
+                    result.location == "row"
+                    and result.reason
+                    and "\n" not in result.reason
                 )
             else:
-                assert len(pack([found])) == 1
+                assert len(pack([result])) == 1
 
 
 @given(
@@ -256,7 +259,7 @@ def test_any_database_entry_is_a_valid_row_or_rejected(content, change):
 @settings(max_examples=150, deadline=None)
 def test_rows_are_valid_or_rejected(numbers, positions, cell, energy, **more):
     make = lambda: Row("id", "g", numbers, positions, cell, energy=energy, **more)
-    row = build_or_reject("here", make)
+    row = build_or_reject("row", make)
     if isinstance(row, Rejected):
         assert row.reason and "\n" not in row.reason
         return

@@ -234,7 +234,7 @@ def test_xml_with_entities_is_rejected(tmp_path, declared, encoding):
         content = text.encode(encoding)
         path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
         assert "declares the entity" in error_message(path)
-    named = (tmp_path / "vasprun.xml").rename(tmp_path / "mine")
+    named = (tmp_path / "vasprun.xml").rename(tmp_path / "vasp_output")
     assert "declares the entity" in error_message(named, "vasp-xml")
 
 
@@ -243,10 +243,10 @@ def test_database_with_views_is_rejected(tmp_path, springs):
     with ase.db.connect(path) as database:
         database.write(springs(0))
     with sqlite3.connect(path) as database:
-        database.execute("ALTER TABLE systems RENAME TO kept")
+        database.execute("ALTER TABLE systems RENAME TO renamed")
         database.execute(
             "CREATE VIEW systems AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
-            "SELECT i + 1 FROM n) SELECT kept.* FROM kept, n"
+            "SELECT i + 1 FROM n) SELECT renamed.* FROM renamed, n"
         )
     assert "systems in it is a view" in error_message(path)
 
@@ -286,8 +286,8 @@ def test_linked_files_are_read_once(folder):
     linked = folder.parent / "linked"
     linked.symlink_to(folder)
     for source in (folder, linked):
-        found = open_source(str(source), ReadOptions()).files
-        assert [f.relative_to(source).name for f in found] == ["a.xyz", "other.xyz"]
+        files = open_source(str(source), ReadOptions()).files
+        assert [f.relative_to(source).name for f in files] == ["a.xyz", "other.xyz"]
     # A link given by its path is read, wherever it points.
     (folder / "b.xyz").symlink_to(folder.parent / "secret.xyz")
     assert len(read_rows(folder / "b.xyz")) == 1

@@ -96,10 +96,10 @@ def test_qmof_json_and_cifs_agree(folder, tmp_path):
     assert none == ["qmof-13f5324"]
     cifs = open_dataset(str(folder / "relaxed_structures"))
     assert cifs.ids == data.ids
-    for mine, other in zip(data.samples, cifs.samples, strict=True):
-        np.testing.assert_allclose(mine.charges, other.charges, atol=1e-6)
-        np.testing.assert_array_equal(mine.structure.numbers, other.structure.numbers)
-        lengths = [np.linalg.norm(s.structure.cell, axis=1) for s in (mine, other)]
+    for sample, other in zip(data.samples, cifs.samples, strict=True):
+        np.testing.assert_allclose(sample.charges, other.charges, atol=1e-6)
+        np.testing.assert_array_equal(sample.structure.numbers, other.structure.numbers)
+        lengths = [np.linalg.norm(s.structure.cell, axis=1) for s in (sample, other)]
         np.testing.assert_allclose(*lengths, rtol=1e-7)
 
 

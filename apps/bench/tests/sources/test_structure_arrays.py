@@ -279,7 +279,7 @@ def test_types_without_an_element_are_rejected(tmp_path, types):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("arrays", "message"),
     [
         ({"types": np.zeros((2, 4), int)}, r"types.npy has shape \(2, 4\)"),
         (
@@ -289,9 +289,9 @@ def test_types_without_an_element_are_rejected(tmp_path, types):
         ({"energy": np.zeros(3)}, "energy.npy has 3 rows, but coord.npy has 2 frames"),
     ],
 )
-def test_inconsistent_deepmd_arrays_are_errors(tmp_path, wrong, message):
+def test_inconsistent_deepmd_arrays_are_errors(tmp_path, arrays, message):
     with pytest.raises(BenchError, match=message):
-        mixed(tmp_path, **({"types": np.zeros((2, 3), int)} | wrong))
+        mixed(tmp_path, **({"types": np.zeros((2, 3), int)} | arrays))
 
 
 @pytest.mark.parametrize("suffix", ["npz", "h5"])

@@ -71,9 +71,9 @@ def _message(error: BaseException) -> str:
 
 
 def _location(error: BaseException) -> str:
-    """Returns our last source line, unless our own code raised the error.
+    """Returns the last source line of our packages, empty if they raised the error.
 
-    Other errors may be mistakes in our code.
+    An error that a library raised may be a mistake in our code.
     """
     traceback, location, raised_here = error.__traceback__, "", True
     while traceback is not None:

@@ -177,7 +177,7 @@ def _open(path: Path) -> Any:
 
 
 def _check_length(path: Path) -> None:
-    """Checks that a file is as long as its header says; LMDB would crash."""
+    """Checks that a file is not truncated, which would make LMDB crash."""
     size = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(1 << 17)

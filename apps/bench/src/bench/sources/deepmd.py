@@ -171,7 +171,7 @@ def _open_set(directory: Path) -> FrameSet:
 
 
 def _other_arrays(
-    directory: Path, known: Collection[str], count: int
+    directory: Path, names_read: Collection[str], count: int
 ) -> dict[str, np.ndarray]:
     """Returns the other numeric arrays of a set that have one row per frame."""
     names = sorted(path.stem for path in directory.glob("*.npy"))
@@ -182,7 +182,7 @@ def _other_arrays(
         except BenchError:  # not readable, such as strings stored as objects
             continue
         is_numeric = array.dtype.kind in "iuf" and array.shape[:1] == (count,)
-        if is_numeric and name not in known:
+        if is_numeric and name not in names_read:
             arrays[name] = array
     return arrays
 

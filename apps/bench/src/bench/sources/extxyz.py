@@ -131,7 +131,7 @@ def _decode(content: bytes) -> str:
 
 
 def _with_element_symbols(text: str) -> str:
-    """Returns a frame with symbols of isotopes and in other case as ASE knows them.
+    """Returns a frame with isotopes and lower-case symbols replaced by element symbols.
 
     Raises:
         RowError: a symbol is not that of an element.
@@ -165,14 +165,14 @@ def _check_columns(lines: list[bytes]) -> None:
     # All lines at once: a loop would take longer than reading them.
     if len(b" ".join(atoms).split()) == expected * len(atoms):
         return
-    wrong = next(n for n in (len(a.split()) for a in atoms) if n != expected)
-    if announced is None and wrong > expected:
+    actual = next(n for n in (len(a.split()) for a in atoms) if n != expected)
+    if announced is None and actual > expected:
         raise RowError(
-            f"its atoms have {wrong} columns, and line 2 names none of them: add "
+            f"its atoms have {actual} columns, and line 2 has no `Properties`: add "
             "Properties=species:S:1:pos:R:3, followed by the others, such as "
             ":forces:R:3"
         )
-    raise RowError(f"its atoms have {wrong} columns, {expected} are announced")
+    raise RowError(f"its atoms have {actual} columns, {expected} are announced")
 
 
 def _check_keys(comment: Mapping[str, Any]) -> None:

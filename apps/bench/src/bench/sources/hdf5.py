@@ -110,7 +110,7 @@ def _checked_size(path: Path, dataset: h5py.Dataset) -> int:
 
 
 def _check_chunks(path: Path, dataset: h5py.Dataset) -> None:
-    """Checks that no compressed chunk is larger than the layout says.
+    """Checks that no compressed chunk is larger than its layout.
 
     The HDF5 library decompresses a chunk without a limit. Only chunks that could
     exceed the file's limit are decompressed here.
