@@ -84,7 +84,7 @@ def _notes_of(result: Mapping[str, Any]) -> list[str]:
     if result["warning"]:
         notes.append(f"{name}: {result['warning']}")
     notes += [
-        f"{name}: precheck {check['name']} failed with {check['value']:.3g} "
+        f"{name}: precheck {check['name']} failed: {check['value']:.3g} "
         f"({check['detail']})."
         for check in result["prechecks"]
         if not check["passed"]
