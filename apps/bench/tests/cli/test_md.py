@@ -136,7 +136,7 @@ def test_a_study_from_start_to_page(trained, tmp_path, springs):
         result_path.unlink(missing_ok=True)
 
 
-def test_structures_are_chosen_from_the_shared_test_part(trained):
+def test_structures_are_chosen_from_the_shared_test_set(trained):
     grid = trained("grid", charged=(4,)).parent
     (model,) = open_models([grid])
     assert (model.name, model.data) == ("mace", "grid")
@@ -155,7 +155,7 @@ def test_structures_are_chosen_from_the_shared_test_part(trained):
     split.write_text(json.dumps({"test": ["s002", "s003"]}))
     assert [initial.name for initial in choose_structures([model], 2)] == ["s002"]
     split.write_text(json.dumps({"test": []}))
-    with pytest.raises(BenchError, match="No structure is in the test part"):
+    with pytest.raises(BenchError, match="No structure is in the test set"):
         choose_structures([model], 2)
 
 

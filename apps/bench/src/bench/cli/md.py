@@ -47,7 +47,7 @@ def md_command(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Structures to simulate.  \\[structures of the test part]",
+            help="Structures to simulate.  \\[structures of the test set]",
         ),
     ] = None,
     frames: Annotated[

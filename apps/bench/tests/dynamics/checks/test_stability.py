@@ -61,8 +61,8 @@ def test_canonical_fluctuations_are_no_failure(water):
     rng = np.random.default_rng(0)
     temperatures = 300 * rng.chisquare(6, 100_000) / 6
     monitor = StabilityMonitor(water, 6)
-    hottest = observe(water, temperature=float(temperatures.max()))
-    assert monitor.failure(hottest, -1.0) is None
+    highest = observe(water, temperature=float(temperatures.max()))
+    assert monitor.failure(highest, -1.0) is None
 
 
 def test_bonds_to_periodic_images_in_a_small_cell_are_checked():

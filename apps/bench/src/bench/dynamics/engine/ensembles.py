@@ -3,6 +3,10 @@
 Positions are Cartesian and never wrapped: jax-md's barostat scales coordinates about
 the origin, which is wrong for fractional coordinates. The unit of time is
 sqrt(amu Å^2 / eV) = 10.18 fs, which is consistent with eV, Å and amu.
+
+All integrators have the methods `start`, `step`, `box` and `extended_energy`. Their
+argument `box` is the cell of the structure (rows, Å; None for open boundaries), `dt`
+the time step in the unit above, and `energy` the potential energy.
 """
 
 import dataclasses

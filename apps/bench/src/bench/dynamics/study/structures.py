@@ -1,4 +1,4 @@
-"""Initial structures: from files, or from the test parts of the models."""
+"""Initial structures: from files, or from the test sets of the models."""
 
 import dataclasses
 import hashlib
@@ -127,9 +127,9 @@ Pair = tuple[Model, InitialStructure]
 def make_pairs(
     models: Sequence[Model], structures: Sequence[InitialStructure]
 ) -> list[Pair]:
-    """Pairs every model with every structure, or with structures of its test part.
+    """Pairs every model with every structure, or with structures of its test set.
 
-    Without structures, two are chosen from the test part if all models are trained on
+    Without structures, two are chosen from the test set if all models are trained on
     the same data, else one for each data set.
 
     Args:
@@ -159,7 +159,7 @@ def make_pairs(
 
 
 def choose_structures(models: Sequence[Model], count: int) -> list[InitialStructure]:
-    """Chooses structures of medium size from the test parts of all models.
+    """Chooses structures of medium size from the test sets of all models.
 
     Structures with common elements come first, sorted by their largest labeled force;
     connected ones are preferred, and all are of different groups. If the data contain
@@ -183,7 +183,7 @@ def choose_structures(models: Sequence[Model], count: int) -> list[InitialStruct
     shared = [atoms for atoms in frames if atoms.info["id"] in ids]
     if not shared:
         raise BenchError(
-            "No structure is in the test part of all these models: pass some with "
+            "No structure is in the test set of all these models: pass some with "
             "--structure."
         )
     median = float(np.median([len(atoms) for atoms in shared]))
