@@ -148,7 +148,7 @@ def test_damaged_files_are_named(name, damage, place):
         ("result.json", '"channels": 16', '"channels": 0', "settings.mace.channels"),
         ("cost.json", "2.5", "[2.5]", "microseconds_per_atom"),
         ("metrics.jsonl", '"epoch": 1', '"epoch": "1"', "line 1, is damaged"),
-        ("split.json", '"s003"', '"s004"', "was changed after it was written"),
+        ("split.json", '"s003"', '"s004"', "was edited after it was written"),
         ("predictions.extxyz", "id=s003", "id=s009", "was tested on"),
         ("predictions.extxyz", "group=g1", "grape=g1", "has no group"),
         ("predictions.extxyz", "total_charge=0.0", "total_charge=inf", "not finite"),
