@@ -111,7 +111,7 @@ def test_a_study_from_start_to_page(trained, tmp_path, springs):
         assert "\n" not in str(error)
 
     other_settings = "contains simulations with other settings"
-    assert_rejected(f"{other_settings}, timestep (there 1.5, here ", *call)
+    assert_rejected(f"{other_settings}, timestep (stored 1.5, now ", *call)
     assert_rejected(other_settings, *call, "--timestep", 1.5, "--no-relax")
     other_reference = "does not compare distances with this --reference"
     assert_rejected(other_reference, *call[:-1], structure, "--timestep", 1.5)
@@ -129,8 +129,8 @@ def test_a_study_from_start_to_page(trained, tmp_path, springs):
     for _ in range(2):
         for message in (
             "contains a simulation of another model or structure",
-            "model (there ",
-            "data (there grid, here tw",
+            "model (stored ",
+            "data (stored grid, now tw",
         ):
             assert_rejected(message, twin, *call[1:], "--timestep", 1.5)
         result_path.unlink(missing_ok=True)

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bench.dataset.columns import pack
-from bench.dataset.composition import count_elements, fit_composition, floors_of
+from bench.dataset.columns import columns_from_rows
+from bench.dataset.composition import baseline_floors, count_elements, fit_composition
 from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies, mean_charges
 from bench.evaluation.errors import floor_of
@@ -26,7 +26,7 @@ def made(count, seed=0, energies=None):
 
 
 def test_energies_of_elements_are_found():
-    columns = pack(made(400))
+    columns = columns_from_rows(made(400))
     fit = fit_composition(count_elements(columns), columns.arrays["energy"])
     assert fit.elements.tolist() == [1, 6, 8, 92]
     np.testing.assert_allclose(
@@ -47,7 +47,7 @@ def test_fit_and_floors_are_those_of_the_training_code():
     counts = count_elements(data.columns)
     np.testing.assert_allclose(counts @ fit.energies, counts @ direct, atol=1e-5)
     expected = floor_of(data.samples, atomic_energies, mean_charges(data.samples))
-    found = floors_of(data.columns, fit)
+    found = baseline_floors(data.columns, fit)
     np.testing.assert_allclose(
         [1000 * x for x in found],
         [expected.energy_mae, expected.force_mae, expected.charge_mae],
@@ -59,7 +59,7 @@ def test_energies_of_another_level_stand_out():
     rows = made(300)
     other = [dataclasses.replace(r, energy=r.energy / 27.2114) for r in made(8, seed=5)]
     other = [dataclasses.replace(r, id=f"other-{r.id}") for r in other]
-    columns = pack(rows[:100] + other + rows[100:])
+    columns = columns_from_rows(rows[:100] + other + rows[100:])
     fit = fit_composition(count_elements(columns), columns.arrays["energy"])
     assert sorted(fit.outliers) == list(range(100, 108))
     far = np.abs(fit.residuals[fit.outliers])
@@ -71,18 +71,18 @@ def test_structures_without_labels_count_for_nothing():
     bare = [
         dataclasses.replace(r, energy=None, id="b" + r.id) for r in made(20, seed=3)
     ]
-    columns, alone = pack(rows + bare), pack(rows)
+    columns, alone = columns_from_rows(rows + bare), columns_from_rows(rows)
     fit = fit_composition(count_elements(columns), columns.arrays["energy"])
     other = fit_composition(count_elements(alone), alone.arrays["energy"])
     np.testing.assert_allclose(fit.energies, other.energies)
     assert np.isnan(fit.residuals[50:]).all()
-    floors = floors_of(columns, fit)
-    assert floors.energy == pytest.approx(floors_of(alone, other).energy)
+    floors = baseline_floors(columns, fit)
+    assert floors.energy == pytest.approx(baseline_floors(alone, other).energy)
     assert np.isnan([floors.forces, floors.charges]).all()
 
 
 def test_counts_do_not_depend_on_blocks(monkeypatch):
-    columns = pack(made(30))
+    columns = columns_from_rows(made(30))
     whole = count_elements(columns).toarray()
     numbers = [r.numbers for r in made(30)]
     np.testing.assert_array_equal(

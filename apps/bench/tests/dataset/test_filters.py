@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bench.dataset.columns import pack
+from bench.dataset.columns import columns_from_rows
 from bench.dataset.composition import count_elements
 from bench.dataset.filters import (
-    LOW_SPIN,
+    LOW_SPIN_PATH,
     RECIPES,
+    Candidates,
     Filters,
-    Overview,
     frequent_elements,
     lowest_energy,
 )
@@ -27,10 +27,10 @@ def row(i, symbols=(1, 8), energy=0.0, group="g", **more):
 
 
 def overview(rows):
-    columns = pack(rows)
+    columns = columns_from_rows(rows)
     _, groups = np.unique(columns.texts("group"), return_inverse=True)
     energies = columns.arrays["energy"]
-    return Overview(energies, groups, columns.texts("id"), count_elements(columns))
+    return Candidates(energies, groups, columns.texts("id"), count_elements(columns))
 
 
 def kept(rows, keep):
@@ -93,12 +93,12 @@ def test_conditions_on_rows_say_why():
         (Filters(require=("energy",)), first, None),
     ]
     for filters, subject, why in cases:
-        assert filters.complaint(subject) == why
+        assert filters.exclusion_reason(subject) == why
 
 
 def test_labels_can_be_left_out():
     given = row(0, forces=np.zeros((2, 3)))
-    trimmed = Filters(without=("forces",)).trimmed(given)
+    trimmed = Filters(without=("forces",)).drop_labels(given)
     assert trimmed.forces is None and trimmed.energy == 0.0
 
 
@@ -111,8 +111,8 @@ def test_mistakes_are_named():
 
 def chosen(name, rows):
     filters = Filters(recipe=name)
-    rows = [r for r in rows if filters.complaint(r) is None]
-    return [rows[i].id for i in filters.choose(overview(rows))[0]] if rows else []
+    rows = [r for r in rows if filters.exclusion_reason(r) is None]
+    return [rows[i].id for i in filters.select(overview(rows))[0]] if rows else []
 
 
 def test_odac25_keeps_ten_frames_of_each_pristine_mof():
@@ -129,7 +129,7 @@ def test_odac25_keeps_ten_frames_of_each_pristine_mof():
 
 
 def test_omol25_keeps_the_lowest_frame_of_each_low_spin_molecule():
-    def step(i, molecule, energy, where=LOW_SPIN):
+    def step(i, molecule, energy, where=LOW_SPIN_PATH):
         info = {"source": f"{where}{molecule}/step{i}/orca.tar.zst"}
         return row(i, (6,) * 6, energy, group=f"{where}{molecule}", info=info)
 
@@ -170,12 +170,12 @@ def test_a_sample_depends_on_ids_alone():
     filters = Filters(sample=6)
 
     def drawn(rows):
-        chosen, left_out = filters.choose(overview(rows))
+        chosen, left_out = filters.select(overview(rows))
         assert left_out == {"not drawn": 14}
         return sorted(rows[i].id for i in chosen)
 
     assert drawn(rows) == drawn(rows[::-1])
     assert len(set(drawn(rows))) == 6
     assert drawn(rows) != [f"r{i:02d}" for i in range(6)]
-    everyone, left_out = Filters(sample=50).choose(overview(rows))
+    everyone, left_out = Filters(sample=50).select(overview(rows))
     assert len(everyone) == 20 and not left_out

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.dataset.opening import BUNDLED, load_for_training
-from bench.dataset.per_element import compositions, fit_atomic_energies
+from bench.dataset.per_element import element_counts, fit_atomic_energies
 from bench.exceptions import BenchError
 
 
@@ -50,7 +50,7 @@ def test_bundled_sets_are_as_promised(name):
 
 def test_references_recover_a_sum_over_elements(own_file):
     samples = load_for_training(str(own_file)).samples
-    assert compositions(samples[:1], [1, 6, 8]).tolist() == [[2, 2, 1]]
+    assert element_counts(samples[:1], [1, 6, 8]).tolist() == [[2, 2, 1]]
     # One composition only: the least solution, its sum is what counts.
     found = fit_atomic_energies(samples)
     mean = np.mean([s.energy for s in samples])
@@ -115,7 +115,7 @@ def test_labels_of_some_frames_only_are_absent_elsewhere(tmp_path, springs):
     assert second.forces is None and second.charges is None and second.stress is None
     assert data.columns.has("forces").tolist() == [True, False]
     # Whoever reads the column itself finds no zeros either.
-    assert np.isnan(data.columns.part("forces", 1)).all()
+    assert np.isnan(data.columns.values("forces", 1)).all()
 
 
 def test_samples_are_a_sequence(own_file):

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from bench.dataset.columns import LAYOUT, join, pack
+from bench.dataset.columns import LAYOUT, columns_from_rows, concatenate
 from bench.dataset.merging import digest_of
 from bench.dataset.prepared import open_prepared, verify
 from bench.dataset.writing import write_prepared
@@ -48,7 +48,7 @@ def rows(draw):
 
 
 def assert_same(columns, i, row):
-    """A row of columns is what went in, labels of atoms to single precision."""
+    """Compares structure `i` with the row it came from; atom labels are float32."""
     assert columns.text("id", i) == row.id and columns.text("group", i) == row.group
     for label in LABELS:
         assert columns.has(label)[i] == (getattr(row, label) is not None), label
@@ -61,19 +61,19 @@ def assert_same(columns, i, row):
         "energy",
         "stress",
     ):
-        value = getattr(row, name)
-        if value is not None:
-            atoms = LAYOUT[name].atoms
-            found = columns.part(name, i) if atoms else columns.arrays[name][i]
-            expected = np.asarray(value).astype(LAYOUT[name].dtype)
-            np.testing.assert_array_equal(found, expected)
-        elif name in columns.arrays:
-            column = LAYOUT[name]
-            found = columns.part(name, i) if column.atoms else columns.arrays[name][i]
-            absent = (
-                np.isnan(found) if column.dtype[1] == "f" else found == column.absent
-            )
-            assert np.all(absent), "what is absent is never zero"
+        label = getattr(row, name)
+        if name not in columns.arrays:
+            assert label is None
+            continue
+        column = LAYOUT[name]
+        stored = columns.values(name, i) if column.per_atom else columns.arrays[name][i]
+        if label is not None:
+            expected = np.asarray(label).astype(column.dtype)
+            np.testing.assert_array_equal(stored, expected)
+        elif column.dtype[1] == "f":
+            assert np.isnan(stored).all()
+        else:
+            assert (stored == column.fill_value).all()
     if row.cell is not None:
         np.testing.assert_array_equal(columns.arrays["cell"][i], row.cell)
     assert columns.arrays["periodic"][i] == (row.cell is not None)
@@ -83,7 +83,7 @@ def assert_same(columns, i, row):
 @given(st.lists(rows(), min_size=1, max_size=6), st.data())
 def test_rows_come_back_from_columns(many, data):
     cut = data.draw(st.integers(0, len(many)))
-    whole = join([pack(many[:cut]), pack(many[cut:])])
+    whole = concatenate([columns_from_rows(many[:cut]), columns_from_rows(many[cut:])])
     for i, row in enumerate(many):
         assert_same(whole, i, row)
     chosen = data.draw(st.lists(st.integers(0, len(many) - 1), max_size=8))
@@ -99,8 +99,8 @@ def test_rows_come_back_from_columns(many, data):
 @given(st.lists(rows(), min_size=1, max_size=5), st.integers(0, 5))
 def test_rows_come_back_from_disk(tmp_path_factory, many, cut):
     folder = tmp_path_factory.mktemp("set")
-    parts = [pack(many[:cut]), pack(many[cut:])]
-    order = np.argsort(join(parts).texts("id"), kind="stable")
+    parts = [columns_from_rows(many[:cut]), columns_from_rows(many[cut:])]
+    order = np.argsort(concatenate(parts).texts("id"), kind="stable")
     write_prepared(folder, lambda: iter(parts), order, {"structures": len(many)})
     found = open_prepared(folder)
     verify(found)
@@ -113,7 +113,7 @@ def test_rows_come_back_from_disk(tmp_path_factory, many, cut):
 def test_digest_knows_the_data_and_not_their_order(springs):
     make = lambda i: row_from_atoms(springs(i), ReadOptions(), f"x{i}", None)
     many = [make(i) for i in range(5)]
-    digest = lambda rows: digest_of(pack(rows).arrays["digest"])
+    digest = lambda rows: digest_of(columns_from_rows(rows).arrays["digest"])
     assert digest(many) == digest(many[::-1])
     for change in (
         {"energy": many[0].energy + 1e-5},
@@ -141,7 +141,10 @@ def test_digest_knows_the_data_and_not_their_order(springs):
 def folder(tmp_path, springs):
     many = [row_from_atoms(springs(i), ReadOptions(), f"x{i}", None) for i in range(5)]
     write_prepared(
-        tmp_path, lambda: iter([pack(many)]), np.arange(5), {"structures": 5}
+        tmp_path,
+        lambda: iter([columns_from_rows(many)]),
+        np.arange(5),
+        {"structures": 5},
     )
     return tmp_path
 
@@ -153,7 +156,7 @@ def test_columns_are_mapped_not_loaded(folder):
         base = base.base
     assert isinstance(base, np.memmap) or len(base) < 4096
     with pytest.raises(ValueError, match="read-only"):
-        found.columns.part("positions", 0)[:] = 0
+        found.columns.values("positions", 0)[:] = 0
 
 
 def test_a_set_without_header_is_unfinished(folder):

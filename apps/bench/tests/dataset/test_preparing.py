@@ -131,7 +131,7 @@ def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_
 
 def test_what_strictness_refused_is_prepared_without_it(tmp_path, springs):
     path, out = broken(tmp_path / "broken.xyz", springs), tmp_path / "out"
-    with pytest.raises(BenchError, match="is not finite; mend or remove it; `bench pr"):
+    with pytest.raises(BenchError, match="is not finite; fix or remove it; `bench pr"):
         prepare(request_for(path, strict=True), out)
     assert prepare(request_for(path), out)["structures"] == 6
     ase.io.write(path, ase.io.read(path, "5:"), format="extxyz")
@@ -289,7 +289,8 @@ def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
     assert header["atomic_energies"]["rmse"] == pytest.approx(
         np.sqrt(np.mean(np.square(left)))
     )
-    assert "atomic energies  H -13.000, C -1.000, O 2.000 eV; left" in describe(data)
+    line = "atomic energies  H -13.000, C -1.000, O 2.000 eV; residual"
+    assert line in describe(data)
     assert atomic_energies_for(data, np.arange(2)) == data.atomic_energies
     plain = prepare(request_for(path), tmp_path / "plain")
     assert plain["structures"] == 10 and "atomic_energies" not in plain
@@ -356,7 +357,7 @@ def test_given_atomic_energies_are_kept_and_belong_to_the_set(file, tmp_path):
     ("text", "message"),
     [
         ("H: -13.6", "no atomic energy of C, O, which"),
-        ("H: high\nC: 1\nO: 1", "energy of H is no number: 'high'"),
+        ("H: high\nC: 1\nO: 1", "energy of H is not a number: 'high'"),
         ("H: .nan", "energy of H is not finite"),
         ("Hx: 1", "no element 'Hx'"),
         ("[1, 2]", "must hold energies by element"),

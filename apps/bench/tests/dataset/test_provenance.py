@@ -95,7 +95,7 @@ def test_other_labels_of_the_same_ids_are_refused(again, label):
 
     with_labels(data, change)
     reason = run_single(grid, folder, grid.runs()[0])
-    assert "last.npz was made from other data, data (there " in reason
+    assert "last.npz was made from other data, data (stored " in reason
     assert "\n" not in reason and f"delete {folder / RUN}" in reason
     assert (folder / RUN / "last.npz").read_bytes() == before
 
@@ -105,9 +105,9 @@ def test_a_changed_setting_is_named_with_both_values(again):
     train = grid.train.model_copy(update={"learning_rate": 0.02})
     changed = grid.model_copy(update={"train": train})
     reason = run_single(changed, folder, grid.runs()[0])
-    assert "other settings, train.learning_rate (there 0.01, here 0.02)" in reason
+    assert "other settings, train.learning_rate (stored 0.01, now 0.02)" in reason
     with (
-        pytest.raises(BenchError, match=r"other settings, .*train.learning_rate \(the"),
+        pytest.raises(BenchError, match=r"other settings, .*train.learning_rate \(sto"),
         output_folder(folder, changed),
     ):
         pass
@@ -115,7 +115,7 @@ def test_a_changed_setting_is_named_with_both_values(again):
     reason = run_single(
         grid.model_copy(update={"split": split}), folder, grid.runs()[0]
     )
-    assert "split.test_fraction (there 0.3, here 0.5)" in reason
+    assert "split.test_fraction (stored 0.3, now 0.5)" in reason
 
 
 def test_another_split_is_refused(again):
@@ -128,7 +128,7 @@ def test_another_split_is_refused(again):
         split.settings, 0,
     ).save(place / "split.json")  # fmt: skip
     reason = run_single(grid, folder, grid.runs()[0])
-    assert "was made with another split, split (there " in reason
+    assert "was made with another split, split (stored " in reason
 
 
 def rewritten(path, change):
@@ -149,7 +149,7 @@ def test_checkpoints_that_say_nothing_or_are_damaged_are_refused(again, name):
     whole = path.read_bytes()
     rewritten(path, lambda header: header.pop(KEY))
     reason = run_single(grid, folder, grid.runs()[0])
-    assert f"{name} was written by an earlier version" in reason
+    assert f"{name} was made by an older version" in reason
     path.write_bytes(whole[: len(whole) // 2])
     reason = run_single(grid, folder, grid.runs()[0])
     assert f"{path} is damaged: delete {folder / RUN / 'last.npz'}" in reason
@@ -237,12 +237,12 @@ def test_differences_are_named_by_their_keys():
     there = {"train": {"a": 1, "loss": {"b": 2}}, "same": [1], "gone": {}}
     here = {"train": {"a": 1, "loss": {"b": 3}}, "same": [1], "new": "x" * 99}
     found = differences(there, here)
-    assert found.startswith("train.loss.b (there 2, here 3), new (there None, here xxx")
-    assert found.endswith("gone (there {}, here None)") and len(found) < 160
+    assert found.startswith("train.loss.b (stored 2, now 3), new (stored None, now xxx")
+    assert found.endswith("gone (stored {}, now None)") and len(found) < 160
     many = differences({}, {str(i): i for i in range(9)})
-    assert many.endswith("2 (there None, here 2) and 6 more")
+    assert many.endswith("2 (stored None, now 2) and 6 more")
     check_provenance("it", here, here, "go")
     with pytest.raises(
-        BenchError, match="atomic energies, atomic_energies.H .there None, "
+        BenchError, match="atomic energies, atomic_energies.H .stored None, "
     ):
         check_provenance("it", {}, {"atomic_energies": {"H": -13.6}}, "go")

@@ -6,8 +6,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from bench.dataset.columns import pack
-from bench.dataset.duplicates import identical
+from bench.dataset.columns import columns_from_rows
+from bench.dataset.duplicates import find_duplicates
 from bench.dataset.opening import Dataset, load_for_training, open_dataset
 from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
@@ -40,7 +40,7 @@ def test_of_several_names_none_is_chosen(tmp_path):
     path.write_text("1\nchargeA=1 chargeB=-1 energy=-1\nH 0 0 0\n")
     (warning,) = warnings_of(load_for_training(str(path)))
     assert re.search("`chargeA`, `chargeB` of .* are not read", warning)
-    assert "`--total-charge-key NAME` reads one of them, `chargeA+chargeB` a" in warning
+    assert "`--total-charge-key KEY` reads one of them, `chargeA+chargeB` a" in warning
 
 
 def test_names_of_other_kinds_are_not_taken_for_labels(tmp_path):
@@ -154,7 +154,7 @@ def test_charges_beside_a_total_charge_that_is_given(tmp_path):
         water("ccc", 0, [-0.8, 0.4, 0.36]),
         water("dddd", 0, [-0.8, 0.4, 0.395]),
     ]
-    (warning,) = warnings_of(Dataset("made", pack(rows), np.arange(4)))
+    (warning,) = warnings_of(Dataset("made", columns_from_rows(rows), np.arange(4)))
     assert "charges of 2 of 4 structures" in warning
     assert "largest difference is +1.6 e, in bb" in warning
     assert "No total charge" not in warning
@@ -185,15 +185,18 @@ def test_structures_are_identical_up_to_rounding():
         make(34, places[5], c=cell + np.diag([0, 0, 0.001])),
         make(35, places[5], c=None),
     ]
-    groups = identical(pack(rows))
+    groups = find_duplicates(columns_from_rows(rows))
     assert [g.tolist() for g in groups] == [[3, 30, 32], [7, 31]]
-    assert identical(pack(rows[:30])) == [] and identical(pack([])) == []
+    assert (
+        find_duplicates(columns_from_rows(rows[:30])) == []
+        and find_duplicates(columns_from_rows([])) == []
+    )
 
 
 def test_many_copies_cost_no_more_than_their_number():
     """All pairs of these would be 200 million."""
     rows = [Row("a", "a", [1, 1], [[0, 0, 0], [0, 0, 0.7]])] * 20_000
-    (group,) = identical(pack(rows))
+    (group,) = find_duplicates(columns_from_rows(rows))
     assert len(group) == 20_000
 
 
@@ -220,7 +223,7 @@ def test_identical_frames_are_counted_and_named(tmp_path):
     path = DATA / "repeated.xyz"
     (warning,) = warnings_of(load_for_training(str(path)))
     assert "4 structures are not unique, of 1 geometry, such as 0000000" in warning
-    assert "a random split may test on what it has trained on" in warning
+    assert "a random split can test on training structures" in warning
     assert warnings_of(load_for_training(str(path)), split_at_random=False) == []
     _, data = prepared(path, tmp_path / "out")
     assert f"warning          {warning}" in describe(data)

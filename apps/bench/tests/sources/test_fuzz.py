@@ -10,7 +10,7 @@ import h5py
 import lmdb
 import numpy as np
 import pytest
-from bench.dataset.columns import pack
+from bench.dataset.columns import columns_from_rows
 from bench.dataset.filters import Filters
 from bench.dataset.parts import read_unit, units_of
 from bench.dataset.preparing import prepare
@@ -243,7 +243,7 @@ def test_any_database_entry_is_a_valid_row_or_rejected(content, change):
                     and "\n" not in result.reason
                 )
             else:
-                assert len(pack([result])) == 1
+                assert len(columns_from_rows([result])) == 1
 
 
 @given(
@@ -268,7 +268,7 @@ def test_rows_are_valid_or_rejected(numbers, positions, cell, energy, **more):
     assert row.forces is None or row.forces.shape == (atoms, 3)
     assert row.charges is None or row.charges.shape == (atoms,)
     assert row.energy is None or np.isfinite(row.energy)
-    pack([row])
+    columns_from_rows([row])
 
 
 @pytest.mark.parametrize("fill", [b"\xff", b"\x00", b"\x5a"])

@@ -266,7 +266,7 @@ def test_the_structure_that_breaks_the_loss_is_named(small_grid, tmp_path):
     """Two of its atoms are in one place, whatever the weights are."""
     data = load_for_training(small_grid.dataset)
     columns = data.columns
-    columns.part("positions", 5)[1] = columns.part("positions", 5)[0]
+    columns.values("positions", 5)[1] = columns.values("positions", 5)[0]
     run = small_grid.runs()[0]
     batched = batch_for_model(small_grid, run, data)
     potential = build_potential(
@@ -433,7 +433,7 @@ def test_folders_in_use_or_of_other_experiments_are_refused(small_grid, tmp_path
     (place / "last.npz").write_bytes(b"")
     with (
         pytest.raises(
-            BenchError, match=r"other settings, seeds .there \[0\], here \[5"
+            BenchError, match=r"other settings, seeds .stored \[0\], now \[5"
         ),
         output_folder(tmp_path / "out", other),
     ):

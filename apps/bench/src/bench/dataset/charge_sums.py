@@ -1,45 +1,46 @@
-"""Labelled charges beside the total charge of their structure."""
+"""Comparison of the sum of labeled charges with the total charge."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from bench.dataset.columns import Columns
-from bench.dataset.composition import blocks_of
+from bench.dataset.composition import iterate_blocks
 
 TOLERANCE = 0.01
-"""e. Charges in print are rounded; of published sets none sums to 0.001 beside it."""
+"""e; charges in published datasets are rounded, which adds up to less than 0.001."""
 
 
-class Mismatch(NamedTuple):
-    """Structures whose charges sum to another total than the one that they have.
+class ChargeMismatch(NamedTuple):
+    """Structures whose charges do not sum to their total charge.
 
     Args:
-        structures: their indices, the one farthest off first.
+        structures: their indices, the largest difference first.
         differences: sum of the charges minus total charge, e.
-        labelled: how many structures have charges.
+        labeled: number of structures that have charges.
     """
 
     structures: np.ndarray
     differences: np.ndarray
-    labelled: int
+    labeled: int
 
 
-def mismatched_charges(columns: Columns) -> Mismatch:
-    """Compares the sum of labelled charges with the total charge.
+def mismatched_charges(columns: Columns) -> ChargeMismatch:
+    """Compares the sum of the charges of each structure with its total charge.
 
     Args:
-        columns: of structures; without a total charge they are neutral.
+        columns: structures; those without a total charge are neutral.
     """
-    labelled = columns.has("charges")
-    off = np.zeros(len(columns))
-    if labelled.any():
-        for rows, atoms in blocks_of(columns):
+    labeled = columns.has("charges")
+    differences = np.zeros(len(columns))
+    if labeled.any():
+        for rows, atoms in iterate_blocks(columns):
             sizes = columns.sizes[rows]
             charges = np.asarray(columns.arrays["charges"][atoms], float)
             sums = np.add.reduceat(charges, np.cumsum(sizes) - sizes)
-            off[rows] = sums - np.asarray(columns.arrays["total_charge"][rows])
-    off[~labelled] = 0
-    found = np.flatnonzero(np.abs(off) > TOLERANCE)
-    found = found[np.argsort(-np.abs(off[found]), kind="stable")]
-    return Mismatch(found, off[found], int(labelled.sum()))
+            differences[rows] = sums - np.asarray(columns.arrays["total_charge"][rows])
+    differences[~labeled] = 0
+    structures = np.flatnonzero(np.abs(differences) > TOLERANCE)
+    order = np.argsort(-np.abs(differences[structures]), kind="stable")
+    structures = structures[order]
+    return ChargeMismatch(structures, differences[structures], int(labeled.sum()))

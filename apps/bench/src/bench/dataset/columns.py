@@ -1,4 +1,4 @@
-"""Structures as a few long arrays, in memory or mapped from a file."""
+"""Columns: structures as a few long arrays, in memory or memory-mapped."""
 
 import dataclasses
 import hashlib
@@ -12,62 +12,63 @@ from bench.sources import Row
 
 
 class Column(NamedTuple):
-    """How one fact is stored.
+    """Storage format of one column.
 
     Args:
-        dtype: of its numbers.
-        shape: for one structure, or for one atom.
-        atoms: whether it has a row for each atom.
-        absent: what stands where a structure lacks it, so that no absent label is read
-            as zero by mistake.
-        label: the label that it is; a column no structure has is not stored.
+        dtype: NumPy dtype.
+        shape: per structure or per atom.
+        per_atom: whether it has one row per atom instead of one per structure.
+        fill_value: value of structures that lack the label, so that a missing label
+            is not read as zero.
+        label: name of the label; columns of labels that no structure has are not
+            stored.
     """
 
     dtype: str
     shape: tuple[int, ...] = ()
-    atoms: bool = False
-    absent: float = 0
+    per_atom: bool = False
+    fill_value: float = 0
     label: str | None = None
 
 
 LAYOUT = {
-    "energy": Column("<f8", absent=np.nan),
+    "energy": Column("<f8", fill_value=np.nan),
     "total_charge": Column("<f8"),
     "spin": Column("<i4"),
     "cell": Column("<f8", (3, 3)),
     "periodic": Column("|b1"),
     "present": Column("<u2"),
     "digest": Column("|u1", (16,)),
-    "stress": Column("<f8", (6,), absent=np.nan, label="stress"),
-    "dipole": Column("<f8", (3,), absent=np.nan, label="dipole"),
-    "numbers": Column("<i4", atoms=True),
-    "positions": Column("<f8", (3,), atoms=True),
-    "forces": Column("<f4", (3,), atoms=True, absent=np.nan, label="forces"),
-    "charges": Column("<f4", atoms=True, absent=np.nan, label="charges"),
+    "stress": Column("<f8", (6,), fill_value=np.nan, label="stress"),
+    "dipole": Column("<f8", (3,), fill_value=np.nan, label="dipole"),
+    "numbers": Column("<i4", per_atom=True),
+    "positions": Column("<f8", (3,), per_atom=True),
+    "forces": Column("<f4", (3,), per_atom=True, fill_value=np.nan, label="forces"),
+    "charges": Column("<f4", per_atom=True, fill_value=np.nan, label="charges"),
     "born_charges": Column(
-        "<f4", (3, 3), atoms=True, absent=np.nan, label="born_charges"
+        "<f4", (3, 3), per_atom=True, fill_value=np.nan, label="born_charges"
     ),
-    "tags": Column("|i1", atoms=True, absent=-128, label="tags"),
+    "tags": Column("|i1", per_atom=True, fill_value=-128, label="tags"),
 }
-"""Å, eV, e; geometry and energies in double precision, labels of atoms in single."""
+"""Columns in Å, eV and e; labels per atom are stored in single precision."""
 
 RAGGED = ("atom", "id", "group")
-"""What has its own number of entries in each structure: atoms, and letters of names.
-`end_*` holds where each structure ends; letters are UTF-8, in a column `text_*`."""
+"""Entries whose number differs between structures: atoms, and bytes of ids and groups.
+`end_*` stores the end of each structure; `text_*` stores the bytes as UTF-8."""
 
 FLAGS = {label: 1 << bit for bit, label in enumerate(LABELS)}
-"""Bits of `present`: which labels a structure has."""
+"""Bits of the column `present`, one per label that a structure has."""
 
 ISOLATED = 1 << 15
-"""The bit of `present` that marks an isolated atom."""
+"""Bit of the column `present` that marks an isolated atom."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Structures by columns.
+    """Structures as columns.
 
     Args:
-        arrays: by name of `LAYOUT`, with `end_atom`, `end_id`, `end_group`, `text_id`
+        arrays: by name: those of `LAYOUT`, `end_atom`, `end_id`, `end_group`, `text_id`
             and `text_group`.
     """
 
@@ -78,14 +79,14 @@ class Columns:
 
     @property
     def sizes(self) -> np.ndarray:
-        """Atoms of each structure."""
+        """Number of atoms of each structure."""
         return np.diff(self.arrays["end_atom"], prepend=0)
 
-    def part(self, name: str, i: int) -> np.ndarray:
-        """The rows of a column of atoms or letters that belong to structure `i`.
+    def values(self, name: str, i: int) -> np.ndarray:
+        """Returns the rows of structure `i` in a column with one row per atom or byte.
 
         Args:
-            name: of a column.
+            name: of the column.
             i: index of the structure.
         """
         kind = name.removeprefix("text_") if name.startswith("text_") else "atom"
@@ -93,30 +94,30 @@ class Columns:
         return self.arrays[name][int(ends[i - 1]) if i else 0 : int(ends[i])]
 
     def text(self, kind: str, i: int) -> str:
-        """Id or group of a structure.
+        """Returns the id or group of a structure.
 
         Args:
             kind: `"id"` or `"group"`.
             i: index of the structure.
         """
-        return self.part(f"text_{kind}", i).tobytes().decode()
+        return self.values(f"text_{kind}", i).tobytes().decode()
 
     def texts(self, kind: str) -> np.ndarray:
-        """All ids or groups as an array of bytes, which sorts as the texts do.
+        """Returns all ids or groups as a bytes array, which sorts as the texts do.
 
         Args:
             kind: `"id"` or `"group"`.
         """
         ends = np.asarray(self.arrays[f"end_{kind}"])
-        blob = np.asarray(self.arrays[f"text_{kind}"])
+        text = np.asarray(self.arrays[f"text_{kind}"])
         lengths = np.diff(ends, prepend=0)
         width = int(lengths.max(initial=1))
         table = np.zeros((len(ends), width), np.uint8)
-        table[np.arange(width) < lengths[:, None]] = blob
+        table[np.arange(width) < lengths[:, None]] = text
         return table.view(f"S{width}").ravel()
 
     def has(self, label: str) -> np.ndarray:
-        """Which structures have a label.
+        """Returns a mask of the structures that have a label.
 
         Args:
             label: one of `LABELS`.
@@ -124,85 +125,91 @@ class Columns:
         return (np.asarray(self.arrays["present"]) & FLAGS[label]) > 0
 
     def take(self, rows: np.ndarray) -> "Columns":
-        """Some structures, in the order asked for.
+        """Returns a subset of the structures.
 
         Args:
-            rows: their indices.
+            rows: their indices, in the order of the result.
         """
-        found = {}
-        wanted = {kind: _spread(self.arrays[f"end_{kind}"], rows) for kind in RAGGED}
+        subset = {}
+        entries = {
+            kind: _entries_of(self.arrays[f"end_{kind}"], rows) for kind in RAGGED
+        }
         for name, array in self.arrays.items():
             if name.startswith("end_"):
                 lengths = np.diff(array, prepend=0)
-                found[name] = np.cumsum(lengths[rows])
+                subset[name] = np.cumsum(lengths[rows])
             elif name.startswith("text_"):
-                found[name] = array[wanted[name.removeprefix("text_")]]
+                subset[name] = array[entries[name.removeprefix("text_")]]
             else:
-                found[name] = array[wanted["atom"] if LAYOUT[name].atoms else rows]
-        return Columns(found)
+                subset[name] = array[entries["atom"] if LAYOUT[name].per_atom else rows]
+        return Columns(subset)
 
 
-def pack(rows: Sequence[Row]) -> Columns:
-    """Columns of some rows.
+def columns_from_rows(rows: Sequence[Row]) -> Columns:
+    """Returns rows as columns, in the same order.
 
     Args:
-        rows: checked, in any order.
+        rows: labeled structures.
     """
     arrays: dict[str, np.ndarray] = {}
     ends = lambda lengths: np.cumsum(np.array(lengths, np.int64))
     arrays["end_atom"] = ends([len(r) for r in rows])
     for kind in ("id", "group"):
-        letters = [getattr(r, kind).encode() for r in rows]
-        arrays[f"end_{kind}"] = ends([len(x) for x in letters])
-        arrays[f"text_{kind}"] = np.frombuffer(b"".join(letters), np.uint8)
+        encoded = [getattr(r, kind).encode() for r in rows]
+        arrays[f"end_{kind}"] = ends([len(x) for x in encoded])
+        arrays[f"text_{kind}"] = np.frombuffer(b"".join(encoded), np.uint8)
     for name, column in LAYOUT.items():
         if column.label is None or any(getattr(r, name) is not None for r in rows):
-            arrays[name] = _packed(name, column, rows)
+            arrays[name] = _column(name, column, rows)
     return Columns(arrays)
 
 
-def join(parts: Iterable[Columns]) -> Columns:
-    """All structures of several parts, in order.
+def concatenate(parts: Iterable[Columns]) -> Columns:
+    """Returns the structures of several parts, in order.
 
     Args:
-        parts: any number; a column that one lacks is absent there.
+        parts: any number; columns that a part lacks get the fill value.
     """
-    parts = list(parts) or [pack([])]
-    names = columns_of(parts)
+    parts = list(parts) or [columns_from_rows([])]
+    names = column_names(parts)
     arrays = {}
     for name in names:
         pieces = [
-            part.arrays[name] if name in part.arrays else absent(name, part)
+            part.arrays[name] if name in part.arrays else missing_column(name, part)
             for part in parts
         ]
         if name.startswith("end_"):
-            before = np.cumsum([0, *(int(p[-1]) if len(p) else 0 for p in pieces)])
-            pieces = [p + b for p, b in zip(pieces, before, strict=False)]
+            offsets = np.cumsum([0, *(int(p[-1]) if len(p) else 0 for p in pieces)])
+            pieces = [p + b for p, b in zip(pieces, offsets, strict=False)]
         arrays[name] = np.concatenate(pieces)
     return Columns(arrays)
 
 
-def columns_of(parts: Iterable[Columns]) -> list[str]:
-    """Names of all columns of some parts, in a fixed order."""
-    found = {name for part in parts for name in part.arrays}
+def column_names(parts: Iterable[Columns]) -> list[str]:
+    """Returns the names of all columns of some parts, in a fixed order.
+
+    Args:
+        parts: any number.
+    """
+    stored = {name for part in parts for name in part.arrays}
     ragged = [f"end_{kind}" for kind in RAGGED] + ["text_id", "text_group"]
-    return [name for name in (*ragged, *LAYOUT) if name in found]
+    return [name for name in (*ragged, *LAYOUT) if name in stored]
 
 
-def absent(name: str, part: Columns) -> np.ndarray:
-    """A column of a label that no structure of a part has.
+def missing_column(name: str, part: Columns) -> np.ndarray:
+    """Returns the column of a label that no structure has, full of the fill value.
 
     Args:
         name: of the column.
-        part: whose sizes it gets.
+        part: columns of the structures.
     """
     column = LAYOUT[name]
-    rows = int(part.sizes.sum()) if column.atoms else len(part)
-    return np.full((rows, *column.shape), column.absent, column.dtype)
+    rows = int(part.sizes.sum()) if column.per_atom else len(part)
+    return np.full((rows, *column.shape), column.fill_value, column.dtype)
 
 
-def _spread(ends: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Indices of all entries of some structures."""
+def _entries_of(ends: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the indices of all entries (atoms or bytes) of some structures."""
     lengths = np.diff(ends, prepend=0)
     starts = (np.asarray(ends) - lengths)[rows]
     sizes = lengths[rows]
@@ -210,21 +217,21 @@ def _spread(ends: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return first + np.arange(int(sizes.sum()))
 
 
-def _packed(name: str, column: Column, rows: Sequence[Row]) -> np.ndarray:
+def _column(name: str, column: Column, rows: Sequence[Row]) -> np.ndarray:
     if name == "present":
         return np.array([_bits(r) for r in rows], column.dtype)
     if name == "periodic":
         return np.array([r.cell is not None for r in rows], column.dtype)
     if name == "digest":
-        made = b"".join(_digest(r) for r in rows)
-        return np.frombuffer(made, np.uint8).reshape(len(rows), *column.shape)
-    shape = lambda r: (len(r), *column.shape) if column.atoms else column.shape
+        digests = b"".join(_digest(r) for r in rows)
+        return np.frombuffer(digests, np.uint8).reshape(len(rows), *column.shape)
+    shape = lambda r: (len(r), *column.shape) if column.per_atom else column.shape
     values = [getattr(r, name) for r in rows]
     filled = [
-        np.full(shape(r), column.absent, column.dtype) if v is None else v
+        np.full(shape(r), column.fill_value, column.dtype) if v is None else v
         for r, v in zip(rows, values, strict=True)
     ]
-    if column.atoms:
+    if column.per_atom:
         filled = filled or [np.zeros((0, *column.shape))]
         return np.concatenate(filled).astype(column.dtype, copy=False)
     return np.array(filled, column.dtype).reshape(len(rows), *column.shape)
@@ -236,19 +243,19 @@ def _bits(row: Row) -> int:
 
 
 def _digest(row: Row) -> bytes:
-    """Hash of all that is learned from: names, geometry, charge and every label."""
+    """Returns the hash of id, group, geometry, charge, spin and all labels."""
     energy = np.nan if row.energy is None else row.energy
     cell = np.zeros(0) if row.cell is None else row.cell
-    total = hashlib.blake2b(digest_size=16)
+    hasher = hashlib.blake2b(digest_size=16)
     facts = f"{row.id}\n{row.group}\n{energy:.9g}\n{row.total_charge or 0:g}\n"
-    total.update(f"{facts}{row.spin or 0}\n".encode())
-    total.update(row.numbers.astype("<i4").tobytes())
-    for place in (row.positions, cell):
-        # Adding zero makes -0 and 0 the same.
-        total.update((np.round(place, 6) + 0.0).astype("<f8").tobytes())
+    hasher.update(f"{facts}{row.spin or 0}\n".encode())
+    hasher.update(row.numbers.astype("<i4").tobytes())
+    for lengths in (row.positions, cell):
+        # Adding zero turns -0 into 0.
+        hasher.update((np.round(lengths, 6) + 0.0).astype("<f8").tobytes())
     for name, column in LAYOUT.items():
         value = getattr(row, name) if column.label else None
         if value is not None:
-            total.update(name.encode())
-            total.update((np.asarray(value, column.dtype) + 0).tobytes())
-    return total.digest()
+            hasher.update(name.encode())
+            hasher.update((np.asarray(value, column.dtype) + 0).tobytes())
+    return hasher.digest()

@@ -1,4 +1,4 @@
-"""What energies and charges owe to the elements alone, over all structures."""
+"""Composition fit: per-element energies by least squares, and statistics of labels."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,29 +9,29 @@ from scipy import sparse
 from bench.dataset.columns import Columns
 
 BLOCK = 4096
-"""Structures at a time, so that memory does not grow with the data."""
+"""Structures per block, which bounds the memory."""
 
 ELEMENTS = 119
 """One more than the largest atomic number."""
 
-SUSPICIOUS = 8.0
-"""Residuals, in robust standard deviations, from which an energy is an outlier."""
+OUTLIER_DEVIATIONS = 8.0
+"""Residual of an outlier, in robust standard deviations."""
 
-STEPS = 8
-"""Of weighing down what is far off."""
+ITERATIONS = 8
+"""Iterations of reweighting in the robust fit."""
 
-LEAST_SUSPICIOUS = 0.05
-"""eV an atom: below this no residual is an outlier, however narrow the others lie."""
+MIN_OUTLIER = 0.05
+"""Smallest residual of an outlier, eV per atom."""
 
 
 class Fit(NamedTuple):
-    """Energies of elements by least squares, and what they leave.
+    """Energies of the elements by least squares, and their residuals.
 
     Args:
-        energies: eV by atomic number; zero where the element does not occur.
+        energies: eV, by atomic number, `(119,)`; zero for elements that do not occur.
         elements: atomic numbers that occur.
-        residuals: eV an atom, one a structure; NaN where there is no energy.
-        outliers: structures far from the fit, the farthest first.
+        residuals: eV per atom, `(structures,)`; NaN for structures without an energy.
+        outliers: indices of structures with large residuals, the largest first.
     """
 
     energies: np.ndarray
@@ -41,13 +41,13 @@ class Fit(NamedTuple):
 
 
 def count_elements(columns: Columns) -> sparse.csr_array:
-    """Atoms of each element in each structure, `(structures, 119)`.
+    """Returns the number of atoms of each element, `(structures, 119)`.
 
     Args:
-        columns: of structures.
+        columns: structures.
     """
     blocks = []
-    for rows, atoms in blocks_of(columns):
+    for rows, atoms in iterate_blocks(columns):
         owner = np.repeat(np.arange(len(rows)), columns.sizes[rows])
         numbers = np.asarray(columns.arrays["numbers"][atoms])
         table = np.bincount(owner * ELEMENTS + numbers, minlength=len(rows) * ELEMENTS)
@@ -57,11 +57,11 @@ def count_elements(columns: Columns) -> sparse.csr_array:
     return sparse.csr_array(sparse.vstack(blocks, format="csr"))
 
 
-def blocks_of(columns: Columns) -> Iterator[tuple[np.ndarray, slice]]:
-    """Structures and their atoms, block by block.
+def iterate_blocks(columns: Columns) -> Iterator[tuple[np.ndarray, slice]]:
+    """Yields the indices of the structures of a block and the slice of their atoms.
 
     Args:
-        columns: of structures.
+        columns: structures.
     """
     ends = np.asarray(columns.arrays["end_atom"])
     for start in range(0, len(ends), BLOCK):
@@ -71,99 +71,111 @@ def blocks_of(columns: Columns) -> Iterator[tuple[np.ndarray, slice]]:
 
 
 def fit_composition(counts: sparse.csr_array, energies: np.ndarray) -> Fit:
-    """Least squares of the energy an atom on the shares of elements.
+    """Fits the energy per atom to the fractions of the elements by least squares.
 
-    Structures far off are named; they are weighed down step by step, so that a few of
-    another level of theory do not bend the fit that they are judged by. The energies of
-    elements are of all structures alike.
+    Outliers, such as energies of another level of theory, are found with an iteratively
+    reweighted fit, which they hardly influence. The returned energies and residuals are
+    those of the unweighted fit to all structures.
 
     Args:
-        counts: as from `count_elements`.
-        energies: eV; NaN where there is none.
+        counts: result of `count_elements`.
+        energies: eV, `(structures,)`; NaN for structures without an energy.
     """
-    known = np.isfinite(energies)
+    labeled = np.isfinite(energies)
     elements = np.flatnonzero(counts.sum(0))
     sizes = np.maximum(counts.sum(1), 1)
-    shares = sparse.csr_array(counts[known][:, elements] / sizes[known, None])
-    target = energies[known] / sizes[known]
-    plain = _least_squares(shares, target, np.ones(len(target)))
+    fractions = sparse.csr_array(counts[labeled][:, elements] / sizes[labeled, None])
+    target = energies[labeled] / sizes[labeled]
+    solution = _least_squares(fractions, target, np.ones(len(target)))
     residuals = np.full(len(energies), np.nan)
-    residuals[known] = target - shares @ plain
-    values = np.zeros(ELEMENTS)
-    values[elements] = plain
-    far = np.full(len(energies), 0.0)
-    far[known] = np.abs(_robust_residuals(shares, target, plain))
-    spread = 1.4826 * np.median(far[known]) if known.any() else 0.0
-    limit = max(SUSPICIOUS * spread, LEAST_SUSPICIOUS)
-    outliers = np.flatnonzero(far > limit)
-    return Fit(values, elements, residuals, outliers[np.argsort(-far[outliers])])
+    residuals[labeled] = target - fractions @ solution
+    element_energies = np.zeros(ELEMENTS)
+    element_energies[elements] = solution
+    robust = np.full(len(energies), 0.0)
+    robust[labeled] = np.abs(_robust_residuals(fractions, target, solution))
+    # 1.4826 times the median absolute residual estimates the standard deviation.
+    deviation = 1.4826 * np.median(robust[labeled]) if labeled.any() else 0.0
+    limit = max(OUTLIER_DEVIATIONS * deviation, MIN_OUTLIER)
+    outliers = np.flatnonzero(robust > limit)
+    outliers = outliers[np.argsort(-robust[outliers])]
+    return Fit(element_energies, elements, residuals, outliers)
 
 
-def _robust_residuals(shares, target, start) -> np.ndarray:
-    """Residuals of a fit in which those far off weigh little (Cauchy weights)."""
-    left = target - shares @ start
-    for _ in range(STEPS):
-        spread = 1.4826 * np.median(np.abs(left - np.median(left))) if len(left) else 0
-        weights = 1 / (1 + (left / max(3 * spread, 1e-12)) ** 2)
-        left = target - shares @ _least_squares(shares, target, weights)
-    return left
+def _robust_residuals(fractions, target, start) -> np.ndarray:
+    """Returns the residuals of an iteratively reweighted fit (Cauchy weights)."""
+    residuals = target - fractions @ start
+    for _ in range(ITERATIONS):
+        deviation = (
+            1.4826 * np.median(np.abs(residuals - np.median(residuals)))
+            if len(residuals)
+            else 0
+        )
+        weights = 1 / (1 + (residuals / max(3 * deviation, 1e-12)) ** 2)
+        residuals = target - fractions @ _least_squares(fractions, target, weights)
+    return residuals
 
 
-def _least_squares(shares, target, weights) -> np.ndarray:
-    """The smallest solution, refined: normal equations square the condition."""
-    # Rows again: what `multiply` gives, times a vector, is a number for one column.
-    weighted = sparse.csr_array(shares.multiply(weights[:, None]))
+def _least_squares(fractions, target, weights) -> np.ndarray:
+    """Returns the minimum-norm solution of a weighted least-squares problem.
+
+    Iterative refinement restores the digits that the normal equations lose, as they
+    square the condition number.
+    """
+    # `multiply` returns a COO array, whose product with a vector is 0-d for one column.
+    weighted = sparse.csr_array(fractions.multiply(weights[:, None]))
     inverse = np.linalg.pinv(
-        (shares.T @ weighted).toarray(), rcond=1e-13, hermitian=True
+        (fractions.T @ weighted).toarray(), rcond=1e-13, hermitian=True
     )
-    solution = np.zeros(shares.shape[1])
+    solution = np.zeros(fractions.shape[1])
     for _ in range(3):
-        solution = solution + inverse @ (weighted.T @ (target - shares @ solution))
+        solution = solution + inverse @ (weighted.T @ (target - fractions @ solution))
     return solution
 
 
 class Floors(NamedTuple):
-    """Mean absolute errors without any model; NaN where there are no labels."""
+    """Mean absolute errors of baselines without a model; NaN without labels."""
 
     energy: float
-    """Composition fit, eV an atom."""
+    """Composition fit, eV per atom."""
     forces: float
-    """Zero force, eV/Å, by component."""
+    """Zero forces, eV/Å, per component."""
     charges: float
-    """The element's mean charge, e."""
+    """Mean charge of the element, e."""
 
 
-class Spread(NamedTuple):
-    """How labels are distributed; NaN where there are none."""
+class LabelDistribution(NamedTuple):
+    """Distribution of the labels over all structures; NaN without labels."""
 
     energy: tuple[float, float, float]
-    """Smallest, median and largest, eV an atom."""
+    """Smallest, median and largest, eV per atom."""
     force: float
-    """Root mean square of components, eV/Å."""
+    """Root mean square of the components, eV/Å."""
     largest_force: float
-    """Norm, eV/Å."""
+    """Largest norm, eV/Å."""
     stress: float
-    """Root mean square of components, eV/Å^3."""
+    """Root mean square of the components, eV/Å^3."""
     largest_stress: float
-    """Component, eV/Å^3."""
+    """Largest absolute component, eV/Å^3."""
 
 
-def spread_of(columns: Columns) -> Spread:
-    """How energies, forces and stresses are distributed over all structures.
+def label_distribution(columns: Columns) -> LabelDistribution:
+    """Returns how energies, forces and stresses are distributed over all structures.
 
     Args:
-        columns: of structures.
+        columns: structures.
     """
     energies = np.asarray(columns.arrays["energy"]) / columns.sizes
     energies = energies[np.isfinite(energies)]
-    low, middle, high = (
+    low, median, high = (
         np.quantile(energies, (0, 0.5, 1)) if len(energies) else (np.nan,) * 3
     )
-    spread = (float(low), float(middle), float(high))
-    return Spread(spread, *_size_of_forces(columns), *_size_of_stress(columns))
+    energy = (float(low), float(median), float(high))
+    return LabelDistribution(
+        energy, *_force_magnitudes(columns), *_stress_magnitudes(columns)
+    )
 
 
-def _size_of_stress(columns: Columns) -> tuple[float, float]:
+def _stress_magnitudes(columns: Columns) -> tuple[float, float]:
     if "stress" not in columns.arrays:
         return np.nan, np.nan
     stress = np.asarray(columns.arrays["stress"])[columns.has("stress")]
@@ -172,11 +184,11 @@ def _size_of_stress(columns: Columns) -> tuple[float, float]:
     return float(np.sqrt(np.mean(stress**2))), float(np.abs(stress).max())
 
 
-def _size_of_forces(columns: Columns) -> tuple[float, float]:
+def _force_magnitudes(columns: Columns) -> tuple[float, float]:
     if "forces" not in columns.arrays:
         return np.nan, np.nan
     total, count, largest = 0.0, 0, 0.0
-    for _, atoms in blocks_of(columns):
+    for _, atoms in iterate_blocks(columns):
         squares = np.asarray(columns.arrays["forces"][atoms], float) ** 2
         squares = squares[np.isfinite(squares).all(1)]
         total, count = total + squares.sum(), count + squares.size
@@ -184,23 +196,23 @@ def _size_of_forces(columns: Columns) -> tuple[float, float]:
     return float(np.sqrt(total / count)), float(np.sqrt(largest))
 
 
-def floors_of(columns: Columns, fit: Fit) -> Floors:
-    """How far one gets with the composition alone, over all structures.
+def baseline_floors(columns: Columns, fit: Fit) -> Floors:
+    """Returns the errors of the composition-only baselines over all structures.
 
     Args:
-        columns: of structures.
-        fit: of the same structures.
+        columns: structures.
+        fit: composition fit of the same structures.
     """
-    known = fit.residuals[np.isfinite(fit.residuals)]
-    energy = float(np.mean(np.abs(known))) if len(known) else np.nan
-    return Floors(energy, _mean_force(columns), _charge_floor(columns))
+    residuals = fit.residuals[np.isfinite(fit.residuals)]
+    energy = float(np.mean(np.abs(residuals))) if len(residuals) else np.nan
+    return Floors(energy, _force_floor(columns), _charge_floor(columns))
 
 
-def _mean_force(columns: Columns) -> float:
+def _force_floor(columns: Columns) -> float:
     if "forces" not in columns.arrays:
         return np.nan
     total = count = 0
-    for _, atoms in blocks_of(columns):
+    for _, atoms in iterate_blocks(columns):
         forces = np.asarray(columns.arrays["forces"][atoms], float)
         total += np.nansum(np.abs(forces))
         count += np.isfinite(forces).sum()
@@ -210,18 +222,22 @@ def _mean_force(columns: Columns) -> float:
 def _charge_floor(columns: Columns) -> float:
     if "charges" not in columns.arrays:
         return np.nan
-    totals, counts = np.zeros(ELEMENTS), np.zeros(ELEMENTS)
-    pieces = lambda: (_charges(columns, atoms) for _, atoms in blocks_of(columns))
-    for numbers, charges in pieces():
-        totals += np.bincount(numbers, charges, ELEMENTS)
+    sums, counts = np.zeros(ELEMENTS), np.zeros(ELEMENTS)
+    blocks = lambda: (
+        _labeled_charges(columns, atoms) for _, atoms in iterate_blocks(columns)
+    )
+    for numbers, charges in blocks():
+        sums += np.bincount(numbers, charges, ELEMENTS)
         counts += np.bincount(numbers, minlength=ELEMENTS)
-    means = totals / np.maximum(counts, 1)
-    apart = sum(np.abs(charges - means[numbers]).sum() for numbers, charges in pieces())
-    return float(apart / counts.sum())
+    means = sums / np.maximum(counts, 1)
+    errors = sum(
+        np.abs(charges - means[numbers]).sum() for numbers, charges in blocks()
+    )
+    return float(errors / counts.sum())
 
 
-def _charges(columns: Columns, atoms: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Elements and charges of the atoms that have a charge."""
+def _labeled_charges(columns: Columns, atoms: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Returns atomic numbers and charges of the atoms that have a charge."""
     charges = np.asarray(columns.arrays["charges"][atoms], float)
-    known = np.isfinite(charges)
-    return np.asarray(columns.arrays["numbers"][atoms])[known], charges[known]
+    labeled = np.isfinite(charges)
+    return np.asarray(columns.arrays["numbers"][atoms])[labeled], charges[labeled]

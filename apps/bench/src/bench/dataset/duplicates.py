@@ -1,4 +1,4 @@
-"""Structures that are the same one, in many at once."""
+"""Search for duplicate structures."""
 
 import numpy as np
 from scipy import sparse
@@ -6,38 +6,39 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from bench.dataset.columns import Columns
-from bench.dataset.composition import blocks_of
+from bench.dataset.composition import iterate_blocks
 
 ROUNDING = 1e-4
-"""Å. Sums of weighted coordinates that differ by less are those of one structure."""
+"""Å; structures whose weighted sums differ by less are duplicates."""
 
 SUMS = 4
-"""Of coordinates, each with weights of its own, by which structures are compared."""
+"""Weighted sums of the coordinates per structure, each with other weights."""
 
 
-def identical(columns: Columns) -> list[np.ndarray]:
-    """Structures of the same atoms in the same order, places and cell.
+def find_duplicates(columns: Columns) -> list[np.ndarray]:
+    """Returns groups of structures with equal elements, positions and cell.
 
-    Each structure has a few sums of its coordinates, weighted at random by 1 to 2, so
-    that a single atom moved by more than the rounding changes all of them. Positions
-    that other programs rounded otherwise change them by less.
+    The order of the atoms matters. Structures are compared by a few sums of their
+    coordinates with random weights of magnitude 1 to 2: moving one atom by more than
+    `ROUNDING` changes all sums, and positions rounded by different programs change
+    them less.
 
     Args:
-        columns: of structures.
+        columns: structures.
 
     Returns:
-        Indices of structures that are the same, at least two each, in order.
+        Indices of the structures of each group, at least two per group.
     """
     elements, sums = _fingerprints(columns)
-    # Equal ones are joined first: of many copies all pairs would be too many.
-    _, kinds = np.unique(elements, return_inverse=True)
-    rows = np.column_stack([kinds, np.rint(sums / ROUNDING)])
-    different, codes = np.unique(rows, axis=0, return_inverse=True)
-    # Kinds lie far apart, roundings of one number at most one step.
-    places = different * [4.0, *[1.0] * SUMS]
-    pairs = KDTree(places).query_pairs(1.5, p=np.inf, output_type="ndarray")
+    # Equal rows are merged first: the number of pairs is quadratic in the copies.
+    _, compositions = np.unique(elements, return_inverse=True)
+    rows = np.column_stack([compositions, np.rint(sums / ROUNDING)])
+    unique_rows, codes = np.unique(rows, axis=0, return_inverse=True)
+    # Compositions are 4 apart and never paired; roundings of equal sums are at most 1.
+    points = unique_rows * [4.0, *[1.0] * SUMS]
+    pairs = KDTree(points).query_pairs(1.5, p=np.inf, output_type="ndarray")
     graph = sparse.coo_array(
-        (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(places), len(places))
+        (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(points), len(points))
     )
     _, labels = connected_components(graph, directed=False)
     members = labels[codes.ravel()]
@@ -50,23 +51,25 @@ def identical(columns: Columns) -> list[np.ndarray]:
 
 
 def _fingerprints(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """A hash of the elements of each structure in order, and its sums in Å."""
+    """Returns a hash of the elements of each structure and its weighted sums, Å."""
     largest = int(columns.sizes.max(initial=1))
     rng = np.random.default_rng(0)
-    names = rng.integers(1, 2**62, largest, np.uint64)
+    multipliers = rng.integers(1, 2**62, largest, np.uint64)
     weights = _weights(rng, (largest, 3, SUMS))
-    of_cells = _weights(rng, (3, 3, SUMS))
+    cell_weights = _weights(rng, (3, 3, SUMS))
     hashes, sums = [], []
-    for rows, atoms in blocks_of(columns):
+    for rows, atoms in iterate_blocks(columns):
         sizes = columns.sizes[rows]
         starts = np.cumsum(sizes) - sizes
-        place = np.arange(sizes.sum()) - np.repeat(starts, sizes)
+        index = np.arange(sizes.sum()) - np.repeat(starts, sizes)
         numbers = np.asarray(columns.arrays["numbers"][atoms]).astype(np.uint64)
         periodic = np.asarray(columns.arrays["periodic"][rows]).astype(np.uint64)
-        hashes.append(np.add.reduceat(numbers * names[place], starts) * 2 + periodic)
+        hashes.append(
+            np.add.reduceat(numbers * multipliers[index], starts) * 2 + periodic
+        )
         positions = np.asarray(columns.arrays["positions"][atoms])
-        weighted = np.einsum("ax,axs->as", positions, weights[place])
-        cells = np.einsum("nij,ijs->ns", columns.arrays["cell"][rows], of_cells)
+        weighted = np.einsum("ax,axs->as", positions, weights[index])
+        cells = np.einsum("nij,ijs->ns", columns.arrays["cell"][rows], cell_weights)
         sums.append(np.add.reduceat(weighted, starts) + cells)
     empty = [np.zeros(0, np.uint64)], [np.zeros((0, SUMS))]
     return np.concatenate(hashes or empty[0]), np.concatenate(sums or empty[1])

@@ -1,4 +1,4 @@
-"""Which structures of a source are used: filters of rows, and the published subsets."""
+"""Filters of structures, and recipes for the published subsets."""
 
 import dataclasses
 import difflib
@@ -12,18 +12,18 @@ from bench.exceptions import BenchError
 from bench.labels import LABELS
 from bench.sources import Row
 
-LOW_SPIN = "omol/metal_organics/outputs_low_spin_241118/"
-"""Where OMol25 keeps its metal complexes in the lowest spin state."""
+LOW_SPIN_PATH = "omol/metal_organics/outputs_low_spin_241118/"
+"""Path of OMol25's metal complexes in the lowest spin state."""
 
 
-class Overview(NamedTuple):
-    """What a choice among all structures is made from.
+class Candidates(NamedTuple):
+    """Properties of all structures from which a subset is selected.
 
     Args:
-        energies: eV; NaN where there is none.
-        groups: the same number for structures of one group.
-        ids: of structures; they decide ties.
-        counts: atoms of each element, `(structures, 119)`.
+        energies: eV, `(structures,)`; NaN for structures without an energy.
+        groups: integer code of the group, `(structures,)`.
+        ids: as bytes, `(structures,)`; they break ties.
+        counts: number of atoms of each element, `(structures, 119)`.
     """
 
     energies: np.ndarray
@@ -31,142 +31,149 @@ class Overview(NamedTuple):
     ids: np.ndarray
     counts: sparse.csr_array
 
-    def take(self, rows: np.ndarray) -> "Overview":
-        """Some structures.
+    def take(self, rows: np.ndarray) -> "Candidates":
+        """Returns a subset of the structures.
 
         Args:
             rows: their indices.
         """
         counts = sparse.csr_array(self.counts[rows])
-        return Overview(self.energies[rows], self.groups[rows], self.ids[rows], counts)
+        return Candidates(
+            self.energies[rows], self.groups[rows], self.ids[rows], counts
+        )
 
 
-def low_spin(row: Row) -> bool:
-    """Whether it is one of OMol25's metal-organics in the lowest spin state.
+def is_low_spin(row: Row) -> bool:
+    """Returns whether a row is an OMol25 metal-organic in the lowest spin state.
 
     Args:
-        row: with the path of its calculation, `source`.
+        row: with the path of its calculation under the key `source`.
     """
-    return str(row.info.get("source", "")).startswith(LOW_SPIN)
+    return str(row.info.get("source", "")).startswith(LOW_SPIN_PATH)
 
 
-def pristine(row: Row) -> bool:
-    """Whether the name of its MOF has no "_": defective frameworks of ODAC have one.
+def is_pristine(row: Row) -> bool:
+    """Returns whether an ODAC25 row is a MOF without defects (no "_" in its name).
 
     Args:
-        row: with the name of its MOF, `mof_name`.
+        row: with the name of its MOF under the key `mof_name`.
     """
     return "_" not in str(row.info.get("mof_name", "_"))
 
 
-def lowest_energy(count: int) -> Callable[[Overview], np.ndarray]:
-    """Keeps the structures of lowest energy in each group, in ties the first by id.
+def lowest_energy(count: int) -> Callable[[Candidates], np.ndarray]:
+    """Returns a filter that keeps the structures of lowest energy in each group.
+
+    Ties are broken by id; structures without an energy are left out.
 
     Args:
-        count: structures of a group at most; those without an energy are left out.
+        count: maximum number of structures per group.
     """
 
-    def keep(everyone: Overview) -> np.ndarray:
-        order = np.lexsort((everyone.ids, everyone.energies, everyone.groups))
-        groups = everyone.groups[order]
+    def keep(candidates: Candidates) -> np.ndarray:
+        order = np.lexsort((candidates.ids, candidates.energies, candidates.groups))
+        groups = candidates.groups[order]
         begins = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])[: len(groups)]
         lengths = np.diff(np.r_[begins, len(groups)])
         rank = np.arange(len(groups)) - np.repeat(begins, lengths)
         kept = np.zeros(len(groups), bool)
         kept[order] = rank < count
-        return kept & np.isfinite(everyone.energies)
+        return kept & np.isfinite(candidates.energies)
 
     return keep
 
 
-def frequent_elements(least: int) -> Callable[[Overview], np.ndarray]:
-    """Leaves out structures with an element that has few atoms in all that is kept.
+def frequent_elements(least: int) -> Callable[[Candidates], np.ndarray]:
+    """Returns a filter that removes structures with rare elements.
 
-    Leaving some out makes other elements rarer; this goes on until none is too rare.
+    Removing structures can make other elements rare, so it is repeated until no
+    element is.
 
     Args:
-        least: atoms of an element.
+        least: minimum number of atoms of an element in all remaining structures.
     """
 
-    def keep(everyone: Overview) -> np.ndarray:
-        kept = np.ones(len(everyone.ids), bool)
+    def keep(candidates: Candidates) -> np.ndarray:
+        kept = np.ones(len(candidates.ids), bool)
         while True:
-            totals = everyone.counts[kept].sum(0)
+            totals = candidates.counts[kept].sum(0)
             rare = (totals > 0) & (totals < least)
             if not rare.any():
                 return kept
-            kept &= everyone.counts[:, np.flatnonzero(rare)].sum(1) == 0
+            kept &= candidates.counts[:, np.flatnonzero(rare)].sum(1) == 0
 
     return keep
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A published subset.
+    """Filters that reproduce a published subset.
 
     Args:
-        summary: what it keeps.
-        rows: conditions on one row, by what is said of those left out.
-        chosen: conditions on all rows together, in order.
-        max_atoms: of a structure.
+        summary: description of the subset.
+        row_filters: conditions on single rows, by the reason for leaving rows out.
+        joint_filters: conditions on all rows together, by reason, in order.
+        max_atoms: maximum number of atoms of a structure.
         require: labels that a structure must have.
     """
 
     summary: str
-    rows: dict[str, Callable[[Row], bool]]
-    chosen: dict[str, Callable[[Overview], np.ndarray]]
+    row_filters: dict[str, Callable[[Row], bool]]
+    joint_filters: dict[str, Callable[[Candidates], np.ndarray]]
     max_atoms: int
     require: tuple[str, ...] = ("energy",)
 
 
-RARE = "element with fewer than 10 atoms"
+RARE_ELEMENT = "element with fewer than 10 atoms"
 
 RECIPES = {
     "qmof": Recipe(
         "MOFs of up to 500 atoms with an energy and charges",
         {},
-        {RARE: frequent_elements(10)},
+        {RARE_ELEMENT: frequent_elements(10)},
         500,
         ("energy", "charges"),
     ),
     "odac25": Recipe(
         'ten frames of lowest energy of every MOF without "_" in its name, of up to '
         "616 atoms",
-        {'"_" in the name of the MOF': pristine},
+        {'"_" in the name of the MOF': is_pristine},
         {
             "not among the ten lowest of its MOF": lowest_energy(10),
-            RARE: frequent_elements(10),
+            RARE_ELEMENT: frequent_elements(10),
         },
         616,
     ),
     "omol25": Recipe(
         "frame of lowest energy of every low-spin metal-organic, up to 350 atoms",
-        {"not a low-spin metal-organic": low_spin},
+        {"not a low-spin metal-organic": is_low_spin},
         {
             "not the lowest of its molecule": lowest_energy(1),
-            RARE: frequent_elements(10),
+            RARE_ELEMENT: frequent_elements(10),
         },
         350,
     ),
 }
-"""Subsets of the published benchmark by name. ODAC25's was taken from `train/mof`,
-OMol25's from `train_4M`."""
+"""Subsets of the published benchmark by name. That of ODAC25 was selected from
+`train/mof`, that of OMol25 from `train_4M`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Filters:
-    """Which structures are kept; whatever is not said keeps all.
+    """Conditions that structures must meet; the default keeps all.
 
     Args:
-        recipe: a key of `RECIPES`, on top of the rest.
-        total_charges: e; a structure whose source says none counts as neutral.
-        spins: multiplicities; a structure whose source says none has none of them.
-        min_atoms: of a structure.
-        max_atoms: of a structure.
+        recipe: a key of `RECIPES`, applied in addition to the other filters.
+        total_charges: allowed total charges, e; structures without one are neutral. An
+            empty tuple allows all.
+        spins: allowed multiplicities; structures without one are left out. An empty
+            tuple allows all.
+        min_atoms: minimum number of atoms of a structure.
+        max_atoms: maximum number of atoms of a structure; None means no limit.
         require: labels that a structure must have.
-        without: labels that are left out of what is kept.
-        sample: structures drawn at random of what all the rest keeps; the draw
-            depends on their ids alone.
+        without: labels that are dropped from the structures.
+        sample: number of structures drawn at random after all other filters; the draw
+            depends only on their ids. None keeps all.
     """
 
     recipe: str | None = None
@@ -185,28 +192,28 @@ class Filters:
             if label not in LABELS:
                 raise _unknown("label", label, list(LABELS))
 
-    def trimmed(self, row: Row) -> Row:
-        """A row without the labels that are left out.
+    def drop_labels(self, row: Row) -> Row:
+        """Returns a row without the labels of `without`.
 
         Args:
-            row: of the source.
+            row: as read from the source.
         """
         if not self.without:
             return row
         return dataclasses.replace(row, **dict.fromkeys(self.without))
 
-    def complaint(self, row: Row) -> str | None:
-        """Why a row is left out; None if it is kept.
+    def exclusion_reason(self, row: Row) -> str | None:
+        """Returns why a row is left out; None if it is kept.
 
         Args:
-            row: of the source, trimmed.
+            row: result of `drop_labels`.
         """
         recipe = RECIPES.get(self.recipe or "")
-        most = [
+        limits = [
             m for m in (self.max_atoms, recipe and recipe.max_atoms) if m is not None
         ]
-        if most and len(row) > min(most):
-            return f"more than {min(most)} atoms"
+        if limits and len(row) > min(limits):
+            return f"more than {min(limits)} atoms"
         if len(row) < self.min_atoms:
             return f"fewer than {self.min_atoms} atoms"
         if self.total_charges and (row.total_charge or 0.0) not in self.total_charges:
@@ -216,30 +223,34 @@ class Filters:
         for label in (*self.require, *(recipe.require if recipe else ())):
             if getattr(row, label) is None:
                 return f"no {label}"
-        conditions = recipe.rows if recipe else {}
-        return next((why for why, keep in conditions.items() if not keep(row)), None)
+        conditions = recipe.row_filters if recipe else {}
+        failed = (reason for reason, keep in conditions.items() if not keep(row))
+        return next(failed, None)
 
-    def choose(self, everyone: Overview) -> tuple[np.ndarray, dict[str, int]]:
-        """Indices of the structures that are kept, and how many were not and why.
+    def select(self, candidates: Candidates) -> tuple[np.ndarray, dict[str, int]]:
+        """Applies the filters that depend on all structures.
 
         Args:
-            everyone: all structures that no row's condition left out.
+            candidates: structures that passed the filters of single rows.
+
+        Returns:
+            Indices of the kept structures, and the number of others by reason.
         """
-        kept, left_out = np.arange(len(everyone.energies)), {}
+        kept, left_out = np.arange(len(candidates.energies)), {}
         recipe = RECIPES.get(self.recipe or "")
-        for why, keep in (recipe.chosen if recipe else {}).items():
-            chosen = kept[keep(everyone.take(kept))]
-            left_out[why] = len(kept) - len(chosen)
-            kept = chosen
+        for reason, keep in (recipe.joint_filters if recipe else {}).items():
+            selected = kept[keep(candidates.take(kept))]
+            left_out[reason] = len(kept) - len(selected)
+            kept = selected
         if self.sample is not None and self.sample < len(kept):
-            by_id = kept[np.argsort(everyone.ids[kept], kind="stable")]
+            by_id = kept[np.argsort(candidates.ids[kept], kind="stable")]
             drawn = np.random.default_rng(0).permutation(len(kept))[: self.sample]
             left_out["not drawn"] = len(kept) - self.sample
             kept = np.sort(by_id[drawn])
-        return kept, {why: n for why, n in left_out.items() if n}
+        return kept, {reason: n for reason, n in left_out.items() if n}
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> BenchError:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
     return BenchError(f"There is no {kind} {name!r}; {hint}")

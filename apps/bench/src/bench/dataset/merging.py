@@ -1,4 +1,4 @@
-"""Joins parts to a data set: choices among all, order, digest and statistics."""
+"""Merging of parts to a dataset: joint filters, order, digest and statistics."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from scipy import sparse
 from bench.dataset.atomic_energies import (
     ATOMS,
     atomic_energy_residuals,
-    of_isolated_atoms,
+    energies_of_isolated_atoms,
 )
 from bench.dataset.columns import FLAGS, ISOLATED, Columns
 from bench.dataset.composition import Fit, count_elements, fit_composition
-from bench.dataset.filters import Filters, Overview
+from bench.dataset.filters import Candidates, Filters
 from bench.dataset.parts import load_part, load_statistics
 from bench.dataset.read_statistics import MAX_EXAMPLES, ReadStatistics, combined
 from bench.dataset.unread_labels import unread_labels
@@ -33,12 +33,12 @@ def merge(
     facts: dict[str, Any],
     atomic_energies: dict[int, float] | Literal["atoms"] | None = None,
 ) -> dict[str, Any]:
-    """Writes the structures that are chosen among all parts.
+    """Selects structures from all parts and writes them as one dataset.
 
     Args:
         paths: of all parts, in the order of the source.
-        out: folder of the data set.
-        filters: what is kept.
+        out: folder of the dataset.
+        filters: conditions that structures must meet.
         strict: whether an id that is used twice is an error.
         facts: further entries of the header.
         atomic_energies: eV by atomic number; `"atoms"` takes them from the isolated
@@ -49,25 +49,26 @@ def merge(
         The header.
 
     Raises:
-        BenchError: nothing is left, or something cannot be read or written.
+        BenchError: no structure is left, or a file cannot be read or written.
     """
     statistics = combined(load_statistics(path) for path in paths)
-    everyone, digests, present, charges = _overview(paths)
-    single = _first_of_each_id(everyone, digests, statistics, strict)
+    candidates, digests, present, charges = _load_candidates(paths)
+    unique = _first_of_each_id(candidates, digests, statistics, strict)
     if atomic_energies == ATOMS:
-        own = everyone.take(single)
-        lone = (present[single] & ISOLATED) > 0
-        atomic_energies = of_isolated_atoms(own, lone, charges[single])
-        statistics.left_out["isolated atoms, used as atomic energies"] += int(
-            lone.sum()
+        isolated = (present[unique] & ISOLATED) > 0
+        atomic_energies = energies_of_isolated_atoms(
+            candidates.take(unique), isolated, charges[unique]
         )
-        single = single[~lone]
-    chosen, left_out = filters.choose(everyone.take(single))
+        statistics.left_out["isolated atoms, used as atomic energies"] += int(
+            isolated.sum()
+        )
+        unique = unique[~isolated]
+    selected, left_out = filters.select(candidates.take(unique))
     statistics.left_out.update(left_out)
-    rows = single[chosen]
+    rows = unique[selected]
     if not len(rows):
-        raise nothing_left(statistics, facts["source"])
-    kept = everyone.take(rows)
+        raise no_structures_error(statistics, facts["source"])
+    kept = candidates.take(rows)
     fit = fit_composition(kept.counts, kept.energies)
     if atomic_energies is not None:
         facts = facts | {
@@ -80,19 +81,19 @@ def merge(
         "structures": len(rows),
         "atoms": int(kept.counts.sum()),
         "digest": digest_of(digests[rows]),
-        **notes_of(statistics),
+        **reading_facts(statistics),
         "labels": {k: int((present[rows] & bit > 0).sum()) for k, bit in FLAGS.items()},
-        **_statistics(fit, kept),
+        **_composition_facts(fit, kept),
     }
     order = np.argsort(kept.ids, kind="stable")
-    return write_prepared(out, lambda: _chosen(paths, rows), order, header)
+    return write_prepared(out, lambda: _selected(paths, rows), order, header)
 
 
-def notes_of(statistics: ReadStatistics) -> dict[str, Any]:
-    """What a header says of how a set was read.
+def reading_facts(statistics: ReadStatistics) -> dict[str, Any]:
+    """Returns the entries of a header about how the source was read.
 
     Args:
-        statistics: of all structures.
+        statistics: of all rows.
     """
     return {
         "read": statistics.read,
@@ -108,73 +109,74 @@ def notes_of(statistics: ReadStatistics) -> dict[str, Any]:
 
 
 def digest_of(digests: np.ndarray) -> str:
-    """Which data a result belongs to, whatever the order of the structures.
+    """Returns the hash of a dataset, independent of the order of its structures.
 
     Args:
-        digests: column of all structures, `(structures, 16)`.
+        digests: column of the same name, `(structures, 16)`.
     """
     rows = np.ascontiguousarray(digests).view("S16").ravel()
     return hashlib.sha256(np.sort(rows).tobytes()).hexdigest()[:16]
 
 
 def check_labels(
-    statistics: ReadStatistics, named: dict[str, str], source: str
+    statistics: ReadStatistics, given_keys: dict[str, str], source: str
 ) -> None:
-    """Refuses a name that no structure has, and structures without any label to learn.
+    """Checks that every given key and at least one trainable label exist.
 
     Args:
-        statistics: of all structures.
-        named: names that were given, by label.
-        source: what was read.
+        statistics: of all rows.
+        given_keys: keys that the user gave, by label.
+        source: path that was read, for messages.
 
     Raises:
-        BenchError: the name, and the names that exist.
+        BenchError: a key or all trainable labels are missing; the message lists the
+            keys of the source.
     """
     if statistics.kept == 0:
-        raise nothing_left(statistics, source)
-    offered = ", ".join(sorted(statistics.available_keys)) or "no names"
-    for kind, name in named.items():
+        raise no_structures_error(statistics, source)
+    available = ", ".join(sorted(statistics.available_keys)) or "no keys"
+    for kind, key in given_keys.items():
         label = "stress" if kind == "virial" else kind
         if label not in LABELS or statistics.labels[label]:
             continue
         if label == "stress" and statistics.stress_without_cell:
             raise BenchError(
-                f"{name!r} of {source} is the {kind} of structures without a cell, "
-                "which have none: leave it away, or give their cells."
+                f"{key!r} of {source} is the {kind} of structures without a cell, "
+                "for which it is undefined: omit the option or add the cells."
             )
         raise BenchError(
-            f"No structure of {source} has {name!r}, which is to be its {kind}; "
-            f"there are {offered}."
+            f"No structure of {source} has {key!r}, the key given for its {kind}; "
+            f"available: {available}."
         )
     if not any(statistics.labels[field_of(kind)] for kind in TRAINABLE_KINDS):
-        likely = unread_labels(notes_of(statistics))
-        options = " ".join(f"{option} {names[0]}" for option, names in likely.items())
+        unread = unread_labels(reading_facts(statistics))
+        options = " ".join(f"{option} {keys[0]}" for option, keys in unread.items())
         raise BenchError(
             f"No structure of {source} has an energy, forces, stress, charges or a "
-            f"dipole; it has {offered}: say which is which, such as "
+            f"dipole; available: {available}. Name the keys of the labels, such as "
             f"{options or '--energy-key E'}."
         )
 
 
-def nothing_left(statistics: ReadStatistics, source: str) -> BenchError:
-    """What is said where filters and checks leave no structure.
+def no_structures_error(statistics: ReadStatistics, source: str) -> BenchError:
+    """Returns the error to raise if checks and filters leave no structure.
 
     Args:
-        statistics: of all structures.
-        source: what was read.
+        statistics: of all rows.
+        source: path that was read, for messages.
     """
     reasons = [f"{why}: {n}" for why, n in statistics.left_out.most_common()]
-    reasons += [f"{where}: {why}" for where, why in statistics.examples[:1]]
+    reasons += [f"{location}: {why}" for location, why in statistics.examples[:1]]
     return BenchError(
         f"Of {statistics.read} structures of {source} none is left "
         f"({'; '.join(reasons) or 'it has none'})."
     )
 
 
-def _overview(
+def _load_candidates(
     paths: Sequence[Path],
-) -> tuple[Overview, np.ndarray, np.ndarray, np.ndarray]:
-    """What choices are made from, with digests, flags and charges: all that is held."""
+) -> tuple[Candidates, np.ndarray, np.ndarray, np.ndarray]:
+    """Loads the candidates with the columns `digest`, `present` and `total_charge`."""
     pieces = []
     for path in paths:
         part = load_part(path)
@@ -191,55 +193,66 @@ def _overview(
         )
     energies, groups, ids, counts, *rest = zip(*pieces, strict=True)
     _, codes = np.unique(np.concatenate(groups), return_inverse=True)
-    everyone = Overview(
+    candidates = Candidates(
         np.concatenate(energies),
         codes,
         np.concatenate(ids),
         sparse.csr_array(sparse.vstack(counts, format="csr")),
     )
     digests, present, charges = map(np.concatenate, rest)
-    return everyone, digests, present, charges
+    return candidates, digests, present, charges
 
 
 def _first_of_each_id(
-    everyone: Overview, digests: np.ndarray, statistics: ReadStatistics, strict: bool
+    candidates: Candidates,
+    digests: np.ndarray,
+    statistics: ReadStatistics,
+    strict: bool,
 ) -> np.ndarray:
-    """Structures whose id no earlier one has; true repeats are told from clashes."""
-    order = np.argsort(everyone.ids, kind="stable")
-    ids = everyone.ids[order]
-    again = np.flatnonzero(ids[1:] == ids[:-1]) + 1
-    if not len(again):
+    """Returns the first structure with each id, in order.
+
+    Copies of the first structure count as left out, other structures as rejected.
+    """
+    order = np.argsort(candidates.ids, kind="stable")
+    ids = candidates.ids[order]
+    repeated = np.flatnonzero(ids[1:] == ids[:-1]) + 1
+    if not len(repeated):
         return np.arange(len(ids))
     text = lambda i: bytes(ids[i]).decode()
-    first = np.searchsorted(ids, ids[again], side="left")
-    same = (digests[order[again]] == digests[order[first]]).all(1)
-    clashes = [text(i) for i in again[~same]]
+    first = np.searchsorted(ids, ids[repeated], side="left")
+    equal = (digests[order[repeated]] == digests[order[first]]).all(1)
+    conflicts = [text(i) for i in repeated[~equal]]
     if strict:
         raise BenchError(
-            f"The id {text(again[0])!r} is used twice: ids must be unique."
+            f"The id {text(repeated[0])!r} is used twice: ids must be unique."
         )
-    if same.any():
-        statistics.left_out["repeats of another structure"] += int(same.sum())
-    for id in clashes[:MAX_EXAMPLES]:
+    if equal.any():
+        statistics.left_out["repeats of another structure"] += int(equal.sum())
+    for id in conflicts[:MAX_EXAMPLES]:
         statistics.reject(id, "its id is used before for another structure")
-    statistics.rejected += max(len(clashes) - MAX_EXAMPLES, 0)
-    return np.sort(np.setdiff1d(np.arange(len(ids)), order[again]))
+    statistics.rejected += max(len(conflicts) - MAX_EXAMPLES, 0)
+    return np.sort(np.setdiff1d(np.arange(len(ids)), order[repeated]))
 
 
-def _chosen(paths: Sequence[Path], rows: np.ndarray) -> Iterator[Columns]:
-    """The chosen structures of each part."""
-    begin = 0
+def _selected(paths: Sequence[Path], rows: np.ndarray) -> Iterator[Columns]:
+    """Yields the selected structures of each part.
+
+    Args:
+        paths: of all parts.
+        rows: sorted indices into the structures of all parts.
+    """
+    start = 0
     for path in paths:
         part = load_part(path)
-        end = begin + len(part)
-        own = rows[np.searchsorted(rows, begin) : np.searchsorted(rows, end)] - begin
-        if len(own):
-            yield part.take(own)
-        begin = end
+        stop = start + len(part)
+        first, last = np.searchsorted(rows, (start, stop))
+        if last > first:
+            yield part.take(rows[first:last] - start)
+        start = stop
 
 
-def _statistics(fit: Fit, kept: Overview) -> dict[str, Any]:
-    known = fit.residuals[np.isfinite(fit.residuals)]
+def _composition_facts(fit: Fit, kept: Candidates) -> dict[str, Any]:
+    residuals = fit.residuals[np.isfinite(fit.residuals)]
     totals = kept.counts.sum(0)
     return {
         "elements": {chemical_symbols[z]: int(totals[z]) for z in fit.elements},
@@ -247,8 +260,8 @@ def _statistics(fit: Fit, kept: Overview) -> dict[str, Any]:
             "energies": {
                 chemical_symbols[z]: float(fit.energies[z]) for z in fit.elements
             },
-            "mae": float(np.abs(known).mean()) if len(known) else None,
-            "rmse": float((known**2).mean() ** 0.5) if len(known) else None,
+            "mae": float(np.abs(residuals).mean()) if len(residuals) else None,
+            "rmse": float((residuals**2).mean() ** 0.5) if len(residuals) else None,
             "outliers": len(fit.outliers),
             "examples": [
                 [bytes(kept.ids[i]).decode(), float(fit.residuals[i])]

@@ -1,4 +1,4 @@
-"""Labelled structures: bundled sets, prepared ones, any file that a reader knows."""
+"""Opening of datasets: bundled, prepared, or any file that a reader supports."""
 
 import dataclasses
 import functools
@@ -12,9 +12,9 @@ import numpy as np
 from ase.data import atomic_numbers
 from backbones import Structure
 
-from bench.dataset.columns import FLAGS, LAYOUT, Columns, join
+from bench.dataset.columns import FLAGS, LAYOUT, Columns, concatenate
 from bench.dataset.filters import Filters
-from bench.dataset.merging import check_labels, digest_of, notes_of
+from bench.dataset.merging import check_labels, digest_of, reading_facts
 from bench.dataset.parts import read_unit, units_of
 from bench.dataset.prepared import is_prepared, is_unfinished, open_prepared
 from bench.dataset.read_statistics import ReadStatistics, combined
@@ -28,18 +28,18 @@ BUNDLED = ("frameworks", "ions")
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One labelled structure; labels that do not exist are None.
+    """One labeled structure; missing labels are None.
 
     Args:
-        id: unique in the data set.
-        group: material or species; frames of one group stay together in a split.
+        id: unique in the dataset.
+        group: material or molecule; splits do not separate the structures of a group.
         structure: atoms, cell, charge.
         energy: eV.
         forces: eV/Å, `(atoms, 3)`.
         stress: eV/Å^3, ASE's sign and Voigt order.
         charges: e, `(atoms,)`.
-        dipole: e Å about the centre of mass, `(3,)`.
-        born_charges: e, [atom, direction of polarisation, of displacement].
+        dipole: e Å relative to the center of mass, `(3,)`.
+        born_charges: e, [atom, direction of polarization, of displacement].
         tags: small integers that mark atoms, `(atoms,)`.
     """
 
@@ -55,17 +55,17 @@ class Sample:
     born_charges: np.ndarray | None = None
 
     def to_ase(self) -> ase.Atoms:
-        """The bare structure as an ASE object."""
+        """Returns the structure as an ASE object, without labels."""
         s = self.structure
         return ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
 
 
 class Samples(Sequence[Sample]):
-    """Structures of a data set in the order of their ids, built when asked for.
+    """A lazy sequence of the structures of a dataset, sorted by id.
 
     Args:
-        columns: in memory or mapped.
-        order: indices of the structures by id.
+        columns: in memory or memory-mapped.
+        order: indices of the structures, sorted by id.
     """
 
     def __init__(self, columns: Columns, order: np.ndarray):
@@ -91,13 +91,13 @@ class Samples(Sequence[Sample]):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Samples in the order of their ids, so that the order of the file is irrelevant.
+    """Labeled structures, sorted by id so that the order of the source is irrelevant.
 
     Args:
-        name: for people.
+        name: for messages and tables.
         columns: of all structures, in the order of the source.
-        order: their indices by id.
-        header: what was noted when it was read or prepared; None if it was made here.
+        order: indices of the structures, sorted by id.
+        header: facts about how the source was read; None for datasets built in Python.
     """
 
     name: str
@@ -110,12 +110,12 @@ class Dataset:
 
     @property
     def samples(self) -> Samples:
-        """Structures with their labels."""
+        """All structures with their labels."""
         return Samples(self.columns, self.order)
 
     @functools.cached_property
     def ids(self) -> list[str]:
-        """Ids in order."""
+        """Id of each sample."""
         return [self.columns.text("id", int(i)) for i in self.order]
 
     @functools.cached_property
@@ -125,37 +125,41 @@ class Dataset:
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
-        """Atoms of each sample."""
+        """Number of atoms of each sample."""
         return self.columns.sizes[self.order]
 
     @property
     def atomic_energies(self) -> dict[int, float] | None:
-        """Atomic energies that came with the set, eV; None: they are to be fitted."""
-        noted = (self.header or {}).get("atomic_energies")
-        if noted is None:
+        """Energies of isolated atoms stored with the dataset, eV by atomic number.
+
+        None if they are to be fitted to the training part.
+        """
+        stored = (self.header or {}).get("atomic_energies")
+        if stored is None:
             return None
-        return {atomic_numbers[k]: float(v) for k, v in noted["energies"].items()}
+        return {atomic_numbers[k]: float(v) for k, v in stored["energies"].items()}
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hash of ids, structures and labels: which data a result belongs to."""
+        """Hash of ids, structures and labels, stored with results."""
         return digest_of(np.asarray(self.columns.arrays["digest"]))
 
 
 def load_for_training(source: str) -> Dataset:
-    """A data set to train on: labels to learn from and the same kind of boundaries.
+    """Opens a dataset for training.
 
-    Energies have all structures or none; forces, stress, charges and dipoles, of which
-    any kind alone is enough, are used where they are; `id`, `group`, `total_charge`
-    and `spin` are read where the source has them: without them a structure is numbered,
-    stands alone, is neutral and of unknown spin.
+    Checks that every structure has at least one trainable label (energy, forces,
+    stress, charges or dipole), that all or none have an energy, and that all are
+    periodic or all open.
 
     Args:
-        source: a bundled set by name, a folder of `bench prepare`, or anything that
-            `bench prepare` reads without being told names.
+        source: name of a bundled dataset, folder of a prepared one, or a file or folder
+            with the default keys of its format. Structures without `id` are numbered,
+            without `group` they are their own group, without `total_charge` they are
+            neutral.
 
     Raises:
-        BenchError: no such data, or some of it cannot be used.
+        BenchError: the data do not exist or fail a check.
     """
     data = open_dataset(source)
     has_energy = data.columns.has("energy")
@@ -163,33 +167,34 @@ def load_for_training(source: str) -> Dataset:
         first = int(np.argmin(has_energy))
         raise BenchError(
             f"{source}: {data.columns.text('id', first)!r} has no energy, as "
-            f"{(~has_energy).sum()} of {len(data)} structures; name it with `bench "
-            "prepare --energy-key`, or leave them out with `--require energy`."
+            f"{(~has_energy).sum()} of {len(data)} structures; give its key with "
+            "`bench prepare --energy-key`, or leave them out with `--require energy`."
         )
-    learned = [data.columns.has(field_of(kind)) for kind in TRAINABLE_KINDS]
-    bare = np.flatnonzero(~np.any(learned, axis=0))
-    if len(bare):
+    labels = [data.columns.has(field_of(kind)) for kind in TRAINABLE_KINDS]
+    unlabeled = np.flatnonzero(~np.any(labels, axis=0))
+    if len(unlabeled):
+        first = data.columns.text("id", int(unlabeled[0]))
         raise BenchError(
-            f"{source}: {data.columns.text('id', int(bare[0]))!r} has no label to "
-            f"learn from, as {len(bare)} of {len(data)} structures: leave them out "
-            "with `bench prepare --require`, such as `--require charges`."
+            f"{source}: {first!r} has no label to train on, as {len(unlabeled)} of "
+            f"{len(data)} structures: leave them out with `bench prepare --require`, "
+            "such as `--require charges`."
         )
-    return _of_one_kind(data, source)
+    return _check_boundaries(data, source)
 
 
 def load_for_prediction(source: str) -> Dataset:
-    """A data set to predict for: any labels, the same kind of boundaries.
+    """Opens a dataset for prediction: all structures are periodic or all are open.
 
     Args:
-        source: as for `load`.
+        source: as for `load_for_training`; needs no labels.
 
     Raises:
-        BenchError: no such data, or some of it cannot be used.
+        BenchError: the data do not exist or cannot be used.
     """
-    return _of_one_kind(open_dataset(source), source)
+    return _check_boundaries(open_dataset(source), source)
 
 
-def _of_one_kind(data: Dataset, source: str) -> Dataset:
+def _check_boundaries(data: Dataset, source: str) -> Dataset:
     if len(set(data.columns.arrays["periodic"].tolist())) > 1:
         raise BenchError(
             f"{source} mixes open and periodic structures: put them into two files."
@@ -198,23 +203,23 @@ def _of_one_kind(data: Dataset, source: str) -> Dataset:
 
 
 def open_dataset(source: str, *, strict: bool = True) -> Dataset:
-    """A data set whatever labels it has.
+    """Opens a dataset without checking its labels.
 
     Args:
-        source: as for `load`.
-        strict: whether a structure that cannot be used is an error; else it is left
-            out, and the header counts it.
+        source: as for `load_for_training`.
+        strict: whether a structure that cannot be used is an error; otherwise it is
+            left out and counted in the header.
 
     Raises:
-        BenchError: no such data, or it cannot be read.
+        BenchError: the data do not exist or cannot be read.
 
     Examples:
         >>> dataset = bench.open_dataset("mine.extxyz")
         >>> len(dataset), dataset.samples[0].energy
     """
     if is_prepared(Path(source)) or is_unfinished(Path(source)):
-        found = open_prepared(Path(source))
-        return Dataset(found.folder.name, found.columns, found.order, found.header)
+        opened = open_prepared(Path(source))
+        return Dataset(opened.folder.name, opened.columns, opened.order, opened.header)
     if source not in BUNDLED:
         return _read(source, Path(source).name.split(".")[0], ReadOptions(), strict)
     bundled = resources.files("bench") / "data" / f"{source}.extxyz.xz"
@@ -223,22 +228,22 @@ def open_dataset(source: str, *, strict: bool = True) -> Dataset:
 
 
 def _read(source: str, name: str, reading: ReadOptions, strict: bool) -> Dataset:
-    """All of a source, in memory."""
+    """Reads all structures of a source into memory."""
     reader = open_source(source, reading)
-    work = functools.partial(_read_units, strict=strict)
-    ((_, read),) = run(work, [reader], int(reader.format in CRASH_PRONE_FORMATS))
-    columns = join(part for part, _ in read)
-    statistics = combined(statistics for _, statistics in read)
+    read_all = functools.partial(_read_units, strict=strict)
+    ((_, parts),) = run(read_all, [reader], int(reader.format in CRASH_PRONE_FORMATS))
+    columns = concatenate(part for part, _ in parts)
+    statistics = combined(statistics for _, statistics in parts)
     check_labels(statistics, {}, source)
     ids = columns.texts("id")
     order = np.argsort(ids, kind="stable")
-    twice = ids[order][1:][ids[order][1:] == ids[order][:-1]]
-    if len(twice):
+    repeated = ids[order][1:][ids[order][1:] == ids[order][:-1]]
+    if len(repeated):
         raise BenchError(
-            f"{source} uses the id {twice[0].decode()!r} twice: ids must be unique; "
+            f"{source} uses the id {repeated[0].decode()!r} twice: ids must be unique; "
             "`bench prepare` leaves repeats out."
         )
-    header = {"source": source, "read_as": reader.format, **notes_of(statistics)}
+    header = {"source": source, "read_as": reader.format, **reading_facts(statistics)}
     return Dataset(name, columns, order, header)
 
 
@@ -253,8 +258,8 @@ def _sample(columns: Columns, i: int) -> Sample:
         id=columns.text("id", i),
         group=columns.text("group", i),
         structure=Structure(
-            columns.part("numbers", i),
-            columns.part("positions", i),
+            columns.values("numbers", i),
+            columns.values("positions", i),
             arrays["cell"][i] if arrays["periodic"][i] else None,
             float(arrays["total_charge"][i]),
             int(arrays["spin"][i]),
@@ -265,15 +270,17 @@ def _sample(columns: Columns, i: int) -> Sample:
 
 
 def _labels(columns: Columns, i: int, bits: int) -> dict[str, np.ndarray | None]:
-    """Labels in double precision; None where the structure has none."""
-    found: dict[str, np.ndarray | None] = dict.fromkeys(
+    """Returns the labels of a structure in double precision; None if missing."""
+    labels: dict[str, np.ndarray | None] = dict.fromkeys(
         ("forces", "stress", "charges", "dipole", "born_charges", "tags")
     )
-    for label in found:
+    for label in labels:
         if bits & FLAGS[label]:
             column = LAYOUT[label]
             values = (
-                columns.part(label, i) if column.atoms else columns.arrays[label][i]
+                columns.values(label, i)
+                if column.per_atom
+                else columns.arrays[label][i]
             )
-            found[label] = np.asarray(values, None if label == "tags" else np.float64)
-    return found
+            labels[label] = np.asarray(values, None if label == "tags" else np.float64)
+    return labels

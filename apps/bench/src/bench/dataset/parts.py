@@ -1,4 +1,4 @@
-"""One unit of a source, read and kept aside until all of them are there."""
+"""Parts: filtered rows of one unit of a source, in a file until all are merged."""
 
 import io
 import itertools
@@ -9,83 +9,86 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.dataset.columns import Columns, join, pack
-from bench.dataset.contacts import overlaps
+from bench.dataset.columns import Columns, columns_from_rows, concatenate
 from bench.dataset.filters import Filters
+from bench.dataset.overlaps import find_overlaps
 from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError, one_line
 from bench.files import write_bytes
 from bench.labels import LABELS
 from bench.sources import ROWS_PER_RANGE, Rejected, Row, RowRange, Source
 
-MEND = "mend or remove it; `bench prepare` without --strict leaves it out"
+REMEDY = "fix or remove it; `bench prepare` without --strict leaves it out"
 
 
 def units_of(source: Source) -> list[RowRange]:
-    """The units of a source, at least one.
+    """Returns the units of a source, at least one.
 
     Args:
-        source: which reader.
+        source: reader of its files.
 
     Raises:
         BenchError: a file cannot be read, or there are no structures.
     """
-    some = ", ".join(str(path) for path in source.files[:3])
+    paths = ", ".join(str(path) for path in source.files[:3])
     try:
         units = source.row_ranges()
     except BenchError:
         raise
-    except Exception as error:  # a damaged file runs its reader into anything
-        raise _unreadable(source, some, error) from error
+    except Exception as error:  # readers of damaged files raise any exception
+        raise _unreadable(source, paths, error) from error
     if not units:
-        raise BenchError(f"{some}: there are no structures; give labelled ones.")
+        raise BenchError(f"{paths}: there are no structures.")
     return units
 
 
 def read_unit(
     source: Source, unit: RowRange, filters: Filters, strict: bool
 ) -> tuple[Columns, ReadStatistics]:
-    """The rows of a unit that filters keep, as columns.
+    """Reads the rows of a unit that pass the filters, as columns.
 
     Args:
-        source: which reader.
-        unit: one of its units.
-        filters: conditions on one row.
+        source: reader of its file.
+        unit: one of the units of the source.
+        filters: conditions on single rows.
         strict: whether a row that cannot be used is an error.
 
     Raises:
-        BenchError: the file cannot be read, or, if strict, a row cannot be used.
+        BenchError: the file cannot be read, or `strict` and a row cannot be used.
     """
     columns, statistics = zip(*read_blocks(source, unit, filters, strict), strict=True)
-    return join(columns), combined(statistics)
+    return concatenate(columns), combined(statistics)
 
 
 def read_blocks(
     source: Source, unit: RowRange, filters: Filters, strict: bool
 ) -> Iterator[tuple[Columns, ReadStatistics]]:
-    """The same piece by piece, at least one: some units are larger than memory.
+    """Yields the rows of `read_unit` in blocks, since units can exceed the memory.
 
     Args:
-        source: which reader.
-        unit: one of its units.
-        filters: conditions on one row.
+        source: reader of its file.
+        unit: one of the units of the source.
+        filters: conditions on single rows.
         strict: whether a row that cannot be used is an error.
 
+    Yields:
+        Columns and statistics, at least once.
+
     Raises:
-        BenchError: as `read_unit`.
+        BenchError: the file cannot be read, or `strict` and a row cannot be used.
     """
     rows = source.rows(unit)
     while True:
-        # One more than a unit that was cut to size has, so that it is one piece.
-        coming = itertools.islice(rows, ROWS_PER_RANGE + 1)
+        # One more row than a unit of limited size has, which is then a single block.
+        block = itertools.islice(rows, ROWS_PER_RANGE + 1)
         with warnings.catch_warnings():
-            # Readers warn of what the checks of a row find anyway.
+            # The checks of a row also find what readers warn about.
             warnings.simplefilter("ignore")
             try:
-                columns, statistics = _filtered(coming, filters, strict)
+                columns, statistics = _filtered(block, filters, strict)
             except BenchError:
                 raise
-            except Exception as error:  # a damaged file runs its reader into anything
+            except Exception as error:  # readers of damaged files raise any exception
                 raise _unreadable(source, unit.path, error) from error
         yield columns, statistics
         if statistics.read <= ROWS_PER_RANGE:
@@ -93,35 +96,36 @@ def read_blocks(
 
 
 def _filtered(
-    coming: Iterable[Row | Rejected], filters: Filters, strict: bool
+    block: Iterable[Row | Rejected], filters: Filters, strict: bool
 ) -> tuple[Columns, ReadStatistics]:
+    """Returns the rows of a block that pass all checks and filters."""
     rows, statistics = [], ReadStatistics()
-    for row in coming:
+    for row in block:
         statistics.read += 1
         if isinstance(row, Rejected):
             if strict:
-                raise BenchError(f"{row.location}: {row.reason}; {MEND}.")
+                raise BenchError(f"{row.location}: {row.reason}; {REMEDY}.")
             statistics.reject(*row)
             continue
         statistics.add_keys(row)
         statistics.stress_without_cell += (
             row.cell is None and "stress" in row.label_keys
         )
-        row = filters.trimmed(row)
-        why = filters.complaint(row)
-        if why is not None:
-            statistics.left_out[why] += 1
+        row = filters.drop_labels(row)
+        reason = filters.exclusion_reason(row)
+        if reason is not None:
+            statistics.left_out[reason] += 1
             continue
         rows.append(row)
-    columns = pack(rows)
-    close = overlaps(columns)
-    for i, why in close.items():
+    columns = columns_from_rows(rows)
+    overlaps = find_overlaps(columns)
+    for i, message in overlaps.items():
         if strict:
-            raise BenchError(f"{rows[i].id}: {why}; {MEND}.")
-        statistics.reject(rows[i].id, why)
-    if close:
-        rows = [row for i, row in enumerate(rows) if i not in close]
-        columns = pack(rows)
+            raise BenchError(f"{rows[i].id}: {message}; {REMEDY}.")
+        statistics.reject(rows[i].id, message)
+    if overlaps:
+        rows = [row for i, row in enumerate(rows) if i not in overlaps]
+        columns = columns_from_rows(rows)
     for row in rows:
         statistics.kept += 1
         statistics.labels.update(k for k in LABELS if getattr(row, k) is not None)
@@ -138,40 +142,40 @@ def _unreadable(source: Source, path: str, error: Exception) -> BenchError:
 
 
 def save_part(path: Path, columns: Columns, statistics: ReadStatistics) -> None:
-    """Writes a part; it is there whole or not at all.
+    """Writes a part atomically.
 
     Args:
         path: of the part.
-        columns: of the rows that were kept.
-        statistics: of the unit.
+        columns: rows that passed the filters.
+        statistics: of all rows that were read for this part.
     """
-    letters = json.dumps(statistics.to_json()).encode()
+    encoded = json.dumps(statistics.to_json()).encode()
     content = io.BytesIO()
-    np.savez(content, **columns.arrays, statistics=np.frombuffer(letters, np.uint8))  # pyright: ignore[reportArgumentType]
+    np.savez(content, **columns.arrays, statistics=np.frombuffer(encoded, np.uint8))  # pyright: ignore[reportArgumentType]
     write_bytes(path, content.getvalue())
 
 
 def parts_of(path: Path) -> list[Path]:
-    """All parts of a unit, in order.
+    """Returns the paths of all parts of a unit, in order.
 
     Args:
-        path: of the last one, which is written when the others are there.
+        path: of the last part, which is written after the others.
     """
     return [*sorted(path.parent.glob(f"{path.stem}+*{path.suffix}")), path]
 
 
 def part_before(path: Path, number: int) -> Path:
-    """Where a part of a unit is kept that is not the last one.
+    """Returns the path of a part that is not the last one of its unit.
 
     Args:
-        path: of the last one.
-        number: of the part.
+        path: of the last part.
+        number: index of the part, from 0.
     """
     return path.with_name(f"{path.stem}+{number:06d}{path.suffix}")
 
 
 def load_part(path: Path) -> Columns:
-    """The columns of a part.
+    """Loads the columns of a part.
 
     Args:
         path: of a part.
@@ -183,7 +187,7 @@ def load_part(path: Path) -> Columns:
 
 
 def load_statistics(path: Path) -> ReadStatistics:
-    """What was read and left out when a part was made.
+    """Loads the statistics of a part.
 
     Args:
         path: of a part.
@@ -191,16 +195,16 @@ def load_statistics(path: Path) -> ReadStatistics:
     Raises:
         BenchError: it is damaged.
     """
-    letters = _loaded(path, lambda name: name == "statistics")["statistics"]
-    return ReadStatistics.from_json(json.loads(letters.tobytes()))
+    encoded = _loaded(path, lambda name: name == "statistics")["statistics"]
+    return ReadStatistics.from_json(json.loads(encoded.tobytes()))
 
 
 def _loaded(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
     try:
-        # Opened here, for numpy leaves a damaged file open.
+        # Opened here since `np.load` does not close a damaged file.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if wanted(name)}
-    except Exception as error:  # zip files are damaged in many ways
+    except Exception as error:  # damaged zip files raise many exceptions
         raise BenchError(
             f"{path} is damaged ({one_line(error)}): delete it and run the same "
             "command again."

@@ -1,4 +1,4 @@
-"""Energies and charges of elements, and how far one gets with them alone."""
+"""Atomic energies fitted to the training part, and mean charges per element."""
 
 from collections.abc import Sequence
 
@@ -7,43 +7,52 @@ import numpy as np
 from bench.dataset.composition import ELEMENTS
 from bench.dataset.opening import Dataset, Sample
 
-ATOMS = "atoms"
-"""Instead of a file: the energies of isolated atoms that are in the source."""
 
+def element_counts(samples: Sequence[Sample], elements: Sequence[int]) -> np.ndarray:
+    """Returns the number of atoms of each element, `(samples, elements)`.
 
-def compositions(samples: Sequence[Sample], elements: Sequence[int]) -> np.ndarray:
-    """Number of atoms of each element, `(samples, elements)`."""
+    Args:
+        samples: structures.
+        elements: atomic numbers.
+    """
     count = lambda s: np.bincount(s.structure.numbers, minlength=ELEMENTS)[elements]
     return np.array([count(s) for s in samples], float)
 
 
 def atomic_energies_for(data: Dataset, members: np.ndarray) -> dict[int, float]:
-    """Reference energies (eV): those the set was prepared with, or else fitted.
+    """Returns the atomic energies of the dataset, or fitted ones if it has none.
 
     Args:
-        data: labelled.
-        members: indices of the training part, which alone is fitted.
+        data: labeled structures.
+        members: indices of the training part, to which they are fitted.
+
+    Returns:
+        eV by atomic number, for the elements of the training part.
     """
     samples = [data.samples[int(i)] for i in members]
-    given = data.atomic_energies
-    if given is None:
+    stored = data.atomic_energies
+    if stored is None:
         return fit_atomic_energies(samples)
-    return {z: given[z] for z in _elements(samples)}
+    return {z: stored[z] for z in _elements(samples)}
 
 
 def fit_atomic_energies(samples: Sequence[Sample]) -> dict[int, float]:
-    """Least-squares energy of each element (eV); of samples of the training part only.
+    """Fits the energies of the elements to the total energies by least squares.
 
-    The smallest solution where compositions do not determine it; zero where there are
-    no energies.
+    Args:
+        samples: structures of the training part.
+
+    Returns:
+        eV by atomic number: the minimum-norm solution if the compositions do not
+        determine the energies; zeros without energies.
     """
     elements = _elements(samples)
-    labelled = [s for s in samples if s.energy is not None]
-    if not labelled:
+    labeled = [s for s in samples if s.energy is not None]
+    if not labeled:
         return dict.fromkeys(elements, 0.0)
-    counts = compositions(labelled, elements)
-    energies = np.array([s.energy for s in labelled])
-    # Per atom, so that large structures do not rule the fit.
+    counts = element_counts(labeled, elements)
+    energies = np.array([s.energy for s in labeled])
+    # Per atom, so that large structures do not dominate the fit.
     atoms = counts.sum(1)
     solution, *_ = np.linalg.lstsq(
         counts / atoms[:, None], energies / atoms, rcond=1e-10
@@ -56,15 +65,27 @@ def _elements(samples: Sequence[Sample]) -> list[int]:
 
 
 def composition_energy(sample: Sample, atomic_energies: dict[int, float]) -> float:
-    """Energy of a sample by its composition alone, eV."""
+    """Returns the sum of the atomic energies of a sample, eV.
+
+    Args:
+        sample: structure.
+        atomic_energies: eV by atomic number.
+    """
     return float(sum(atomic_energies[int(z)] for z in sample.structure.numbers))
 
 
 def mean_charges(samples: Sequence[Sample]) -> dict[int, float]:
-    """Mean charge of each element (e) over the samples that have charges."""
-    labelled = [s for s in samples if s.charges is not None]
-    if not labelled:
+    """Returns the mean charge of each element over the samples that have charges.
+
+    Args:
+        samples: structures.
+
+    Returns:
+        e by atomic number; empty without charges.
+    """
+    labeled = [s for s in samples if s.charges is not None]
+    if not labeled:
         return {}
-    numbers = np.concatenate([s.structure.numbers for s in labelled])
-    charges = np.concatenate([s.charges for s in labelled if s.charges is not None])
+    numbers = np.concatenate([s.structure.numbers for s in labeled])
+    charges = np.concatenate([s.charges for s in labeled if s.charges is not None])
     return {int(z): float(charges[numbers == z].mean()) for z in np.unique(numbers)}

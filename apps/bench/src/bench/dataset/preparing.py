@@ -124,7 +124,7 @@ def prepare(
     ]
     if shard is not None:
         # A failed shard does not release the folder: other shards may be reading.
-        _read(jobs[shard.number - 1 :: shard.count], workers, callback)
+        _read(jobs[shard.number - 1 :: shard.total], workers, callback)
         return None
     with release_on_failure(out, inputs):
         _read(jobs, workers, callback)

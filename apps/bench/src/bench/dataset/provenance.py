@@ -1,4 +1,4 @@
-"""What results and checkpoints were made from: data, split and settings."""
+"""Provenance of results and checkpoints: data, split and settings."""
 
 import json
 from collections.abc import Mapping
@@ -11,26 +11,27 @@ from bench.exceptions import BenchError, abbreviated
 from bench.settings.grid import Grid, Run
 
 KEY = "made_from"
-"""Of headers and results, where what they were made from stands."""
+"""Key of the provenance in headers and results."""
 
-_NAMED = 3
-"""Differences that a message names."""
+_MAX_LISTED = 3
+"""Number of differences that a message lists."""
 
 
 def provenance(
     grid: Grid, run: Run, data: Dataset, split: Split, devices: int | None
 ) -> dict[str, Any]:
-    """What a run is made from: all that decides its weights.
+    """Returns everything that determines the weights of a run.
 
     Args:
-        grid: with the settings.
-        run: one of its runs.
-        data: with labels.
-        split: of the data.
-        devices: how many share a step, which is its size; None where it is no matter.
+        grid: settings.
+        run: one of the runs of the grid.
+        data: labeled dataset.
+        split: of the dataset.
+        devices: number of devices that share a step, which multiplies the batch size;
+            None if the file does not depend on it.
 
     Returns:
-        Digests of data and split, and the settings, as JSON holds them.
+        Digests of data and split, and the settings, as JSON values.
     """
     train = grid.training(run.backbone).model_dump(mode="json")
     settings = {
@@ -42,20 +43,20 @@ def provenance(
         "model": grid.model.model_dump(mode="json"),
         "train": train | {"devices": devices},
     }
-    found = {
+    values = {
         "data": data.digest,
         "atomic_energies": data.atomic_energies,
         "split": split.digest,
         "settings": settings,
     }
-    return json.loads(json.dumps(found))
+    return json.loads(json.dumps(values))
 
 
 def devices_of(made_from: Any) -> int | None:
-    """How many devices shared a step; None if it is not said.
+    """Returns the number of devices that shared a step; None if it is not stored.
 
     Args:
-        made_from: from `provenance`, as a file has it.
+        made_from: result of `provenance`, read from a file.
     """
     try:
         return made_from["settings"]["train"]["devices"]
@@ -64,60 +65,63 @@ def devices_of(made_from: Any) -> int | None:
 
 
 def check_provenance(
-    where: str, there: Mapping[str, Any] | None, here: Mapping[str, Any], remedy: str
+    name: str,
+    stored: Mapping[str, Any] | None,
+    current: Mapping[str, Any],
+    remedy: str,
 ) -> None:
-    """Refuses what was made from something else.
+    """Checks that a file was made from the current data, split and settings.
 
     Args:
-        where: a file or folder.
-        there: what it was made from; None if it does not say.
-        here: what it is to go on with.
-        remedy: what to do about it, the end of the message.
+        name: file or folder, for messages.
+        stored: provenance in the file; None if it has none.
+        current: provenance to compare with.
+        remedy: end of the message: what the user can do.
 
     Raises:
-        BenchError: the two differ; the message names how.
+        BenchError: the two differ; the message lists the differences.
     """
-    if there is None:
+    if stored is None:
         raise BenchError(
-            f"{where} was written by an earlier version and does not say from which "
-            f"data, split and settings: {remedy}."
+            f"{name} was made by an older version, without its data, split and "
+            f"settings: {remedy}."
         )
-    for key, what in (("data", "data"), ("atomic_energies", "atomic energies")):
-        if there.get(key) != here.get(key):
-            shown = differences({key: there.get(key)}, {key: here.get(key)})
-            raise BenchError(f"{where} was made from other {what}, {shown}: {remedy}.")
-    if there.get("settings") != here.get("settings"):
-        shown = differences(there.get("settings") or {}, here.get("settings") or {})
-        raise BenchError(f"{where} was made with other settings, {shown}: {remedy}.")
-    for key in sorted({*there, *here}):
-        if there.get(key) != here.get(key):
-            shown = differences({key: there.get(key)}, {key: here.get(key)})
-            raise BenchError(f"{where} was made with another {key}, {shown}: {remedy}.")
+    for key, noun in (("data", "data"), ("atomic_energies", "atomic energies")):
+        if stored.get(key) != current.get(key):
+            shown = differences({key: stored.get(key)}, {key: current.get(key)})
+            raise BenchError(f"{name} was made from other {noun}, {shown}: {remedy}.")
+    if stored.get("settings") != current.get("settings"):
+        shown = differences(stored.get("settings") or {}, current.get("settings") or {})
+        raise BenchError(f"{name} was made with other settings, {shown}: {remedy}.")
+    for key in sorted({*stored, *current}):
+        if stored.get(key) != current.get(key):
+            shown = differences({key: stored.get(key)}, {key: current.get(key)})
+            raise BenchError(f"{name} was made with another {key}, {shown}: {remedy}.")
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """The first keys whose values differ, with both values.
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+    """Returns the first keys whose values differ, with both values, as text.
 
     Args:
-        there: nested values, as JSON holds them.
-        here: the same.
+        stored: nested JSON values of a file.
+        current: nested JSON values to compare with.
     """
-    old, new = _flat(there), _flat(here)
+    old, new = _flatten(stored), _flatten(current)
     keys = [k for k in {**new, **old} if old.get(k) != new.get(k)]
     shown = [
-        f"{key} (there {abbreviated(old.get(key))}, here {abbreviated(new.get(key))})"
-        for key in keys[:_NAMED]
+        f"{key} (stored {abbreviated(old.get(key))}, now {abbreviated(new.get(key))})"
+        for key in keys[:_MAX_LISTED]
     ]
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
     return ", ".join(shown) + more
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted keys."""
-    found: dict[str, Any] = {}
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested values by dotted keys."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{key}.")
+            flat |= _flatten(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -37,25 +37,25 @@ class Shard(NamedTuple):
 
     Args:
         number: index of the job, from 1.
-        count: number of jobs.
+        total: number of jobs.
     """
 
     number: int
-    count: int
+    total: int
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Reads a shard from text such as `3/8`.
+        """Parses a shard from text such as `3/8`.
 
         Args:
-            text: `NUMBER/COUNT`.
+            text: `NUMBER/TOTAL`.
 
         Raises:
-            BenchError: not two integers with 1 <= NUMBER <= COUNT.
+            BenchError: not two integers with 1 <= NUMBER <= TOTAL.
         """
-        number, _, count = text.partition("/")
-        if number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count):
-            return cls(int(number), int(count))
+        number, _, total = text.partition("/")
+        if number.isdigit() and total.isdigit() and 1 <= int(number) <= int(total):
+            return cls(int(number), int(total))
         raise BenchError(f"A shard is written 1/8, 2/8, ... 8/8; got {text!r}.")
 
 

@@ -1,6 +1,7 @@
-"""A data set in a few lines."""
+"""Text summary of a dataset, as `bench info` prints it."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -10,11 +11,11 @@ from bench.dataset.columns import Columns
 from bench.dataset.composition import (
     Fit,
     Floors,
-    Spread,
+    LabelDistribution,
+    baseline_floors,
     count_elements,
     fit_composition,
-    floors_of,
-    spread_of,
+    label_distribution,
 )
 from bench.dataset.opening import Dataset
 from bench.dataset.warnings import warnings_of
@@ -23,10 +24,10 @@ LABELS = ("energy", "forces", "stress", "charges", "dipole", "born_charges", "ta
 
 
 def describe(data: Dataset) -> str:
-    """Sizes, elements, charges, labels, floors, and what was left out.
+    """Returns sizes, elements, charges, labels, floors and warnings, one per line.
 
     Args:
-        data: any set; whatever labels it has.
+        data: dataset with any labels.
     """
     columns = data.columns
     counts = count_elements(columns)
@@ -38,14 +39,14 @@ def describe(data: Dataset) -> str:
         "atoms": f"{sizes.min()} to {sizes.max()}, median {np.median(sizes):.0f}, "
         f"{sizes.sum()} in all",
         "elements": elements,
-        "charges": _share(columns, "total_charge", _charges),
-        "spins": _share(columns, "spin", _spins),
+        "charges": _values_of(columns, "total_charge", _charges),
+        "spins": _values_of(columns, "spin", _spins),
         "labels": _labels(data),
-        "spread": _spread(spread_of(columns)),
-        "floors": _floors(floors_of(columns, fit)),
-        "energies": _energies(fit),
+        "distribution": _distribution(label_distribution(columns)),
+        "floors": _floors(baseline_floors(columns, fit)),
+        "fitted energies": _energies(fit),
         "atomic energies": _atomic_energies(data),
-        "far off": _outliers(columns, fit),
+        "outliers": _outliers(columns, fit),
         **_preparation(data),
     }
     return "\n".join(
@@ -66,107 +67,109 @@ def _boundaries(columns: Columns) -> str:
 
 
 def _charges(columns: Columns) -> str:
-    found = Counter(np.asarray(columns.arrays["total_charge"]).tolist())
-    return ", ".join(f"{q:+g}: {n}" for q, n in sorted(found.items()))
+    counts = Counter(np.asarray(columns.arrays["total_charge"]).tolist())
+    return ", ".join(f"{q:+g}: {n}" for q, n in sorted(counts.items()))
 
 
 def _spins(columns: Columns) -> str:
-    known = np.asarray(columns.arrays["spin"])[columns.has("spin")]
-    found = Counter(known.tolist())
-    return ", ".join(f"{s}: {n}" for s, n in sorted(found.items()))
+    spins = np.asarray(columns.arrays["spin"])[columns.has("spin")]
+    counts = Counter(spins.tolist())
+    return ", ".join(f"{s}: {n}" for s, n in sorted(counts.items()))
 
 
-def _share(columns: Columns, label: str, text) -> str:
-    """Values of a label, and for how many structures the source says them."""
+def _values_of(columns: Columns, label: str, text: Callable[[Columns], str]) -> str:
+    """Returns the values of a label and the number of structures that lack it."""
     given = int(columns.has(label).sum())
     if label == "spin" and not given:
         return ""
     if not given:
-        return "not said by the source: all taken as neutral"
+        return "not given in the source: all taken as neutral"
     missing = len(columns) - given
     note = "taken as neutral" if label == "total_charge" else "unknown"
-    return text(columns) + (f" ({missing} not said, {note})" if missing else "")
+    return text(columns) + (f" ({missing} not given, {note})" if missing else "")
 
 
 def _labels(data: Dataset) -> str:
-    origins = dict(o.split("=", 1) for o in (data.header or {}).get("label_keys", ()))
-    shown = []
+    entries = (data.header or {}).get("label_keys", ())
+    keys = dict(entry.split("=", 1) for entry in entries)
+    listed = []
     for label in LABELS:
         count = int(data.columns.has(label).sum())
         if count:
-            name = origins.get(label, label)
-            some = "" if count == len(data) else f" ({count} of {len(data)})"
-            shown.append(label + (f" `{name}`" if name != label else "") + some)
-    return ", ".join(shown)
+            key = keys.get(label, label)
+            share = "" if count == len(data) else f" ({count} of {len(data)})"
+            listed.append(label + (f" `{key}`" if key != label else "") + share)
+    return ", ".join(listed)
 
 
-def _spread(spread: Spread) -> str:
-    low, middle, high = spread.energy
-    shown = {
-        f"energy {low:.4g} to {high:.4g} eV/atom, median {middle:.4g}": middle,
-        f"forces {spread.force:.3g} eV/Å RMS": spread.force,
-        f"largest {spread.largest_force:.3g}": spread.largest_force,
-        f"stress {spread.stress / GPa:.3g} GPa RMS": spread.stress,
-        f"largest component {spread.largest_stress / GPa:.3g}": spread.largest_stress,
+def _distribution(labels: LabelDistribution) -> str:
+    low, median, high = labels.energy
+    entries = {
+        f"energy {low:.4g} to {high:.4g} eV/atom, median {median:.4g}": median,
+        f"forces {labels.force:.3g} eV/Å RMS": labels.force,
+        f"largest {labels.largest_force:.3g}": labels.largest_force,
+        f"stress {labels.stress / GPa:.3g} GPa RMS": labels.stress,
+        f"largest component {labels.largest_stress / GPa:.3g}": labels.largest_stress,
     }
-    return ", ".join(text for text, x in shown.items() if np.isfinite(x))
+    return ", ".join(text for text, x in entries.items() if np.isfinite(x))
 
 
 def _floors(floors: Floors) -> str:
-    shown = {
+    entries = {
         "composition fit {:.1f} meV/atom MAE": 1000 * floors.energy,
-        "zero force {:.0f} meV/Å MAE": 1000 * floors.forces,
+        "zero forces {:.0f} meV/Å MAE": 1000 * floors.forces,
         "element's mean charge {:.0f} me MAE": 1000 * floors.charges,
     }
-    return ", ".join(text.format(x) for text, x in shown.items() if np.isfinite(x))
+    return ", ".join(text.format(x) for text, x in entries.items() if np.isfinite(x))
 
 
 def _energies(fit: Fit) -> str:
-    """Energies of elements by least squares over all structures, eV."""
-    known = fit.residuals[np.isfinite(fit.residuals)]
-    if not len(known):
+    """Returns the energies of the composition fit and its residual."""
+    residuals = fit.residuals[np.isfinite(fit.residuals)]
+    if not len(residuals):
         return ""
-    shown = ", ".join(
+    energies = ", ".join(
         f"{chemical_symbols[z]} {fit.energies[z]:.3f}" for z in fit.elements
     )
-    left = 1000 * np.mean(known**2) ** 0.5
-    few = len(known) <= len(fit.elements)
-    note = f" ({len(known)} energies fit so many elements by themselves)" if few else ""
-    return f"least squares: {shown} eV; residual {left:.1f} meV/atom RMS{note}"
+    rmse = 1000 * np.mean(residuals**2) ** 0.5
+    exact = len(residuals) <= len(fit.elements)
+    note = f" (exact: only {len(residuals)} energies)" if exact else ""
+    return f"least squares: {energies} eV; residual {rmse:.1f} meV/atom RMS{note}"
 
 
 def _atomic_energies(data: Dataset) -> str:
-    """Atomic energies that came with the set."""
-    noted = (data.header or {}).get("atomic_energies")
-    if noted is None:
+    """Returns the energies of isolated atoms stored with the dataset."""
+    stored = (data.header or {}).get("atomic_energies")
+    if stored is None:
         return ""
-    shown = ", ".join(f"{k} {v:.3f}" for k, v in noted["energies"].items())
-    left = "" if noted["rmse"] is None else f"; left {noted['rmse']:.4f} eV/atom RMS"
-    return f"{shown} eV{left}"
+    energies = ", ".join(f"{k} {v:.3f}" for k, v in stored["energies"].items())
+    rmse = stored["rmse"]
+    residual = "" if rmse is None else f"; residual {rmse:.4f} eV/atom RMS"
+    return f"{energies} eV{residual}"
 
 
 def _outliers(columns: Columns, fit: Fit) -> str:
     if not len(fit.outliers):
         return ""
-    shown = ", ".join(
+    examples = ", ".join(
         f"{columns.text('id', int(i))} ({1000 * fit.residuals[i]:+.0f})"
         for i in fit.outliers[:3]
     )
     return (
-        f"{len(fit.outliers)} energies stand out from the composition fit, as those of "
-        f"another level do: {shown} meV/atom"
+        f"{len(fit.outliers)} energies deviate from the composition fit, possibly from "
+        f"another level of theory: {examples} meV/atom"
     )
 
 
-def _adrift(columns: Columns) -> int:
-    """Charged structures without a dipole in a set where others have one."""
-    has = columns.has("dipole")
+def _ignored_dipoles(columns: Columns) -> int:
+    """Returns the number of charged structures without a dipole, if others have one."""
+    has_dipole = columns.has("dipole")
     charged = np.asarray(columns.arrays["total_charge"]) != 0
-    return int((charged & ~has).sum()) if has.any() else 0
+    return int((charged & ~has_dipole).sum()) if has_dipole.any() else 0
 
 
 def _preparation(data: Dataset) -> dict[str, str]:
-    """What `bench prepare` read and left out."""
+    """Returns the lines on what was read and left out."""
     header = data.header
     if header is None:
         return {}
@@ -176,21 +179,21 @@ def _preparation(data: Dataset) -> dict[str, str]:
     lines = {
         "from": f"{header['source']} ({header['read_as']}), {header['read']} "
         "structures read",
-        "left out": ", ".join(f"{why}: {n}" for why, n in left_out.items()),
+        "left out": ", ".join(f"{reason}: {n}" for reason, n in left_out.items()),
         "unusable": "",
         "not read": ", ".join(sorted(unused)[:20])
         + (" ..." if len(unused) > 20 else ""),
     }
     if header["rejected"]:
         examples = "; ".join(
-            f"{where}: {why}" for where, why in header["rejected_examples"]
+            f"{location}: {reason}" for location, reason in header["rejected_examples"]
         )
         lines["unusable"] = f"{header['rejected']}, such as {examples}"
-    adrift = _adrift(data.columns)
-    if adrift:
+    ignored = _ignored_dipoles(data.columns)
+    if ignored:
         lines["dipoles"] = (
-            f"of {adrift} charged structures are not used: say from which origin they "
-            "are, --dipole-origin mass or coordinates"
+            f"of {ignored} charged structures are not used: give their origin with "
+            "--dipole-origin mass or coordinates"
         )
     if header["zero_force_structures"]:
         lines["suspicious"] = (

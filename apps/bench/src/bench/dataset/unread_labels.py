@@ -1,4 +1,4 @@
-"""Labels that a source seems to hold under names that are not read."""
+"""Search for labels under keys that are not read."""
 
 import re
 from collections.abc import Mapping
@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 
 
 class _Label(NamedTuple):
-    """How names of a label look.
+    """Typical keys of a label.
 
     Args:
-        option: of `bench prepare`, that names it.
-        part: what most of them contain, a regular expression.
-        kind: whether it is a number or an array.
+        option: option of `bench prepare` that sets the key.
+        pattern: regular expression that typical keys match, in lower case.
+        type: `"number"` or `"array"`.
     """
 
     option: str
-    part: str
-    kind: str
+    pattern: str
+    type: str
 
 
 LABELS = {
@@ -32,24 +32,27 @@ LABELS = {
 }
 
 
-def unread_labels(notes: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Options for labels that no structure has, and names that look like theirs.
+def unread_labels(header: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns keys that look like those of labels that no structure has.
 
     Args:
-        notes: what a source offers, and which of it is read, as a header says it.
+        header: of a dataset, with the keys of the source.
+
+    Returns:
+        Keys by the option of `bench prepare` that would read them.
     """
-    read = dict(entry.split("=", 1) for entry in notes["label_keys"])
+    read = dict(entry.split("=", 1) for entry in header["label_keys"])
     if "stress" in read:
         read["virial"] = read["stress"]
-    unread = [name for name in notes["available_keys"] if name not in read.values()]
-    types = notes["key_types"]
-    found = {}
-    for label, like in LABELS.items():
-        names = [
-            name
-            for name in unread
-            if re.search(like.part, name.lower()) and f"{like.kind}={name}" in types
+    unread = [key for key in header["available_keys"] if key not in read.values()]
+    types = header["key_types"]
+    suggestions = {}
+    for name, label in LABELS.items():
+        keys = [
+            key
+            for key in unread
+            if re.search(label.pattern, key.lower()) and f"{label.type}={key}" in types
         ]
-        if label not in read and names:
-            found[like.option] = sorted(names)
-    return found
+        if name not in read and keys:
+            suggestions[label.option] = sorted(keys)
+    return suggestions

@@ -1,53 +1,59 @@
-"""What a user should know of a data set before it is used."""
+"""Warnings about likely mistakes in a dataset."""
 
 import numpy as np
 from ase import units
 
 from bench.dataset.charge_sums import mismatched_charges
-from bench.dataset.composition import spread_of
-from bench.dataset.duplicates import identical
+from bench.dataset.composition import label_distribution
+from bench.dataset.duplicates import find_duplicates
 from bench.dataset.opening import Dataset
 from bench.dataset.unread_labels import unread_labels
 
 LARGEST_STRESS = 100.0
-"""GPa. Larger numbers are more likely virials, or of another unit."""
+"""GPa; larger values are probably virials or in another unit."""
 
-SUMS = ("--energy-key", "--total-charge-key")
-"""Options of numbers whose parts may have names of their own."""
+SUM_OPTIONS = ("--energy-key", "--total-charge-key")
+"""Options that accept a sum of keys."""
 
 
 def warnings_of(data: Dataset, *, split_at_random: bool = True) -> list[str]:
-    """Sentences on what is likely to be a mistake.
+    """Returns one sentence per likely mistake.
 
     Args:
-        data: any set.
-        split_at_random: whether identical structures matter.
+        data: any dataset.
+        split_at_random: whether the split is random, so that duplicates can be in both
+            parts.
     """
-    found = [*_unread(data), _stress(data), _open_stress(data), _charges(data)]
+    warnings = [
+        *_unread_labels(data),
+        _large_stress(data),
+        _stress_without_cell(data),
+        _charge_sums(data),
+    ]
     if split_at_random:
-        found.append(_identical(data))
-    return [sentence for sentence in found if sentence]
+        warnings.append(_duplicates(data))
+    return [warning for warning in warnings if warning]
 
 
-def _unread(data: Dataset) -> list[str]:
-    """Labels under names that are not read."""
+def _unread_labels(data: Dataset) -> list[str]:
+    """Returns warnings about labels under keys that are not read."""
     if data.header is None:
         return []
-    source, found = data.header["source"], []
-    for option, names in unread_labels(data.header).items():
-        shown = ", ".join(f"`{name}`" for name in names)
-        if len(names) == 1:
-            advice = f"`bench prepare` with `{option} {names[0]}` reads it"
-            found.append(f"{shown} of {source} is not read: {advice}")
+    source, warnings = data.header["source"], []
+    for option, keys in unread_labels(data.header).items():
+        listed = ", ".join(f"`{key}`" for key in keys)
+        if len(keys) == 1:
+            advice = f"`bench prepare` with `{option} {keys[0]}` reads it"
+            warnings.append(f"{listed} of {source} is not read: {advice}")
         else:
-            both = f", `{names[0]}+{names[1]}` a sum" if option in SUMS else ""
-            advice = f"`bench prepare` with `{option} NAME` reads one of them{both}"
-            found.append(f"{shown} of {source} are not read: {advice}")
-    return found
+            total = f", `{keys[0]}+{keys[1]}` a sum" if option in SUM_OPTIONS else ""
+            advice = f"`bench prepare` with `{option} KEY` reads one of them{total}"
+            warnings.append(f"{listed} of {source} are not read: {advice}")
+    return warnings
 
 
-def _stress(data: Dataset) -> str:
-    largest = spread_of(data.columns).largest_stress / units.GPa
+def _large_stress(data: Dataset) -> str:
+    largest = label_distribution(data.columns).largest_stress / units.GPa
     if not largest > LARGEST_STRESS:
         return ""
     return (
@@ -56,49 +62,50 @@ def _stress(data: Dataset) -> str:
     )
 
 
-def _open_stress(data: Dataset) -> str:
+def _stress_without_cell(data: Dataset) -> str:
     count = (data.header or {}).get("stress_without_cell", 0)
     if not count:
         return ""
-    return f"the stress of {count} structures without a cell is not used: it has none"
+    return f"the stress of {count} structures without a cell is not used"
 
 
-def _charges(data: Dataset) -> str:
-    off = mismatched_charges(data.columns)
-    if not len(off.structures):
+def _charge_sums(data: Dataset) -> str:
+    mismatch = mismatched_charges(data.columns)
+    structures, differences = mismatch.structures, mismatch.differences
+    if not len(structures):
         return ""
-    first = data.columns.text("id", int(off.structures[0]))
-    sentence = (
-        f"the charges of {len(off.structures)} of {off.labelled} structures do not sum "
+    first = data.columns.text("id", int(structures[0]))
+    warning = (
+        f"the charges of {len(structures)} of {mismatch.labeled} structures do not sum "
         "to their total charge; the largest difference is "
-        f"{off.differences[0]:+.3g} e, in {first}"
+        f"{differences[0]:+.3g} e, in {first}"
     )
-    if data.columns.has("total_charge")[off.structures].any():
-        return sentence
-    if np.abs(off.differences - np.rint(off.differences)).max() > 0.1:
-        return sentence
+    if data.columns.has("total_charge")[structures].any():
+        return warning
+    if np.abs(differences - np.rint(differences)).max() > 0.1:
+        return warning
     return (
-        f"{sentence}. No total charge is given for them, so they are taken as neutral; "
-        "`total_charge` in the source sets it, or the column that `bench prepare` is "
-        "given with --total-charge-key"
+        f"{warning}. No total charge is given for them, so they are taken as neutral; "
+        "give it as `total_charge` in the source, or its key with `bench prepare "
+        "--total-charge-key`"
     )
 
 
-def _identical(data: Dataset) -> str:
-    """Structures that a split may put on both sides."""
-    groups = identical(data.columns)
+def _duplicates(data: Dataset) -> str:
+    """Returns a warning about duplicates, which a split can put into both parts."""
+    groups = find_duplicates(data.columns)
     if not groups:
         return ""
     text = lambda kind, members: [data.columns.text(kind, int(i)) for i in members]
     pair = " and ".join(text("id", groups[0][:2]))
-    apart = sum(len(set(text("group", members))) > 1 for members in groups)
-    sentence = (
+    in_other_groups = sum(len(set(text("group", members))) > 1 for members in groups)
+    warning = (
         f"{sum(map(len, groups))} structures are not unique, of {len(groups)} "
         f"{'geometry' if len(groups) == 1 else 'geometries'}, such as {pair}"
     )
-    if not apart:
-        return sentence
+    if not in_other_groups:
+        return warning
     return (
-        f"{sentence}; as they are in different groups, a random split may test on what "
-        "it has trained on: leave repeats out, or give them one `group`"
+        f"{warning}; as they are in different groups, a random split can test on "
+        "training structures: remove the duplicates or give them the same `group`"
     )

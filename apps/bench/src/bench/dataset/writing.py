@@ -1,4 +1,4 @@
-"""Writes a prepared data set: column by column, the header last."""
+"""Writing of prepared datasets: one file per column, the header last."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from bench.dataset.columns import LAYOUT, Columns, absent, columns_of
+from bench.dataset.columns import LAYOUT, Columns, column_names, missing_column
 from bench.dataset.prepared import FORMAT, HEADER, VERSION, dtype_of
 from bench.files import atomic, write_error, write_text
 
@@ -23,13 +23,12 @@ def write_prepared(
     order: np.ndarray,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Writes the columns of all parts one after the other, and the header last.
+    """Writes the structures of all parts as one dataset.
 
     Args:
-        folder: exists; files of an unfinished attempt are replaced.
-        parts: the structures, asked for once to learn their columns and sizes and once
-            for their contents.
-        order: structures in the order of their ids.
+        folder: must exist; files of an unfinished call are replaced.
+        parts: returns the structures; called twice, for the sizes and for the contents.
+        order: indices of the structures, sorted by id.
         facts: further entries of the header.
 
     Returns:
@@ -38,19 +37,21 @@ def write_prepared(
     Raises:
         BenchError: the disk is full or cannot be written.
     """
-    shapes = _shapes(parts())
-    lengths = shapes | {"order": len(order)}
+    lengths = _column_lengths(parts())
+    rows_by_name = lengths | {"order": len(order)}
     try:
         with contextlib.ExitStack() as stack:
             files = {
                 name: stack.enter_context(_column_file(folder, name, rows))
-                for name, rows in lengths.items()
+                for name, rows in rows_by_name.items()
             }
             files["order"].add(np.asarray(order))
             for part in parts():
-                for name in shapes:
+                for name in lengths:
                     files[name].add(
-                        part.arrays[name] if name in part.arrays else absent(name, part)
+                        part.arrays[name]
+                        if name in part.arrays
+                        else missing_column(name, part)
                     )
             columns = {name: file.close() for name, file in files.items()}
         header = {"format": FORMAT, "version": VERSION, **facts, "columns": columns}
@@ -61,13 +62,13 @@ def write_prepared(
 
 
 class _ColumnFile:
-    """An npy file of known length that is written piece by piece, and its checksum."""
+    """An npy file of known length, written in pieces, and its checksum."""
 
     def __init__(self, file: BinaryIO, name: str, rows: int):
         dtype = dtype_of(name)
         shape = (rows, *(LAYOUT[name].shape if name in LAYOUT else ()))
-        self._ends = name.startswith("end_")
-        self._before, self._left, self._dtype = 0, rows, dtype
+        self._is_end_column = name.startswith("end_")
+        self._offset, self._rows_left, self._dtype = 0, rows, dtype
         self._hash, self._file, self._name = hashlib.sha256(), file, name
         header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
         buffer = io.BytesIO()
@@ -75,16 +76,17 @@ class _ColumnFile:
         self._write(buffer.getvalue())
 
     def add(self, piece: np.ndarray) -> None:
+        """Appends rows; ends of structures continue from those already written."""
         piece = np.ascontiguousarray(piece, self._dtype)
-        if self._ends and len(piece):
-            piece = piece + self._before
-            self._before = int(piece[-1])
-        self._left -= len(piece)
+        if self._is_end_column and len(piece):
+            piece = piece + self._offset
+            self._offset = int(piece[-1])
+        self._rows_left -= len(piece)
         self._write(piece.tobytes())
 
     def close(self) -> dict[str, Any]:
         """Flushes the file to disk and returns its length and checksum."""
-        assert self._left == 0, self._name
+        assert self._rows_left == 0, self._name
         self._file.flush()
         os.fsync(self._file.fileno())
         size = self._file.tell()
@@ -102,19 +104,19 @@ def _column_file(folder: Path, name: str, rows: int) -> Iterator[_ColumnFile]:
         yield _ColumnFile(file, name, rows)
 
 
-def _shapes(parts: Iterable[Columns]) -> dict[str, int]:
-    """Rows of every column of all parts together."""
+def _column_lengths(parts: Iterable[Columns]) -> dict[str, int]:
+    """Returns the number of rows of each column over all parts."""
     rows = atoms = 0
-    letters = {"text_id": 0, "text_group": 0}
-    names: list[str] = columns_of([])
+    text_lengths = {"text_id": 0, "text_group": 0}
+    names: list[str] = column_names([])
     for part in parts:
         rows, atoms = rows + len(part), atoms + int(part.sizes.sum())
-        for name in letters:
-            letters[name] += len(part.arrays[name])
-        names = columns_of([part, Columns(dict.fromkeys(names, np.zeros(0)))])
+        for name in text_lengths:
+            text_lengths[name] += len(part.arrays[name])
+        names = column_names([part, Columns(dict.fromkeys(names, np.zeros(0)))])
     length = lambda name: (
-        letters[name]
-        if name in letters
-        else (atoms if name in LAYOUT and LAYOUT[name].atoms else rows)
+        text_lengths[name]
+        if name in text_lengths
+        else (atoms if name in LAYOUT and LAYOUT[name].per_atom else rows)
     )
     return {name: length(name) for name in names}

@@ -131,8 +131,8 @@ def _check_data(results: list[dict[str, Any]], data: Dataset, folder: Path) -> N
     others = {r["data"] for r in results} - {data.digest}
     if others:
         raise BenchError(
-            f"The results in {folder} were made from other data, data (there "
-            f"{others.pop()}, here {data.digest}): restore these data, or run the grid "
+            f"The results in {folder} were made from other data, data (stored "
+            f"{others.pop()}, now {data.digest}): restore these data, or run the grid "
             "again in another folder."
         )
 

@@ -188,15 +188,15 @@ def test_a_stopped_stage_continues_bit_for_bit(pair, programs, tmp_path):
                 system, ramp, changed, tmp_path / "stopped", CALLBACK, start=[True] * 2
             )
 
-    assert_rejected(r"other settings, pressure \(there 0.0, here 1.0\): ", pressure=1.0)
+    assert_rejected(r"other settings, pressure \(stored 0.0, now 1.0\): ", pressure=1.0)
     other_data = dataclasses.replace(
         make_system(pair, programs), made_from={"data": "new"}
     )
-    assert_rejected(r"other data, data \(there None, here new\)", other_data)
+    assert_rejected(r"other data, data \(stored None, now new\)", other_data)
     checkpoint.write_bytes(content[:200])
     assert_rejected("checkpoint.npz is damaged: delete it, and the same command")
     write_arrays(checkpoint, {}, {"caller": {}})
-    assert_rejected("was written by an earlier version")
+    assert_rejected("was made by an older version")
     checkpoint.write_bytes(content)
     # What a killed process wrote after its checkpoint is removed.
     thermo = tmp_path / "stopped" / "ramp" / "thermo.csv"

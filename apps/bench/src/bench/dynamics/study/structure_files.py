@@ -8,8 +8,8 @@ import ase
 import ase.io
 from ase.io.formats import filetype
 
-from bench.dataset.columns import pack
-from bench.dataset.contacts import overlaps
+from bench.dataset.columns import columns_from_rows
+from bench.dataset.overlaps import find_overlaps
 from bench.exceptions import BenchError, one_line
 from bench.labels import LABELS
 from bench.sources import ReadOptions, Rejected, Row, open_source
@@ -57,7 +57,7 @@ def read_frames(path: Path, *, charged: bool = False) -> list[ase.Atoms]:
             raise BenchError(f"{path} contains more than {MAX_FRAMES} structures.")
     if not rows:
         raise BenchError(f"{path} contains no structure.")
-    for i, reason in overlaps(pack(rows)).items():
+    for i, reason in find_overlaps(columns_from_rows(rows)).items():
         raise BenchError(f"Frame {i} of {path} cannot be simulated: {reason}.")
     return [_atoms(row) for row in rows]
 

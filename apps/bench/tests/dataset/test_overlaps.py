@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.dataset.columns import pack
-from bench.dataset.contacts import overlaps
+from bench.dataset.columns import columns_from_rows
 from bench.dataset.opening import load_for_training, open_dataset
+from bench.dataset.overlaps import find_overlaps
 from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
@@ -53,11 +53,13 @@ def made(rng):
 def test_overlaps_are_those_that_all_pairs_and_images_have():
     rng = np.random.default_rng(0)
     structures = [made(rng) for _ in range(300)]
-    found = overlaps(pack([row(*s, id=str(i)) for i, s in enumerate(structures)]))
+    found = find_overlaps(
+        columns_from_rows([row(*s, id=str(i)) for i, s in enumerate(structures)])
+    )
     near = [i for i, s in enumerate(structures) if nearest(*s) < 0.1]
     assert sorted(found) == near
     assert 50 < len(near) < 250
-    assert overlaps(pack([])) == {}
+    assert find_overlaps(columns_from_rows([])) == {}
 
 
 @pytest.mark.parametrize(
@@ -70,12 +72,12 @@ def test_overlaps_are_those_that_all_pairs_and_images_have():
     ],
 )
 def test_what_is_too_close_is_said(positions, cell, why):
-    (found,) = overlaps(pack([row(positions, cell)])).values()
+    (found,) = find_overlaps(columns_from_rows([row(positions, cell)])).values()
     assert why in found
 
 
 def test_coincident_atoms_by_the_thousand_are_found_at_once():
-    assert list(overlaps(pack([row(np.zeros((20_000, 3)))]))) == [0]
+    assert list(find_overlaps(columns_from_rows([row(np.zeros((20_000, 3)))]))) == [0]
 
 
 def test_rows_of_coincident_atoms_are_named_and_left_out(tmp_path):
@@ -92,9 +94,7 @@ def test_rows_of_coincident_atoms_are_named_and_left_out(tmp_path):
         assert (
             "unusable         2, such as 0000005: atoms 1 and 2 are 0 Å apart" in text
         )
-    with pytest.raises(
-        BenchError, match="0000005: atoms 1 and 2 .*; mend or remove it"
-    ):
+    with pytest.raises(BenchError, match="0000005: atoms 1 and 2 .*; fix or remove it"):
         load_for_training(str(path))
 
 
