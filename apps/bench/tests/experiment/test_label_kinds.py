@@ -77,7 +77,7 @@ def test_grid_with_charges_only(write, tmp_path):
     assert result["kinds"] == ["charge", "dipole", "born"]
     compared = {k for k, v in result["errors"]["test"].items() if v is not None}
     assert compared == {"charge_mae", "charge_rmse"}
-    # Recomputes the floor from the training part, the errors from the predictions.
+    # Recomputes the floor from the training set, the errors from the predictions.
     samples = {s.id: s for s in load_for_training(str(source)).samples}
     split = json.loads((folder / "split.json").read_text())
     means = mean_charges([samples[i] for i in split["train"]])

@@ -21,7 +21,7 @@ from bench.exceptions import BenchError
 from bench.experiment.grid import make_runs, output_folder
 from bench.experiment.splits import split_data
 from bench.experiment.train_and_test import batch_for_model
-from bench.experiment.trainable import usable_parts
+from bench.experiment.trainable import usable_indices
 from bench.labels import KINDS
 from bench.model.building import build_potential
 from bench.report.write import write_report
@@ -447,15 +447,13 @@ def test_structures_of_new_elements_are_excluded_and_reported(own_file):
         def indices(self, ids):
             return np.arange(4), np.arange(4, 6), np.arange(6, 8)
 
-    parts, excluded = usable_parts(data, FixedSplit(), "exclude")
+    parts, excluded = usable_indices(data, FixedSplit(), "exclude")
     assert [len(p) for p in parts] == [4, 2, 2]
     assert excluded == {"structures": 0, "new_elements": {}}
     rare = data.samples[6].structure
     rare.numbers[0] = 30
-    parts, excluded = usable_parts(data, FixedSplit(), "exclude")
+    parts, excluded = usable_indices(data, FixedSplit(), "exclude")
     assert parts.test.tolist() == [7]
     assert excluded == {"structures": 1, "new_elements": {"Zn": 1}}
-    with pytest.raises(
-        BenchError, match="1 structures .* the training part lacks .Zn."
-    ):
-        usable_parts(data, FixedSplit(), "error")
+    with pytest.raises(BenchError, match="1 structures .* the training set lacks .Zn."):
+        usable_indices(data, FixedSplit(), "error")

@@ -32,7 +32,7 @@ def train_command(
         typer.Option(
             "--distributed",
             help="Train in parallel with other processes that run the same command, "
-            "evaluation through SLURM or Open MPI.",
+            "found through SLURM or Open MPI.",
         ),
     ] = False,
     coordinator: Annotated[
@@ -95,7 +95,7 @@ def split_command(
     out: Annotated[Path, typer.Option(help="Folder of the splits.")],
     override: Override = None,
 ) -> None:
-    """Writes the splits of a grid, and prints the distance between their parts."""
+    """Writes the splits of a grid; prints how different training and test sets are."""
     announce("loading libraries")
     from chemsplit import separation
 

@@ -93,7 +93,7 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     Args:
         results: content of the `result.json` files.
     """
-    table = Table(title="mean absolute errors on the test parts (floor)")
+    table = Table(title="mean absolute errors on the test sets (floor)")
     for heading in ("split", "model", "seed"):
         table.add_column(heading)
     for heading in ("E meV/atom", "F meV/Å", "Q me"):

@@ -24,7 +24,7 @@ from bench.experiment.trainable import (
     labeled_kinds,
     predicted_kinds,
     trainable_settings,
-    usable_parts,
+    usable_indices,
 )
 from bench.files import write_text
 from bench.model.building import build_potential
@@ -49,7 +49,7 @@ def train_and_test(
         grid: settings.
         run: of the grid.
         batched: from `batch_for_model`.
-        split: ids of the training, validation and test part.
+        split: ids of the training, validation and test set.
         folder: of the run.
         callback: called with the metrics of each epoch.
 
@@ -59,7 +59,7 @@ def train_and_test(
     reset_peak_memory()
     data = batched.data
     made_from = run_provenance(grid, run, data, split)
-    parts, excluded = usable_parts(data, split, grid.split.new_elements)
+    parts, excluded = usable_indices(data, split, grid.split.new_elements)
     train_samples = [data.samples[i] for i in parts.train]
     atomic_energies = atomic_energies_for(data, parts.train)
     potential = _initial_potential(grid, run, batched, parts, atomic_energies)

@@ -26,7 +26,7 @@ def trainable_settings(
     Args:
         settings: of the backbone.
         run: determines the layers of the model.
-        samples: of the training part.
+        samples: of the training set.
 
     Raises:
         BenchError: a loss with a weight from the user, or the only loss of a phase, has
@@ -56,7 +56,7 @@ def labeled_kinds(samples: Sequence[Sample]) -> list[str]:
     """Returns the kinds of labels that at least one structure has.
 
     Args:
-        samples: of the training part.
+        samples: of the training set.
     """
     has = lambda kind: any(getattr(s, field_of(kind)) is not None for s in samples)
     return [kind for kind in TRAINABLE_KINDS if has(kind)]
@@ -116,16 +116,16 @@ def _is_frozen(frozen: Collection[str], run: Run) -> bool:
     return "backbone" in frozen and ("long_range" in frozen or layers <= set(frozen))
 
 
-def usable_parts(
+def usable_indices(
     data: Dataset, split: Split, new_elements: Literal["exclude", "error"]
 ) -> tuple[Parts, dict[str, Any]]:
-    """Returns the indices of each part, without structures of new elements.
+    """Returns the indices of each set, without structures of new elements.
 
     Args:
         data: labeled structures.
         split: of the data.
-        new_elements: `"error"` raises an error for validation or test structures
-            with elements that no training structure has; otherwise they are left out.
+        new_elements: whether validation and test structures with elements that no
+            training structure has are excluded or an error.
 
     Returns:
         Indices, and the number of excluded structures with their new elements.
@@ -133,15 +133,15 @@ def usable_parts(
     Raises:
         BenchError: no structure remains, or `new_elements` is `"error"`.
     """
-    train_part, *others = split.indices(data.ids)
+    train_indices, *others = split.indices(data.ids)
     train_elements = {
-        int(z) for i in train_part for z in data.samples[i].structure.numbers
+        int(z) for i in train_indices for z in data.samples[i].structure.numbers
     }
     counts: dict[str, int] = {}
     remaining = []
-    for part in others:
+    for indices in others:
         usable = []
-        for i in part:
+        for i in indices:
             elements = {int(z) for z in data.samples[i].structure.numbers}
             new = elements - train_elements
             for z in new:
@@ -151,18 +151,18 @@ def usable_parts(
                 usable.append(i)
         if not usable:
             raise BenchError(
-                "All structures of the test or validation part have elements that the "
-                "training part lacks: choose another split or seed."
+                "All structures of the test or validation set have elements that the "
+                "training set lacks: choose another split or seed."
             )
         remaining.append(np.array(usable))
     excluded = sum(map(len, others)) - sum(map(len, remaining))
     if excluded and new_elements == "error":
         raise BenchError(
-            f"{excluded} structures of the test and validation parts have elements "
-            f"that the training part lacks ({', '.join(sorted(counts))}): choose "
+            f"{excluded} structures of the test and validation sets have elements "
+            f"that the training set lacks ({', '.join(sorted(counts))}): choose "
             "another split or seed, or exclude them with split.new_elements=exclude."
         )
-    return Parts(np.asarray(train_part), *remaining), {
+    return Parts(np.asarray(train_indices), *remaining), {
         "structures": excluded,
         "new_elements": counts,
     }
