@@ -162,7 +162,7 @@ def measure_edges(folder, quick):
     from bench.dataset.opening import load_for_training, open_dataset
     from bench.model.building import build_potential
     from bench.settings.grid import Grid
-    from bench.training.loop import loss
+    from bench.training.loss import loss
 
     if DATA.exists():
         out = folder / "small"
@@ -185,7 +185,7 @@ def measure_edges(folder, quick):
     edge_time = median_time(lambda: list(prefetch_edges(batches, 4.5)), 5)
     batched = batch_dataset(data, grid, model.backbone)
     # As for data sets with too many atoms to cache their edges.
-    uncached = dataclasses.replace(batched.edges, kept=None, pool=edge_pool(1))
+    uncached = dataclasses.replace(batched.edges, cached=None, pool=edge_pool(1))
     batched = dataclasses.replace(batched, edges=uncached)
     make_batches = lambda: list(batched.batches(members, elements))
     inputs = [(batch, targets) for _, batch, targets in make_batches()]

@@ -1,3 +1,5 @@
+"""Small structures, data files and grids shared by the tests."""
+
 import sys
 from pathlib import Path
 
@@ -18,22 +20,22 @@ SMALL = {
 
 
 def springs(seed: int, periodic: bool = False) -> ase.Atoms:
-    """Five atoms that repel as 1/r^4 from an exact law: energies and forces agree."""
+    """Five atoms with a pairwise repulsion of 1/r^4, and its exact forces."""
     rng = np.random.default_rng(seed)
     corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1.0]])
     positions = 1.5 * corners + rng.normal(scale=0.12, size=(5, 3))
     numbers = rng.permutation([1, 1, 6, 8, 6])
     atoms = ase.Atoms(numbers, positions)
-    apart = positions[:, None] - positions[None]
-    r = np.linalg.norm(apart, axis=-1) + np.eye(5)
+    vectors = positions[:, None] - positions[None]
+    r = np.linalg.norm(vectors, axis=-1) + np.eye(5)
     strength = 0.3 * np.sqrt(numbers[:, None] * numbers[None]) * (1 - np.eye(5))
     energy = 0.5 * np.sum(strength / r**4) - 30.0 * numbers.sum()
-    forces = np.sum((4 * strength / r**6)[..., None] * apart, axis=1)
+    forces = np.sum((4 * strength / r**6)[..., None] * vectors, axis=1)
     if periodic:
         atoms.cell, atoms.pbc = np.eye(3) * 12, True
-    # Charges follow the neighbourhood, and their sum is zero.
-    crowd = np.sum((1 - np.eye(5)) / r**2, axis=1) * numbers
-    charges = 0.05 * (crowd - crowd.mean())
+    # Charges depend on the neighbors, and their sum is zero.
+    density = np.sum((1 - np.eye(5)) / r**2, axis=1) * numbers
+    charges = 0.05 * (density - density.mean())
     atoms.calc = SinglePointCalculator(
         atoms, energy=energy, forces=forces, charges=charges
     )
@@ -43,15 +45,15 @@ def springs(seed: int, periodic: bool = False) -> ase.Atoms:
 
 @pytest.fixture
 def call_bench(monkeypatch, capfd):
-    """The command line in this process: status, standard output, standard error."""
+    """Runs the command line in this process: status, standard output and error."""
 
     def call(*arguments):
         from bench.cli.main import main
 
         monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(SystemExit) as exit_info:
             main()
-        return (end.value.code or 0, *capfd.readouterr())
+        return (exit_info.value.code or 0, *capfd.readouterr())
 
     return call
 

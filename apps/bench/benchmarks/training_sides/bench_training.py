@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from answering import answer, settings
 from backbones import parameter_count
@@ -13,8 +11,8 @@ from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies
 from bench.model.building import build_potential
 from bench.settings.grid import Grid
-from bench.training.loop import TrainingState, make_optimizer, train_step
-from bench.training.steps import device_mesh, replicate, steps
+from bench.training.steps import device_mesh, replicate, step_inputs
+from bench.training.update import initial_state, make_optimizer, train_step
 
 
 def main():
@@ -40,17 +38,14 @@ def main():
     )
     batched = batch_dataset(data, grid, potential.backbone)
     mesh, optimizer = device_mesh(grid.train), make_optimizer(grid.train, 10**6)
-    copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
-    opt_state = optimizer.init(eqx.filter(potential, eqx.is_inexact_array))
-    best = jnp.array(jnp.inf, jnp.result_type(float))
-    state = TrainingState(copy(), copy(), opt_state, best, jnp.array(0, jnp.int32))
-    progress = {"state": replicate(state, mesh), "pass": 0}
+    state = replicate(initial_state(potential, optimizer), mesh)
+    progress = {"state": state, "pass": 0}
     phase, members = grid.train.schedule[0], np.arange(len(data))
 
-    make_batches = lambda: steps(
-        *(batched, members, atomic_energies),
-        *(np.random.default_rng(progress["pass"]), grid.train, mesh),
-    )
+    def make_batches():
+        rng = np.random.default_rng(progress["pass"])
+        return step_inputs(batched, members, atomic_energies, rng, grid.train, mesh)
+
     prebuilt = list(make_batches())
 
     def train(batches):

@@ -1,4 +1,4 @@
-"""The loader: what comes in which order, from where it can go on, and how it ends."""
+"""Batches of a data set: content, order, resumption and prefetching."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ ATOMIC_ENERGIES = {1: -13.0, 6: -1000.0, 8: -2000.0}
 
 @pytest.fixture
 def grid(tmp_path, springs):
-    """Structures of three sizes, crystals, some without forces or charges."""
+    """Crystals of three sizes, some without forces."""
     frames = [springs(i, periodic=True) for i in range(22)]
     for i, atoms in enumerate(frames):
         results = atoms.calc.results
@@ -54,34 +54,34 @@ def batched_for(grid):
 
 
 def flat(batches):
-    """Everything that a model is given, as arrays on the host."""
-    return [[np.asarray(x) for x in jax.tree.leaves(given)] for given in batches]
+    """Inputs and labels of each batch as NumPy arrays."""
+    return [[np.asarray(x) for x in jax.tree.leaves(batch)] for batch in batches]
 
 
-def assert_equal(some, others):
-    assert len(some) == len(others)
-    for a, b in zip(some, others, strict=True):
+def assert_equal(actual, expected):
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
 
 
-def test_every_sample_comes_once_with_its_labels(grid):
+def test_every_sample_occurs_once_with_its_labels(grid):
     batched = batched_for(grid)
     members = np.setdiff1d(np.arange(22), [3, 7])
     rng = np.random.default_rng(0)
-    seen = []
+    seen_indices = []
     shapes = set()
-    for chosen, batch, targets in batched.batches(members, ATOMIC_ENERGIES, rng):
+    for indices, batch, targets in batched.batches(members, ATOMIC_ENERGIES, rng):
         shapes.add((batch.species.shape, batch.senders.shape))
-        for g, index in enumerate(chosen):
+        for g, index in enumerate(indices):
             sample = batched.data.samples[int(index)]
             n = len(sample.structure)
             numbers = sample.structure.numbers
-            seen.append(int(index))
+            seen_indices.append(int(index))
             np.testing.assert_array_equal(batch.species[g, :n], numbers)
             assert not batch.mask[g, n:].any() and batch.mask[g, :n].all()
-            own = sample.energy - sum(ATOMIC_ENERGIES[int(z)] for z in numbers)
-            np.testing.assert_allclose(targets.energy[g], own, rtol=1e-6)
+            relative = sample.energy - sum(ATOMIC_ENERGIES[int(z)] for z in numbers)
+            np.testing.assert_allclose(targets.energy[g], relative, rtol=1e-6)
             for label, values, weight in (
                 (sample.forces, targets.forces, targets.force_weight),
                 (sample.charges, targets.charges, targets.charge_weight),
@@ -90,13 +90,14 @@ def test_every_sample_comes_once_with_its_labels(grid):
                 assert not weight[g, n:].any()
                 if label is not None:
                     np.testing.assert_allclose(values[g, :n], label, rtol=1e-6)
-        rest = slice(len(chosen), None)
-        assert not targets.energy_weight[rest].any() and not batch.mask[rest].any()
-    assert sorted(seen) == members.tolist() and len(shapes) == 2
+        padding = slice(len(indices), None)
+        assert not targets.energy_weight[padding].any()
+        assert not batch.mask[padding].any()
+    assert sorted(seen_indices) == members.tolist() and len(shapes) == 2
 
 
 def test_batches_are_those_of_backbones_pack(grid):
-    """The same shapes, edges and plans as when all structures are packed at once."""
+    """Same shapes, edges and plans as when all structures are packed at once."""
     batched = batched_for(grid)
     buckets = pack(
         [s.structure for s in batched.data.samples],
@@ -105,17 +106,17 @@ def test_batches_are_those_of_backbones_pack(grid):
         buckets=2,
         plan_for=backbone_of(grid).plan_for,
     )
-    found = iter(batched.batches(np.arange(22), ATOMIC_ENERGIES))
+    batches = iter(batched.batches(np.arange(22), ATOMIC_ENERGIES))
     for bucket in buckets:
         for first in range(0, len(bucket), 4):
             rows = range(first, min(first + 4, len(bucket)))
-            chosen, batch, _ = next(found)
-            np.testing.assert_array_equal(chosen, bucket.members[rows])
+            indices, batch, _ = next(batches)
+            np.testing.assert_array_equal(indices, bucket.members[rows])
             assert_equal(flat([batch]), flat([bucket.batch(rows)]))
-    assert next(found, None) is None
+    assert next(batches, None) is None
 
 
-def test_the_seed_decides_the_order(grid):
+def test_the_seed_determines_the_order(grid):
     batched = batched_for(grid)
     order = lambda rng: [
         i.tolist() for i, _, _ in batched.batches(np.arange(22), ATOMIC_ENERGIES, rng)
@@ -123,82 +124,79 @@ def test_the_seed_decides_the_order(grid):
     seeded = lambda seed: order(np.random.default_rng([seed, 3]))
     assert seeded(1) == seeded(1) != seeded(2)
     assert order(None) == order(None) != seeded(1)
-    assert len(seeded(1)) == batched.count(np.arange(22))
+    assert len(seeded(1)) == batched.num_steps(np.arange(22))
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 6, 9])
-def test_an_epoch_goes_on_in_its_middle(grid, start):
-    whole = batched_for(grid).batches(
-        np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5)
+def test_an_epoch_resumes_in_the_middle(grid, start):
+    epoch = lambda **options: flat(
+        batched_for(grid).batches(
+            np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), **options
+        )
     )
-    whole = flat(whole)
-    fresh = batched_for(grid)
-    rest = fresh.batches(
-        np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), start
-    )
-    assert_equal(flat(rest), whole[start:])
+    assert_equal(epoch(start=start), epoch()[start:])
 
 
 @pytest.mark.parametrize("start", [0, 2, 3])
-def test_steps_of_several_batches_go_on_in_the_middle_too(grid, start):
-    of = lambda **more: flat(
+def test_steps_of_several_batches_resume_in_the_middle(grid, start):
+    epoch = lambda **options: flat(
         batched_for(grid).steps(
-            np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), 2, **more
+            np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), 2, **options
         )
     )
-    assert len(of()) == batched_for(grid).count(np.arange(22), 2)
-    assert_equal(of(start=start), of()[start:])
+    assert len(epoch()) == batched_for(grid).num_steps(np.arange(22), 2)
+    assert_equal(epoch(start=start), epoch()[start:])
 
 
-def test_edges_of_other_processes_make_the_same_batches(grid, monkeypatch):
-    here = flat(batched_for(grid).batches(np.arange(22), ATOMIC_ENERGIES))
+def test_edges_from_worker_processes_give_the_same_batches(grid, monkeypatch):
+    cached = flat(batched_for(grid).batches(np.arange(22), ATOMIC_ENERGIES))
     monkeypatch.setattr("bench.batches.neighbors.LARGE", 10)
     monkeypatch.setattr("bench.batches.neighbors.available_cores", lambda: 1)
     batched = batched_for(grid)
-    assert batched.edges.kept is None
-    assert_equal(flat(batched.batches(np.arange(22), ATOMIC_ENERGIES)), here)
+    assert batched.edges.cached is None
+    assert_equal(flat(batched.batches(np.arange(22), ATOMIC_ENERGIES)), cached)
     batched.edges.pool.shutdown()
 
 
-def test_items_are_made_ahead_but_not_further_than_asked():
-    made = []
+def test_prefetch_computes_at_most_depth_items_ahead():
+    computed = []
 
     def items():
         for i in range(9):
-            made.append((i, threading.current_thread().name))
+            computed.append((i, threading.current_thread().name))
             yield i
 
     stream = prefetch(items(), depth=2)
-    assert made == []
+    assert computed == []
     for i in range(9):
         assert next(stream) == i
         deadline = time.monotonic() + 5
-        while len(made) < min(i + 2, 9) and time.monotonic() < deadline:
+        while len(computed) < min(i + 2, 9) and time.monotonic() < deadline:
             time.sleep(0.001)
-        assert min(i + 2, 9) <= len(made) <= min(i + 3, 9)
+        assert min(i + 2, 9) <= len(computed) <= min(i + 3, 9)
     assert next(stream, None) is None
-    assert all("prefetch" in name for _, name in made)
+    assert all("prefetch" in name for _, name in computed)
 
 
-def test_a_stream_that_breaks_says_why_and_one_that_is_left_ends():
-    ended = []
+def test_prefetch_raises_the_error_of_its_items_and_stops_when_closed():
+    closed = []
 
-    def items(broken):
+    def items(raises):
         try:
             yield 1
             yield 2
-            if broken:
-                raise ValueError("the third is bad")
+            if raises:
+                raise ValueError("the third fails")
             yield from range(1000)
         finally:
-            ended.append(broken)
+            closed.append(raises)
 
     stream = prefetch(items(True))
     assert [next(stream), next(stream)] == [1, 2]
-    with pytest.raises(ValueError, match="the third is bad"):
+    with pytest.raises(ValueError, match="the third fails"):
         next(stream)
-    left = prefetch(items(False))
-    assert next(left) == 1
+    abandoned = prefetch(items(False))
+    assert next(abandoned) == 1
     before = threading.active_count()
-    left.close()
-    assert ended == [True, False] and threading.active_count() == before - 1
+    abandoned.close()
+    assert closed == [True, False] and threading.active_count() == before - 1

@@ -1,4 +1,4 @@
-"""Edges against matscipy's, in this process and in others."""
+"""Edges against those of matscipy, in this process and in worker processes."""
 
 import concurrent.futures
 
@@ -11,12 +11,12 @@ from bench.exceptions import BenchError
 from matscipy.neighbours import neighbour_list
 
 
-def direct(structure, cutoff):
-    """Directed pairs with shifts, sorted, by matscipy."""
+def matscipy_edges(structure, cutoff):
+    """Directed pairs with shifts by matscipy, sorted."""
     periodic = structure.cell is not None
     cell = structure.cell
     if not periodic:
-        # matscipy wants a box even where nothing repeats.
+        # matscipy requires a box even for open boundaries.
         cell = np.diag(np.ptp(structure.positions, axis=0) + 4 * cutoff)
     i, j, shifts = neighbour_list(
         "ijS",
@@ -28,45 +28,45 @@ def direct(structure, cutoff):
     return sorted(zip(i.tolist(), j.tolist(), map(tuple, shifts.tolist()), strict=True))
 
 
-def as_pairs(found):
-    shifts = map(tuple, found.shifts.tolist())
+def sorted_edges(edges):
+    shifts = map(tuple, edges.shifts.tolist())
     return sorted(
-        zip(found.receivers.tolist(), found.senders.tolist(), shifts, strict=True)
+        zip(edges.receivers.tolist(), edges.senders.tolist(), shifts, strict=True)
     )
 
 
 @pytest.mark.parametrize("name", ["frameworks", "ions"])
 def test_edges_are_those_of_matscipy(name):
     structures = [s.structure for s in load_for_training(name).samples[::150]]
-    (found,) = prefetch_edges([structures], 4.5)
+    (edges,) = prefetch_edges([structures], 4.5)
     assert len(structures) > 3
-    for structure, pairs in zip(structures, found, strict=True):
-        assert as_pairs(pairs) == direct(structure, 4.5) != []
+    for structure, pairs in zip(structures, edges, strict=True):
+        assert sorted_edges(pairs) == matscipy_edges(structure, 4.5) != []
 
 
-def test_a_cell_smaller_than_the_cutoff_sees_its_images():
-    slanted = np.array([[2.1, 0, 0], [0.7, 2.3, 0], [-0.4, 0.5, 2.6]])
+def test_a_cell_smaller_than_the_cutoff_includes_periodic_images():
+    triclinic = np.array([[2.1, 0, 0], [0.7, 2.3, 0], [-0.4, 0.5, 2.6]])
     tiny = Structure(
-        np.array([6, 8]), np.array([[0.1, 0, 0], [1.2, 1.0, 0.9]]), slanted
+        np.array([6, 8]), np.array([[0.1, 0, 0], [1.2, 1.0, 0.9]]), triclinic
     )
     ((pairs,),) = prefetch_edges([[tiny]], 5.0)
-    assert as_pairs(pairs) == direct(tiny, 5.0)
+    assert sorted_edges(pairs) == matscipy_edges(tiny, 5.0)
     assert len(pairs) > 50
 
 
-def test_other_processes_find_the_same_in_the_same_order():
+def test_worker_processes_find_the_same_edges_in_the_same_order():
     structures = [s.structure for s in load_for_training("ions").samples[::200]]
     batches = [structures[:4], structures[4:5], structures[5:], structures[:2]]
-    here = list(prefetch_edges(batches, 4.0))
+    serial = list(prefetch_edges(batches, 4.0))
     with edge_pool(2) as pool:
-        there = list(prefetch_edges(batches, 4.0, pool=pool, depth=2))
-    for a, b in zip(here, there, strict=True):
+        parallel = list(prefetch_edges(batches, 4.0, pool=pool, depth=2))
+    for a, b in zip(serial, parallel, strict=True):
         for first, second in zip(a, b, strict=True):
             for x, y in zip(first, second, strict=True):
                 np.testing.assert_array_equal(x, y)
 
 
-def test_no_more_is_taken_ahead_than_asked_for():
+def test_at_most_depth_batches_are_taken_ahead():
     taken = []
     structure = Structure(np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, 1.0]]))
 
@@ -83,47 +83,49 @@ def test_no_more_is_taken_ahead_than_asked_for():
         stream.close()
 
 
-def test_a_large_set_keeps_counts_and_finds_its_edges_anew(monkeypatch):
+def test_a_large_set_recomputes_its_edges(monkeypatch):
     samples = load_for_training("ions").samples[::100]
     sizes = np.array([len(s.structure) for s in samples])
     structure = lambda i: samples[i].structure
     threads = concurrent.futures.ThreadPoolExecutor
-    kept = find_edges(structure, sizes, 4.0)
+    cached = find_edges(structure, sizes, 4.0)
     monkeypatch.setattr("bench.batches.neighbors.LARGE", 10)
     monkeypatch.setattr("bench.batches.neighbors.edge_pool", threads)
-    anew = find_edges(structure, sizes, 4.0)
-    assert kept.kept is not None and anew.kept is None
-    for counts in (kept.counts, anew.counts):
-        by_hand = [len(direct(s.structure, 4.0)) for s in samples]
-        np.testing.assert_array_equal(counts.edges, by_hand)
-    np.testing.assert_array_equal(kept.counts.triplets, anew.counts.triplets)
+    recomputed = find_edges(structure, sizes, 4.0)
+    assert cached.cached is not None and recomputed.cached is None
+    for counts in (cached.counts, recomputed.counts):
+        expected = [len(matscipy_edges(s.structure, 4.0)) for s in samples]
+        np.testing.assert_array_equal(counts.edges, expected)
+    np.testing.assert_array_equal(cached.counts.triplets, recomputed.counts.triplets)
     batches = [np.array([3, 0]), np.array([2]), np.array([1, 5, 4])]
-    for a, b in zip(kept.of(batches), anew.of(batches), strict=True):
+    for a, b in zip(
+        cached.for_batches(batches), recomputed.for_batches(batches), strict=True
+    ):
         for first, second in zip(a, b, strict=True):
             for x, y in zip(first, second, strict=True):
                 np.testing.assert_array_equal(x, y)
 
 
-def test_triplets_are_counted_as_they_are_found():
-    """Pairs of edges, one of which ends where the other starts, but for its reverse."""
+def test_triplet_counts():
+    """Edges k -> j and j -> i with k != i."""
     structure = load_for_training("ions").samples[700].structure
-    (i, j, s) = zip(*direct(structure, 3.0), strict=True)
-    assert not np.any(s), "open: no images"
-    by_hand = sum(
+    (i, j, s) = zip(*matscipy_edges(structure, 3.0), strict=True)
+    assert not np.any(s), "open boundaries: no images"
+    expected = sum(
         j[out] == i[into] and i[out] != j[into]
         for out in range(len(i))
         for into in range(len(i))
     )
-    found = find_edges(lambda _: structure, np.array([len(structure)]), 3.0)
-    assert found.counts.triplets.tolist() == [by_hand]
+    edges = find_edges(lambda _: structure, np.array([len(structure)]), 3.0)
+    assert edges.counts.triplets.tolist() == [expected]
 
 
-def test_a_process_that_ends_is_said():
-    def ended(*_):
+def test_a_crashed_worker_process_raises():
+    def crash(*_):
         raise concurrent.futures.process.BrokenProcessPool("gone")
 
     pool = concurrent.futures.ThreadPoolExecutor(1)
-    pool.submit = ended
+    pool.submit = crash
     structure = Structure(np.array([1]), np.zeros((1, 3)))
-    with pytest.raises(BenchError, match="ended without a word"):
+    with pytest.raises(BenchError, match="terminated unexpectedly"):
         list(prefetch_edges([[structure]], 3.0, pool=pool))

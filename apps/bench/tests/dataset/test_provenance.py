@@ -74,12 +74,16 @@ def test_a_stopped_run_goes_on_and_its_files_say_from_what(again):
     assert made_from["settings"]["train"]["epochs"] == 2
     # The finished run is kept as long as nothing changes, and refused afterwards.
     assert make_runs(grid, folder, lambda *_: None).results
-    evaluate(load_trained_model(place), str(data), place / "eval", own=True)
+    evaluate(
+        load_trained_model(place), str(data), place / "eval", is_training_data=True
+    )
     with_labels(data, lambda frames: frames[3].calc.results.update(energy=-1.0))
     with pytest.raises(BenchError, match="result.json was made from other data, data"):
         make_runs(grid, folder, lambda *_: None)
     with pytest.raises(BenchError, match="model of .* was made from other data, data"):
-        evaluate(load_trained_model(place), str(data), place / "other", own=True)
+        evaluate(
+            load_trained_model(place), str(data), place / "other", is_training_data=True
+        )
     with pytest.raises(BenchError, match="evaluation.json was made from other data"):
         evaluate(load_trained_model(place), str(data), place / "eval")
     assert not (place / "other").exists()

@@ -1,4 +1,4 @@
-"""Dipoles and Born charges: read, predicted, learned from and compared."""
+"""Dipoles and Born charges: reading, prediction, training and errors."""
 
 import dataclasses
 
@@ -15,13 +15,8 @@ from bench.dataset.per_element import fit_atomic_energies
 from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
-from bench.evaluation.errors import (
-    Prediction,
-    charge_sign,
-    errors_of,
-    floor_of,
-    predict,
-)
+from bench.evaluation.errors import charge_sign, errors_of, floor_of
+from bench.evaluation.predicting import Prediction, predict_samples
 from bench.evaluation.response import born_charges_of, dipoles
 from bench.exceptions import BenchError
 from bench.experiment.trainable import trainable_settings
@@ -36,15 +31,15 @@ def double():
         yield
 
 
-def labelled(springs, seed, charge=0, **answers):
+def labeled(springs, seed, charge=0, **labels):
     atoms = springs(seed)
-    results = atoms.calc.results | answers
+    results = atoms.calc.results | labels
     atoms.calc = SinglePointCalculator(atoms, **results)
     atoms.info["total_charge"] = charge
     return atoms
 
 
-def opened(frames, tmp_path, **reading):
+def prepared_data(frames, tmp_path, **reading):
     path = tmp_path / "own.extxyz"
     ase.io.write(path, frames, format="extxyz")
     order = PreparationRequest(str(path), ReadOptions(**reading))
@@ -52,37 +47,42 @@ def opened(frames, tmp_path, **reading):
     return open_dataset(str(tmp_path / "prepared"))
 
 
-def test_dipoles_are_stored_about_the_centre_of_mass(springs, tmp_path):
-    frames = [labelled(springs, i, -i, dipole=[1.0, 2.0, 3.0]) for i in range(2)]
-    centre = frames[1].get_center_of_mass()
-    found = opened(frames, tmp_path / "a", dipole_origin="coordinates").samples
+def test_dipoles_are_stored_about_the_center_of_mass(springs, tmp_path):
+    frames = [labeled(springs, i, -i, dipole=[1.0, 2.0, 3.0]) for i in range(2)]
+    center = frames[1].get_center_of_mass()
+    found = prepared_data(frames, tmp_path / "a", dipole_origin="coordinates").samples
     np.testing.assert_allclose(found[0].dipole, [1, 2, 3])
-    np.testing.assert_allclose(found[1].dipole, [1, 2, 3] + centre)
-    about_mass = opened(frames, tmp_path / "b", dipole_origin="mass").samples
+    np.testing.assert_allclose(found[1].dipole, [1, 2, 3] + center)
+    about_mass = prepared_data(frames, tmp_path / "b", dipole_origin="mass").samples
     np.testing.assert_allclose(about_mass[1].dipole, [1, 2, 3])
-    # Of a charged molecule it means nothing without an origin.
-    silent = opened(frames, tmp_path / "c")
-    assert silent.samples[1].dipole is None and silent.samples[0].dipole is not None
-    assert "dipoles          of 1 charged structures are not used" in describe(silent)
+    # The dipole of a charged molecule is undefined without an origin.
+    without_origin = prepared_data(frames, tmp_path / "c")
+    assert without_origin.samples[1].dipole is None
+    assert without_origin.samples[0].dipole is not None
+    assert "dipoles          of 1 charged structures are not used" in describe(
+        without_origin
+    )
     with pytest.raises(BenchError, match="`mass` or `coordinates`, got 'origin'"):
         ReadOptions(dipole_origin="origin")
 
 
 @pytest.fixture(autouse=True)
-def places(tmp_path):
+def folders(tmp_path):
     for name in "abc":
         (tmp_path / name).mkdir()
 
 
-def test_born_charges_are_stored_as_polarisation_by_displacement(springs, tmp_path):
+def test_born_charges_are_stored_as_polarization_by_displacement(springs, tmp_path):
     frame = springs(0)
-    given = np.random.default_rng(0).normal(size=(5, 3, 3))
-    frame.arrays["bec"] = given.reshape(5, 9)
+    tensors = np.random.default_rng(0).normal(size=(5, 3, 3))
+    frame.arrays["bec"] = tensors.reshape(5, 9)
     names = dict(born_charges="bec")
-    (plain,) = opened([frame], tmp_path / "a", **names).samples
-    (turned,) = opened([frame], tmp_path / "b", **names, born_transposed=True).samples
-    np.testing.assert_allclose(plain.born_charges, given, rtol=1e-6)
-    np.testing.assert_allclose(turned.born_charges, given.mT, rtol=1e-6)
+    (plain,) = prepared_data([frame], tmp_path / "a", **names).samples
+    (transposed,) = prepared_data(
+        [frame], tmp_path / "b", **names, born_transposed=True
+    ).samples
+    np.testing.assert_allclose(plain.born_charges, tensors, rtol=1e-6)
+    np.testing.assert_allclose(transposed.born_charges, tensors.mT, rtol=1e-6)
 
 
 @pytest.fixture(params=["open", "periodic"])
@@ -94,138 +94,142 @@ def model(request, springs, grid_of, tmp_path):
     grid = grid_of(path).model_copy(update={"long_range": ("celli",)})
     run = grid.runs()[0]
     data = open_dataset(str(path))
-    make = lambda: build_potential(
+    potential = build_potential(
         grid.model,
         run,
         fit_atomic_energies(data.samples),
         avg_num_neighbors=4.0,
         scale=1.0,
     )
-    potential = make()
     batched = batch_dataset(data, grid, potential.backbone)
     ((_, batch, targets),) = batched.batches(
         np.arange(3), dict(potential.atomic_energies)
     )
-    wide = lambda x: (
+    to_double = lambda x: (
         jnp.asarray(x, float) if jnp.issubdtype(x.dtype, jnp.floating) else x
     )
-    return grid, potential, jax.tree.map(wide, batch), targets, batched
+    return grid, potential, jax.tree.map(to_double, batch), targets, batched
 
 
-def moved(batch, g, atom, direction, by):
+def displaced(batch, g, atom, direction, by):
     positions = batch.positions.at[g, atom, direction].add(by)
     return dataclasses.replace(batch, positions=positions)
 
 
 def test_born_charges_are_derivatives_of_the_dipole(model):
-    """Of the dipole in open space; in a cell, of its phase form, by its formula."""
+    """With open boundaries, finite differences; in a cell, the Berry-phase formula."""
     _, potential, batch, _, _ = model
     born = jax.jit(born_charges_of)(potential, batch)
     assert born.shape == (*batch.mask.shape, 3, 3)
     assert np.all(np.asarray(born)[~np.asarray(batch.mask)] == 0)
     charges = jax.jit(lambda b: potential.energies(b)[1])
     if batch.cell is None:
-        # About a fixed origin: neutral structures do not care which.
-        at = lambda b: np.einsum("gi,gic->gc", charges(b), b.positions)
+        # The dipole of a neutral structure does not depend on the origin.
+        dipole = lambda b: np.einsum("gi,gic->gc", charges(b), b.positions)
         for g, atom, b in ((0, 0, 0), (1, 3, 1), (2, 4, 2)):
-            ahead, behind = (at(moved(batch, g, atom, b, h)) for h in (1e-4, -1e-4))
-            slope = (ahead - behind)[g] / 2e-4
-            np.testing.assert_allclose(born[g, atom, :, b], slope, atol=1e-6)
-        # The sum over atoms is the total charge, exactly.
+            ahead, behind = (
+                dipole(displaced(batch, g, atom, b, h)) for h in (1e-4, -1e-4)
+            )
+            derivative = (ahead - behind)[g] / 2e-4
+            np.testing.assert_allclose(born[g, atom, :, b], derivative, atol=1e-6)
+        # Acoustic sum rule: the sum over atoms is the total charge.
         np.testing.assert_allclose(born.sum(1), 0, atol=1e-8)
         return
     for g, atom, b in ((0, 0, 0), (2, 4, 2)):
-        ahead, behind = (charges(moved(batch, g, atom, b, h)) for h in (1e-4, -1e-4))
-        slope = np.asarray(ahead - behind)[g] / 2e-4
+        ahead, behind = (
+            charges(displaced(batch, g, atom, b, h)) for h in (1e-4, -1e-4)
+        )
+        derivative = np.asarray(ahead - behind)[g] / 2e-4
         cell = np.asarray(batch.cell[g])
         fractional = np.asarray(batch.positions[g]) @ np.linalg.inv(cell)
-        turns = np.sin(2 * np.pi * (fractional - fractional[atom])) / (2 * np.pi)
-        by_hand = np.einsum("ia,ac,i->c", turns, cell, slope)
-        by_hand[b] += charges(batch)[g, atom]
-        np.testing.assert_allclose(born[g, atom, :, b], by_hand, atol=1e-6)
+        sines = np.sin(2 * np.pi * (fractional - fractional[atom])) / (2 * np.pi)
+        expected = np.einsum("ia,ac,i->c", sines, cell, derivative)
+        expected[b] += charges(batch)[g, atom]
+        np.testing.assert_allclose(born[g, atom, :, b], expected, atol=1e-6)
 
 
-def test_dipoles_do_not_depend_on_where_a_molecule_is(model):
+def test_dipoles_are_invariant_to_translation(model):
     _, potential, batch, targets, _ = model
     charges = np.asarray(potential.energies(batch)[1]) + 0.1 * np.asarray(batch.mask)
-    here = dipoles(batch, charges)
-    there = dataclasses.replace(batch, positions=batch.positions + 5.0)
-    np.testing.assert_allclose(here, dipoles(there, charges), atol=1e-9)
+    original = dipoles(batch, charges)
+    translated = dataclasses.replace(batch, positions=batch.positions + 5.0)
+    np.testing.assert_allclose(original, dipoles(translated, charges), atol=1e-9)
     g, mask = 1, np.asarray(batch.mask[1])
     atoms = ase.Atoms(np.asarray(batch.species[g])[mask], batch.positions[g][mask])
-    by_hand = charges[g][mask] @ (atoms.positions - atoms.get_center_of_mass())
-    # e3nn-free arithmetic; masses are rounded to single precision nowhere.
-    np.testing.assert_allclose(here[g], by_hand, atol=1e-6)
+    expected = charges[g][mask] @ (atoms.positions - atoms.get_center_of_mass())
+    np.testing.assert_allclose(original[g], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("model", ["open"], indirect=True)
-def test_dipoles_are_learned_from(model):
-    """The loss of a shifted label is the square of the shift, by component."""
+def test_the_loss_contains_dipoles(model):
+    """The loss of a shifted label is the mean square of the shift over components."""
     grid, potential, batch, targets, _ = model
     settings = grid.train.loss.model_copy(
         update={"energy": 0.0, "force": 0.0, "charge": 0.0, "dipole": 2.0}
     )
     exact = np.asarray(dipoles(batch, potential.energies(batch)[1]))
-    wrong = dataclasses.replace(
+    shifted = dataclasses.replace(
         targets,
         dipoles=exact + np.array([0.3, 0.0, 0.0]),
         dipole_weight=np.array([1.0, 1.0, 0.0, 0.0])[: batch.graphs],
     )
-    value = loss(potential, batch, wrong, settings)
+    value = loss(potential, batch, shifted, settings)
     np.testing.assert_allclose(value, 2.0 * 0.3**2 / 3, rtol=1e-6)
 
 
-def test_a_predicted_response_is_compared_with_labels(springs, tmp_path):
-    frame = labelled(springs, 0, dipole=[0.5, 0.0, -0.5])
+def test_errors_of_dipoles_and_born_charges(springs, tmp_path):
+    frame = labeled(springs, 0, dipole=[0.5, 0.0, -0.5])
     frame.arrays["born_charges"] = np.tile(np.eye(3).ravel(), (5, 1))
-    (sample,) = opened([frame], tmp_path / "a").samples
-    wrong = Prediction(
+    (sample,) = prepared_data([frame], tmp_path / "a").samples
+    prediction = Prediction(
         sample.energy, sample.forces, None, -sample.charges, -sample.dipole - 0.01,
         -1.1 * sample.born_charges,
     )  # fmt: skip
-    assert charge_sign([wrong], [sample]) == -1
-    found = errors_of([wrong.turned(-1)], [sample], ("charge", "dipole", "born"))
-    np.testing.assert_allclose(found.charge_mae, 0, atol=1e-9)
-    np.testing.assert_allclose([found.dipole_mae, found.dipole_rmse], 10, rtol=1e-6)
-    np.testing.assert_allclose(found.born_mae, 1000 * 0.1 / 3, rtol=1e-6)
-    # Variance of ones and zeros in shares of a third: 2/9.
-    np.testing.assert_allclose(found.born_r2, 1 - (0.01 / 3) / (2 / 9), rtol=1e-6)
+    assert charge_sign([prediction], [sample]) == -1
+    errors = errors_of(
+        [prediction.with_sign(-1)], [sample], ("charge", "dipole", "born")
+    )
+    np.testing.assert_allclose(errors.charge_mae, 0, atol=1e-9)
+    np.testing.assert_allclose([errors.dipole_mae, errors.dipole_rmse], 10, rtol=1e-6)
+    np.testing.assert_allclose(errors.born_mae, 1000 * 0.1 / 3, rtol=1e-6)
+    # A third of the components are one, the others zero: their variance is 2/9.
+    np.testing.assert_allclose(errors.born_r2, 1 - (0.01 / 3) / (2 / 9), rtol=1e-6)
     charges = {1: 0.1, 6: -0.2, 8: 0.2}
     floor = floor_of([sample], {1: 0.0, 6: 0.0, 8: 0.0}, charges)
-    fixed = np.array([charges[int(z)] for z in sample.structure.numbers])
-    apart = frame.positions - frame.get_center_of_mass()
-    error = np.abs(fixed @ apart - [0.5, 0.0, -0.5]).mean()
+    fixed_charges = np.array([charges[int(z)] for z in sample.structure.numbers])
+    relative = frame.positions - frame.get_center_of_mass()
+    error = np.abs(fixed_charges @ relative - [0.5, 0.0, -0.5]).mean()
     np.testing.assert_allclose(floor.dipole_mae, 1000 * error, rtol=1e-6)
-    by_hand = np.abs(fixed - 1).mean() / 3
-    np.testing.assert_allclose(floor.born_mae, 1000 * by_hand, rtol=1e-6)
+    expected = np.abs(fixed_charges - 1).mean() / 3
+    np.testing.assert_allclose(floor.born_mae, 1000 * expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("model", ["open"], indirect=True)
-def test_predictions_come_with_the_response_where_it_is_asked_for(model):
+def test_forces_and_born_charges_are_predicted_on_request(model):
     _, potential, _, _, batched = model
-    plain = predict(potential, batched, np.arange(3), slopes=False)
-    full = predict(potential, batched, np.arange(3), born=True)
+    plain = predict_samples(potential, batched, np.arange(3), forces=False)
+    full = predict_samples(potential, batched, np.arange(3), born=True)
     assert plain[0].forces is None and plain[0].born_charges is None
     assert full[0].born_charges.shape == (5, 3, 3)
     np.testing.assert_allclose(plain[2].dipole, full[2].dipole, atol=1e-6)
     np.testing.assert_allclose(plain[2].energy, full[2].energy, atol=1e-6)
 
 
-def test_a_loss_without_labels_is_refused(springs, grid_of, tmp_path):
+def test_loss_weights_without_labels_are_rejected(springs, grid_of, tmp_path):
     path = tmp_path / "own.extxyz"
     ase.io.write(path, [springs(i) for i in range(4)], format="extxyz")
     grid, samples = grid_of(path), open_dataset(str(path)).samples
     celli = next(r for r in _with(grid, ("celli",)).runs())
     plain = next(r for r in _with(grid, ("none",)).runs())
-    kept = trainable_settings(grid.train, celli, samples)
-    assert (kept.loss.force, kept.loss.charge, kept.loss.stress) == (1, 10, 0)
+    usable = trainable_settings(grid.train, celli, samples)
+    assert (usable.loss.force, usable.loss.charge, usable.loss.stress) == (1, 10, 0)
     assert trainable_settings(grid.train, plain, samples).loss.charge == 0
     dipole = grid.train.model_copy(
         update={"loss": grid.train.loss.model_copy(update={"dipole": 1.0})}
     )
     with pytest.raises(BenchError, match="weighs dipole by 1, but none of the 4 train"):
         trainable_settings(dipole, celli, samples)
-    # A model without charges has no dipole to learn.
+    # A model without charges has no dipole.
     assert trainable_settings(dipole, plain, samples).loss.dipole == 0
 
 

@@ -1,4 +1,4 @@
-"""What runs leave on disk, damaged in every way: one line that names the file."""
+"""Files of a run, intact and damaged: the error is one line that names the file."""
 
 import dataclasses
 import json
@@ -29,8 +29,8 @@ RUN = Run("own", "random", "mace", "none", 0)
 
 
 @pytest.fixture
-def place(tmp_path, springs):
-    """A folder as a run leaves it, but for weights."""
+def run_folder(tmp_path, springs):
+    """The folder of a finished run, without weights."""
     folder = tmp_path / RUN.name
     folder.mkdir()
     errors = {f"{kind}_mae": 1.0 if kind == "energy" else None for kind in KINDS}
@@ -65,37 +65,43 @@ def place(tmp_path, springs):
 
 
 READERS = {
-    "result.json": lambda place: (read_result(place), read_model_metadata(place)),
+    "result.json": lambda run_folder: (
+        read_result(run_folder),
+        read_model_metadata(run_folder),
+    ),
     "cost.json": read_cost,
     "failed.json": read_failure_reason,
     "metrics.jsonl": read_history,
-    "split.json": lambda place: (read_split(place), read_test_ids(place)),
-    "predictions.extxyz": lambda place: read_test_predictions(
-        place, {"test": 2}, Split(["s000"], ["s001"], ["s002", "s003"])
+    "split.json": lambda run_folder: (
+        read_split(run_folder),
+        read_test_ids(run_folder),
     ),
-    "../config.yaml": lambda place: read_grid(place.parent),
+    "predictions.extxyz": lambda run_folder: read_test_predictions(
+        run_folder, {"test": 2}, Split(["s000"], ["s001"], ["s002", "s003"])
+    ),
+    "../config.yaml": lambda run_folder: read_grid(run_folder.parent),
 }
 
 
-def test_whole_files_are_read(place):
-    found, (run, settings, same) = READERS["result.json"](place)
-    assert run == RUN and settings == ModelSettings() and same == found
-    assert found["errors"]["test"]["energy_mae"] == 1.0
-    assert read_cost(place)["microseconds_per_atom"] == 2.5
-    assert read_failure_reason(place) == "because"
-    assert [row["epoch"] for row in read_history(place)] == [1, 1]
-    assert read_test_ids(place) == set(read_split(place).test)
-    frames = READERS["predictions.extxyz"](place)
+def test_intact_files_are_read(run_folder):
+    result, (run, settings, metadata) = READERS["result.json"](run_folder)
+    assert run == RUN and settings == ModelSettings() and metadata == result
+    assert result["errors"]["test"]["energy_mae"] == 1.0
+    assert read_cost(run_folder)["microseconds_per_atom"] == 2.5
+    assert read_failure_reason(run_folder) == "because"
+    assert [row["epoch"] for row in read_history(run_folder)] == [1, 1]
+    assert read_test_ids(run_folder) == set(read_split(run_folder).test)
+    frames = READERS["predictions.extxyz"](run_folder)
     assert [f.info["id"] for f in frames] == ["s002", "s003"]
-    assert read_grid(place.parent) == Grid(dataset="own", splits=("random",))
+    assert read_grid(run_folder.parent) == Grid(dataset="own", splits=("random",))
 
 
-def test_ids_that_look_like_numbers_are_words(place):
-    path = place / "predictions.extxyz"
+def test_ids_that_look_like_numbers_remain_strings(run_folder):
+    path = run_folder / "predictions.extxyz"
     text = path.read_text().replace("id=s002", "id=01.001_080").replace("s003", "007")
     path.write_text(text.replace("group=g1", "group=1e5"))
     split = Split(["s000"], ["s001"], ["01.001_080", "007"])
-    frames = read_test_predictions(place, {"test": 2}, split)
+    frames = read_test_predictions(run_folder, {"test": 2}, split)
     assert [f.info["id"] for f in frames] == ["01.001_080", "007"]
     assert [f.info["group"] for f in frames] == ["1e5", "1e5"]
 
@@ -128,14 +134,14 @@ def test_ids_that_look_like_numbers_are_words(place):
         "missing",
     ],
 )
-def test_damaged_files_are_named(name, damage, place):
-    path = place / name
+def test_errors_name_the_damaged_file(name, damage, run_folder):
+    path = run_folder / name
     if damage is None:
         path.unlink()
     else:
         path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(BenchError) as error:
-        READERS[name](place)
+        READERS[name](run_folder)
     assert path.name in str(error.value) and "\n" not in str(error.value)
     assert len(str(error.value)) < 600
 
@@ -155,12 +161,12 @@ def test_damaged_files_are_named(name, damage, place):
         ("predictions.extxyz", "label_forces:R:3", "label_forces:R:2", "damaged"),
     ],
 )
-def test_what_is_wrong_is_said(name, old, new, message, place):
-    path = place / name
+def test_errors_name_the_damaged_value(name, old, new, message, run_folder):
+    path = run_folder / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(BenchError) as error:
-        READERS[name](place)
+        READERS[name](run_folder)
     assert message in str(error.value) and path.name in str(error.value)
 
 
@@ -173,20 +179,20 @@ def test_what_is_wrong_is_said(name, old, new, message, place):
         lambda content: b"no archive",
     ],
 )
-def test_damaged_descriptors_are_made_again(damage, tmp_path, monkeypatch):
+def test_damaged_descriptors_are_recomputed(damage, tmp_path, monkeypatch):
     class Data:
         digest = "0123"
 
         def __len__(self):
             return 6
 
-    made = scipy.sparse.csr_matrix(np.arange(30.0).reshape(6, 5))
-    monkeypatch.setattr("bench.experiment.splits.descriptors", lambda data: made)
-    assert (stored_descriptors(Data(), tmp_path) != made).nnz == 0
+    descriptors = scipy.sparse.csr_matrix(np.arange(30.0).reshape(6, 5))
+    monkeypatch.setattr("bench.experiment.splits.descriptors", lambda data: descriptors)
+    assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
     path.write_bytes(damage(content))
-    assert (stored_descriptors(Data(), tmp_path) != made).nnz == 0
+    assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
     monkeypatch.setattr("bench.experiment.splits.descriptors", lambda data: 1 / 0)
-    assert (stored_descriptors(Data(), tmp_path) != made).nnz == 0
+    assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

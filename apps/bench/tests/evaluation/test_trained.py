@@ -1,4 +1,4 @@
-"""A trained model tested again, its features, and the parts of a grid alone."""
+"""Evaluation of a trained model, its features, and commands for single runs."""
 
 import json
 
@@ -32,14 +32,14 @@ RUN = "named-mace+les-seed0"
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory, springs, grid_of):
-    """Twelve molecules with dipoles and Born charges; four are tested on by name."""
+    """Twelve molecules with dipoles and Born charges; four of them are the test set."""
     path = tmp_path_factory.mktemp("data") / "own.extxyz"
     frames = [springs(i) for i in range(12)]
     for i, frame in enumerate(frames):
         frame.info["id"] = f"{'test' if i < 4 else 'train'}/{i}"
         charges = frame.calc.results["charges"]
-        apart = frame.positions - frame.get_center_of_mass()
-        frame.calc.results["dipole"] = charges @ apart
+        relative = frame.positions - frame.get_center_of_mass()
+        frame.calc.results["dipole"] = charges @ relative
         tensors = charges[:, None, None] * np.eye(3)
         frame.arrays["born_charges"] = tensors.reshape(-1, 9)
     ase.io.write(path, frames, format="extxyz")
@@ -60,8 +60,8 @@ def finished(grid, tmp_path_factory):
     return folder / RUN
 
 
-def test_errors_are_those_of_scikit_learn(finished):
-    """From the written predictions, without any code of the evaluation."""
+def test_errors_equal_those_of_scikit_learn(finished):
+    """Computed from the file of predictions."""
     frames = ase.io.read(finished / "predictions.extxyz", ":")
     test = [f for f in frames if f.info["part"] == "test"]
     assert len(test) == 4 and {f.info["id"].split("/")[0] for f in test} == {"test"}
@@ -81,27 +81,31 @@ def test_errors_are_those_of_scikit_learn(finished):
         "dipole": (info("label_dipole"), info("model_dipole")),
         "born": (array("label_born"), array("model_born")),
     }
-    for kind, (label, found) in pairs.items():
-        # Extended XYZ keeps eight digits.
-        near = dict(rtol=1e-4, atol=1e-3)
+    for kind, (label, prediction) in pairs.items():
+        # Extended XYZ stores eight digits.
+        tolerance = dict(rtol=1e-4, atol=1e-3)
         for name, metric in (
             ("mae", mean_absolute_error),
             ("rmse", root_mean_squared_error),
         ):
-            expected = 1000 * metric(label, found)
-            np.testing.assert_allclose(errors[f"{kind}_{name}"], expected, **near)
+            expected = 1000 * metric(label, prediction)
+            np.testing.assert_allclose(errors[f"{kind}_{name}"], expected, **tolerance)
         if kind in ("dipole", "born"):
-            r2 = r2_score(label, found)
+            r2 = r2_score(label, prediction)
             np.testing.assert_allclose(errors[f"{kind}_r2"], r2, rtol=1e-4)
-    assert errors["charge_mae"] is None  # latent ones are no labelled charges
-    # The sign of latent charges is that of the validation part's dipoles.
-    held = [f for f in frames if f.info["part"] == "validation"]
-    along = sum(np.vdot(f.info["model_dipole"], f.info["label_dipole"]) for f in held)
-    along += sum(np.vdot(f.arrays["model_born"], f.arrays["label_born"]) for f in held)
-    assert along > 0 and result["charge_sign"] in (-1, 1)
+    assert errors["charge_mae"] is None  # latent charges are not compared with labels
+    # The sign of latent charges agrees with the dipoles of the validation set.
+    validation = [f for f in frames if f.info["part"] == "validation"]
+    overlap = sum(
+        np.vdot(f.info["model_dipole"], f.info["label_dipole"]) for f in validation
+    )
+    overlap += sum(
+        np.vdot(f.arrays["model_born"], f.arrays["label_born"]) for f in validation
+    )
+    assert overlap > 0 and result["charge_sign"] in (-1, 1)
 
 
-def test_the_model_that_is_tested_is_the_best_one(finished):
+def test_the_tested_model_is_that_of_the_best_epoch(finished):
     lines = (finished / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     best = min(rows, key=lambda row: row["validation_loss"])
@@ -111,28 +115,28 @@ def test_the_model_that_is_tested_is_the_best_one(finished):
         np.testing.assert_allclose(errors[f"{kind}_mae"], expected, rtol=1e-5)
 
 
-def test_a_model_tested_again_errs_as_before(finished, grid, tmp_path):
-    """On the first four frames, which are the test part; and on unknown atoms."""
+def test_evaluation_reproduces_the_test_errors(finished, grid, tmp_path):
+    """On the four test structures and one with an unsupported element."""
     frames = ase.io.read(grid.dataset, ":4")
-    strange = frames[0].copy()
-    strange.numbers[0], strange.info = 30, {"id": "strange"}
+    unsupported = frames[0].copy()
+    unsupported.numbers[0], unsupported.info = 30, {"id": "zinc"}
     path = tmp_path / "some.extxyz"
-    ase.io.write(path, [*frames, strange], format="extxyz")
-    found = evaluate(load_trained_model(finished), str(path), tmp_path / "again")
-    assert (found.structures, found.left_out) == (4, {"Zn": 1})
+    ase.io.write(path, [*frames, unsupported], format="extxyz")
+    evaluation = evaluate(load_trained_model(finished), str(path), tmp_path / "again")
+    assert (evaluation.structures, evaluation.left_out) == (4, {"Zn": 1})
     errors = json.loads((finished / "result.json").read_text())["errors"]["test"]
-    for name, value in errors.items():
-        expected = np.nan if value is None else value
-        again = found.errors[name]
-        # Other batches sum in another order, in single precision.
+    for name, test_error in errors.items():
+        expected = np.nan if test_error is None else test_error
+        value = evaluation.errors[name]
+        # Other batches sum in another order in single precision.
         np.testing.assert_allclose(
-            np.nan if again is None else again, expected, rtol=1e-3, atol=0.05
+            np.nan if value is None else value, expected, rtol=1e-3, atol=0.05
         )
-    told = json.loads((tmp_path / "again" / "evaluation.json").read_text())
-    assert told["model"] == RUN and told["errors"] == found.errors
+    stored = json.loads((tmp_path / "again" / "evaluation.json").read_text())
+    assert stored["model"] == RUN and stored["errors"] == evaluation.errors
 
 
-def test_features_are_means_over_atoms_and_split_with_chemsplit(finished, tmp_path):
+def test_features_are_means_over_atoms_and_usable_by_chemsplit(finished, tmp_path):
     trained = load_trained_model(finished)
     source = yaml.safe_load((finished.parent / "config.yaml").read_text())["dataset"]
     path = tmp_path / "features.npz"
@@ -144,29 +148,33 @@ def test_features_are_means_over_atoms_and_split_with_chemsplit(finished, tmp_pa
         SeedSimilaritySplit(1, test_size=0.25), found.X, found.ids, found.groups,
         seed=0, name="learned",
     )  # fmt: skip
-    # Groups of two stay whole.
+    # Groups of two are not divided.
     assert len(split.indices(list(found.ids))[2]) in (2, 4)
     # The layer's energy is its weights times the features, summed over the atoms.
     probed = with_feature_probe(load_potential(finished), width)
     rng = np.random.default_rng(0)
     values = rng.normal(size=width).astype(np.float32)
-    hooks = probed.backbone.hooks.layers["final"]
-    where = lambda p: p.backbone.hooks.layers["final"].layers[-1].weights
-    loud = eqx.tree_at(where, probed, values)
-    assert len(hooks.layers) == 2
+    layer = probed.backbone.hooks.layers["final"]
+    weights = lambda p: p.backbone.hooks.layers["final"].layers[-1].weights
+    weighted = eqx.tree_at(weights, probed, values)
+    assert len(layer.layers) == 2
     batched = _batched_dataset(trained, load_for_training(source), probed)
-    ((chosen, batch, _), *_) = batched.batches(np.arange(12), dict(probed.references))
+    ((indices, batch, _), *_) = batched.batches(
+        np.arange(12), dict(probed.atomic_energies)
+    )
     energies = eqx.filter_jit(lambda potential, batch: potential.energies(batch)[0])
-    sums = np.asarray(energies(loud, batch) - energies(probed, batch)).sum(1)
-    means = mean_features(probed, batched, chosen)
-    atoms = np.array([len(batched.data.samples[i].structure) for i in chosen])
-    n = len(chosen)
-    np.testing.assert_allclose(sums[:n], atoms * (means @ values), rtol=1e-3, atol=1e-4)
-    order = [list(found.ids).index(batched.data.ids[i]) for i in chosen]
+    sums = np.asarray(energies(weighted, batch) - energies(probed, batch)).sum(1)
+    means = mean_features(probed, batched, indices)
+    num_atoms = np.array([len(batched.data.samples[i].structure) for i in indices])
+    n = len(indices)
+    np.testing.assert_allclose(
+        sums[:n], num_atoms * (means @ values), rtol=1e-3, atol=1e-4
+    )
+    order = [list(found.ids).index(batched.data.ids[i]) for i in indices]
     np.testing.assert_allclose(found.X.toarray()[order], means, rtol=1e-3, atol=1e-5)
 
 
-def test_parts_of_a_grid_have_commands(finished, grid, tmp_path, monkeypatch):
+def test_commands_for_single_runs(finished, grid, tmp_path, monkeypatch):
     config = str(finished.parent / "config.yaml")
     call = lambda *words: CliRunner().invoke(app, list(map(str, words)))
     done = call("split", config, "--out", tmp_path / "splits")
@@ -177,7 +185,7 @@ def test_parts_of_a_grid_have_commands(finished, grid, tmp_path, monkeypatch):
     done = call("eval", finished, "--out", place, "--embeddings", tmp_path / "f.npz")
     assert done.exit_code == 0, done.output
     assert "energy_mae" in done.output and "12 structures" in done.output
-    # The run is finished, so that training it again does nothing but say so.
+    # The run is finished, so training it again changes nothing.
     before = (finished / "result.json").read_text()
     done = call("train", config, RUN, "--out", finished.parent)
     assert done.exit_code == 0, done.output

@@ -1,4 +1,4 @@
-"""Two processes that train one model together, as hosts of a cluster do."""
+"""Distributed training with two processes, as on two hosts of a cluster."""
 
 import json
 import os
@@ -20,19 +20,19 @@ main()
 
 
 @pytest.mark.slow
-def test_two_hosts_train_like_one_device_that_accumulates(small_grid, tmp_path):
-    """The same batches a step, so the same weights but for rounding; one writes."""
+def test_two_hosts_equal_one_device_with_gradient_accumulation(small_grid, tmp_path):
+    """The same batches per step, so the same weights up to rounding."""
     grid = small_grid.model_copy(
         update={"splits": ("random",), "long_range": ("none",)}
     )
     training = lambda **x: {"train": grid.train.model_copy(update={"epochs": 2, **x})}
-    alone = grid.model_copy(update=training(accumulate=2, devices=1))
+    single = grid.model_copy(update=training(accumulate=2, devices=1))
     run = grid.runs()[0]
-    (tmp_path / "alone").mkdir()
-    assert run_single(alone, tmp_path / "alone", run) is None
+    (tmp_path / "single").mkdir()
+    assert run_single(single, tmp_path / "single", run) is None
     config = tmp_path / "two.yaml"
-    two = grid.model_copy(update=training())
-    config.write_text(yaml.safe_dump(two.model_dump(mode="json")))
+    distributed = grid.model_copy(update=training())
+    config.write_text(yaml.safe_dump(distributed.model_dump(mode="json")))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -50,15 +50,15 @@ def test_two_hosts_train_like_one_device_that_accumulates(small_grid, tmp_path):
         for i in range(2)
     ]
     try:
-        said = [process.communicate(timeout=240)[0] for process in processes]
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], said
-    # Only the first one told of epochs.
-    assert ["epoch" in text for text in said] == [True, False], said
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    # Only the main process prints epochs.
+    assert ["epoch" in text for text in outputs] == [True, False], outputs
     rows = []
-    for name in ("alone", "two"):
+    for name in ("single", "two"):
         lines = (tmp_path / name / run.name / "metrics.jsonl").read_text().splitlines()
         rows.append([json.loads(line) for line in lines])
     assert len(rows[0]) == len(rows[1]) == 2
@@ -69,7 +69,7 @@ def test_two_hosts_train_like_one_device_that_accumulates(small_grid, tmp_path):
         )
     results = [
         json.loads((tmp_path / name / run.name / "result.json").read_text())
-        for name in ("alone", "two")
+        for name in ("single", "two")
     ]
     errors = [result["errors"]["test"]["force_mae"] for result in results]
     np.testing.assert_allclose(*errors, rtol=1e-3)
@@ -92,8 +92,8 @@ for name in ("tcp", "tcp6"):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="needs Linux")
-def test_the_coordinator_listens_at_its_address_only():
-    """The port has no authentication: others must not reach it."""
+def test_the_coordinator_listens_only_at_its_address():
+    """The port has no authentication, so other hosts must not reach it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -104,8 +104,8 @@ def test_the_coordinator_listens_at_its_address_only():
         env=os.environ | {"XLA_FLAGS": ""},
         timeout=120,
     )
-    four, six = "0100007F", 24 * "0" + "01000000"
-    own = {four, 16 * "0" + "FFFF0000" + four, six}
+    ipv4, ipv6 = "0100007F", 24 * "0" + "01000000"
+    loopback = {ipv4, 16 * "0" + "FFFF0000" + ipv4, ipv6}
     lines = [line.split() for line in done.stdout.splitlines()]
-    found = {words[1] for words in lines if words[0] == "listens"}
-    assert found and found <= own, done
+    addresses = {words[1] for words in lines if words[0] == "listens"}
+    assert addresses and addresses <= loopback, done

@@ -1,4 +1,4 @@
-"""Processes that work for another one."""
+"""Worker processes."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
-    """They would go on writing into a folder that somebody begins anew."""
+def test_workers_exit_when_their_parent_is_killed(tmp_path):
+    """Otherwise they would write into a folder that another command may use."""
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     with subprocess.Popen(
@@ -34,7 +34,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         child = int(parent.stdout.readline())
         os.kill(child, signal.SIGINT)
         time.sleep(0.2)
-        os.kill(child, 0)  # still there
+        os.kill(child, 0)  # raises if the process has exited
         parent.kill()
         for _ in range(100):
             if not _alive(child):
@@ -45,7 +45,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 
 def _alive(process):
-    """Whether a process runs: one that ended may wait to be looked at."""
+    """Returns whether a process runs and is not a zombie."""
     try:
         with open(f"/proc/{process}/stat") as file:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"

@@ -12,7 +12,8 @@ from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies, mean_charges
 from bench.dataset.summary import describe
 from bench.dynamics.study.models import open_model
-from bench.evaluation.errors import Errors, Prediction, errors_of
+from bench.evaluation.errors import Errors, errors_of
+from bench.evaluation.predicting import Prediction
 from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
 from bench.experiment.trainable import (
@@ -224,7 +225,7 @@ def test_missing_labels_and_non_finite_predictions_differ(write):
     assert fit_atomic_energies([first]) == {1: 0.0, 6: 0.0, 8: 0.0}
     prediction = Prediction(None, None, None, first.charges + 0.01)
     errors = errors_of([prediction], [first])
-    assert np.isnan(errors.energy_mae) and errors.known()["energy_mae"] is None
+    assert np.isnan(errors.energy_mae) and errors.as_dict()["energy_mae"] is None
     np.testing.assert_allclose(errors.loss(LossSettings()), 10 * 0.01**2)
     diverged = errors_of([prediction._replace(charges=first.charges * np.nan)], [first])
     assert diverged.charge_mae == np.inf == diverged.loss(LossSettings())

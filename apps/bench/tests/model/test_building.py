@@ -1,3 +1,5 @@
+"""Potentials of runs: layers, hooks, initial weights and gradients."""
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,9 +9,8 @@ from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies
 from bench.experiment.train_and_test import batch_for_model
 from bench.model.building import build_layers, build_potential, hook_widths
-from bench.settings.architectures import CelliSettings, MACESettings, ModelSettings
+from bench.settings.architectures import CelliSettings, ModelSettings
 from bench.settings.grid import LAYERS, Grid, Run
-from bench.training.loop import mask_updates
 from lr_celli import (
     COVALENT_RADII,
     ChargeEquilibration,
@@ -37,7 +38,7 @@ SHALLOW = SMALL.model_copy(
         "dimenet": SMALL.dimenet.model_copy(update={"num_blocks": 2}),
     }
 )
-"""Every layer has a hook in these too, and half as much is compiled."""
+"""Each layer has a hook in these too; they compile in half the time."""
 
 
 def build(backbone, long_range, elements=(1, 6, 8)):
@@ -50,16 +51,16 @@ def build(backbone, long_range, elements=(1, 6, 8)):
     )
 
 
-def layers(potential):
-    found = {}
+def hooks_by_layer(potential):
+    hooks = {}
     for hook, layer in potential.backbone.hooks.layers.items():
-        for one in getattr(layer, "layers", (layer,)):
-            found.setdefault(type(one).__name__, []).append(hook)
-    return found
+        for member in getattr(layer, "layers", (layer,)):
+            hooks.setdefault(type(member).__name__, []).append(hook)
+    return hooks
 
 
-def test_layers_stand_at_the_published_hooks():
-    every = "+".join(LAYERS)
+def test_layers_are_at_the_published_hooks():
+    all_layers = "+".join(LAYERS)
     blocks = ["block 1", "block 2"]
     shared = {"TotalCharge": ["embedding"], "LatentEwald": ["final"]}
     expected = {
@@ -74,34 +75,36 @@ def test_layers_stand_at_the_published_hooks():
         },
     }
     for backbone in BACKBONES:
-        potential = build(backbone, every)
-        assert layers(potential) == shared | expected[backbone]
+        potential = build(backbone, all_layers)
+        assert hooks_by_layer(potential) == shared | expected[backbone]
         hook = expected[backbone]["ChargeEquilibration"][0]
         assert potential.backbone.hooks.charges == hook
 
 
-def test_layers_alone_are_what_they_say():
+def test_single_layers_have_the_expected_class():
     for name, kind in {
         "celli": ChargeEquilibration,
         "efa": EuclideanFastAttention,
         "les": LatentEwald,
     }.items():
-        assert set(layers(build("mace", name))) == {kind.__name__}
-    assert layers(build("mace", "none")) == {}
+        assert set(hooks_by_layer(build("mace", name))) == {kind.__name__}
+    assert hooks_by_layer(build("mace", "none")) == {}
 
 
-def test_a_layer_starts_the_same_whatever_stands_beside_it():
-    alone, together = build("mace", "les"), build("mace", "celli+les")
-    a, b = (p.backbone.hooks.layers["final"].weight for p in (alone, together))
+def test_initial_weights_do_not_depend_on_other_layers():
+    single, combined = build("mace", "les"), build("mace", "celli+les")
+    a, b = (p.backbone.hooks.layers["final"].weight for p in (single, combined))
     np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(alone.backbone.embedding, together.backbone.embedding)
+    np.testing.assert_array_equal(
+        single.backbone.embedding, combined.backbone.embedding
+    )
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_file):
-    """One step's gradient reaches every leaf of every layer, open and periodic."""
-    for path in (own_file, periodic_file):
-        grid = Grid(dataset=str(path), model=SHALLOW, train={"batch": 2})
+def test_every_weight_of_every_layer_has_a_gradient(backbone, own_file, periodic_file):
+    """With open and with periodic boundaries, after a random change of all weights."""
+    for file in (own_file, periodic_file):
+        grid = Grid(dataset=str(file), model=SHALLOW, train={"batch": 2})
         data = load_for_training(grid.dataset)
         run = Run(grid.dataset, "random", backbone, "charge+celli+efa+les", 0)
         batched = batch_for_model(grid, run, data)
@@ -115,53 +118,53 @@ def test_every_layer_is_trained_on_any_backbone(backbone, own_file, periodic_fil
         arrays, rest = eqx.partition(potential, eqx.is_inexact_array)
         leaves, tree = jax.tree.flatten(arrays)
         keys = jax.random.split(jax.random.key(1), len(leaves))
-        moved = [
+        perturbed = [
             x + 0.05 * jax.random.normal(k, x.shape)
             for x, k in zip(leaves, keys, strict=True)
         ]
-        potential = eqx.combine(jax.tree.unflatten(tree, moved), rest)
+        potential = eqx.combine(jax.tree.unflatten(tree, perturbed), rest)
         _, batch, _ = next(
             batched.batches(np.arange(2), dict(potential.atomic_energies))
         )
 
         @eqx.filter_jit
         @eqx.filter_grad
-        def slope(potential, batch):
+        def gradient(potential, batch):
             out = potential(batch)
             return (out.forces**2).sum() + (out.energy**2).sum()
 
-        for place, leaf in jax.tree.leaves_with_path(
-            slope(potential, batch).backbone.hooks
+        for path, leaf in jax.tree.leaves_with_path(
+            gradient(potential, batch).backbone.hooks
         ):
-            assert np.isfinite(leaf).all(), place
-            assert np.any(leaf != 0), place
+            assert np.isfinite(leaf).all(), path
+            assert np.any(leaf != 0), path
 
 
 def run_of(backbone, long_range):
     return Run("own", "random", backbone, long_range, 0)
 
 
-def test_published_widths_are_wider_than_any_bond():
+def test_published_widths_exceed_bond_lengths():
     atoms = np.array([1, 6, 30])
     width = {}
     for kind in ("covalent", "published"):
         settings = ModelSettings(celli=CelliSettings(widths=kind))
-        found, _ = build_layers(settings, run_of("mace", "celli"))
-        width[kind] = np.asarray(found["block 1"].width(jnp.asarray(atoms)))
+        layers, _ = build_layers(settings, run_of("mace", "celli"))
+        width[kind] = np.asarray(layers["block 1"].width(jnp.asarray(atoms)))
     np.testing.assert_allclose(width["published"], 7.0, rtol=1e-5)
     np.testing.assert_allclose(width["covalent"], COVALENT_RADII[atoms], rtol=1e-5)
 
 
-def test_dipoles_join_the_charges_if_asked_for():
+def test_the_polarizable_setting_adds_dipoles():
     settings = ModelSettings(celli=CelliSettings(polarizable=True, widths="published"))
-    found, charges = build_layers(settings, run_of("mace", "celli+les"))
-    layer = found[charges]
+    layers, hook = build_layers(settings, run_of("mace", "celli+les"))
+    layer = layers[hook]
     assert isinstance(layer, PolarizableChargeEquilibration)
     width = layer.equilibration.width(jnp.array([1, 6]))
     np.testing.assert_allclose(width, 7.0, rtol=1e-5)
 
 
-def test_nuclei_repel_if_asked_to():
+def test_the_zbl_setting_adds_nuclear_repulsion():
     for zbl in (False, True):
         potential = build_potential(
             ModelSettings(zbl=zbl),
@@ -173,7 +176,7 @@ def test_nuclei_repel_if_asked_to():
         assert potential.zbl == zbl
 
 
-def test_more_message_passing_is_the_same_mace_with_four_interactions():
+def test_mp4_is_mace_with_four_interactions():
     settings = ModelSettings()
     blocks = lambda backbone: [
         hook
@@ -182,23 +185,5 @@ def test_more_message_passing_is_the_same_mace_with_four_interactions():
     ]
     assert blocks("mace") == ["block 1"]
     assert blocks("mp4") == ["block 1", "block 2", "block 3"]
-    found, _ = build_layers(settings, run_of("mp4", "efa"))
-    assert list(found) == blocks("mp4")
-
-
-def test_layers_are_frozen_by_name():
-    """Of a change of ones, what is left is the trained part."""
-    settings = ModelSettings(mace=MACESettings(channels=4, l_max=1, radial_mlp=(8,)))
-    potential = build_potential(
-        settings,
-        run_of("mace", "celli+les"),
-        {1: 0.0, 8: 0.0},
-        avg_num_neighbors=4.0,
-        scale=1.0,
-    )
-    ones = jax.tree.map(jnp.ones_like, eqx.filter(potential, eqx.is_inexact_array))
-    left = mask_updates(ones, ("les",)).backbone
-    of = lambda tree: {float(x.max()) for x in jax.tree.leaves(tree)}
-    assert of(left.hooks.layers["final"]) == {0.0}
-    assert of(left.hooks.layers["block 1"]) == of(left.interactions) == {1.0}
-    assert of(mask_updates(ones, ("long_range",)).backbone.hooks) == {0.0}
+    layers, _ = build_layers(settings, run_of("mp4", "efa"))
+    assert list(layers) == blocks("mp4")

@@ -1,4 +1,4 @@
-"""Steps of several batches: accumulated on one device, or one on each of several."""
+"""Gradient accumulation and data-parallel training."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from bench.experiment.parallel import run_single
 from bench.experiment.runner import GridRunner
 from bench.experiment.train_and_test import batch_for_model
 from bench.training.loss import loss
-from bench.training.steps import device_mesh, steps, sum_over_batches
+from bench.training.steps import device_mesh, step_inputs, sum_over_batches
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def with_training(grid, **changes):
     return grid.model_copy(update={"train": grid.train.model_copy(update=changes)})
 
 
-def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
-    """Three batches of four, then the same twelve structures in one."""
+def test_accumulated_gradients_equal_those_of_one_large_batch(grid, tmp_path):
+    """Three batches of four structures against one of twelve."""
     from bench.model.building import build_potential
 
     runner = GridRunner(grid, tmp_path)
@@ -39,29 +39,33 @@ def test_accumulated_batches_give_the_mean_over_all_labels(grid, tmp_path):
     potential = build_potential(
         grid.model, run, atomic_energies, avg_num_neighbors=4.0, scale=1.0
     )
-    found = []
+    results = []
     for batch, accumulate in ((4, 3), (12, 1)):
         settings = with_training(grid, batch=batch, accumulate=accumulate).train
-        here = with_training(grid, batch=batch, accumulate=accumulate)
-        batched = batch_for_model(here, run, runner.data)
+        varied = with_training(grid, batch=batch, accumulate=accumulate)
+        batched = batch_for_model(varied, run, runner.data)
         mesh = device_mesh(settings)
         rng = np.random.default_rng(0)
-        (inputs,) = steps(batched, np.arange(12), atomic_energies, rng, settings, mesh)
+        (inputs,) = step_inputs(
+            batched, np.arange(12), atomic_energies, rng, settings, mesh
+        )
         assert inputs[0].mask.shape[:3] == (accumulate, 1, batch)
         weights, rest = eqx.partition(potential, eqx.is_inexact_array)
 
-        def one(inputs, shared, rest=rest):
-            weights, whole = shared
-            mean = lambda w: loss(eqx.combine(w, rest), *inputs, grid.train.loss, whole)
-            return jax.value_and_grad(mean)(weights)
+        def value_and_gradient(inputs, shared, rest=rest):
+            weights, step_targets = shared
+            loss_of_weights = lambda w: loss(
+                eqx.combine(w, rest), *inputs, grid.train.loss, step_targets
+            )
+            return jax.value_and_grad(loss_of_weights)(weights)
 
-        total = jax.jit(sum_over_batches(one, mesh))
-        found.append(total(inputs, (weights, inputs[1])))
-    values, slopes = zip(*found, strict=True)
+        total = jax.jit(sum_over_batches(value_and_gradient, mesh))
+        results.append(total(inputs, (weights, inputs[1])))
+    values, gradients = zip(*results, strict=True)
     np.testing.assert_allclose(*values, rtol=1e-5)
-    size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(slopes[0]))
-    for a, b in zip(*map(jax.tree.leaves, slopes), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5 * size)
+    largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(gradients[0]))
+    for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * largest)
 
 
 PROGRAM = """
@@ -76,8 +80,8 @@ print(run_single(grid, Path(sys.argv[2]), grid.runs()[0]))
 """
 
 
-def test_two_devices_train_like_one_that_accumulates(grid, tmp_path):
-    """The same batches a step, so the same weights but for rounding."""
+def test_two_devices_equal_one_with_gradient_accumulation(grid, tmp_path):
+    """The same batches per step, so the same weights up to rounding."""
     one = with_training(grid, accumulate=2, devices=1)
     two = with_training(grid, devices=2)
     (tmp_path / "one").mkdir()
@@ -104,6 +108,6 @@ def test_two_devices_train_like_one_that_accumulates(grid, tmp_path):
         )
 
 
-def test_more_devices_than_there_are_end_in_a_sentence(grid):
+def test_too_many_devices_raise_a_one_line_error(grid):
     with pytest.raises(BenchError, match="asks for 99 devices and JAX finds"):
         device_mesh(with_training(grid, devices=99).train)

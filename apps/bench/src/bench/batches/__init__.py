@@ -1,1 +1,1 @@
-"""Labeled batches of few shapes."""
+"""Labeled batches of a few fixed shapes."""

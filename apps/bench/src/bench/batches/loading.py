@@ -1,4 +1,4 @@
-"""Batches of structures with their labels, in a few fixed shapes, made ahead."""
+"""Batches of structures with their labels, in a few fixed shapes."""
 
 import dataclasses
 import itertools
@@ -27,10 +27,10 @@ from bench.settings.grid import Grid
 
 
 class Targets(eqx.Module):
-    """Labels of a batch; weights are zero on padding and where there is no label."""
+    """Labels of a batch; weights are zero on padding and where a label is missing."""
 
     energy: Float[np.ndarray | Array, " graphs"]
-    """eV, without the reference energies."""
+    """eV, relative to the sum of atomic energies."""
     forces: Float[np.ndarray | Array, "graphs slots 3"]
     """eV/Å."""
     stress: Float[np.ndarray | Array, "graphs 6"]
@@ -38,17 +38,17 @@ class Targets(eqx.Module):
     charges: Float[np.ndarray | Array, "graphs slots"]
     """e."""
     dipoles: Float[np.ndarray | Array, "graphs 3"]
-    """e Å about the centre of mass."""
+    """e Å, about the center of mass."""
     energy_weight: Float[np.ndarray | Array, " graphs"]
     force_weight: Float[np.ndarray | Array, "graphs slots"]
     stress_weight: Float[np.ndarray | Array, " graphs"]
     charge_weight: Float[np.ndarray | Array, "graphs slots"]
     dipole_weight: Float[np.ndarray | Array, " graphs"]
-    atoms: Float[np.ndarray | Array, " graphs"]
-    """How many each structure has."""
+    num_atoms: Float[np.ndarray | Array, " graphs"]
+    """Atoms of each structure; zero for padding structures."""
 
     def without_weights(self) -> "Targets":
-        """The same labels without any weight."""
+        """Returns a copy in which all weights are zero."""
         return dataclasses.replace(
             self,
             **{
@@ -61,40 +61,41 @@ class Targets(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class SizeBucket:
-    """Samples of similar size, and the one shape that all their batches have.
+    """Samples of similar size, whose batches are padded to one shape.
 
     Args:
         members: indices of the samples.
-        room: sizes of a batch; no choice of members ever overflows them.
-        has_triplets: whether batches come with them.
-        plan: the backbone's, for all members and, last, for a padding structure.
+        sizes: padded sizes of a batch; any choice of members fits.
+        has_triplets: whether batches contain triplets of atoms.
+        plan: lattice-sum plan of the backbone with one row per member and, last, one
+            for a padding structure.
     """
 
     members: np.ndarray
-    room: PaddedSizes
+    sizes: PaddedSizes
     has_triplets: bool
     plan: Any
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchedDataset:
-    """A data set and the shapes in which one kind of model takes it.
+    """A data set divided into buckets of batches for one kind of model.
 
-    Structures stay where the data set has them; a batch is built when its turn comes.
+    Structures are read from the data set when a batch is built.
 
     Args:
-        data: labelled structures.
-        shapes: with all samples between them.
-        edges: of all samples.
+        data: labeled structures.
+        buckets: each sample is a member of exactly one.
+        edges: neighbor lists of all samples.
     """
 
     data: Dataset
-    shapes: list[SizeBucket]
+    buckets: list[SizeBucket]
     edges: Edges
 
     @property
     def avg_num_neighbors(self) -> dict[int, float]:
-        """Mean number of neighbours an atom of each sample has."""
+        """Average number of neighbors per atom, by index of the sample."""
         return dict(enumerate((self.edges.counts.edges / self.data.sizes).tolist()))
 
     def batches(
@@ -104,143 +105,156 @@ class BatchedDataset:
         rng: np.random.Generator | None = None,
         start: int = 0,
     ) -> Iterator[tuple[np.ndarray, Batch, Targets]]:
-        """Indices, inputs and labels of all the members, batch by batch.
+        """Yields indices, inputs and labels of the members, batch by batch.
 
-        A thread builds the next batches while one is being used, other processes find
-        the edges of a large set; neither changes what comes or in which order.
+        A thread builds the next batches while one is in use; other processes find the
+        edges of a large set. Neither changes the batches or their order.
 
         Args:
             members: indices of samples.
-            atomic_energies: eV by atomic number, taken off the energies in float64.
+            atomic_energies: eV by atomic number, subtracted from the energies in
+                float64.
             rng: shuffles structures and batches; None keeps their order.
-            start: batches at the beginning that were used before and are left out: with
-                an equal `rng`, the rest is what it would have been.
+            start: number of batches to skip. With an equal `rng`, the other batches
+                are the same as without skipping.
         """
         chunks = self._chunks(members, rng)
         if rng is not None:
             rng.shuffle(chunks)
-        return prefetch(self._built(chunks[start:], atomic_energies))
+        return prefetch(self._build(chunks[start:], atomic_energies))
 
     def steps(
         self,
         members: np.ndarray,
         atomic_energies: dict[int, float],
         rng: np.random.Generator,
-        several: int,
+        batches_per_step: int,
         start: int = 0,
     ) -> Iterator[list[tuple[Batch, Targets]]]:
-        """Inputs and labels, at most `several` batches of one shape at a time.
+        """Yields inputs and labels of at most `batches_per_step` batches of one shape.
 
         Args:
             members: indices of samples.
-            atomic_energies: eV by atomic number, taken off the energies in float64.
-            rng: shuffles structures, batches and what comes together.
-            several: batches a step.
-            start: steps at the beginning that are left out, as in `batches`.
+            atomic_energies: eV by atomic number, subtracted from the energies in
+                float64.
+            rng: shuffles structures, batches and steps.
+            batches_per_step: largest number of batches in a step.
+            start: number of steps to skip, as in `batches`.
         """
-        groups = self._groups(members, rng, several)[start:]
-        every = [chunk for group in groups for chunk in group]
-        built = prefetch(self._built(every, atomic_energies))
-        for group in groups:
-            yield [next(built)[1:] for _ in group]
+        steps = self._step_chunks(members, rng, batches_per_step)[start:]
+        chunks = [chunk for step in steps for chunk in step]
+        batches = prefetch(self._build(chunks, atomic_energies))
+        for step in steps:
+            yield [next(batches)[1:] for _ in step]
 
     def step_members(
-        self, members: np.ndarray, rng: np.random.Generator, several: int
+        self, members: np.ndarray, rng: np.random.Generator, batches_per_step: int
     ) -> list[np.ndarray]:
-        """Indices of the samples of each of the `steps`.
+        """Returns the indices of the samples of each of the `steps`.
 
         Args:
             members: indices of samples.
-            rng: as for `steps`.
-            several: batches a step.
+            rng: equal to that of `steps`.
+            batches_per_step: largest number of batches in a step.
         """
-        groups = self._groups(members, rng, several)
-        indices = lambda group: [self.shapes[s].members[rows] for s, rows in group]
-        return [np.concatenate(indices(group)) for group in groups]
+        steps = self._step_chunks(members, rng, batches_per_step)
+        indices = lambda step: [self.buckets[b].members[rows] for b, rows in step]
+        return [np.concatenate(indices(step)) for step in steps]
 
-    def _groups(self, members, rng, several) -> list[list]:
-        """Bucket and rows of every batch of every step."""
-        groups = _together(self._chunks(members, rng), several)
-        rng.shuffle(groups)
-        return groups
+    def num_steps(self, members: np.ndarray, batches_per_step: int = 1) -> int:
+        """Returns the number of steps that contain all the members.
 
-    def count(self, members: np.ndarray, several: int = 1) -> int:
-        """How many steps of at most `several` batches all the members make."""
-        return len(_together(self._chunks(members, None), several))
+        Args:
+            members: indices of samples.
+            batches_per_step: largest number of batches in a step.
+        """
+        return len(_grouped(self._chunks(members, None), batches_per_step))
+
+    def _step_chunks(self, members, rng, batches_per_step) -> list[list]:
+        """Returns the chunks of each step, in random order."""
+        steps = _grouped(self._chunks(members, rng), batches_per_step)
+        rng.shuffle(steps)
+        return steps
 
     def _chunks(self, members, rng) -> list[tuple[int, np.ndarray]]:
-        """Bucket of every batch, and its rows among the members of that shape."""
+        """Returns each batch as the index of its bucket and rows of the bucket."""
         chunks = []
-        for s, shape in enumerate(self.shapes):
-            rows = np.flatnonzero(np.isin(shape.members, members))
+        for b, bucket in enumerate(self.buckets):
+            rows = np.flatnonzero(np.isin(bucket.members, members))
             if rng is not None:
                 rng.shuffle(rows)
-            cuts = range(0, len(rows), shape.room.graphs)
-            chunks += [(s, rows[i : i + shape.room.graphs]) for i in cuts]
+            size = bucket.sizes.graphs
+            chunks += [(b, rows[i : i + size]) for i in range(0, len(rows), size)]
         return chunks
 
-    def _built(self, chunks, atomic_energies):
-        indices = [self.shapes[s].members[rows] for s, rows in chunks]
-        for (s, rows), chosen, pairs in zip(
-            chunks, indices, self.edges.of(indices), strict=True
+    def _build(self, chunks, atomic_energies):
+        """Yields indices, inputs and labels of each chunk."""
+        indices = [self.buckets[b].members[rows] for b, rows in chunks]
+        for (b, rows), batch_indices, pairs in zip(
+            chunks, indices, self.edges.for_batches(indices), strict=True
         ):
-            samples = [self.data.samples[int(i)] for i in chosen]
-            batch = _batch(self.shapes[s], rows, samples, pairs)
-            yield chosen, batch, _targets(samples, self.shapes[s].room, atomic_energies)
+            bucket = self.buckets[b]
+            samples = [self.data.samples[int(i)] for i in batch_indices]
+            batch = _make_batch(bucket, rows, samples, pairs)
+            yield batch_indices, batch, _targets(samples, bucket.sizes, atomic_energies)
 
 
-def _together(chunks: list[tuple[int, np.ndarray]], several: int) -> list[list]:
-    """Groups of at most `several` neighbouring chunks of one shape."""
+def _grouped(chunks: list[tuple[int, np.ndarray]], batches_per_step: int) -> list[list]:
+    """Returns groups of adjacent chunks of one bucket."""
     groups = []
-    for _, same in itertools.groupby(chunks, key=lambda chunk: chunk[0]):
-        groups += map(list, itertools.batched(same, several))
+    for _, adjacent in itertools.groupby(chunks, key=lambda chunk: chunk[0]):
+        groups += map(list, itertools.batched(adjacent, batches_per_step))
     return groups
 
 
 def batch_dataset(data: Dataset, grid: Grid, backbone: Backbone) -> BatchedDataset:
-    """Finds shapes for a whole data set, so that all splits share a few of them.
+    """Divides a data set into buckets of batches that all splits share.
 
-    Memory that grows with the data: a few numbers a structure, the backbone's plans,
-    and, of sets of up to a million atoms, the edges.
+    Memory that grows with the data: a few numbers per structure, the backbone's plans
+    and, for sets of up to a million atoms, the edges.
 
     Args:
-        data: labelled structures, all open or all periodic.
-        grid: cutoff, batch size and number of shapes.
-        backbone: of the kind that will be trained; its weights do not matter.
+        data: labeled structures, either all open or all periodic.
+        grid: cutoff, batch size and number of buckets.
+        backbone: of the architecture to be trained; its weights are not used.
     """
     structures = lambda i: data.samples[i].structure
     edges = find_edges(structures, data.sizes, grid.model.cutoff)
-    shapes = []
+    buckets = []
     for members in size_classes(data.sizes, grid.train.buckets):
-        counts = (each[members] for each in (data.sizes, *edges.counts))
-        room = sizes_for(*counts, graphs=grid.train.batch)
-        chosen = [structures(int(i)) for i in members]
-        # On the host, where batches are cut out of it.
-        plan = tree_map(np.asarray, make_plans(backbone.plan_for, chosen, room.slots))
-        shapes.append(SizeBucket(members, room, backbone.needs_triplets, plan))
-    return BatchedDataset(data, shapes, edges)
+        counts = (column[members] for column in (data.sizes, *edges.counts))
+        sizes = sizes_for(*counts, graphs=grid.train.batch)
+        bucket_structures = [structures(int(i)) for i in members]
+        plan = make_plans(backbone.plan_for, bucket_structures, sizes.slots)
+        # NumPy arrays, because each batch indexes its rows on the host.
+        plan = tree_map(np.asarray, plan)
+        buckets.append(SizeBucket(members, sizes, backbone.needs_triplets, plan))
+    return BatchedDataset(data, buckets, edges)
 
 
-def _batch(shape: SizeBucket, rows: np.ndarray, samples: list[Sample], pairs) -> Batch:
-    """Some members of a shape, whose plan is cut out of that of all."""
-    own = np.append(rows, len(shape.members))
-    room = shape.room
-    bucket = Bucket(
-        members=shape.members[rows],
-        graphs=room.graphs,
-        slots=room.slots,
-        edges=room.edges,
+def _make_batch(
+    bucket: SizeBucket, rows: np.ndarray, samples: list[Sample], pairs
+) -> Batch:
+    """Returns the batch of some rows of a bucket."""
+    plan_rows = np.append(rows, len(bucket.members))
+    sizes = bucket.sizes
+    packed = Bucket(
+        members=bucket.members[rows],
+        graphs=sizes.graphs,
+        slots=sizes.slots,
+        edges=sizes.edges,
         structures=tuple(s.structure for s in samples),
         pairs=tuple(pairs),
         dtype=np.dtype(np.float32),
-        plan=tree_map(lambda leaf: leaf[own], shape.plan),
-        triplets=room.triplets if shape.has_triplets else None,
+        plan=tree_map(lambda leaf: leaf[plan_rows], bucket.plan),
+        triplets=sizes.triplets if bucket.has_triplets else None,
     )
-    return bucket.batch(range(len(rows)))
+    return packed.batch(range(len(rows)))
 
 
-def _targets(samples: list[Sample], room: PaddedSizes, atomic_energies) -> Targets:
-    graphs, atoms = (room.graphs,), (room.graphs, room.slots)
+def _targets(samples: list[Sample], sizes: PaddedSizes, atomic_energies) -> Targets:
+    """Returns the padded labels of a batch."""
+    graphs, atoms = (sizes.graphs,), (sizes.graphs, sizes.slots)
     zeros = lambda *shape: np.zeros(shape, np.float32)
     targets = Targets(
         zeros(*graphs), zeros(*atoms, 3), zeros(*graphs, 6), zeros(*atoms),
@@ -250,10 +264,10 @@ def _targets(samples: list[Sample], room: PaddedSizes, atomic_energies) -> Targe
     )  # fmt: skip
     for g, sample in enumerate(samples):
         n = len(sample.structure)
-        targets.atoms[g] = n
+        targets.num_atoms[g] = n
         if sample.energy is not None:
-            known = composition_energy(sample, atomic_energies)
-            targets.energy[g], targets.energy_weight[g] = sample.energy - known, 1.0
+            baseline = composition_energy(sample, atomic_energies)
+            targets.energy[g], targets.energy_weight[g] = sample.energy - baseline, 1.0
         if sample.forces is not None:
             targets.forces[g, :n] = sample.forces
             targets.force_weight[g, :n] = 1.0

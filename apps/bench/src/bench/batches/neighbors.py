@@ -1,4 +1,8 @@
-"""Neighbours of structures: kept for small sets, found ahead by processes for large."""
+"""Neighbor lists of a data set.
+
+Those of a small set are cached; worker processes compute those of a large set ahead of
+their use.
+"""
 
 import collections
 import concurrent.futures
@@ -16,15 +20,15 @@ from bench.exceptions import BenchError
 from bench.execution.workers import Pool, available_cores
 
 LARGE = 1 << 20
-"""Atoms of a data set from which edges are found anew each time they are needed, by
-other processes; those of fewer atoms take about 1 GB at most within 4.5 Å."""
+"""Number of atoms above which the edges of a data set are not cached but recomputed by
+worker processes. Below, the edges within 4.5 Å take about 1 GB at most."""
 
 BLOCK = 64
-"""Structures that are counted together."""
+"""Structures per task when edges are counted."""
 
 
 class EdgeCounts(NamedTuple):
-    """How much room the edges of each structure need, `(structures,)`."""
+    """Numbers of edges and of triplets of each structure, `(structures,)`."""
 
     edges: np.ndarray
     triplets: np.ndarray
@@ -35,58 +39,61 @@ class Edges:
     """The edges of all structures of a data set.
 
     Args:
-        structures: of the set, by index.
+        structures: returns the structure of an index.
         cutoff: Å.
-        counts: of edges, and of pairs of them that meet in an atom.
-        kept: the edges themselves, where the set is small enough.
-        pool: processes that find them otherwise; None finds them in this one.
+        counts: of edges, and of triplets (pairs of edges that share an atom).
+        cached: the edges of each structure; None where the set is too large.
+        pool: processes that compute edges that are not cached; None computes them in
+            this process.
     """
 
     structures: Callable[[int], Structure]
     cutoff: float
     counts: EdgeCounts
-    kept: Sequence[Neighbors] | None = None
+    cached: Sequence[Neighbors] | None = None
     pool: concurrent.futures.Executor | None = None
 
-    def of(self, batches: Iterable[np.ndarray]) -> Iterator[list[Neighbors]]:
-        """The edges of each batch in turn, while those of later ones are being found.
+    def for_batches(self, batches: Iterable[np.ndarray]) -> Iterator[list[Neighbors]]:
+        """Yields the edges of each batch, computing those of later batches ahead.
 
         Args:
             batches: indices of structures.
         """
-        kept = self.kept
-        if kept is not None:
-            return ([kept[i] for i in batch] for batch in batches)
-        chosen = ([self.structures(int(i)) for i in batch] for batch in batches)
-        return prefetch_edges(chosen, self.cutoff, pool=self.pool)
+        cached = self.cached
+        if cached is not None:
+            return ([cached[i] for i in batch] for batch in batches)
+        structures = ([self.structures(int(i)) for i in batch] for batch in batches)
+        return prefetch_edges(structures, self.cutoff, pool=self.pool)
 
 
 def find_edges(
     structures: Callable[[int], Structure], sizes: np.ndarray, cutoff: float
 ) -> Edges:
-    """Counts the edges of all structures, and keeps them where they are few.
+    """Counts the edges of all structures and caches them if the set is small.
 
     Args:
-        structures: of the set, by index.
-        sizes: atoms of each structure, `(structures,)`.
+        structures: returns the structure of an index.
+        sizes: number of atoms of each structure, `(structures,)`.
         cutoff: Å.
     """
     blocks = [range(i, min(i + BLOCK, len(sizes))) for i in range(0, len(sizes), BLOCK)]
     batches = ([structures(i) for i in block] for block in blocks)
     if sizes.sum() <= LARGE:
-        kept = [p for found in prefetch_edges(batches, cutoff) for p in found]
-        return Edges(structures, cutoff, _counts(map(_count, kept)), kept)
+        lists = prefetch_edges(batches, cutoff)
+        cached = list(itertools.chain.from_iterable(lists))
+        return Edges(structures, cutoff, _counts(map(_count, cached)), cached)
     pool = edge_pool(available_cores())
-    found = _ahead(functools.partial(_counted, cutoff=cutoff), batches, pool, 32)
-    counts = _counts(itertools.chain.from_iterable(found))
+    count = functools.partial(_count_batch, cutoff=cutoff)
+    pairs = _map_ahead(count, batches, pool, depth=32)
+    counts = _counts(itertools.chain.from_iterable(pairs))
     return Edges(structures, cutoff, counts, pool=pool)
 
 
 def edge_pool(workers: int) -> concurrent.futures.Executor:
-    """Processes that find edges; they end with the pool.
+    """Returns a pool of processes that compute edges.
 
     Args:
-        workers: how many.
+        workers: number of processes.
     """
     return Pool(workers)
 
@@ -98,25 +105,25 @@ def prefetch_edges(
     pool: concurrent.futures.Executor | None = None,
     depth: int = 8,
 ) -> Iterator[list[Neighbors]]:
-    """The neighbours of each batch in turn, while later batches are being worked on.
+    """Yields the edges of each batch while worker processes compute later ones.
 
-    Results do not depend on the number of processes. No more than `depth` batches are
-    taken ahead, so that `batches` may be as long as it likes.
+    Results do not depend on the number of processes. At most `depth` batches are taken
+    ahead, so `batches` may be infinite.
 
     Args:
-        batches: structures that are asked for together.
+        batches: structures of each batch.
         cutoff: Å.
-        pool: processes; None works in this one and ahead of nothing.
-        depth: batches in flight.
+        pool: processes; None computes each batch in this process when it is due.
+        depth: largest number of batches in flight.
 
     Raises:
         ValueError: the cutoff is not positive.
-        BenchError: a process ended without a word.
+        BenchError: a process terminated unexpectedly.
     """
-    return _ahead(functools.partial(_edges, cutoff=cutoff), batches, pool, depth)
+    return _map_ahead(functools.partial(_edges, cutoff=cutoff), batches, pool, depth)
 
 
-def _ahead[T](
+def _map_ahead[T](
     work: Callable[[Sequence[Structure]], T],
     batches: Iterable[Sequence[Structure]],
     pool: concurrent.futures.Executor | None,
@@ -125,22 +132,22 @@ def _ahead[T](
     if pool is None:
         yield from map(work, batches)
         return
-    waiting: collections.deque[concurrent.futures.Future[T]] = collections.deque()
-    coming = iter(batches)
+    pending: collections.deque[concurrent.futures.Future[T]] = collections.deque()
+    remaining = iter(batches)
     try:
         while True:
-            for batch in itertools.islice(coming, depth - len(waiting)):
-                waiting.append(pool.submit(work, batch))
-            if not waiting:
+            for batch in itertools.islice(remaining, depth - len(pending)):
+                pending.append(pool.submit(work, batch))
+            if not pending:
                 return
-            yield waiting.popleft().result()
+            yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise BenchError(
-            "A process that finds neighbours ended without a word, as too little "
-            "memory makes it: free some, and run the same command again."
+            "A process that computes neighbor lists terminated unexpectedly, as when "
+            "memory runs out: free some memory and run the same command again."
         ) from error
     finally:
-        for future in waiting:
+        for future in pending:
             future.cancel()
 
 
@@ -148,7 +155,7 @@ def _edges(batch: Sequence[Structure], cutoff: float) -> list[Neighbors]:
     return [neighbors(structure, cutoff) for structure in batch]
 
 
-def _counted(batch: Sequence[Structure], cutoff: float) -> list[tuple[int, int]]:
+def _count_batch(batch: Sequence[Structure], cutoff: float) -> list[tuple[int, int]]:
     return [_count(pairs) for pairs in _edges(batch, cutoff)]
 
 
@@ -156,5 +163,5 @@ def _count(pairs: Neighbors) -> tuple[int, int]:
     return len(pairs), count_triplets(pairs)
 
 
-def _counts(found: Iterable[tuple[int, int]]) -> EdgeCounts:
-    return EdgeCounts(*np.array(list(found), np.int64).reshape(-1, 2).T)
+def _counts(pairs: Iterable[tuple[int, int]]) -> EdgeCounts:
+    return EdgeCounts(*np.array(list(pairs), np.int64).reshape(-1, 2).T)

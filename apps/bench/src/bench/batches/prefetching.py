@@ -1,4 +1,4 @@
-"""Making the next items while one is being used."""
+"""Generators that run ahead in a background thread."""
 
 import collections
 import concurrent.futures
@@ -9,22 +9,22 @@ _END: Any = object()
 
 
 def prefetch[T](items: Generator[T, None, None], depth: int = 2) -> Iterator[T]:
-    """The items of a generator, made by a thread of its own, in their order.
+    """Yields the items of a generator in order while a thread computes the next ones.
 
     Args:
-        items: closed with the iterator that is returned.
-        depth: items made ahead at most.
+        items: generator; closed together with the returned iterator.
+        depth: largest number of items computed ahead.
 
     Raises:
-        Exception: whatever `items` raises, when its turn comes.
+        Exception: an exception of `items`, after the items before it.
     """
-    waiting: collections.deque[concurrent.futures.Future[T]] = collections.deque()
+    pending: collections.deque[concurrent.futures.Future[T]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(1, "prefetch")
     try:
         while True:
-            while len(waiting) < depth:
-                waiting.append(pool.submit(next, items, _END))
-            item = waiting.popleft().result()
+            while len(pending) < depth:
+                pending.append(pool.submit(next, items, _END))
+            item = pending.popleft().result()
             if item is _END:
                 return
             yield item

@@ -154,7 +154,7 @@ def eval_command(
     trained = load_trained_model(run)
     source = data or training_dataset(run)
     folder = out or run / Path(source).name.split(".")[0]
-    evaluation = evaluate(trained, source, folder, own=data is None)
+    evaluation = evaluate(trained, source, folder, is_training_data=data is None)
     errors = {k: v for k, v in evaluation.errors.items() if v is not None}
     for name, value in errors.items():
         floor = evaluation.floors.get(name)

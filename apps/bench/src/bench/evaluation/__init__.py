@@ -1,1 +1,1 @@
-"""Predictions, their errors with intervals, and evaluation of trained models."""
+"""Predictions, their errors with confidence intervals, and evaluation of models."""

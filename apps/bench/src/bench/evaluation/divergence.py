@@ -1,4 +1,4 @@
-"""Which structures a loss that is not finite comes from."""
+"""Diagnosis of a loss that is not finite."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -10,18 +10,18 @@ import numpy as np
 from backbones import Potential
 
 from bench.batches.loading import BatchedDataset
-from bench.evaluation.errors import predict
+from bench.evaluation.predicting import predict_samples
 
 _NAMED = 3
-"""Structures that a message names."""
+"""Largest number of ids in a message."""
 
 
 class DivergedStep(NamedTuple):
-    """The first step of an epoch after which loss or weights are not finite.
+    """The first step of an epoch after which the loss or a weight is not finite.
 
     Args:
-        step: its number, from 0.
-        potential: with the weights before it.
+        step: index of the step in the epoch.
+        potential: with the weights before the step.
     """
 
     step: int
@@ -29,23 +29,23 @@ class DivergedStep(NamedTuple):
 
 
 def find_diverged_step(
-    state: Any, inputs: Iterable[Any], advance: Callable[[Any, Any], tuple[Any, Any]]
+    state: Any, inputs: Iterable[Any], step: Callable[[Any, Any], tuple[Any, Any]]
 ) -> DivergedStep | None:
-    """Goes through an epoch again until it breaks; None if it does not.
+    """Repeats an epoch and returns its first diverged step, or None.
 
     Args:
-        state: at the beginning of the epoch, with a `potential`.
+        state: training state at the beginning of the epoch.
         inputs: of each step.
-        advance: makes a step of a state and inputs; gives the new state and the loss.
+        step: function of a state and inputs that returns the new state and the loss.
     """
-    for number, one in enumerate(inputs):
-        # A step consumes its state.
+    for index, step_inputs in enumerate(inputs):
+        # A copy, because the step donates the buffers of its state.
         before = jax.tree.map(
             lambda x: x.copy() if eqx.is_array(x) else x, state.potential
         )
-        state, value = advance(state, one)
-        if not (np.isfinite(value) and _is_finite(state.potential)):
-            return DivergedStep(number, before)
+        state, loss = step(state, step_inputs)
+        if not (np.isfinite(loss) and _is_finite(state.potential)):
+            return DivergedStep(index, before)
     return None
 
 
@@ -57,55 +57,58 @@ def _is_finite(potential: Potential) -> bool:
 def non_finite_samples(
     potential: Potential, batched: BatchedDataset, members: np.ndarray
 ) -> np.ndarray:
-    """Samples for which something that is predicted is not finite.
+    """Returns the indices of samples whose prediction is not finite.
 
     Args:
-        potential: predicts.
-        batched: packed data.
+        potential: to evaluate.
+        batched: data set.
         members: indices of samples.
     """
-    predictions = predict(potential, batched, members)
+    predictions = predict_samples(potential, batched, members)
     return np.array(
         [m for m, p in zip(members, predictions, strict=True) if not p.is_finite], int
     )
 
 
 def divergence_cause(
-    broken: DivergedStep, first: Potential, batched: BatchedDataset, members: np.ndarray
+    diverged: DivergedStep,
+    initial: Potential,
+    batched: BatchedDataset,
+    members: np.ndarray,
 ) -> str:
-    """Why a step broke, and what to do.
+    """Returns why a step diverged and what to do, the end of an error message.
 
     Args:
-        broken: the step.
-        first: the potential that training began with.
-        batched: packed data.
-        members: indices of the step's samples.
+        diverged: the step.
+        initial: the potential with its initial weights.
+        batched: data set with labels.
+        members: indices of the samples of the step.
     """
-    lost = non_finite_samples(broken.potential, batched, members)
-    if not len(lost):
+    samples = non_finite_samples(diverged.potential, batched, members)
+    if not len(samples):
         return (
             "the gradient of the loss is not finite for one of "
             f"{format_ids(batched, members)}, whose predictions are: lower "
             "train.learning_rate, and check their labels"
         )
-    always = non_finite_samples(first, batched, lost)
-    if len(always):
+    from_start = non_finite_samples(initial, batched, samples)
+    if len(from_start):
         return (
-            f"the prediction for {format_ids(batched, always)} is not finite, and was "
-            "not with the initial weights: look for overlapping atoms or a wrong cell "
+            f"the prediction for {format_ids(batched, from_start)} is not finite even "
+            "with the initial weights: look for overlapping atoms or a wrong cell "
             "there, and leave these structures out"
         )
     return (
-        f"the prediction for {format_ids(batched, lost)} has become non-finite: lower "
-        "train.learning_rate, or check these structures"
+        f"the prediction for {format_ids(batched, samples)} has become non-finite: "
+        "lower train.learning_rate, or check these structures"
     )
 
 
 def format_ids(batched: BatchedDataset, members: np.ndarray) -> str:
-    """The first few of some samples by id.
+    """Returns the ids of the first few samples and the number of the others.
 
     Args:
-        batched: packed data.
+        batched: data set.
         members: indices of samples.
     """
     ids = ", ".join(repr(batched.data.ids[int(m)]) for m in members[:_NAMED])

@@ -1,4 +1,4 @@
-"""What a trained backbone makes of each structure: its mean node features."""
+"""Mean node features of a trained backbone."""
 
 from typing import Any
 
@@ -11,46 +11,49 @@ from jaxtyping import Array, Float
 
 from bench.batches.loading import BatchedDataset
 
-_LAST = "final"
+_HOOK = "final"
 
 
 class FeatureProbe(eqx.Module):
-    """A layer whose energy is linear in the features: its slope by the weights is them.
+    """A long-range layer that exposes the features at its hook.
+
+    Its energy is linear in the features, so the features are the derivative of the
+    energy with respect to the weights.
 
     Args:
-        weights: eV, one a channel.
+        weights: eV, one per channel.
     """
 
     weights: Float[Array, " channels"]
     degree: int = eqx.field(static=True, default=0)
 
     def __call__(self, features, positions, cell, mask, **_):
-        """Returns no update, the weighted features as energies, and no charges."""
+        """Returns a zero update, the weighted features as energies, zero charges."""
         del positions, cell
         energies = jnp.where(mask, features @ self.weights, 0.0)
         return jnp.zeros_like(features), energies, jnp.zeros_like(energies)
 
     def plan_for(self, cells, positions, mask, **margin):
-        """Returns None: there is no lattice sum."""
+        """Returns None, because the layer has no lattice sum."""
         del cells, positions, mask, margin
 
 
 def with_feature_probe(potential: Potential, channels: int) -> Potential:
-    """The same potential with a silent layer at its last hook, for `mean_features`.
+    """Returns a potential with a `FeatureProbe` of zero weights at its last hook.
 
     Args:
-        potential: as trained.
+        potential: trained.
         channels: of the features at the last hook.
     """
-    layers = dict(_hooked(potential))
-    extra = FeatureProbe(jnp.zeros(channels))
-    own = layers.get(_LAST)
-    members = () if own is None else own.layers if isinstance(own, Sum) else (own,)
-    layers[_LAST] = Sum((*members, extra))
-    return eqx.tree_at(_hooked, potential, layers)
+    layers = dict(_layers(potential))
+    probe = FeatureProbe(jnp.zeros(channels))
+    last = layers.get(_HOOK)
+    members = () if last is None else last.layers if isinstance(last, Sum) else (last,)
+    layers[_HOOK] = Sum((*members, probe))
+    return eqx.tree_at(_layers, potential, layers)
 
 
-def _hooked(potential: Potential) -> dict[str, Any]:
+def _layers(potential: Potential) -> dict[str, Any]:
     backbone: Any = potential.backbone
     return backbone.hooks.layers
 
@@ -58,27 +61,27 @@ def _hooked(potential: Potential) -> dict[str, Any]:
 def mean_features(
     potential: Potential, batched: BatchedDataset, members: np.ndarray
 ) -> Float[np.ndarray, "structures channels"]:
-    """Mean over the atoms of what the backbone's last readout sees.
+    """Returns the features at the last hook, averaged over the atoms.
 
     Args:
-        potential: of `with_feature_probe`.
-        batched: packed for it.
+        potential: from `with_feature_probe`.
+        batched: data set, batched for this potential.
         members: indices of samples.
     """
     atomic_energies = dict(potential.atomic_energies)
-    found = {}
-    for chosen, batch, _ in batched.batches(members, atomic_energies):
-        rows = np.asarray(_summed(potential, batch), np.float64)
-        atoms = np.asarray(batch.mask.sum(1))
-        for g, index in enumerate(chosen):
-            found[int(index)] = rows[g] / atoms[g]
-    return np.array([found[int(m)] for m in members])
+    features = {}
+    for indices, batch, _ in batched.batches(members, atomic_energies):
+        sums = np.asarray(_feature_sums(potential, batch), np.float64)
+        num_atoms = np.asarray(batch.mask.sum(1))
+        for g, index in enumerate(indices):
+            features[int(index)] = sums[g] / num_atoms[g]
+    return np.array([features[int(m)] for m in members])
 
 
 @eqx.filter_jit
-def _summed(potential: Potential, batch: Batch) -> Array:
-    """Features summed over the atoms of each structure: a slope of its energy."""
-    weights = lambda p: _hooked(p)[_LAST].layers[-1].weights
+def _feature_sums(potential: Potential, batch: Batch) -> Array:
+    """Returns the features summed over the atoms of each structure."""
+    weights = lambda p: _layers(p)[_HOOK].layers[-1].weights
 
     def energies(values):
         return eqx.tree_at(weights, potential, values).energies(batch)[0].sum(1)

@@ -1,60 +1,26 @@
-"""What a potential predicts, how wrong it is, and how wrong no potential would be."""
+"""Errors of predictions, and the floors of these errors."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
-import equinox as eqx
 import numpy as np
 from ase.data import atomic_masses
-from backbones import Potential
 
-from bench.batches.loading import BatchedDataset
 from bench.dataset.opening import Sample
 from bench.dataset.per_element import composition_energy
-from bench.evaluation.response import born_charges_of, dipoles
-from bench.labels import FIELDS, KINDS
+from bench.evaluation.predicting import Prediction
+from bench.labels import KINDS, field_of
 from bench.settings.training import LossSettings
-
-
-class Prediction(NamedTuple):
-    """Prediction for one sample, in the units of its labels."""
-
-    energy: float | None
-    forces: np.ndarray | None
-    stress: np.ndarray | None
-    charges: np.ndarray
-    dipole: np.ndarray | None = None
-    born_charges: np.ndarray | None = None
-
-    def without_energy(self) -> "Prediction":
-        """The same of a model that learned nothing of energies, and has none."""
-        return self._replace(energy=None, forces=None, stress=None)
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all that is predicted is a number."""
-        return all(np.isfinite(x).all() for x in self if x is not None)
-
-    def with_sign(self, sign: int) -> "Prediction":
-        """The same with charges of another sign, which energies do not decide."""
-        times = lambda x: None if x is None else sign * x
-        return self._replace(
-            charges=sign * self.charges,
-            dipole=times(self.dipole),
-            born_charges=times(self.born_charges),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
-    """Mean absolute and root mean square errors.
+    """Mean absolute errors, root mean square errors and coefficients of determination.
 
     NaN where there are no labels, infinite where a prediction is not finite.
 
-    Energies in meV an atom, forces in meV/Å and stress in meV/Å^3 by component,
-    charges and components of Born charges in me, components of dipoles in me Å. `r2` is
-    the share of the labels' variance that is explained.
+    Energies in meV/atom; components of forces in meV/Å, of stress in meV/Å^3, of
+    dipoles in me Å and of Born charges in me; charges in me.
     """
 
     energy_mae: float = np.nan
@@ -72,75 +38,25 @@ class Errors:
     born_rmse: float = np.nan
     born_r2: float = np.nan
 
-    def known(self) -> dict[str, float | None]:
-        """All errors by name; None, not NaN, where there are no labels."""
+    def as_dict(self) -> dict[str, float | None]:
+        """Returns the errors by name; None where one is not finite."""
         return {
             name: value if np.isfinite(value) else None
             for name, value in dataclasses.asdict(self).items()
         }
 
     def loss(self, settings: LossSettings) -> float:
-        """Weighted mean squared error, in the units of the weights.
+        """Returns the weighted mean squared error, in the units of the weights.
 
-        Kinds without labels count nothing; NaN where no kind that is weighed has any.
+        Kinds without labels are left out; NaN if this leaves none.
+
+        Args:
+            settings: weights by kind of label.
         """
-        weighed = [(k, weight) for k, weight in settings.weights.items() if weight]
-        errors = [(getattr(self, f"{k}_rmse"), weight) for k, weight in weighed]
+        weights = {k: weight for k, weight in settings.weights.items() if weight}
+        errors = [(getattr(self, f"{k}_rmse"), weights[k]) for k in weights]
         terms = [weight * error**2 for error, weight in errors if not np.isnan(error)]
         return 1e-6 * sum(terms) if terms else np.nan
-
-
-@eqx.filter_jit
-def _evaluate(potential, batch, slopes: bool, born: bool):
-    if slopes:
-        out = potential(batch)
-        energies, charges, forces, stress = (
-            *(out.energies, out.charges),
-            *(out.forces, out.stress),
-        )
-    else:
-        (energies, charges), forces, stress = potential.energies(batch), None, None
-    responds = potential.backbone.has_charges
-    dipole = dipoles(batch, charges) if responds and batch.cell is None else None
-    tensors = born_charges_of(potential, batch) if responds and born else None
-    return energies, charges, forces, tensors, stress, dipole
-
-
-def predict(
-    potential: Potential,
-    batched: BatchedDataset,
-    members: np.ndarray,
-    *,
-    slopes: bool = True,
-    born: bool = False,
-) -> list[Prediction]:
-    """Predictions for some samples, in the order asked for; sums in float64.
-
-    Args:
-        potential: predicts.
-        batched: packed data.
-        members: indices of samples.
-        slopes: whether forces and stress are wanted.
-        born: whether Born charges are.
-    """
-    atomic_energies = dict(potential.atomic_energies)
-    found = {}
-    for chosen, batch, _ in batched.batches(members, atomic_energies):
-        outputs = _evaluate(potential, batch, slopes, born)
-        # Open structures have no stress, others no dipole.
-        rows = [[None] * len(chosen) if x is None else np.asarray(x) for x in outputs]
-        for index, energies, charges, forces, tensors, stress, dipole in zip(
-            chosen, *rows, strict=False
-        ):
-            sample = batched.data.samples[index]
-            n = len(sample.structure)
-            own = lambda x, n=n: None if x is None else x[:n]
-            energy = energies[:n].sum(dtype=np.float64)
-            energy += composition_energy(sample, atomic_energies)
-            found[int(index)] = Prediction(
-                float(energy), own(forces), stress, charges[:n], dipole, own(tensors)
-            )
-    return [found[int(m)] for m in members]
 
 
 def errors_of(
@@ -148,63 +64,70 @@ def errors_of(
     samples: Sequence[Sample],
     kinds: Collection[str] = KINDS,
 ) -> Errors:
-    """Errors over all samples; every force component and every charge counts the same.
+    """Returns the errors over all samples.
+
+    All force components, and all charges, have the same weight.
 
     Args:
-        predictions: one a sample.
+        predictions: one per sample.
         samples: with labels.
-        kinds: what is compared; latent charges are not compared with labels.
+        kinds: of labels to compare; latent charges are not compared with labels.
     """
-    found = {}
+    errors = {}
     for kind in kinds:
-        both = zip(predictions, samples, strict=True)
-        compared = [(difference(p, s, kind), s) for p, s in both]
-        parts = [(d, s) for d, s in compared if d is not None]
-        if not parts:
+        pairs = zip(predictions, samples, strict=True)
+        candidates = [(residuals(p, s, kind), s) for p, s in pairs]
+        labeled = [(r, s) for r, s in candidates if r is not None]
+        if not labeled:
             continue
-        x = 1000 * np.concatenate([d for d, _ in parts])
+        x = 1000 * np.concatenate([r for r, _ in labeled])
         if not np.isfinite(x).all():
-            found |= {f"{kind}_mae": np.inf, f"{kind}_rmse": np.inf}
+            errors |= {f"{kind}_mae": np.inf, f"{kind}_rmse": np.inf}
             continue
-        found[f"{kind}_mae"] = float(np.mean(np.abs(x)))
-        found[f"{kind}_rmse"] = float(np.mean(x**2) ** 0.5)
+        errors[f"{kind}_mae"] = float(np.mean(np.abs(x)))
+        errors[f"{kind}_rmse"] = float(np.mean(x**2) ** 0.5)
         if f"{kind}_r2" in Errors.__dataclass_fields__:
-            labels = [getattr(s, FIELDS.get(kind, kind)).ravel() for _, s in parts]
-            spread = 1000 * np.std(np.concatenate(labels))
-            found[f"{kind}_r2"] = float(1 - np.mean(x**2) / max(spread**2, 1e-12))
-    return Errors(**found)
+            labels = [getattr(s, field_of(kind)).ravel() for _, s in labeled]
+            deviation = 1000 * np.std(np.concatenate(labels))
+            errors[f"{kind}_r2"] = float(1 - np.mean(x**2) / max(deviation**2, 1e-12))
+    return Errors(**errors)
 
 
 def charge_sign(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> int:
-    """1, or -1 where latent charges come with the other sign than the labels.
+    """Returns the sign (1 or -1) by which latent charges agree with labels.
 
-    Energies of latent charges do not change when all of them change their sign; which
-    it is, dipoles and Born charges of structures that are not the test tell.
+    Their energy does not depend on their overall sign, so it is determined by dipoles
+    and Born charges, of structures outside the test set.
 
     Args:
-        predictions: one a sample.
+        predictions: one per sample.
         samples: with labels.
     """
-    along = 0.0
+    overlap = 0.0
     for p, s in zip(predictions, samples, strict=True):
-        for kind in ("dipole", "born_charges"):
-            found, label = getattr(p, kind), getattr(s, kind)
-            if found is not None and label is not None:
-                along += float(np.vdot(found, label))
-    return -1 if along < 0 else 1
+        for name in ("dipole", "born_charges"):
+            predicted, label = getattr(p, name), getattr(s, name)
+            if predicted is not None and label is not None:
+                overlap += float(np.vdot(predicted, label))
+    return -1 if overlap < 0 else 1
 
 
-def difference(prediction: Prediction, sample: Sample, kind: str) -> np.ndarray | None:
-    """Prediction minus label, flat; None where one of them does not exist.
+def residuals(prediction: Prediction, sample: Sample, kind: str) -> np.ndarray | None:
+    """Returns prediction minus label, flattened; None if one of them is missing.
 
-    Energies in eV an atom, forces in eV/Å, stress in eV/Å^3, charges and Born charges
-    in e, dipoles in e Å.
+    Energies in eV/atom, forces in eV/Å, stress in eV/Å^3, charges and Born charges in
+    e, dipoles in e Å.
+
+    Args:
+        prediction: for the sample.
+        sample: with labels.
+        kind: one of `KINDS`.
     """
     if kind == "energy":
         if sample.energy is None or prediction.energy is None:
             return None
         return np.array([prediction.energy - sample.energy]) / len(sample.structure)
-    name = FIELDS.get(kind, kind)
+    name = field_of(kind)
     predicted, label = getattr(prediction, name), getattr(sample, name)
     return None if predicted is None or label is None else (predicted - label).ravel()
 
@@ -214,31 +137,34 @@ def floor_of(
     atomic_energies: dict[int, float],
     charges: dict[int, float],
 ) -> Errors:
-    """Errors of the composition fit, zero force and stress, one charge an element.
+    """Returns the errors of a baseline without a model.
 
-    Dipoles and Born charges are those of the same charges, fixed; zero without any.
+    It predicts the sum of atomic energies, zero forces and stress, one charge per
+    element, and the dipoles and Born charges of these fixed charges.
 
     Args:
         samples: with labels.
         atomic_energies: eV by atomic number.
-        charges: e by atomic number; empty where training has no charge labels.
+        charges: e by atomic number; empty if training has no charge labels, which
+            makes dipoles and Born charges zero.
     """
-    nothing = [_floor(s, atomic_energies, charges) for s in samples]
-    return errors_of(nothing, samples, [k for k in KINDS if k != "charge" or charges])
+    baselines = [_baseline(s, atomic_energies, charges) for s in samples]
+    kinds = [k for k in KINDS if k != "charge" or charges]
+    return errors_of(baselines, samples, kinds)
 
 
-def _floor(
+def _baseline(
     sample: Sample, atomic_energies: dict[int, float], charges: dict[int, float]
 ) -> Prediction:
     numbers, positions = sample.structure.numbers, sample.structure.positions
     fixed = np.array([charges.get(int(z), 0.0) for z in numbers])
     masses = atomic_masses[numbers]
-    centre = masses @ positions / masses.sum()
+    center = masses @ positions / masses.sum()
     return Prediction(
         composition_energy(sample, atomic_energies),
         np.zeros_like(positions),
         None if sample.stress is None else np.zeros(6),
         fixed,
-        fixed @ (positions - centre),
+        fixed @ (positions - center),
         fixed[:, None, None] * np.eye(3),
     )

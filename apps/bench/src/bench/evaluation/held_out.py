@@ -1,4 +1,4 @@
-"""What a trained model predicts for the structures that it did not learn from."""
+"""Predictions of a trained model for the validation and test sets."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -9,22 +9,23 @@ from backbones import Potential
 
 from bench.batches.loading import BatchedDataset
 from bench.evaluation.divergence import format_ids
-from bench.evaluation.errors import Prediction, charge_sign, predict
+from bench.evaluation.errors import charge_sign
+from bench.evaluation.predicting import Prediction, predict_samples
 from bench.exceptions import BenchError
 from bench.execution.memory import peak_memory
 
-Parts = dict[str, list[Prediction]]
+PredictionsByPart = dict[str, list[Prediction]]
 """Predictions by part of the split."""
 
 
 class HeldOutPredictions(NamedTuple):
-    """Predictions of the validation and the test part, and what they cost."""
+    """Predictions for the validation and test sets, and their cost."""
 
-    predictions: Parts
+    predictions: PredictionsByPart
     charge_sign: int
-    """-1 where latent charges were turned to fit the labels of the validation part."""
+    """-1 where latent charges were multiplied by -1 to agree with validation labels."""
     cost: dict[str, float | None]
-    """Microseconds an atom of the test part, and the peak memory in MiB."""
+    """Microseconds per atom of the test set, and peak memory in MiB."""
 
 
 def predict_held_out(
@@ -33,29 +34,29 @@ def predict_held_out(
     members: Mapping[str, np.ndarray],
     kinds: Collection[str],
     *,
-    turned: bool,
+    align_sign: bool,
 ) -> HeldOutPredictions:
-    """Predictions of a model in the kinds that it knows.
+    """Predicts the labels that a model was trained on.
 
     Args:
-        potential: as trained.
-        batched: packed data.
+        potential: trained.
+        batched: data set with labels.
         members: indices of the samples of `validation` and, last, `test`.
-        kinds: see `predicted_kinds`.
-        turned: whether its charges may have the other sign, for energies do not decide.
+        kinds: of labels, see `predicted_kinds`.
+        align_sign: whether to choose the sign of latent charges by validation labels.
 
     Raises:
         BenchError: a prediction is not finite.
     """
     predictions, seconds = {}, 0.0
     for part, indices in members.items():
-        began = time.perf_counter()
-        predictions[part] = predict(
-            potential, batched, indices, slopes="force" in kinds
+        start = time.perf_counter()
+        predictions[part] = predict_samples(
+            potential, batched, indices, forces="force" in kinds
         )
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         _check_finite(predictions[part], batched, indices, part)
-    # Compiled by then, so this is the cost of the test part alone.
+    # The validation set has compiled everything, so the test set is timed alone.
     atoms = int(batched.data.sizes[members["test"]].sum())
     cost = {"microseconds_per_atom": 1e6 * seconds / atoms, "mebibytes": peak_memory()}
     if "force" not in kinds:
@@ -64,13 +65,15 @@ def predict_held_out(
         }
     sign = 1
     if "born" in kinds:
-        predictions = _with_response(potential, batched, members, predictions)
-        if turned:
-            held = [batched.data.samples[int(i)] for i in members["validation"]]
-            sign = charge_sign(predictions["validation"], held)
-    turn = lambda several: [p.turned(sign) for p in several]
+        predictions = _with_born_charges(potential, batched, members, predictions)
+        if align_sign:
+            samples = [batched.data.samples[int(i)] for i in members["validation"]]
+            sign = charge_sign(predictions["validation"], samples)
     if sign < 0:
-        predictions = {part: turn(several) for part, several in predictions.items()}
+        predictions = {
+            part: [p.with_sign(sign) for p in part_predictions]
+            for part, part_predictions in predictions.items()
+        }
     return HeldOutPredictions(predictions, sign, cost)
 
 
@@ -80,30 +83,37 @@ def _check_finite(
     members: np.ndarray,
     part: str,
 ) -> None:
-    lost = np.array([not p.is_finite for p in predictions])
-    if lost.any():
+    non_finite = np.array([not p.is_finite for p in predictions])
+    if non_finite.any():
         raise BenchError(
-            f"The prediction for {format_ids(batched, members[lost])} of the {part} "
-            "part is not finite: look for overlapping atoms or a wrong cell there."
+            f"The prediction for {format_ids(batched, members[non_finite])} of the "
+            f"{part} set is not finite: look for overlapping atoms or a wrong cell "
+            "there."
         )
 
 
-def _with_response(
+def _with_born_charges(
     potential: Potential,
     batched: BatchedDataset,
     members: Mapping[str, np.ndarray],
-    predictions: Parts,
-) -> Parts:
-    """Predictions with Born charges where they are labelled."""
+    predictions: PredictionsByPart,
+) -> PredictionsByPart:
+    """Adds Born charges to the predictions for samples with such labels."""
     samples = batched.data.samples
-    found = {}
+    completed = {}
     for part, indices in members.items():
-        labelled = [i for i in indices if samples[int(i)].born_charges is not None]
-        chosen = np.array(labelled, int)
-        born = predict(potential, batched, chosen, born=True) if labelled else []
-        own = {i: p.born_charges for i, p in zip(labelled, born, strict=True)}
-        found[part] = [
-            p._replace(born_charges=own.get(i))
+        labeled = [i for i in indices if samples[int(i)].born_charges is not None]
+        labeled = np.array(labeled, int)
+        responses = (
+            predict_samples(potential, batched, labeled, born=True)
+            if len(labeled)
+            else []
+        )
+        born_charges = {
+            i: p.born_charges for i, p in zip(labeled, responses, strict=True)
+        }
+        completed[part] = [
+            p._replace(born_charges=born_charges.get(i))
             for i, p in zip(indices, predictions[part], strict=True)
         ]
-    return found
+    return completed

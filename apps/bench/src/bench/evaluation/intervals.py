@@ -1,4 +1,4 @@
-"""Errors with intervals, and whether one model is better than another."""
+"""Test errors with confidence intervals, and paired comparison of models."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,18 +11,17 @@ _LEVEL = 0.95
 
 
 class GroupedErrors(NamedTuple):
-    """Absolute errors of a test part, summed by material or molecule.
+    """Absolute errors of a test set, summed by group (material or molecule).
 
-    Frames of one material err alike, so materials, not frames, are the independent
-    observations.
+    Errors within a group are correlated, so groups, not frames, are resampled.
     """
 
     names: np.ndarray
-    """Group of each entry."""
+    """Names of the groups."""
     sums: np.ndarray
-    """Of absolute errors, in the units of `Errors`."""
+    """Sum of absolute errors of each group, in the units of `Errors`."""
     counts: np.ndarray
-    """How many errors were summed."""
+    """Number of errors in each group."""
 
     @property
     def mean(self) -> float:
@@ -31,7 +30,7 @@ class GroupedErrors(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A number with its 95 % interval; NaN bounds where there is one group alone."""
+    """A value with its 95 % confidence interval; NaN bounds for a single group."""
 
     value: float
     low: float
@@ -39,89 +38,97 @@ class Interval(NamedTuple):
 
     @property
     def sign(self) -> int:
-        """-1 or 1 if the whole interval lies on one side of zero, else 0."""
+        """1 if the interval is above zero, -1 if it is below, else 0."""
         return int(self.low > 0) - int(self.high < 0)
 
 
 def absolute_errors(frame: Any, kind: str) -> np.ndarray | None:
-    """Absolute errors of one frame of `predictions.extxyz`; None without a label.
+    """Returns the absolute errors of a frame of `predictions.extxyz`, or None.
+
+    None if the frame has no label or no prediction of this kind. In the units of
+    `Errors`.
 
     Args:
         frame: as written by `write_predictions`.
         kind: one of `KINDS`.
     """
-    both = prediction_and_label(frame, kind)
-    return None if both is None else 1000 * np.abs(both[0] - both[1])
+    pair = prediction_and_label(frame, kind)
+    return None if pair is None else 1000 * np.abs(pair[0] - pair[1])
 
 
 def prediction_and_label(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Predictions and labels of one frame, flat; None where one does not exist.
+    """Returns predictions and labels of a frame, flattened; None if one is missing.
 
     Args:
         frame: as written by `write_predictions`.
-        kind: one of `KINDS`; energies are an atom.
+        kind: one of `KINDS`; energies are per atom.
     """
     info, arrays = frame.info, frame.arrays
-    told = {} if frame.calc is None else frame.calc.results
-    found, label = {
-        "energy": lambda: (told.get("energy"), info.get("label_energy")),
-        "stress": lambda: (told.get("stress"), info.get("label_stress")),
-        "force": lambda: (told.get("forces"), arrays.get("label_forces")),
+    results = {} if frame.calc is None else frame.calc.results
+    prediction, label = {
+        "energy": lambda: (results.get("energy"), info.get("label_energy")),
+        "stress": lambda: (results.get("stress"), info.get("label_stress")),
+        "force": lambda: (results.get("forces"), arrays.get("label_forces")),
         "charge": lambda: (arrays["model_charges"], arrays.get("label_charges")),
         "dipole": lambda: (info.get("model_dipole"), info.get("label_dipole")),
         "born": lambda: (arrays.get("model_born"), arrays.get("label_born")),
     }[kind]()
-    if label is None or found is None:
+    if label is None or prediction is None:
         return None
-    per = len(frame) if kind == "energy" else 1
-    return np.ravel(found) / per, np.ravel(label) / per
+    divisor = len(frame) if kind == "energy" else 1
+    return np.ravel(prediction) / divisor, np.ravel(label) / divisor
 
 
-def totals(frames: Sequence[Any], kind: str) -> GroupedErrors | None:
-    """Absolute errors of all frames by group; None where nothing is labelled.
+def group_errors(frames: Sequence[Any], kind: str) -> GroupedErrors | None:
+    """Returns the absolute errors of all frames by group; None without any label.
 
     Args:
-        frames: of one test part, or of several seeds' test parts one after another.
+        frames: of one test set, or of those of several seeds, concatenated.
         kind: of error, see `absolute_errors`.
     """
-    found = [(str(f.info["group"]), absolute_errors(f, kind)) for f in frames]
-    found = [(group, errors) for group, errors in found if errors is not None]
-    if not found:
+    candidates = [(str(f.info["group"]), absolute_errors(f, kind)) for f in frames]
+    labeled = [(group, errors) for group, errors in candidates if errors is not None]
+    if not labeled:
         return None
-    names, place = np.unique([group for group, _ in found], return_inverse=True)
-    sums = np.bincount(place, [errors.sum() for _, errors in found])
-    counts = np.bincount(place, [errors.size for _, errors in found])
+    names, inverse = np.unique([group for group, _ in labeled], return_inverse=True)
+    sums = np.bincount(inverse, [errors.sum() for _, errors in labeled])
+    counts = np.bincount(inverse, [errors.size for _, errors in labeled])
     return GroupedErrors(names, sums, counts)
 
 
 def mean_error(errors: GroupedErrors) -> Interval:
-    """The mean absolute error with its bootstrap interval over groups."""
+    """Returns the mean absolute error with its bootstrap interval over groups."""
     statistic = lambda rows: errors.sums[rows].sum(-1) / errors.counts[rows].sum(-1)
-    return _bootstrapped(errors, statistic)
+    return _bootstrap(errors, statistic)
 
 
 def difference(model: GroupedErrors, baseline: GroupedErrors) -> Interval:
-    """Mean absolute error of a model minus that of another, on the same structures.
+    """Returns the mean absolute error of a model minus that of another one.
 
-    Both are resampled together, so what makes a material hard for all models cancels.
+    A paired bootstrap: both are resampled together, so that differences in difficulty
+    between groups cancel.
+
+    Args:
+        model: errors on some structures.
+        baseline: errors of the other model on the same structures.
 
     Raises:
         ValueError: the two were not tested on the same structures.
     """
-    same = np.array_equal(model.names, baseline.names)
-    if not same or not np.array_equal(model.counts, baseline.counts):
+    same_groups = np.array_equal(model.names, baseline.names)
+    if not same_groups or not np.array_equal(model.counts, baseline.counts):
         raise ValueError("Errors of different structures cannot be compared in pairs.")
-    apart = model.sums - baseline.sums
-    statistic = lambda rows: apart[rows].sum(-1) / model.counts[rows].sum(-1)
-    return _bootstrapped(model, statistic)
+    excess = model.sums - baseline.sums
+    statistic = lambda rows: excess[rows].sum(-1) / model.counts[rows].sum(-1)
+    return _bootstrap(model, statistic)
 
 
-def _bootstrapped(errors: GroupedErrors, statistic) -> Interval:
+def _bootstrap(errors: GroupedErrors, statistic) -> Interval:
     rows = np.arange(len(errors.names))
     value = float(statistic(rows))
     if len(rows) < 2:
         return Interval(value, np.nan, np.nan)
-    found = bootstrap(
+    interval = bootstrap(
         (rows,),
         lambda rows, axis: statistic(rows),
         vectorized=True,
@@ -131,4 +138,4 @@ def _bootstrapped(errors: GroupedErrors, statistic) -> Interval:
         batch=100,
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return Interval(value, float(found.low), float(found.high))
+    return Interval(value, float(interval.low), float(interval.high))

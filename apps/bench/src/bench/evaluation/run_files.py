@@ -1,4 +1,4 @@
-"""What a grid and its runs leave in their folders, checked as it is read."""
+"""Readers of the files of a grid and its runs, with validation."""
 
 import os
 from collections.abc import Callable
@@ -72,23 +72,23 @@ class _TestIds(pydantic.BaseModel):
 
 
 def read_grid(folder: Path) -> Grid:
-    """The grid that a folder of results belongs to.
+    """Reads the grid of a folder of results.
 
     Args:
-        folder: with `config.yaml`.
+        folder: of results, with `config.yaml`.
 
     Raises:
-        BenchError: it is no such folder, or the file is damaged.
+        BenchError: the file is missing or damaged.
     """
     path = folder / "config.yaml"
     return checked_grid(read_yaml(path) or {}, str(path))
 
 
 def read_result(run: Path) -> dict[str, Any]:
-    """The result of a finished run.
+    """Reads the result of a finished run.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
         BenchError: the file is missing or damaged.
@@ -104,7 +104,7 @@ def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
 
     Returns:
         The content of each run's `result.json`, in the order of the grid: `run`,
-        `model`, `sizes` of the parts, `errors` and `floors` of validation and test
+        `model`, `sizes` of the sets, `errors` and `floors` of validation and test
         (meV/atom, meV/Å, meV/Å^3, me, me Å), `parameters` and more.
 
     Raises:
@@ -120,10 +120,10 @@ def read_results(folder: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def read_cost(run: Path) -> dict[str, float | None]:
-    """What the predictions of a run cost.
+    """Reads the cost of the predictions of a run.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
         BenchError: the file is missing or damaged.
@@ -132,10 +132,10 @@ def read_cost(run: Path) -> dict[str, float | None]:
 
 
 def read_failure_reason(run: Path) -> str:
-    """Why a run failed.
+    """Reads why a run failed.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
         BenchError: the file is missing or damaged.
@@ -145,10 +145,10 @@ def read_failure_reason(run: Path) -> str:
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:
-    """The row of each epoch of a run.
+    """Reads the metrics of each epoch of a run.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
         BenchError: the file is missing or damaged.
@@ -156,7 +156,7 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     path = run / "metrics.jsonl"
     lines = read_text(path).splitlines()
     if not lines:
-        raise BenchError(f"{path} holds no epoch: {rerun_remedy(run)}")
+        raise BenchError(f"{path} contains no epoch: {rerun_remedy(run)}")
     return [
         parse_checked(line, f"{path}, line {i},", _Epoch, rerun_remedy(run))
         for i, line in enumerate(lines, 1)
@@ -164,10 +164,10 @@ def read_history(run: Path) -> list[dict[str, Any]]:
 
 
 def read_test_ids(run: Path) -> set[str]:
-    """Ids of the structures that a run was tested on.
+    """Reads the ids of the test structures of a run.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
         BenchError: the file is missing or damaged.
@@ -176,10 +176,10 @@ def read_test_ids(run: Path) -> set[str]:
 
 
 def read_split(run: Path) -> Split:
-    """The split of a run.
+    """Reads the split of a run.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
         BenchError: the file is missing or damaged.
@@ -193,24 +193,23 @@ def read_split(run: Path) -> Split:
 
 
 def read_held_out_structures(run: Path) -> list[Any]:
-    """Structures of the validation and test parts of a run, as ASE objects.
+    """Reads the validation and test structures of a run as ASE objects.
 
     Args:
-        run: its folder.
+        run: folder of the run.
 
     Raises:
         BenchError: the file is missing or damaged.
     """
-    return _frames(run, _check_structure)
+    return _read_frames(run, _check_structure)
 
 
-def _frames(run: Path, check: Callable[[Any], None]) -> list[Any]:
+def _read_frames(run: Path, check: Callable[[Any], None]) -> list[Any]:
     import ase.io
 
     from bench.sources.comment_line import parse_comment
 
     path = run / "predictions.extxyz"
-    frame = None
     try:
         with path.open(encoding="utf-8") as file:
             parse = {"properties_parser": parse_comment}
@@ -219,7 +218,7 @@ def _frames(run: Path, check: Callable[[Any], None]) -> list[Any]:
             check(frame)
     except OSError as error:
         raise BenchError(f"{path}: {error.strerror}.") from error
-    except Exception as error:  # ASE's readers raise whatever they like
+    except Exception as error:  # ASE readers raise exceptions of any type
         raise BenchError(
             f"{path} is damaged ({type(error).__name__}: {one_line(error)}): "
             f"{rerun_remedy(run)}"
@@ -228,28 +227,30 @@ def _frames(run: Path, check: Callable[[Any], None]) -> list[Any]:
 
 
 def read_test_predictions(run: Path, sizes: dict[str, int], split: Split) -> list[Any]:
-    """Predictions for the test part of a run.
+    """Reads the predictions for the test set of a run.
 
     Args:
-        run: its folder.
-        sizes: of the parts, by its result.
+        run: folder of the run.
+        sizes: number of structures of each part, from the result.
         split: of the run.
 
     Raises:
         BenchError: the file is missing, damaged, or not of this run.
     """
-    frames = [f for f in _frames(run, _check_predictions) if f.info["part"] == "test"]
+    frames = [
+        f for f in _read_frames(run, _check_predictions) if f.info["part"] == "test"
+    ]
     ids = {str(f.info["id"]) for f in frames}
     if len(frames) != sizes["test"] or not ids <= set(split.test):
         raise BenchError(
-            f"{run / 'predictions.extxyz'} does not hold the structures that the run "
-            f"was tested on: {rerun_remedy(run)}"
+            f"{run / 'predictions.extxyz'} does not contain the structures that the "
+            f"run was tested on: {rerun_remedy(run)}"
         )
     return frames
 
 
 def _check_structure(frame: Any) -> None:
-    """Raises something where a frame lacks what a simulation needs."""
+    """Raises an exception if a frame lacks data that a simulation needs."""
     for name in ("id", "group", "part"):
         if name not in frame.info:
             raise ValueError(f"a structure has no {name}")
@@ -259,7 +260,7 @@ def _check_structure(frame: Any) -> None:
 
 
 def _check_predictions(frame: Any) -> None:
-    """Raises something where a frame lacks what a report needs."""
+    """Raises an exception if a frame lacks data that a report needs."""
     _check_structure(frame)
     numbers = [frame.info["index"], frame.info.get("floor_energy", 0.0)]
     if not np.isfinite(np.array(numbers, float)).all():
@@ -268,6 +269,6 @@ def _check_predictions(frame: Any) -> None:
         pair = prediction_and_label(frame, kind)
         if pair is None:
             continue
-        found, label = (np.asarray(side, float) for side in pair)
-        if found.shape != label.shape:
-            raise ValueError(f"a {kind} has another size than its label")
+        prediction, label = (np.asarray(values, float) for values in pair)
+        if prediction.shape != label.shape:
+            raise ValueError(f"a {kind} prediction has another size than its label")

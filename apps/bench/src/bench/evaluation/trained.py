@@ -1,4 +1,4 @@
-"""A trained model on data again: other ones, or those it was tested on."""
+"""Evaluation of a trained model on a data set."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,9 @@ from bench.dataset.opening import Dataset, load_for_prediction
 from bench.dataset.provenance import KEY, check_provenance
 from bench.evaluation.divergence import format_ids
 from bench.evaluation.embeddings import mean_features, with_feature_probe
-from bench.evaluation.errors import errors_of, floor_of, predict
-from bench.evaluation.predictions import write_predictions
+from bench.evaluation.errors import errors_of, floor_of
+from bench.evaluation.predicting import predict_samples
+from bench.evaluation.prediction_files import write_predictions
 from bench.evaluation.run_files import read_grid
 from bench.exceptions import BenchError
 from bench.files import remove_leftovers, write_text
@@ -30,106 +31,109 @@ from bench.settings.parsing import read_object
 from bench.settings.training import TrainSettings
 
 EVALUATION = "evaluation.json"
-"""Errors of a model on data."""
+"""File of the errors of a model on a data set."""
 
 
 class TrainedModel(NamedTuple):
-    """A run's model and what is known of it."""
+    """The model of a run and its metadata."""
 
     potential: Potential
     run: Run
     settings: ModelSettings
     charge_sign: int
     kinds: tuple[str, ...]
-    """What it predicts, see `predicted_kinds`."""
+    """Kinds of labels that it predicts, see `predicted_kinds`."""
     made_from: dict[str, Any]
-    """Digests of data, split and the model's file, and settings; see `provenance`."""
+    """Provenance of the run, with the digest of the model file as `model`."""
 
 
 class Evaluation(NamedTuple):
-    """What came of testing a model again."""
+    """Errors of a model on a data set."""
 
     errors: dict[str, float | None]
     floors: dict[str, float | None]
     structures: int
+    """Number of evaluated structures."""
     left_out: dict[str, int]
-    """Structures by element the model does not know."""
+    """Number of skipped structures by element that the model lacks."""
 
 
 def load_trained_model(folder: Path) -> TrainedModel:
-    """The model of a finished run.
+    """Loads the model of a finished run.
 
     Args:
         folder: of the run.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the run is not finished, or a file is damaged.
     """
     potential = load_potential(folder)
-    run, settings, found = read_model_metadata(folder)
+    run, settings, metadata = read_model_metadata(folder)
     digest = {"model": file_digest(folder / "model.npz")}
-    made_from = (found.get(KEY) or {}) | digest
-    kinds = tuple(found.get("kinds", run.kinds))
-    sign = found.get("charge_sign", 1)
+    made_from = (metadata.get(KEY) or {}) | digest
+    kinds = tuple(metadata.get("kinds", run.kinds))
+    sign = metadata.get("charge_sign", 1)
     return TrainedModel(potential, run, settings, sign, kinds, made_from)
 
 
 def training_dataset(folder: Path) -> str:
-    """The data set of the grid that a run belongs to.
+    """Returns the data set that a run was trained on, as named in its grid.
 
     Args:
         folder: of the run.
 
     Raises:
-        BenchError: the grid's `config.yaml` is not beside it.
+        BenchError: the parent folder has no `config.yaml`.
     """
     config = folder.resolve().parent / "config.yaml"
     if not config.exists():
-        raise BenchError(f"{config} is missing: say which data to test {folder} on.")
+        raise BenchError(
+            f"{config} is missing: specify which data to test {folder} on."
+        )
     return read_grid(config.parent).dataset
 
 
 def evaluate(
-    trained: TrainedModel, source: str, out: Path, *, own: bool = False
+    trained: TrainedModel, source: str, out: Path, *, is_training_data: bool = False
 ) -> Evaluation:
-    """Writes predictions and errors of a model on a data set.
+    """Writes and returns the errors of a model on a data set.
 
     Args:
         trained: the model.
-        source: as for `load`, but labels may be missing.
-        out: folder that gets `predictions.extxyz` and `evaluation.json`.
-        own: whether these are the data that it was trained on, which must be what they
-            were then.
+        source: name or path of a data set; labels may be missing.
+        out: folder that receives `predictions.extxyz` and `evaluation.json`.
+        is_training_data: whether the model was trained on this data set, which must
+            not have changed since.
 
     Raises:
-        BenchError: the data cannot be used, or the folder holds an evaluation of
+        BenchError: the data cannot be used, or the folder contains an evaluation of
             another model or of other data.
     """
     potential, run = trained.potential, trained.run
-    data, members, left_out = _known(trained, source)
-    made_from = _checked(trained, data, out / EVALUATION, own)
+    data, members, left_out = _supported_samples(trained, source)
+    made_from = _checked_provenance(trained, data, out / EVALUATION, is_training_data)
     batched = _batched_dataset(trained, data, potential)
     samples = [data.samples[int(i)] for i in members]
     kinds = trained.kinds
     born = "born" in kinds and any(s.born_charges is not None for s in samples)
-    predictions = predict(
-        potential, batched, members, slopes="force" in kinds, born=born
+    predictions = predict_samples(
+        potential, batched, members, forces="force" in kinds, born=born
     )
-    lost = np.array([not p.is_finite for p in predictions])
-    if lost.any():
+    non_finite = np.array([not p.is_finite for p in predictions])
+    if non_finite.any():
         raise BenchError(
-            f"The prediction of {run.name} for {format_ids(batched, members[lost])} is "
-            "not finite: look for overlapping atoms or a wrong cell there."
+            f"The prediction of {run.name} for "
+            f"{format_ids(batched, members[non_finite])} is not finite: look "
+            "for overlapping atoms or a wrong cell there."
         )
     if "force" not in kinds:
         predictions = [p.without_energy() for p in predictions]
     if not run.has_charges:
         predictions = [p.with_sign(trained.charge_sign) for p in predictions]
     atomic_energies = dict(potential.atomic_energies)
-    compared = [k for k in KINDS if k in kinds]
-    found = Evaluation(
-        errors_of(predictions, samples, compared).known(),
-        floor_of(samples, atomic_energies, {}).known(),
+    evaluation = Evaluation(
+        errors_of(predictions, samples, [k for k in KINDS if k in kinds]).as_dict(),
+        floor_of(samples, atomic_energies, {}).as_dict(),
         len(members),
         left_out,
     )
@@ -138,58 +142,61 @@ def evaluate(
     path = out / "predictions.extxyz"
     parts = {"test": members}, {"test": predictions}
     write_predictions(path, data, *parts, atomic_energies)
-    facts: dict[str, Any] = {"model": run.name, "data": data.digest, "source": source}
-    facts[KEY] = made_from
-    write_text(out / EVALUATION, json.dumps(facts | found._asdict(), indent=1))
-    return found
+    header: dict[str, Any] = {"model": run.name, "data": data.digest, "source": source}
+    header[KEY] = made_from
+    write_text(out / EVALUATION, json.dumps(header | evaluation._asdict(), indent=1))
+    return evaluation
 
 
-def _checked(
-    trained: TrainedModel, data: Dataset, path: Path, own: bool
+def _checked_provenance(
+    trained: TrainedModel, data: Dataset, path: Path, is_training_data: bool
 ) -> dict[str, Any]:
-    """What an evaluation is made from, if nothing speaks against making it."""
-    if own:
+    """Returns the provenance of an evaluation, and checks an existing one.
+
+    Training data must be unchanged since training.
+    """
+    if is_training_data:
         check_provenance(
             f"The model of {trained.run.name}",
             None if "data" not in trained.made_from else trained.made_from,
             trained.made_from
             | {"data": data.digest, "atomic_energies": data.atomic_energies},
-            "train it again, or name the data to test it on these all the same",
+            "train it again, or pass the data set explicitly to test on it as it is",
         )
     made_from = trained.made_from | {"data": data.digest}
     if path.exists():
         remedy = f"choose another folder with --out, or delete {path}"
-        there = read_object(path, f"{remedy}.").get(KEY)
-        check_provenance(str(path), there, made_from, remedy)
+        existing = read_object(path, f"{remedy}.").get(KEY)
+        check_provenance(str(path), existing, made_from, remedy)
     return made_from
 
 
 def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
-    """Writes mean node features by id, a description that `chemsplit` reads.
+    """Writes mean node features as a `chemsplit` description.
 
     Args:
         trained: the model.
         source: as for `evaluate`.
-        path: ending in `.npz`.
+        path: of the file, ending in `.npz`.
 
     Returns:
-        How many structures it holds.
+        The number of structures in the file.
 
     Raises:
         BenchError: the data or the path cannot be used.
     """
     width = hook_widths(trained.settings, trained.run)["final"]
-    data, members, _ = _known(trained, source)
+    data, members, _ = _supported_samples(trained, source)
     potential = with_feature_probe(trained.potential, width)
     rows = mean_features(potential, _batched_dataset(trained, data, potential), members)
     samples = [data.samples[int(i)] for i in members]
-    facts = {"descriptor": "mean node features", "model": trained.run.name}
+    settings = {"descriptor": "mean node features", "model": trained.run.name}
     description = DescriptorTable(
         csr_matrix(rows),
         tuple(s.id for s in samples),
         tuple(s.structure.numbers for s in samples),
         tuple(s.group for s in samples),
-        facts,
+        settings,
     )
     try:
         description.save(path)
@@ -198,26 +205,31 @@ def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
     return len(members)
 
 
-def _known(
+def _supported_samples(
     trained: TrainedModel, source: str
 ) -> tuple[Dataset, np.ndarray, dict[str, int]]:
-    """Data, the structures made of elements that the model knows, and the others."""
+    """Opens a data set.
+
+    Returns:
+        The data, indices of the samples whose elements the model supports, and the
+        number of other samples by unsupported element.
+    """
     data = load_for_prediction(source)
-    known = {z for z, _ in trained.potential.atomic_energies}
-    kept, left_out = [], {}
+    supported = {z for z, _ in trained.potential.atomic_energies}
+    members, left_out = [], {}
     for i, sample in enumerate(data.samples):
-        new = {int(z) for z in sample.structure.numbers} - known
-        for z in new:
+        unsupported = {int(z) for z in sample.structure.numbers} - supported
+        for z in unsupported:
             symbol = chemical_symbols[z]
             left_out[symbol] = left_out.get(symbol, 0) + 1
-        if not new:
-            kept.append(i)
-    if not kept:
+        if not unsupported:
+            members.append(i)
+    if not members:
         raise BenchError(
-            f"No structure of {source} is made of elements that {trained.run.name} "
-            f"knows ({', '.join(chemical_symbols[z] for z in sorted(known))})."
+            f"No structure of {source} consists of elements that {trained.run.name} "
+            f"supports ({', '.join(chemical_symbols[z] for z in sorted(supported))})."
         )
-    return data, np.array(kept), left_out
+    return data, np.array(members), left_out
 
 
 def _batched_dataset(

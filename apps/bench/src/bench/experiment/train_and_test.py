@@ -16,7 +16,7 @@ from bench.dataset.per_element import atomic_energies_for, mean_charges
 from bench.dataset.provenance import KEY, provenance
 from bench.evaluation.errors import errors_of, floor_of
 from bench.evaluation.held_out import predict_held_out
-from bench.evaluation.predictions import write_predictions
+from bench.evaluation.prediction_files import write_predictions
 from bench.execution.environment import environment
 from bench.execution.hosts import is_main_process
 from bench.execution.memory import reset_peak_memory
@@ -29,7 +29,7 @@ from bench.experiment.trainable import (
 from bench.files import write_text
 from bench.model.building import build_potential
 from bench.settings.grid import Grid, Run
-from bench.training.loop import EpochCallback, Parts, train
+from bench.training.loop import EpochCallback, SplitIndices, train
 from bench.training.steps import device_mesh
 
 RESULT = "result.json"
@@ -78,7 +78,7 @@ def train_and_test(
     )
     members = {"validation": parts.validation, "test": parts.test}
     held_out = predict_held_out(
-        best, batched, members, kinds, turned=not run.has_charges
+        best, batched, members, kinds, align_sign=not run.has_charges
     )
     predictions = held_out.predictions
     _write_json(folder / "cost.json", held_out.cost, indent=None)
@@ -96,10 +96,10 @@ def train_and_test(
         "sizes": {p: len(getattr(parts, p)) for p in parts._fields},
         "excluded": excluded,
         "errors": {
-            p: errors_of(predictions[p], samples[p], kinds).known() for p in samples
+            p: errors_of(predictions[p], samples[p], kinds).as_dict() for p in samples
         },
         "floors": {
-            p: floor_of(samples[p], atomic_energies, charges).known() for p in samples
+            p: floor_of(samples[p], atomic_energies, charges).as_dict() for p in samples
         },
         "charge_sign": held_out.charge_sign,
         "kinds": list(kinds),
@@ -145,7 +145,7 @@ def _initial_potential(
     grid: Grid,
     run: Run,
     batched: BatchedDataset,
-    parts: Parts,
+    parts: SplitIndices,
     atomic_energies: dict[int, float],
 ) -> Potential:
     neighbors = batched.avg_num_neighbors

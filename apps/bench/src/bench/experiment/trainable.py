@@ -12,7 +12,7 @@ from bench.exceptions import BenchError
 from bench.labels import ENERGY_KINDS, TRAINABLE_KINDS, field_of
 from bench.settings.grid import Run
 from bench.settings.training import LossSettings, TrainSettings
-from bench.training.loop import Parts
+from bench.training.loop import SplitIndices
 
 
 def trainable_settings(
@@ -118,7 +118,7 @@ def _is_frozen(frozen: Collection[str], run: Run) -> bool:
 
 def usable_indices(
     data: Dataset, split: Split, new_elements: Literal["exclude", "error"]
-) -> tuple[Parts, dict[str, Any]]:
+) -> tuple[SplitIndices, dict[str, Any]]:
     """Returns the indices of each set, without structures of new elements.
 
     Args:
@@ -162,7 +162,7 @@ def usable_indices(
             f"that the training set lacks ({', '.join(sorted(counts))}): choose "
             "another split or seed, or exclude them with split.new_elements=exclude."
         )
-    return Parts(np.asarray(train_indices), *remaining), {
+    return SplitIndices(np.asarray(train_indices), *remaining), {
         "structures": excluded,
         "new_elements": counts,
     }

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.evaluation.breakdown import by_element
-from bench.evaluation.intervals import Interval, difference, mean_error, totals
+from bench.evaluation.intervals import Interval, difference, group_errors, mean_error
 from bench.settings.grid import Run
 
 UNITS = {
@@ -66,7 +66,7 @@ def error_rows(
                 value = result["errors"]["test"].get(f"{kind}_{column}")
                 row[f"{column}_{kind}"] = np.nan if value is None else value
             row[f"gap_{kind}"] = row[f"test_{kind}"] / row[f"validation_{kind}"]
-            errors = totals(frames[run.name], kind) if kind in kinds else None
+            errors = group_errors(frames[run.name], kind) if kind in kinds else None
             row[f"interval_{kind}"] = None if errors is None else mean_error(errors)
         # The floor of forces is the mean absolute component.
         row["relative_force"] = row["test_force"] / row["floor_force"]
@@ -151,7 +151,7 @@ def comparison_table(runs: Sequence[Run], frames: FramesByRun) -> Table:
         frames: of the test sets.
     """
     all_frames = [f for run in runs for f in frames[run.name]]
-    kinds = [k for k in _COMPARED if totals(all_frames, k) is not None]
+    kinds = [k for k in _COMPARED if group_errors(all_frames, k) is not None]
     rows: list[list[str]] = []
     if not kinds:
         return Table([], rows)
@@ -180,7 +180,7 @@ def comparison_table(runs: Sequence[Run], frames: FramesByRun) -> Table:
 def _comparison_cells(pairs, kind: str) -> list[str]:
     """Returns difference, interval and verdict of one kind of label."""
     model, baseline = (
-        totals(_pooled_frames(side), kind) for side in zip(*pairs, strict=True)
+        group_errors(_pooled_frames(side), kind) for side in zip(*pairs, strict=True)
     )
     if model is None or baseline is None:
         return ["–", "–", "–"]

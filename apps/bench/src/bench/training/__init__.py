@@ -1,1 +1,1 @@
-"""The training loop, its steps and its loss."""
+"""Training loop, training steps and loss."""

@@ -1,4 +1,4 @@
-"""The files of a training: checkpoints to go on from, and the errors of its epochs."""
+"""Files of a training run: checkpoints and the metrics of its epochs."""
 
 import csv
 import io
@@ -21,11 +21,11 @@ BEST = "best.npz"
 
 
 class Checkpoints:
-    """The checkpoints in the folder of one run.
+    """The checkpoints in the folder of a run.
 
     Args:
         folder: of the run.
-        made_from: see `provenance`; files made from something else are refused.
+        made_from: provenance of the run; checkpoints with another are rejected.
     """
 
     def __init__(self, folder: Path, made_from: Mapping[str, Any]):
@@ -34,10 +34,11 @@ class Checkpoints:
         self._made_from = dict(made_from)
 
     def check(self) -> None:
-        """Refuses checkpoints that belong to other data, splits or settings.
+        """Checks that existing checkpoints have the provenance of this run.
 
         Raises:
-            BenchError: one does, or is damaged.
+            BenchError: a checkpoint belongs to other data, another split or other
+                settings, or is damaged.
         """
         for path in (self.last, self.best):
             if path.exists():
@@ -47,49 +48,49 @@ class Checkpoints:
         """Writes the state after an epoch.
 
         Args:
-            state: of training.
-            rows: errors of the epochs so far.
+            state: training state, a tree of arrays.
+            rows: metrics of the epochs so far.
         """
-        facts = {"epoch": rows[-1]["epoch"], "rows": rows, KEY: self._made_from}
-        write_arrays(self.last, state, facts)
+        header = {"epoch": rows[-1]["epoch"], "rows": rows, KEY: self._made_from}
+        write_arrays(self.last, state, header)
 
     def save_best(self, average: Any, epoch: int) -> None:
         """Writes the averaged weights of the best epoch.
 
         Args:
-            average: weights.
+            average: averaged weights.
             epoch: its number, from 1.
         """
         write_arrays(self.best, average, {"epoch": epoch, KEY: self._made_from})
 
-    def load_last[State](self, fresh: State) -> tuple[State, list[dict[str, Any]]]:
-        """The state to go on from, and the rows of the epochs before it.
+    def load_last[State](self, initial: State) -> tuple[State, list[dict[str, Any]]]:
+        """Returns the last state and the metrics of the epochs before it.
 
         Args:
-            fresh: the state that a training begins with.
+            initial: state before the first epoch, returned if there is no checkpoint.
 
         Raises:
-            BenchError: the checkpoint is damaged or belongs to something else.
+            BenchError: the checkpoint is damaged or has another provenance.
         """
         if not self.last.exists():
-            return fresh, []
+            return initial, []
         rows = self._header(self.last)["rows"]
-        # `best.npz` may be one epoch ahead; the repeated epoch writes the same again.
-        return self._arrays(self.last, fresh), rows
+        # `best.npz` may be one epoch ahead; repeating the epoch writes it again.
+        return self._arrays(self.last, initial), rows
 
     def load_best[Weights](self, like: Weights) -> Weights:
-        """The averaged weights of the best epoch.
+        """Returns the averaged weights of the best epoch.
 
         Args:
             like: weights of the same shapes.
 
         Raises:
-            BenchError: there are none, or they are damaged or belong to something else.
+            BenchError: the checkpoint is missing, damaged or has another provenance.
         """
         if not self.best.exists():
             raise BenchError(
-                f"{self.best} is missing, though {self.last.name} is there: delete "
-                f"{self.last}, and the same command trains this run from its beginning."
+                f"{self.best} is missing although {self.last.name} exists: delete "
+                f"{self.last}, and the same command trains this run from the beginning."
             )
         self._header(self.best)
         return self._arrays(self.best, like)
@@ -100,7 +101,7 @@ class Checkpoints:
         except ValueError as error:
             raise self._damaged(path) from error
         remedy = (
-            "go back to what it was, choose another folder with --out, or delete "
+            "restore the earlier ones, choose another folder with --out, or delete "
             f"{self._folder}"
         )
         check_provenance(str(path), header.get(KEY), self._made_from, remedy)
@@ -113,32 +114,33 @@ class Checkpoints:
             raise self._damaged(path) from error
 
     def _damaged(self, path: Path) -> BenchError:
-        # Without the best weights the epochs before are lost, whatever the last are.
+        # A damaged best.npz cannot be recovered from last.npz.
         files = self.last if path == self.last else f"{self.last} and {self.best}"
         return BenchError(
             f"{path} is damaged: delete {files}, and the same command trains this run "
-            "from its beginning."
+            "from the beginning."
         )
 
 
 def write_metrics(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Writes the errors of the epochs as `metrics.csv` and `metrics.jsonl`.
+    """Writes the metrics of the epochs as `metrics.csv` and `metrics.jsonl`.
 
     Args:
-        rows: one for each epoch.
+        rows: one per epoch.
         folder: of the run.
     """
-    for name, write in (("metrics.csv", _as_csv), ("metrics.jsonl", _as_jsonl)):
+    writers = {"metrics.csv": _write_csv, "metrics.jsonl": _write_jsonl}
+    for name, write in writers.items():
         text = io.StringIO(newline="")
         write(rows, text)
         write_text(folder / name, text.getvalue())
 
 
-def _as_csv(rows, file) -> None:
+def _write_csv(rows, file) -> None:
     table = csv.DictWriter(file, rows[0])
     table.writeheader()
     table.writerows(rows)
 
 
-def _as_jsonl(rows, file) -> None:
+def _write_jsonl(rows, file) -> None:
     file.writelines(json.dumps(row) + "\n" for row in rows)

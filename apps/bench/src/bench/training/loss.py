@@ -1,4 +1,4 @@
-"""What training makes small."""
+"""Training loss."""
 
 from typing import NamedTuple
 
@@ -17,23 +17,27 @@ def loss(
     batch: Batch,
     targets: Targets,
     settings: LossSettings,
-    whole: Targets | None = None,
+    step_targets: Targets | None = None,
 ) -> Float[Array, ""]:
     """Weighted mean squared error of energies, forces, stress, charges and dipoles.
 
-    See `LossSettings.form` for what is a mean over what.
+    `LossSettings.form` defines how each mean is taken.
 
     Args:
-        potential: predicts.
+        potential: to train.
         batch: inputs.
         targets: labels of the batch.
-        settings: weights.
-        whole: labels of all the batches of the step, whose losses sum to the mean over
-            all of them; this batch alone if absent.
+        settings: weights and form.
+        step_targets: labels of all batches of the step, which normalize the means: the
+            losses of the batches then add up to the loss of the step. None if the step
+            is this batch alone.
     """
-    slopes = bool(settings.force or settings.stress)
-    out = potential(batch) if slopes else _without_slopes(potential, batch)
-    whole = targets if whole is None else whole
+    needs_derivatives = bool(settings.force or settings.stress)
+    if needs_derivatives:
+        out = potential(batch)
+    else:
+        out = _energies_and_charges(potential, batch)
+    step_targets = targets if step_targets is None else step_targets
     published = settings.form == "published"
     atoms = 1.0 if published else jnp.maximum(batch.mask.sum(1), 1)
     terms = {
@@ -46,22 +50,23 @@ def loss(
         terms["stress"] = out.stress - targets.stress
     elif settings.dipole and batch.cell is None:
         terms["dipole"] = dipoles(batch, out.charges) - targets.dipoles
-    size = jnp.square if settings.huber is None else _huber(settings.huber)
+    penalty = jnp.square if settings.huber is None else _huber(settings.huber)
     total = jnp.zeros(())
-    for kind, apart in terms.items():
-        weight, of_all = (_weights(t, kind, published) for t in (targets, whole))
+    for kind, residual in terms.items():
+        weights = _label_weights(targets, kind, published)
+        step_weights = _label_weights(step_targets, kind, published)
         # All components of one label have its weight.
-        squares = size(apart).reshape(*weight.shape, -1).mean(-1)
-        if strength := settings.weights[kind]:
-            # Of no labels at all the sum is zero, whatever it is divided by.
-            labels = jnp.sum(of_all)
-            mean = jnp.sum(squares * weight) / jnp.where(labels > 0, labels, 1.0)
-            total += strength * mean
+        penalties = penalty(residual).reshape(*weights.shape, -1).mean(-1)
+        if loss_weight := settings.weights[kind]:
+            # Avoids 0/0 when no structure has this label.
+            normalizer = jnp.sum(step_weights)
+            normalizer = jnp.where(normalizer > 0, normalizer, 1.0)
+            total += loss_weight * jnp.sum(penalties * weights) / normalizer
     return total
 
 
-class _Values(NamedTuple):
-    """Predictions without derivatives of the energy, as `backbones.Prediction`."""
+class _EnergiesAndCharges(NamedTuple):
+    """A `backbones.Prediction` without derivatives of the energy."""
 
     energy: Array
     charges: Array
@@ -69,21 +74,21 @@ class _Values(NamedTuple):
     stress: None = None
 
 
-def _without_slopes(potential: Potential, batch: Batch) -> _Values:
+def _energies_and_charges(potential: Potential, batch: Batch) -> _EnergiesAndCharges:
     energies, charges = potential.energies(batch)
-    return _Values(energies.sum(1), charges)
+    return _EnergiesAndCharges(energies.sum(1), charges)
 
 
-def _weights(targets: Targets, kind: str, published: bool) -> Array:
-    """Of each label in its mean: one, or as the published form has it."""
+def _label_weights(targets: Targets, kind: str, published: bool) -> Array:
+    """Returns the weight of each label in its mean."""
     weight = jnp.asarray(getattr(targets, f"{kind}_weight"))
     if published and kind == "energy":
-        return weight * targets.atoms
+        return weight * targets.num_atoms
     if published and kind in ("force", "charge"):
         return weight / jnp.maximum(weight.sum(-1, keepdims=True), 1.0)
     return weight
 
 
 def _huber(delta):
-    """Squared below `delta`, beyond it linear with the slope reached there."""
+    """Returns a Huber penalty: squared below `delta`, linear above."""
     return lambda x: 2 * optax.losses.huber_loss(x, delta=delta)

@@ -1,4 +1,4 @@
-"""What one step of training sees: the batches of all devices, one or several each."""
+"""Data-parallel training steps with gradient accumulation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,36 +18,52 @@ _AXIS = "device"
 
 
 def device_mesh(settings: TrainSettings) -> Mesh:
-    """The devices that share each step.
+    """Returns the devices that share each step.
+
+    Args:
+        settings: number of devices.
 
     Raises:
-        BenchError: there are not so many.
+        BenchError: there are too few devices.
     """
     devices = jax.devices()
-    wanted = settings.devices or len(devices)
-    if wanted > len(devices):
+    requested = settings.devices or len(devices)
+    if requested > len(devices):
         raise BenchError(
-            f"train.devices asks for {wanted} devices and JAX finds {len(devices)}: "
+            f"train.devices asks for {requested} devices and JAX finds {len(devices)}: "
             "lower it, or leave it out to use all."
         )
-    return Mesh(np.array(devices[:wanted]), (_AXIS,))
+    return Mesh(np.array(devices[:requested]), (_AXIS,))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The arrays of a tree on every device, whole."""
-    place = NamedSharding(mesh, PartitionSpec())
-    move = lambda x: shard(x, place) if isinstance(x, jax.Array) else x
-    return jax.tree.map(move, tree)
+    """Returns a tree whose arrays are copied to every device.
+
+    Args:
+        tree: any; leaves that are not arrays are unchanged.
+        mesh: of `device_mesh`.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec())
+    copy = lambda x: shard(x, sharding) if isinstance(x, jax.Array) else x
+    return jax.tree.map(copy, tree)
 
 
 def count_steps(
     batched: BatchedDataset, members: np.ndarray, settings: TrainSettings
 ) -> int:
-    """How many steps an epoch has."""
-    return batched.count(members, _batches_a_step(settings, device_mesh(settings)))
+    """Returns the number of steps per epoch.
+
+    Args:
+        batched: data set with labels.
+        members: indices of samples.
+        settings: devices and accumulation.
+    """
+    return batched.num_steps(
+        members, _batches_per_step(settings, device_mesh(settings))
+    )
 
 
-def steps(
+def step_inputs(
     batched: BatchedDataset,
     members: np.ndarray,
     atomic_energies: dict[int, float],
@@ -55,26 +71,27 @@ def steps(
     settings: TrainSettings,
     mesh: Mesh,
 ) -> Iterator[tuple[Batch, Targets]]:
-    """Inputs and labels of an epoch, each array `[accumulate, devices, ...]`.
+    """Yields inputs and labels of an epoch, arrays `[accumulate, devices, ...]`.
 
-    Where the last batches of a shape do not fill a step, a batch is repeated whose
-    labels weigh nothing.
+    Where the last batches of a bucket do not fill a step, a batch is repeated with zero
+    label weights.
 
     Args:
-        batched: packed data.
+        batched: data set with labels.
         members: indices of samples.
         atomic_energies: eV by atomic number.
-        rng: decides the order.
+        rng: determines the order.
         settings: devices and accumulation.
         mesh: of `device_mesh`.
     """
-    several = _batches_a_step(settings, mesh)
-    place = NamedSharding(mesh, PartitionSpec(None, _AXIS))
-    for group in batched.steps(members, atomic_energies, rng, several):
+    batches_per_step = _batches_per_step(settings, mesh)
+    sharding = NamedSharding(mesh, PartitionSpec(None, _AXIS))
+    stack = lambda *leaves: _stack(leaves, settings.accumulate, sharding)
+    for group in batched.steps(members, atomic_energies, rng, batches_per_step):
         batch, targets = group[-1]
-        silent = (batch, targets.without_weights())
-        group = group + [silent] * (several - len(group))
-        yield jax.tree.map(lambda *x: _stacked(x, settings.accumulate, place), *group)
+        filler = (batch, targets.without_weights())
+        group = group + [filler] * (batches_per_step - len(group))
+        yield jax.tree.map(stack, *group)
 
 
 def step_members(
@@ -83,53 +100,53 @@ def step_members(
     rng: np.random.Generator,
     settings: TrainSettings,
 ) -> list[np.ndarray]:
-    """Indices of the samples of each of the `steps` of an epoch.
+    """Returns the indices of the samples in each of the `step_inputs` of an epoch.
 
     Args:
-        batched: packed data.
+        batched: data set with labels.
         members: indices of samples.
-        rng: as for `steps`.
+        rng: equal to that of `step_inputs`.
         settings: devices and accumulation.
     """
-    several = _batches_a_step(settings, device_mesh(settings))
-    return batched.step_members(members, rng, several)
+    batches_per_step = _batches_per_step(settings, device_mesh(settings))
+    return batched.step_members(members, rng, batches_per_step)
 
 
-def _batches_a_step(settings: TrainSettings, mesh: Mesh) -> int:
+def _batches_per_step(settings: TrainSettings, mesh: Mesh) -> int:
     return settings.accumulate * mesh.size
 
 
-def _stacked(leaves, accumulate: int, place: NamedSharding) -> jax.Array:
-    every = jnp.stack(leaves)
-    return shard(every.reshape(accumulate, -1, *every.shape[1:]), place)
+def _stack(leaves, accumulate: int, sharding: NamedSharding) -> jax.Array:
+    stacked = jnp.stack(leaves)
+    return shard(stacked.reshape(accumulate, -1, *stacked.shape[1:]), sharding)
 
 
-def sum_over_batches(work, mesh: Mesh):
-    """Makes a sum over the batches of a step from a function of one of them.
+def sum_over_batches(function, mesh: Mesh):
+    """Returns a function that sums another one over the batches of a step.
 
     Args:
-        work: called with one batch and what all share; gives a tree of arrays.
+        function: of one batch and arguments shared by all; returns a tree of arrays.
         mesh: of `device_mesh`.
 
     Returns:
-        A function of the inputs `[accumulate, devices, ...]` and what all share.
+        A function of inputs `[accumulate, devices, ...]` and the shared arguments.
     """
 
-    def here(inputs, shared):
-        mine = jax.tree.map(lambda x: x[:, 0], inputs)
-        (several,) = {len(x) for x in jax.tree.leaves(mine)}
-        one = lambda i: work(jax.tree.map(lambda x: x[i], mine), shared)
-        if several == 1:
-            return jax.lax.psum(one(0), _AXIS)
-        nothing = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, 0)
+    def sum_on_device(inputs, shared):
+        local_inputs = jax.tree.map(lambda x: x[:, 0], inputs)
+        (accumulate,) = {len(x) for x in jax.tree.leaves(local_inputs)}
+        at = lambda i: function(jax.tree.map(lambda x: x[i], local_inputs), shared)
+        if accumulate == 1:
+            return jax.lax.psum(at(0), _AXIS)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(at, 0)
         )
-        add = lambda total, i: (jax.tree.map(jnp.add, total, one(i)), None)
-        total, _ = jax.lax.scan(add, nothing, jnp.arange(several))
+        add = lambda total, i: (jax.tree.map(jnp.add, total, at(i)), None)
+        total, _ = jax.lax.scan(add, zeros, jnp.arange(accumulate))
         return jax.lax.psum(total, _AXIS)
 
     return jax.shard_map(
-        here,
+        sum_on_device,
         mesh=mesh,
         in_specs=(PartitionSpec(None, _AXIS), PartitionSpec()),
         out_specs=PartitionSpec(),

@@ -1,4 +1,4 @@
-"""Predictions beside their labels, in a file that other programs read."""
+"""Files of predictions and labels in extended XYZ format."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from bench.dataset.opening import Dataset, Sample
 from bench.dataset.per_element import composition_energy
-from bench.evaluation.errors import Prediction
+from bench.evaluation.predicting import Prediction
 from bench.files import write_text
 
 
@@ -23,15 +23,15 @@ def write_predictions(
     predictions: Mapping[str, Sequence[Prediction]],
     atomic_energies: dict[int, float],
 ) -> None:
-    """An extxyz file of predictions, the labels beside them as `label_*`.
+    """Writes predictions and, as `label_*`, their labels to an extended XYZ file.
 
     Args:
-        path: replaced once the new file is complete.
+        path: of the file, written atomically.
         data: the samples.
         parts: indices of samples by part of the split.
-        predictions: one a sample, by part.
+        predictions: one per sample, by part.
         atomic_energies: eV by atomic number; their sum is stored as `floor_energy`
-            beside labelled energies.
+            with labeled energies.
     """
     frames = []
     for part, members in parts.items():
@@ -63,15 +63,15 @@ def write_predictions(
                 atoms.info |= {"label_stress": s.stress}
             if s.charges is not None:
                 atoms.arrays["label_charges"] = s.charges
-            _write_response(atoms, p, s)
+            _add_response(atoms, p, s)
             frames.append(atoms)
     content = io.StringIO()
     ase.io.write(content, frames, format="extxyz")
     write_text(path, content.getvalue())
 
 
-def _write_response(atoms: ase.Atoms, p: Prediction, s: Sample) -> None:
-    """Dipoles and Born charges, where there are labels and predictions."""
+def _add_response(atoms: ase.Atoms, p: Prediction, s: Sample) -> None:
+    """Adds dipoles and Born charges that have both a label and a prediction."""
     if p.dipole is not None and s.dipole is not None:
         atoms.info |= {"model_dipole": p.dipole, "label_dipole": s.dipole}
     if p.born_charges is not None and s.born_charges is not None:

@@ -1,0 +1,93 @@
+"""Splits of a data set."""
+
+import itertools
+from typing import get_args
+
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from bench.dataset.opening import load_for_training
+from bench.exceptions import BenchError
+from bench.experiment.splits import split_data
+from bench.settings.grid import SplitKind, SplitSettings
+from scipy.sparse import csr_matrix
+
+
+@pytest.fixture
+def mixed(tmp_path, springs):
+    """Structures of two sizes, some of them charged; two per group."""
+    frames = [springs(i) for i in range(24)]
+    for frame in frames:
+        frame.calc.results = {"energy": frame.calc.results["energy"]}
+    for frame in frames[8:]:
+        energy = frame.calc.results
+        del frame[-1]
+        frame.calc = SinglePointCalculator(frame, **energy)
+    for frame in (*frames[6:8], *frames[14:16]):
+        frame.info["total_charge"] = -1
+    path = tmp_path / "mixed.extxyz"
+    ase.io.write(path, frames, format="extxyz")
+    return load_for_training(str(path))
+
+
+@pytest.mark.parametrize("kind", ["size", "seed-similarity", "max-min", "separated"])
+def test_every_split_uses_all_structures_and_does_not_divide_groups(kind, mixed):
+    vectors = csr_matrix(np.random.default_rng(0).uniform(size=(len(mixed), 9)))
+    split = split_data(mixed, vectors, kind, SplitSettings(), 0)
+    parts = split.indices(mixed.ids)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(24))
+    for a, b in itertools.combinations(parts, 2):
+        assert not {mixed.groups[i] for i in a} & {mixed.groups[i] for i in b}
+    if kind == "size":
+        assert {len(mixed.samples[i].structure) for i in parts[2]} == {5}
+
+
+@pytest.mark.parametrize("kind", get_args(SplitKind))
+@pytest.mark.parametrize(
+    ("count", "groups", "fraction", "message"),
+    [
+        (1, 1, 0.3, "has 1 structure, and a split needs at least three"),
+        (2, 2, 0.3, "has 2 structures, and a split needs at least three"),
+        (5, 1, 0.3, "has 1 group of structures, and a split needs at least three"),
+        (5, 5, 0.9, "split.test_fraction=0.9 leaves 0 of 5 .* which need one each"),
+    ],
+)
+def test_too_few_structures_for_a_split_are_rejected(
+    kind, count, groups, fraction, message, tmp_path, springs
+):
+    frames = [springs(i) for i in range(count)]
+    for i, frame in enumerate(frames):
+        frame.info["group"] = f"g{i % groups}"
+    path = tmp_path / "few.extxyz"
+    ase.io.write(path, frames, format="extxyz")
+    data = load_for_training(str(path))
+    if fraction == 0.9 and kind in ("charge", "named"):
+        message = "needs neutral and charged|but none do"
+    settings = SplitSettings(test_fraction=fraction)
+    with pytest.raises(BenchError, match=message):
+        split_data(data, csr_matrix(np.eye(count)), kind, settings, 0)
+
+
+def test_identical_structures_cannot_be_clustered(mixed):
+    with (
+        pytest.warns(UserWarning, match="distinct clusters"),
+        pytest.raises(BenchError, match="The cluster split cannot be made: All"),
+    ):
+        split_data(mixed, csr_matrix(np.ones((24, 2))), "cluster", SplitSettings(), 0)
+
+
+def test_the_test_set_of_the_named_split_is_the_matching_ids(mixed):
+    vectors = csr_matrix((len(mixed), 1))
+    settings = SplitSettings(test_ids="s00[0-3]")
+    *_, test = split_data(mixed, vectors, "named", settings, 0).indices(mixed.ids)
+    assert [mixed.ids[i] for i in test] == ["s000", "s001", "s002", "s003"]
+    with pytest.raises(BenchError, match="but none do"):
+        split_data(mixed, vectors, "named", SplitSettings(), 0)
+
+
+def test_the_test_set_of_the_charge_split_is_the_charged_structures(mixed):
+    vectors = csr_matrix((len(mixed), 1))
+    split = split_data(mixed, vectors, "charge", SplitSettings(), 0)
+    *_, test = split.indices(mixed.ids)
+    assert {mixed.groups[i] for i in test} == {"g3", "g7"}
