@@ -1,7 +1,6 @@
 """SOAP power spectra averaged over the atoms of a structure."""
 
 import functools
-import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -98,16 +97,12 @@ def _dscribe_soap(settings: MeanSoap, elements: tuple[int, ...], periodic: bool)
 def mean_soap(
     structures: "Iterable[Atoms]",
     *,
-    species: Iterable[int | str] | None = None,
     r_cut: float = 4.0,
     n_max: int = 9,
     l_max: int = 9,
     sigma: float = 0.1,
-    periodic: bool | Literal["auto"] = "auto",
     compression: Literal["off", "same-element", "crossover"] = "off",
-    n_jobs: int | None = -1,
-    progress: bool = True,
-    store: str | os.PathLike[str] | None = None,
+    **options: Any,
 ) -> csr_matrix:
     """Compute the `MeanSoap` descriptor of each structure.
 
@@ -115,10 +110,12 @@ def mean_soap(
 
     Parameters
     ----------
-    structures, species, periodic, n_jobs, progress, store
-        As in `describe`.
+    structures : iterable of ase.Atoms
+        Structures, in the order of the rows.
     r_cut, n_max, l_max, sigma, compression
-        As in `MeanSoap`.
+        Settings of the descriptor, as in `MeanSoap`.
+    **options
+        Options of `describe`: `species`, `periodic`, `n_jobs`, `progress` and `store`.
 
     Returns
     -------
@@ -132,12 +129,5 @@ def mean_soap(
     >>> mean_soap([water, water[:1]], n_max=2, l_max=1).shape
     (2, 20)
     """
-    return describe(
-        structures,
-        MeanSoap(r_cut, n_max, l_max, sigma, compression),
-        species=species,
-        periodic=periodic,
-        n_jobs=n_jobs,
-        progress=progress,
-        store=store,
-    )
+    descriptor = MeanSoap(r_cut, n_max, l_max, sigma, compression)
+    return describe(structures, descriptor, **options)
