@@ -43,7 +43,7 @@ def merge(
         facts: further entries of the header.
         atomic_energies: eV by atomic number; `"atoms"` takes them from the isolated
             atoms among the structures and leaves these out; None leaves them to be
-            fitted to the training part.
+            fitted to the training set.
 
     Returns:
         The header.

@@ -132,7 +132,7 @@ class Dataset:
     def atomic_energies(self) -> dict[int, float] | None:
         """Energies of isolated atoms stored with the dataset, eV by atomic number.
 
-        None if they are to be fitted to the training part.
+        None if they are to be fitted to the training set.
         """
         stored = (self.header or {}).get("atomic_energies")
         if stored is None:

@@ -1,4 +1,4 @@
-"""Atomic energies fitted to the training part, and mean charges per element."""
+"""Atomic energies fitted to the training set, and mean charges per element."""
 
 from collections.abc import Sequence
 
@@ -24,10 +24,10 @@ def atomic_energies_for(data: Dataset, members: np.ndarray) -> dict[int, float]:
 
     Args:
         data: labeled structures.
-        members: indices of the training part, to which they are fitted.
+        members: indices of the training set, to which they are fitted.
 
     Returns:
-        eV by atomic number, for the elements of the training part.
+        eV by atomic number, for the elements of the training set.
     """
     samples = [data.samples[int(i)] for i in members]
     stored = data.atomic_energies
@@ -40,7 +40,7 @@ def fit_atomic_energies(samples: Sequence[Sample]) -> dict[int, float]:
     """Fits the energies of the elements to the total energies by least squares.
 
     Args:
-        samples: structures of the training part.
+        samples: structures of the training set.
 
     Returns:
         eV by atomic number: the minimum-norm solution if the compositions do not

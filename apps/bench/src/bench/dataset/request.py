@@ -21,7 +21,7 @@ class PreparationRequest:
         format: file format; None infers it from the file names.
         strict: whether a row that cannot be used is an error instead of being left out.
         atomic_energies: path of a YAML file, or `"atoms"` for the energies of isolated
-            atoms in the source; None leaves them to be fitted to the training part.
+            atoms in the source; None leaves them to be fitted to the training set.
     """
 
     source: str

@@ -92,7 +92,7 @@ def _charge_sums(data: Dataset) -> str:
 
 
 def _duplicates(data: Dataset) -> str:
-    """Returns a warning about duplicates, which a split can put into both parts."""
+    """Returns a warning about duplicates, which a split can put into both sets."""
     groups = find_duplicates(data.columns)
     if not groups:
         return ""

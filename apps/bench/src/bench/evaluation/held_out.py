@@ -15,7 +15,7 @@ from bench.exceptions import BenchError
 from bench.execution.memory import peak_memory
 
 PredictionsByPart = dict[str, list[Prediction]]
-"""Predictions by part of the split."""
+"""Predictions by set of the split."""
 
 
 class HeldOutPredictions(NamedTuple):

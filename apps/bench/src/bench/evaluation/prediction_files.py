@@ -28,8 +28,8 @@ def write_predictions(
     Args:
         path: of the file, written atomically.
         data: the samples.
-        parts: indices of samples by part of the split.
-        predictions: one per sample, by part.
+        parts: indices of samples by set of the split.
+        predictions: one per sample, by set.
         atomic_energies: eV by atomic number; their sum is stored as `floor_energy`
             with labeled energies.
     """

@@ -231,7 +231,7 @@ def read_test_predictions(run: Path, sizes: dict[str, int], split: Split) -> lis
 
     Args:
         run: folder of the run.
-        sizes: number of structures of each part, from the result.
+        sizes: number of structures in each set, from the result.
         split: of the run.
 
     Raises:

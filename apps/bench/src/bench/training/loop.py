@@ -49,7 +49,7 @@ EpochCallback = Callback[dict[str, Any]]
 
 
 class SplitIndices(NamedTuple):
-    """Indices of the samples in each part of a split."""
+    """Indices of the samples in each set of a split."""
 
     train: np.ndarray
     validation: np.ndarray
