@@ -27,9 +27,6 @@ efa = lambda width, key: lr_efa.EuclideanFastAttention(
 efa_vectors = lambda width, key: lr_efa.EuclideanFastAttention(
     width, omega_max=1.5, shell_width=0.3, qk_size=4, v_size=4, degree=1, key=key
 )
-efa_wide = lambda width, key: lr_efa.EuclideanFastAttention(
-    width, omega_max=2.0, key=key
-)
 sum_of = lambda *makers: (
     lambda width, key: bb.Sum(
         tuple(m(width, jr.fold_in(key, i)) for i, m in enumerate(makers))
@@ -250,85 +247,6 @@ def test_only_equilibrated_charges_depend_on_the_total_charge(name, degenerate):
     else:
         assert np.all(gaps > 1e-3)
         close([out.charges.sum() for out in outs], [-1.0, 0.0, 1.0])
-
-
-@pytest.mark.parametrize(
-    ("layer", "uses"),
-    [
-        (total_charge, True),
-        (celli, True),
-        (polarizable, True),
-        (les, False),
-        (efa, False),
-    ],
-)
-def test_uses_total_charge(layer, uses):
-    assert abstract_backbone((1, 8), layer).uses_total_charge == uses
-
-
-@pytest.mark.parametrize("layer", [celli, polarizable, sum_of(les, celli)])
-def test_elements_that_a_layer_does_not_support_raise(layer):
-    assert abstract_backbone((1, 96), layer).elements == (1, 96)
-    with pytest.raises(ValueError, match="Element 97 has no published covalent radius"):
-        abstract_backbone((1, 97), layer)
-
-
-def abstract_backbone(elements, layer):
-    """A backbone whose arrays are replaced by their shapes."""
-    make, size = BACKBONES["mace"]
-    return eqx.filter_eval_shape(
-        lambda: make(
-            elements,
-            size,
-            avg_num_neighbors=1.0,
-            long_range={"embedding": layer(4, jr.key(1))},
-            key=jr.key(0),
-        )
-    )
-
-
-# The readout of CELLI is linear if an adapter's network precedes the layer.
-PUBLISHED = {
-    "none": {},
-    "total charge": {"embedding": total_charge},
-    "CELLI": {
-        "block 1": lambda width, key: lr_celli.ChargeEquilibration(
-            width, hidden=() if width < 64 else (64, 64), key=key
-        )
-    },
-    "LES": {"final": les},
-}
-EFA = {"mace": {"block 1": efa_wide}, "else": {"embedding": efa_wide}}
-COUNTS = {
-    "mace": (bb.MACESize(), (250712, 255640, 271382, 250840, 254808)),
-    "allegro": (bb.AllegroSize(), (73738, 81739, 80309, 77399, 80907)),
-    "dimenet": (bb.DimeNetSize(), (1476102, 1494150, 1498276, 1504806, 1484294)),
-}
-
-
-@pytest.mark.parametrize("name", COUNTS)
-def test_layers_add_few_parameters(name):
-    """The counts at the published sizes with four elements: at most 11 % more."""
-    size, expected = COUNTS[name]
-    variants = PUBLISHED | {"EFA": EFA.get(name, EFA["else"])}
-
-    def count(key, layers):
-        backbone = BACKBONES[name][0](
-            (1, 6, 8, 30),
-            size,
-            avg_num_neighbors=34.0,
-            long_range={h: make(size.widths[h], key) for h, make in layers.items()},
-            key=key,
-        )
-        return bb.parameter_count(backbone)
-
-    # Only shapes are computed; no parameters are drawn.
-    counts = [
-        int(eqx.filter_eval_shape(count, jr.key(0), layers))
-        for layers in variants.values()
-    ]
-    assert tuple(counts) == expected
-    assert max(counts) < 1.11 * counts[0]
 
 
 def test_distant_atoms_interact_by_their_latent_charges():

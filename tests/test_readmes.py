@@ -20,6 +20,7 @@ def test_readmes_have_code_blocks():
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_code_block_runs(block, tmp_path, monkeypatch):
+def test_code_block_runs(block, tmp_path, monkeypatch, optimization_disabled):
+    """CI also runs the blocks with full optimization, in environments of the wheels."""
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
