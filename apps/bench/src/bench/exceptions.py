@@ -29,7 +29,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in joined)
 
 
-def abbreviated(value: object) -> str:
+def abbreviate(value: object) -> str:
     """Returns a value on one line of at most 60 characters."""
     text = printable(str(value))
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and leftovers of killed processes."""
+"""Atomic writes, and removal of the temporary files of killed processes."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from bench.exceptions import BenchError, one_line
 
-# Name, machine and process; older releases left the machine out. Splits are written by
-# chemsplit, whose unfinished files end otherwise.
+# File name, host and process; older versions omitted the host. Splits are written by
+# chemsplit, whose temporary files end in `.tmp.json`.
 _NAME = re.compile(
     r".+\.(?:(?P<node>[A-Za-z0-9_]*)-)?(?P<process>[0-9]+)\.(?:partial|tmp\.json)"
 )
-# Processes of another machine cannot be looked up; none writes one file for a day.
-_DAY = 86_400.0
+# Processes of other hosts cannot be checked, but no write takes a day.
+_SECONDS_PER_DAY = 86_400.0
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(temporary)):
-            raise  # of a library in its own words, or about another file
+            raise  # not from the system, or about another file
         # The error of a full disk does not name the file.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
 
     Args:
         path: of the file.
-        text: its content.
+        text: content.
     """
     write_bytes(path, text.encode())
 
@@ -60,7 +60,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Args:
         path: of the file.
-        content: of the file.
+        content: bytes.
     """
     with atomic(path) as temporary:
         temporary.write_bytes(content)
@@ -81,7 +81,7 @@ def write_error(folder: Path, error: OSError) -> BenchError:
 
 
 def temporary_path(path: Path) -> Path:
-    """Returns where this process writes a file before it is complete.
+    """Returns the path at which this process writes a file before it is complete.
 
     Args:
         path: of the finished file.
@@ -90,10 +90,10 @@ def temporary_path(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Deletes temporary files of processes that no longer run, in subfolders too.
+    """Deletes temporary files of processes that no longer run, recursively.
 
     Args:
-        folder: of a command's results; need not exist.
+        folder: of results; need not exist.
     """
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -105,7 +105,7 @@ def remove_leftovers(folder: Path) -> None:
 def _is_leftover(path: Path, match: re.Match[str]) -> bool:
     if match["node"] not in (None, _node()):
         with contextlib.suppress(OSError):
-            return time.time() - path.stat().st_mtime > _DAY
+            return time.time() - path.stat().st_mtime > _SECONDS_PER_DAY
         return False
     try:
         os.kill(int(match["process"]), 0)
@@ -117,5 +117,5 @@ def _is_leftover(path: Path, match: re.Match[str]) -> bool:
 
 
 def _node() -> str:
-    """Returns the name of the machine, as used in file names."""
+    """Returns the name of this host, as used in file names."""
     return re.sub("[^A-Za-z0-9_]", "_", platform.node())

@@ -1,28 +1,28 @@
-"""Labels of structures: what is read, learned and compared."""
+"""Kinds of labels of structures."""
 
 LABELS = (
     *("energy", "forces", "stress", "charges", "total_charge", "spin", "tags"),
     *("dipole", "born_charges"),
 )
-"""What a row may hold besides its geometry, id and group."""
+"""Fields that a structure may have besides geometry, id and group."""
 
 TRAINABLE_KINDS = ("energy", "force", "stress", "charge", "dipole")
-"""What a loss may weigh."""
+"""Kinds that a loss may contain."""
 
 ENERGY_KINDS = ("energy", "force", "stress")
 """Energies and their derivatives."""
 
 KINDS = (*TRAINABLE_KINDS, "born")
-"""What is labelled and compared."""
+"""Kinds for which errors are computed."""
 
 FIELDS = {"force": "forces", "charge": "charges", "born": "born_charges"}
-"""The name of a kind's labels where it differs from the kind."""
+"""Names of the fields of kinds, where they differ from the kind."""
 
 
 def field_of(kind: str) -> str:
-    """The name of a kind's labels.
+    """Returns the name of the field that stores a kind of label.
 
     Args:
-        kind: of `KINDS`.
+        kind: one of `KINDS`.
     """
     return FIELDS.get(kind, kind)

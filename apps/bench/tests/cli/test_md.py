@@ -329,7 +329,7 @@ def test_errors_have_one_line_messages(trained, tmp_path):
     (tmp_path / "empty" / "config.yaml").write_text("dataset: own\n")
     cases = {
         ("nowhere",): "nowhere does not exist",
-        (tmp_path,): "holds no finished run",
+        (tmp_path,): "not the folder of a finished run",
         (tmp_path / "empty",): "No run in",
         (gold,): "is no model",
         (run, "--structure", gold): "was not trained on Au, which gold contains",

@@ -50,9 +50,9 @@ def prepared_data(frames, tmp_path, **reading):
 def test_dipoles_are_stored_about_the_center_of_mass(springs, tmp_path):
     frames = [labeled(springs, i, -i, dipole=[1.0, 2.0, 3.0]) for i in range(2)]
     center = frames[1].get_center_of_mass()
-    found = prepared_data(frames, tmp_path / "a", dipole_origin="coordinates").samples
-    np.testing.assert_allclose(found[0].dipole, [1, 2, 3])
-    np.testing.assert_allclose(found[1].dipole, [1, 2, 3] + center)
+    samples = prepared_data(frames, tmp_path / "a", dipole_origin="coordinates").samples
+    np.testing.assert_allclose(samples[0].dipole, [1, 2, 3])
+    np.testing.assert_allclose(samples[1].dipole, [1, 2, 3] + center)
     about_mass = prepared_data(frames, tmp_path / "b", dipole_origin="mass").samples
     np.testing.assert_allclose(about_mass[1].dipole, [1, 2, 3])
     # The dipole of a charged molecule is undefined without an origin.

@@ -20,7 +20,7 @@ from bench.evaluation.run_files import (
 from bench.exceptions import BenchError
 from bench.experiment.splits import stored_descriptors
 from bench.labels import KINDS
-from bench.model.facts import read_model_metadata
+from bench.model.metadata import read_model_metadata
 from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Grid, Run
 from chemsplit import Split

@@ -141,15 +141,15 @@ def test_features_are_means_over_atoms_and_usable_by_chemsplit(finished, tmp_pat
     source = yaml.safe_load((finished.parent / "config.yaml").read_text())["dataset"]
     path = tmp_path / "features.npz"
     assert write_embeddings(trained, source, path) == 12
-    found = DescriptorTable.load(path)
+    table = DescriptorTable.load(path)
     width = 2 * trained.settings.mace.channels
-    assert found.X.shape == (12, width) and found.settings["model"] == RUN
+    assert table.X.shape == (12, width) and table.settings["model"] == RUN
     split = make_split(
-        SeedSimilaritySplit(1, test_size=0.25), found.X, found.ids, found.groups,
+        SeedSimilaritySplit(1, test_size=0.25), table.X, table.ids, table.groups,
         seed=0, name="learned",
     )  # fmt: skip
     # Groups of two are not divided.
-    assert len(split.indices(list(found.ids))[2]) in (2, 4)
+    assert len(split.indices(list(table.ids))[2]) in (2, 4)
     # The layer's energy is its weights times the features, summed over the atoms.
     probed = with_feature_probe(load_potential(finished), width)
     rng = np.random.default_rng(0)
@@ -170,8 +170,8 @@ def test_features_are_means_over_atoms_and_usable_by_chemsplit(finished, tmp_pat
     np.testing.assert_allclose(
         sums[:n], num_atoms * (means @ values), rtol=1e-3, atol=1e-4
     )
-    order = [list(found.ids).index(batched.data.ids[i]) for i in indices]
-    np.testing.assert_allclose(found.X.toarray()[order], means, rtol=1e-3, atol=1e-5)
+    order = [list(table.ids).index(batched.data.ids[i]) for i in indices]
+    np.testing.assert_allclose(table.X.toarray()[order], means, rtol=1e-3, atol=1e-5)
 
 
 def test_commands_for_single_runs(finished, grid, tmp_path, monkeypatch):
@@ -181,8 +181,8 @@ def test_commands_for_single_runs(finished, grid, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     saved = Split.load(tmp_path / "splits" / "named-seed0.json")
     assert saved.digest == Split.load(finished / "split.json").digest
-    place = tmp_path / "again"
-    done = call("eval", finished, "--out", place, "--embeddings", tmp_path / "f.npz")
+    out = tmp_path / "again"
+    done = call("eval", finished, "--out", out, "--embeddings", tmp_path / "f.npz")
     assert done.exit_code == 0, done.output
     assert "energy_mae" in done.output and "12 structures" in done.output
     # The run is finished, so training it again changes nothing.

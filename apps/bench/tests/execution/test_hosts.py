@@ -36,9 +36,9 @@ def test_two_hosts_equal_one_device_with_gradient_accumulation(small_grid, tmp_p
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    place = tmp_path / "two"
+    out = tmp_path / "two"
     command = [sys.executable, "-c", PROGRAM, "train", str(config), run.name]
-    command += ["--out", str(place), "--coordinator", address, "--hosts", "2"]
+    command += ["--out", str(out), "--coordinator", address, "--hosts", "2"]
     processes = [
         subprocess.Popen(
             [*command, "--host", str(i)],

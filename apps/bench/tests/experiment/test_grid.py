@@ -62,7 +62,7 @@ def test_loaded_model_reproduces_written_predictions(finished, tmp_path):
         atoms.get_potential_energy(), written["energy"], atol=1e-4
     )
     np.testing.assert_allclose(atoms.get_forces(), written["forces"], atol=1e-4)
-    with pytest.raises(BenchError, match="holds no finished run"):
+    with pytest.raises(BenchError, match="not the folder of a finished run"):
         load_potential(tmp_path)
 
 

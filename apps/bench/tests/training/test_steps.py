@@ -96,8 +96,8 @@ def test_two_devices_equal_one_with_gradient_accumulation(grid, tmp_path):
     )
     assert done.stdout.splitlines()[-1] == "None", done.stderr
     rows = []
-    for place in ("one", "two"):
-        folder = tmp_path / place / two.runs()[0].name
+    for name in ("one", "two"):
+        folder = tmp_path / name / two.runs()[0].name
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         rows.append([json.loads(line) for line in lines])
     assert len(rows[0]) == len(rows[1]) == grid.train.epochs

@@ -31,7 +31,7 @@ def test_equal_settings_share_compiled_steps():
 
 def test_layers_are_frozen_by_name():
     """Masked updates are zero in frozen parts and unchanged elsewhere."""
-    settings = ModelSettings(mace=MACESettings(channels=4, l_max=1, radial=(8,)))
+    settings = ModelSettings(mace=MACESettings(channels=4, l_max=1, radial_mlp=(8,)))
     potential = build_potential(
         settings,
         Run("own", "random", "mace", "celli+les", 0),

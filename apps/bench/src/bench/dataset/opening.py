@@ -19,7 +19,7 @@ from bench.dataset.parts import read_unit, units_of
 from bench.dataset.prepared import is_prepared, is_unfinished, open_prepared
 from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError
-from bench.execution.workers import CRASH_PRONE_FORMATS, run
+from bench.execution.workers import CRASH_PRONE_FORMATS, run_tasks
 from bench.labels import TRAINABLE_KINDS, field_of
 from bench.sources import ReadOptions, Source, open_source
 
@@ -231,7 +231,9 @@ def _read(source: str, name: str, reading: ReadOptions, strict: bool) -> Dataset
     """Reads all structures of a source into memory."""
     reader = open_source(source, reading)
     read_all = functools.partial(_read_units, strict=strict)
-    ((_, parts),) = run(read_all, [reader], int(reader.format in CRASH_PRONE_FORMATS))
+    ((_, parts),) = run_tasks(
+        read_all, [reader], int(reader.format in CRASH_PRONE_FORMATS)
+    )
     columns = concatenate(part for part, _ in parts)
     statistics = combined(statistics for _, statistics in parts)
     check_labels(statistics, {}, source)

@@ -31,7 +31,7 @@ from bench.dataset.unfinished import (
 )
 from bench.exceptions import BenchError
 from bench.execution.callback import Callback
-from bench.execution.workers import CRASH_PRONE_FORMATS, run
+from bench.execution.workers import CRASH_PRONE_FORMATS, run_tasks
 from bench.files import remove_leftovers, write_error
 from bench.sources import RowRange, Source, open_source
 
@@ -111,7 +111,7 @@ def prepare(
     if is_prepared(out):
         return _finished_header(out, inputs)
     fragile = source.format in CRASH_PRONE_FORMATS and workers > 0
-    ((_, units),) = run(units_of, [source], int(fragile))
+    ((_, units),) = run_tasks(units_of, [source], int(fragile))
     try:
         remove_leftovers(out)
         claim_folder(out, inputs)
@@ -157,7 +157,7 @@ def _read(jobs: Sequence[_ReadJob], workers: int, callback: PrepareCallback) -> 
     in_processes = len(remaining) > 1 or any(
         job.source.format in CRASH_PRONE_FORMATS for job in remaining
     )
-    finished = run(_read_unit, remaining, workers if in_processes else 0)
+    finished = run_tasks(_read_unit, remaining, workers if in_processes else 0)
     for count, _ in enumerate(finished, 1):
         callback(done + count, len(jobs))
 

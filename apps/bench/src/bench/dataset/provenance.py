@@ -7,7 +7,7 @@ from typing import Any
 from chemsplit import Split
 
 from bench.dataset.opening import Dataset
-from bench.exceptions import BenchError, abbreviated
+from bench.exceptions import BenchError, abbreviate
 from bench.settings.grid import Grid, Run
 
 KEY = "made_from"
@@ -109,7 +109,7 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     old, new = _flatten(stored), _flatten(current)
     keys = [k for k in {**new, **old} if old.get(k) != new.get(k)]
     shown = [
-        f"{key} (stored {abbreviated(old.get(key))}, now {abbreviated(new.get(key))})"
+        f"{key} (stored {abbreviate(old.get(key))}, now {abbreviate(new.get(key))})"
         for key in keys[:_MAX_LISTED]
     ]
     more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""

@@ -14,14 +14,14 @@ from bench.evaluation.predicting import Prediction, predict_samples
 from bench.exceptions import BenchError
 from bench.execution.memory import peak_memory
 
-PredictionsByPart = dict[str, list[Prediction]]
+PredictionsBySet = dict[str, list[Prediction]]
 """Predictions by set of the split."""
 
 
 class HeldOutPredictions(NamedTuple):
     """Predictions for the validation and test sets, and their cost."""
 
-    predictions: PredictionsByPart
+    predictions: PredictionsBySet
     charge_sign: int
     """-1 where latent charges were multiplied by -1 to agree with validation labels."""
     cost: dict[str, float | None]
@@ -49,13 +49,13 @@ def predict_held_out(
         BenchError: a prediction is not finite.
     """
     predictions, seconds = {}, 0.0
-    for part, indices in members.items():
+    for name, indices in members.items():
         start = time.perf_counter()
-        predictions[part] = predict_samples(
+        predictions[name] = predict_samples(
             potential, batched, indices, forces="force" in kinds
         )
         seconds = time.perf_counter() - start
-        _check_finite(predictions[part], batched, indices, part)
+        _check_finite(predictions[name], batched, indices, name)
     # The validation set has compiled everything, so the test set is timed alone.
     atoms = int(batched.data.sizes[members["test"]].sum())
     cost = {"microseconds_per_atom": 1e6 * seconds / atoms, "mebibytes": peak_memory()}
@@ -71,8 +71,8 @@ def predict_held_out(
             sign = charge_sign(predictions["validation"], samples)
     if sign < 0:
         predictions = {
-            part: [p.with_sign(sign) for p in part_predictions]
-            for part, part_predictions in predictions.items()
+            name: [p.with_sign(sign) for p in set_predictions]
+            for name, set_predictions in predictions.items()
         }
     return HeldOutPredictions(predictions, sign, cost)
 
@@ -81,13 +81,13 @@ def _check_finite(
     predictions: Sequence[Prediction],
     batched: BatchedDataset,
     members: np.ndarray,
-    part: str,
+    name: str,
 ) -> None:
     non_finite = np.array([not p.is_finite for p in predictions])
     if non_finite.any():
         raise BenchError(
             f"The prediction for {format_ids(batched, members[non_finite])} of the "
-            f"{part} set is not finite: look for overlapping atoms or a wrong cell "
+            f"{name} set is not finite: look for overlapping atoms or a wrong cell "
             "there."
         )
 
@@ -96,12 +96,12 @@ def _with_born_charges(
     potential: Potential,
     batched: BatchedDataset,
     members: Mapping[str, np.ndarray],
-    predictions: PredictionsByPart,
-) -> PredictionsByPart:
+    predictions: PredictionsBySet,
+) -> PredictionsBySet:
     """Adds Born charges to the predictions for samples with such labels."""
     samples = batched.data.samples
     completed = {}
-    for part, indices in members.items():
+    for name, indices in members.items():
         labeled = [i for i in indices if samples[int(i)].born_charges is not None]
         labeled = np.array(labeled, int)
         responses = (
@@ -112,8 +112,8 @@ def _with_born_charges(
         born_charges = {
             i: p.born_charges for i, p in zip(labeled, responses, strict=True)
         }
-        completed[part] = [
+        completed[name] = [
             p._replace(born_charges=born_charges.get(i))
-            for i, p in zip(indices, predictions[part], strict=True)
+            for i, p in zip(indices, predictions[name], strict=True)
         ]
     return completed

@@ -19,7 +19,7 @@ from bench.files import write_text
 def write_predictions(
     path: Path,
     data: Dataset,
-    parts: Mapping[str, np.ndarray],
+    members: Mapping[str, np.ndarray],
     predictions: Mapping[str, Sequence[Prediction]],
     atomic_energies: dict[int, float],
 ) -> None:
@@ -28,14 +28,14 @@ def write_predictions(
     Args:
         path: of the file, written atomically.
         data: the samples.
-        parts: indices of samples by set of the split.
-        predictions: one per sample, by set.
+        members: indices of samples by name of the set, such as `test`.
+        predictions: one per sample, by name of the set.
         atomic_energies: eV by atomic number; their sum is stored as `floor_energy`
             with labeled energies.
     """
     frames = []
-    for part, members in parts.items():
-        for index, p in zip(members, predictions[part], strict=True):
+    for name, indices in members.items():
+        for index, p in zip(indices, predictions[name], strict=True):
             s = data.samples[index]
             atoms = s.to_ase()
             results: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def write_predictions(
                 id=s.id,
                 index=int(index),
                 group=s.group,
-                part=part,
+                part=name,
                 total_charge=s.structure.total_charge,
             )
             if s.energy is not None:

@@ -12,7 +12,7 @@ from chemsplit import Split
 from bench.evaluation.intervals import prediction_and_label
 from bench.exceptions import BenchError, one_line
 from bench.labels import KINDS
-from bench.model.facts import SAME_COMMAND, ModelMetadata, rerun_remedy
+from bench.model.metadata import SAME_COMMAND, ModelMetadata, rerun_remedy
 from bench.settings.grid import Grid, checked_grid
 from bench.settings.parsing import parse_checked, read_checked, read_text, read_yaml
 

@@ -23,7 +23,7 @@ from bench.exceptions import BenchError
 from bench.files import remove_leftovers, write_text
 from bench.labels import KINDS
 from bench.model.building import hook_widths
-from bench.model.facts import read_model_metadata
+from bench.model.metadata import read_model_metadata
 from bench.model.saved import file_digest, load_potential
 from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Grid, Run
@@ -140,8 +140,9 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
     path = out / "predictions.extxyz"
-    parts = {"test": members}, {"test": predictions}
-    write_predictions(path, data, *parts, atomic_energies)
+    write_predictions(
+        path, data, {"test": members}, {"test": predictions}, atomic_energies
+    )
     header: dict[str, Any] = {"model": run.name, "data": data.digest, "source": source}
     header[KEY] = made_from
     write_text(out / EVALUATION, json.dumps(header | evaluation._asdict(), indent=1))
@@ -172,7 +173,7 @@ def _checked_provenance(
 
 
 def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
-    """Writes mean node features as a `chemsplit` description.
+    """Writes mean node features as a `chemsplit` descriptor table.
 
     Args:
         trained: the model.
@@ -191,7 +192,7 @@ def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
     rows = mean_features(potential, _batched_dataset(trained, data, potential), members)
     samples = [data.samples[int(i)] for i in members]
     settings = {"descriptor": "mean node features", "model": trained.run.name}
-    description = DescriptorTable(
+    table = DescriptorTable(
         csr_matrix(rows),
         tuple(s.id for s in samples),
         tuple(s.structure.numbers for s in samples),
@@ -199,7 +200,7 @@ def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
         settings,
     )
     try:
-        description.save(path)
+        table.save(path)
     except ValueError as error:
         raise BenchError(str(error)) from error
     return len(members)

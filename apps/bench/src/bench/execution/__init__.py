@@ -1,1 +1,1 @@
-"""Processes, hosts, memory and messages."""
+"""Processes, hosts, memory, caches and progress."""

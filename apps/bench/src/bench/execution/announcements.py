@@ -1,4 +1,4 @@
-"""What a command is about to do, said before it takes its time."""
+"""Messages printed before long operations."""
 
 import multiprocessing
 import sys
@@ -7,11 +7,13 @@ import typer
 
 
 def announce(text: str) -> None:
-    """One line on standard output, at once, terminal or not.
+    """Prints a line to standard output immediately.
+
+    Worker processes print only if the output is not a terminal.
 
     Args:
-        text: what begins, such as `reading ions`.
+        text: operation that starts, such as `reading ions`.
     """
-    # A process of its own would write across the bar of the one with the terminal.
+    # On a terminal, a worker would overwrite the progress bar of the main process.
     if multiprocessing.parent_process() is None or not sys.stdout.isatty():
         typer.echo(text)

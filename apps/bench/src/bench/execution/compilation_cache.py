@@ -5,11 +5,11 @@ from pathlib import Path
 
 
 def enable_compilation_cache() -> None:
-    """Makes JAX keep compiled programs on disk, for later calls and parallel runs.
+    """Makes JAX store compiled programs on disk for later and parallel runs.
 
-    Variables that are set already stay as they are.
+    Environment variables that are already set take precedence.
     """
-    # Environment variables, which the processes of single runs inherit.
+    # Environment variables, because worker processes inherit them.
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(home / "long-range-bench")

@@ -1,4 +1,4 @@
-"""Where a run was made: versions and machine."""
+"""Versions of the software and the machine type."""
 
 import platform
 from importlib import metadata
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
+    """Returns the versions of Python and of packages, and the machine type."""
     names = ("jax", "jaxlib", "equinox", "e3nn-jax", "optax", "numpy", "scikit-learn")
     members = ("backbones", "bench", "chemsplit", "lr-celli", "lr-efa", "lr-les")
     versions = {n: metadata.version(n) for n in (*names, *members)}

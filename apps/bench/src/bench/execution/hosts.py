@@ -1,6 +1,7 @@
-"""Several processes that train one model together, each with devices of its own.
+"""Distributed training with several processes, each with its own devices.
 
-All of them do the same in the same order; the first one alone writes.
+All processes run the same operations in the same order; only the main process, the
+first one, writes files.
 """
 
 import re
@@ -17,18 +18,19 @@ from bench.execution.announcements import announce
 
 
 def join_hosts(address: str | None, hosts: int | None, host: int | None) -> None:
-    """Connects this process with the others, before anything else is computed.
+    """Connects this process with the others; call it before any JAX computation.
 
-    The first one listens at `address` only, not at all addresses of its machine: the
-    port has no authentication.
+    The main process listens only at `address`, not at all addresses of its machine,
+    because the port has no authentication.
 
     Args:
-        address: of the first process, `name:port`; found out on known clusters.
-        hosts: how many processes there are; the same.
-        host: which one this is, from 0; the same.
+        address: of the main process, `name:port`; None to detect it on SLURM or with
+            Open MPI.
+        hosts: number of processes; None to detect it.
+        host: index of this process, from 0; None to detect it.
 
     Raises:
-        BenchError: the numbers or the address are of no use, or nobody answers there.
+        BenchError: the numbers or the address are invalid, or the connection fails.
     """
     if hosts is not None and host is not None and host >= hosts:
         raise BenchError(f"--host counts from 0 to {hosts - 1}, got {host}.")
@@ -47,68 +49,69 @@ def join_hosts(address: str | None, hosts: int | None, host: int | None) -> None
 
 
 def _check_address(address: str, first: bool) -> None:
-    """Refuses what would be waited for in vain, or end the process inside XLA."""
-    found = re.fullmatch(
-        r"(\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+)):(?P<port>[0-9]{1,5})",
+    """Raises an error for addresses that would hang or crash the XLA coordinator."""
+    match = re.fullmatch(
+        r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+)):(?P<port>[0-9]{1,5})",
         address,
     )
-    if found is None or not 0 < int(found["port"]) < 65536:
+    if match is None or not 0 < int(match["port"]) < 65536:
         raise BenchError(
-            f"--coordinator is the first process's NAME:PORT, such as node1:29500; got "
-            f"{address!r}."
+            "--coordinator must be NAME:PORT of the first process, such as "
+            f"node1:29500; got {address!r}."
         )
     try:
-        known = socket.getaddrinfo(
-            found["name"] or found["six"], int(found["port"]), type=socket.SOCK_STREAM
+        addresses = socket.getaddrinfo(
+            match["name"] or match["ipv6"], int(match["port"]), type=socket.SOCK_STREAM
         )
         if first:
-            family, kind, protocol, _, place = known[0]
-            with socket.socket(family, kind, protocol) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                trial.bind(place)
+            family, kind, protocol, _, socket_address = addresses[0]
+            with socket.socket(family, kind, protocol) as test_socket:
+                test_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                test_socket.bind(socket_address)
     except (OSError, UnicodeError) as error:
         raise BenchError(
-            f"--coordinator {address} is no address "
-            f"{'of this machine that is free' if first else 'that can be found'} "
+            f"--coordinator {address} is not "
+            f"{'a free address of this machine' if first else 'a reachable address'} "
             f"({one_line(error)})."
         ) from error
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes."""
+    """Returns whether this is the main process, which writes all files."""
     return jax.process_index() == 0
 
 
-def wait_for_all(place: str) -> None:
-    """Returns when all processes have come to the same place.
+def wait_for_all(barrier: str) -> None:
+    """Waits until all processes have reached the same barrier.
 
     Args:
-        place: its name.
+        barrier: name of the barrier.
     """
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(place)
+        multihost_utils.sync_global_devices(barrier)
 
 
-def shard(values: Any, place: NamedSharding) -> jax.Array:
-    """An array over the devices of all processes, each of which has all values.
+def shard(values: Any, sharding: NamedSharding) -> jax.Array:
+    """Distributes an array over the devices of all processes.
 
     Args:
-        values: an array of this process.
-        place: where its parts go.
+        values: the full array, equal in all processes.
+        sharding: of the result.
     """
-    if place.is_fully_addressable:
-        return jax.device_put(values, place)
-    whole = np.asarray(values)
-    return jax.make_array_from_callback(whole.shape, place, lambda part: whole[part])
+    if sharding.is_fully_addressable:
+        return jax.device_put(values, sharding)
+    full = np.asarray(values)
+    return jax.make_array_from_callback(full.shape, sharding, lambda index: full[index])
 
 
 def local_copy(tree: Any) -> Any:
-    """The arrays of a tree that is whole on every device, without other processes.
+    """Returns the local copy of replicated arrays, on one device of this process.
 
     Args:
-        tree: unchanged where there is one process.
+        tree: of arrays replicated on every device; returned as it is if there is only
+            one process.
     """
     if jax.process_count() == 1:
         return tree
-    here = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
-    return jax.tree.map(here, tree)
+    local = lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x
+    return jax.tree.map(local, tree)

@@ -1,4 +1,4 @@
-"""Reading in processes of their own, which a damaged file may end without harm."""
+"""Worker processes, which a damaged file may crash without harm to the main one."""
 
 import concurrent.futures
 import contextlib
@@ -16,22 +16,22 @@ from typing import Any
 from bench.exceptions import BenchError
 
 CRASH_PRONE_FORMATS = ("aselmdb", "hdf5")
-"""Formats that native code reads from mapped memory: a damaged file can end the process
-that reads it, so that it is never the one that has something to lose."""
+"""Formats read by native code from mapped memory: a damaged file can crash the process
+that reads it, so they are always read in a worker process."""
 
 
-def run(
+def run_tasks(
     work: Callable[[Any], Any], tasks: Sequence[Any], workers: int
 ) -> Iterator[tuple[int, Any]]:
-    """Results as they come, with the place of their task.
+    """Yields the index and the result of each task, in order of completion.
 
     Args:
-        work: a function of a module, called with each task.
-        tasks: values that can be sent to another process.
-        workers: processes; 0 works in this one.
+        work: module-level function, called with each task.
+        tasks: values that can be pickled.
+        workers: number of processes; 0 runs the tasks in this process.
 
     Raises:
-        BenchError: a process ended without a word, or what `work` raises.
+        BenchError: a process terminated unexpectedly, or an error of `work`.
     """
     if workers == 0 or not tasks:
         yield from enumerate(map(work, tasks))
@@ -43,26 +43,28 @@ def run(
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise BenchError(
-            "A process that read the data ended without a word, as a damaged file or "
-            "too little memory makes it: fetch the files again; with --workers 1 and "
-            "one file at a time the damaged one is found."
+            "A process that read the data terminated unexpectedly, as with a damaged "
+            "file or too little memory: download the files again; --workers 1 with one "
+            "file at a time finds the damaged one."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def available_cores() -> int:
-    """Processor cores this process may use."""
+    """Returns the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class Pool(concurrent.futures.ProcessPoolExecutor):
-    """Fresh processes, for a copy of one with threads may hang, that serve this one.
+    """A pool of spawned processes that exit with their parent.
+
+    Spawned, because a forked copy of a process with threads may deadlock.
 
     Args:
-        workers: how many at most.
+        workers: largest number of processes.
     """
 
     def __init__(self, workers: int):
@@ -70,7 +72,7 @@ class Pool(concurrent.futures.ProcessPoolExecutor):
         super().__init__(workers, context, initializer=exit_with_parent)
 
     def submit(self, fn, /, *args, **kwargs):
-        """Hands a call to a process, which may be started for it."""
+        """Submits a call, which may start a process."""
         with block_interrupts():
             return super().submit(fn, *args, **kwargs)
 
@@ -85,27 +87,27 @@ def block_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # Its start would let interrupts through again.
+    # Started now, because its start unblocks interrupts.
     multiprocessing.resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def exit_with_parent() -> None:
-    """Leaves Ctrl-C to the process that knows what to keep, and ends when it does.
+    """Makes this worker process ignore Ctrl-C and exit when its parent exits.
 
-    A parent that is killed cannot end its children; no file suffers, since all are
-    written beside their names first.
+    A parent that is killed cannot terminate its workers. No file is damaged, because
+    files are written atomically.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: BaseProcess) -> None:
+def _exit_after(parent: BaseProcess) -> None:
     multiprocessing.connection.wait([parent.sentinel])
     os._exit(1)

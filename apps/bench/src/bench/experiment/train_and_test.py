@@ -59,24 +59,24 @@ def train_and_test(
     reset_peak_memory()
     data = batched.data
     made_from = run_provenance(grid, run, data, split)
-    parts, excluded = usable_indices(data, split, grid.split.new_elements)
-    train_samples = [data.samples[i] for i in parts.train]
-    atomic_energies = atomic_energies_for(data, parts.train)
-    potential = _initial_potential(grid, run, batched, parts, atomic_energies)
+    indices, excluded = usable_indices(data, split, grid.split.new_elements)
+    train_samples = [data.samples[i] for i in indices.train]
+    atomic_energies = atomic_energies_for(data, indices.train)
+    potential = _initial_potential(grid, run, batched, indices, atomic_energies)
     _write_json(folder / "environment.json", environment())
     settings = trainable_settings(grid.training(run.backbone), run, train_samples)
     kinds = predicted_kinds(run, settings, labeled_kinds(train_samples))
     best = train(
         potential,
         batched,
-        parts,
+        indices,
         settings,
         folder,
         run.seed,
         callback,
         made_from=made_from,
     )
-    members = {"validation": parts.validation, "test": parts.test}
+    members = {"validation": indices.validation, "test": indices.test}
     held_out = predict_held_out(
         best, batched, members, kinds, align_sign=not run.has_charges
     )
@@ -93,7 +93,7 @@ def train_and_test(
         "data": data.digest,
         "split_digest": split.digest,
         "parameters": parameter_count(best),
-        "sizes": {p: len(getattr(parts, p)) for p in parts._fields},
+        "sizes": {p: len(getattr(indices, p)) for p in indices._fields},
         "excluded": excluded,
         "errors": {
             p: errors_of(predictions[p], samples[p], kinds).as_dict() for p in samples
@@ -145,7 +145,7 @@ def _initial_potential(
     grid: Grid,
     run: Run,
     batched: BatchedDataset,
-    parts: SplitIndices,
+    indices: SplitIndices,
     atomic_energies: dict[int, float],
 ) -> Potential:
     neighbors = batched.avg_num_neighbors
@@ -153,8 +153,8 @@ def _initial_potential(
         grid.model,
         run,
         atomic_energies,
-        avg_num_neighbors=float(np.mean([neighbors[i] for i in parts.train])),
-        scale=_scale([batched.data.samples[i] for i in parts.train]),
+        avg_num_neighbors=float(np.mean([neighbors[i] for i in indices.train])),
+        scale=_scale([batched.data.samples[i] for i in indices.train]),
     )
 
 

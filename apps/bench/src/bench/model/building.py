@@ -1,4 +1,4 @@
-"""Builds the potential of a run."""
+"""Construction of the potential of a run."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -46,10 +46,10 @@ LAYER_CLASSES = {
     "efa": EuclideanFastAttention,
     "les": LatentEwald,
 }
-"""Classes of the long-range layers by name."""
+"""Classes of the long-range layers, by their name in settings."""
 
 _PUBLISHED_WIDTH = 7.0
-"""Å, of the published code's Gaussians."""
+"""Å, width of the Gaussian charges in the published code."""
 
 
 def build_potential(
@@ -60,19 +60,19 @@ def build_potential(
     avg_num_neighbors: float,
     scale: float,
 ) -> Potential:
-    """A fresh potential for the elements of `atomic_energies`.
+    """Builds a potential with initial weights.
 
-    Models that differ in their long-range layers start from the same backbone weights,
-    and each layer from its own, whatever stands beside it.
+    For a given seed, the initial weights of the backbone do not depend on the
+    long-range layers, and those of a layer do not depend on the other layers.
 
     Args:
-        settings: shapes of backbones and layers.
-        run: names the backbone, the layers and the seed.
-        atomic_energies: eV by atomic number.
-        avg_num_neighbors: of an atom in the training data.
-        scale: of the backbone's energies, eV.
+        settings: sizes of backbones and layers.
+        run: name of the backbone, names of the layers, and seed.
+        atomic_energies: eV by atomic number, of the supported elements.
+        avg_num_neighbors: average number of neighbors per atom in the training data.
+        scale: factor of the backbone's energies, eV.
     """
-    first, _ = jax.random.split(jax.random.key(run.seed))
+    backbone_key, _ = jax.random.split(jax.random.key(run.seed))
     model, _ = _BACKBONES[run.backbone]
     layers, charges = build_layers(settings, run)
     size = _size(settings, run)
@@ -83,60 +83,63 @@ def build_potential(
         avg_num_neighbors=avg_num_neighbors,
         long_range=layers,
         charges=charges,
-        key=first,
+        key=backbone_key,
     )
     return Potential(backbone, atomic_energies, scale=scale, zbl=settings.zbl)
 
 
 def hook_widths(settings: ModelSettings, run: Run) -> dict[str, int]:
-    """Channels of the features at every hook of a run's backbone.
+    """Returns the number of feature channels at each hook of the backbone of a run.
 
     Args:
-        settings: shapes of the backbones.
-        run: names the backbone.
+        settings: sizes of the backbones.
+        run: name of the backbone.
     """
     return dict(_size(settings, run).widths)
 
 
 def _size(settings: ModelSettings, run: Run) -> Any:
-    shape = settings.shape_of(run.backbone).model_dump()
-    return _BACKBONES[run.backbone][1](**shape)
+    _, size_class = _BACKBONES[run.backbone]
+    return size_class(**settings.shape_of(run.backbone).model_dump())
 
 
 def build_layers(
     settings: ModelSettings, run: Run
 ) -> tuple[Mapping[str, LongRange], str | None]:
-    """The fresh layers of a run by hook, and the hook whose charges are the model's.
+    """Builds the long-range layers of a run with initial weights.
 
     Args:
-        settings: shapes of backbones and layers.
-        run: names the backbone, the layers and the seed.
+        settings: sizes of backbones and layers.
+        run: name of the backbone, names of the layers, and seed.
+
+    Returns:
+        The layers by hook, and the hook whose charges are those of the model.
     """
     _, key = jax.random.split(jax.random.key(run.seed))
-    makers, widths = _makers(settings), hook_widths(settings, run)
+    constructors, widths = _constructors(settings), hook_widths(settings, run)
     keys = dict(zip(LAYERS, jax.random.split(key, len(LAYERS)), strict=True))
-    found: dict[str, list[Any]] = {}
+    layers_by_hook: dict[str, list[Any]] = {}
     charges = None
     for name in LAYERS:
         if name not in run.long_range.split("+"):
             continue
         for i, hook in enumerate(_hooks(name, run.backbone, list(widths))):
-            own = jax.random.fold_in(keys[name], i)
-            found.setdefault(hook, []).append(makers[name](widths[hook], own))
-            # Equilibrated charges are labelled ones; latent ones stand in.
+            layer = constructors[name](widths[hook], jax.random.fold_in(keys[name], i))
+            layers_by_hook.setdefault(hook, []).append(layer)
+            # Equilibrated charges, which have labels, take precedence over latent ones.
             if name == "celli" or (name == "les" and charges is None):
                 charges = hook
     layers: dict[str, Any] = {
-        hook: several[0] if len(several) == 1 else Sum(tuple(several))
-        for hook, several in found.items()
+        hook: members[0] if len(members) == 1 else Sum(tuple(members))
+        for hook, members in layers_by_hook.items()
     }
     return layers, charges or next(iter(layers), None)
 
 
-def _makers(
+def _constructors(
     settings: ModelSettings,
 ) -> dict[str, Callable[[int, PRNGKeyArray], LongRange]]:
-    """How each layer is made for a hook's width."""
+    """Returns functions that build a layer from the width of its hook and a key."""
     options = lambda name: getattr(settings, name).model_dump()
     return {
         "charge": lambda width, key: TotalCharge(width, key=key),
@@ -151,10 +154,11 @@ def _makers(
 def _equilibration(
     width: int, options: dict[str, Any], key: PRNGKeyArray
 ) -> ChargeEquilibration | PolarizableChargeEquilibration:
-    """A fresh layer, with dipoles, or its widths where published, if asked for.
+    """Builds a charge equilibration layer.
 
-    There a width was softplus(R + r) with r near `_PUBLISHED_WIDTH`, whatever the
-    element: wider than most neighbours are apart, so that electrostatics vanish.
+    With published widths, each element has a width of `_PUBLISHED_WIDTH`, as in the
+    published code: larger than most interatomic distances, so that electrostatic
+    interactions nearly vanish.
     """
     published = options.pop("widths") == "published"
     polarizable = options.pop("polarizable")
@@ -166,21 +170,21 @@ def _equilibration(
     if published:
         radii = np.where(np.isfinite(COVALENT_RADII), COVALENT_RADII, 1.0)
         ratio = _PUBLISHED_WIDTH / np.maximum(radii, 0.1)
-        # The inverse of softplus, written so that it does not overflow.
+        # The inverse of softplus in a form that does not overflow.
         raw = jnp.asarray(ratio + np.log(-np.expm1(-ratio)), layer.raw_width.dtype)
-        layer = eqx.tree_at(lambda one: one.raw_width, layer, raw)
+        layer = eqx.tree_at(lambda layer: layer.raw_width, layer, raw)
     return PolarizableChargeEquilibration(layer) if polarizable else layer
 
 
-def _hooks(layer: str, backbone: str, offered: list[str]) -> list[str]:
-    """Where a layer enters: the published places.
+def _hooks(layer: str, backbone: str, hooks: list[str]) -> list[str]:
+    """Returns the hooks at which a layer is inserted, as published.
 
     Args:
-        layer: its name.
-        backbone: its name.
-        offered: the backbone's hooks, first to last.
+        layer: name of the layer.
+        backbone: name of the backbone.
+        hooks: of the backbone, first to last.
     """
-    blocks = [hook for hook in offered if hook.startswith("block")]
+    blocks = [hook for hook in hooks if hook.startswith("block")]
     if layer == "charge":
         return ["embedding"]
     if layer == "les":

@@ -1,4 +1,4 @@
-"""The trained potential of a run."""
+"""Loading the trained potential of a run."""
 
 import hashlib
 import os
@@ -9,11 +9,11 @@ from backbones import load as load_model
 
 from bench.exceptions import BenchError
 from bench.model.building import build_layers
-from bench.model.facts import read_model_metadata
+from bench.model.metadata import read_model_metadata
 
 
 def load_potential(folder: str | os.PathLike) -> Potential:
-    """The potential that a run of `bench` trained, as it was tested.
+    """Loads the trained potential of a run, with the weights of the best epoch.
 
     Args:
         folder: of the run, with `result.json` and `model.npz`.
@@ -26,23 +26,23 @@ def load_potential(folder: str | os.PathLike) -> Potential:
         >>> potential = bench.load_potential("runs/mine/random-mace-seed0")
         >>> calculator = Calculator(potential, total_charge=0.0)
     """
-    place = Path(folder)
+    path = Path(folder)
     for name in ("result.json", "model.npz"):
-        if not (place / name).is_file():
+        if not (path / name).is_file():
             raise BenchError(
-                f"{place} holds no finished run ({name} is missing): name a folder "
-                "that `bench` wrote, such as runs/quick/random-mace+les-seed0."
+                f"{path} is not the folder of a finished run ({name} is missing): "
+                "choose one such as runs/quick/random-mace+les-seed0."
             )
-    run, settings, _ = read_model_metadata(place)
+    run, settings, _ = read_model_metadata(path)
     try:
         layers, _ = build_layers(settings, run)
-        return load_model(place / "model.npz", long_range=layers)
+        return load_model(path / "model.npz", long_range=layers)
     except (ValueError, OSError) as error:
-        raise BenchError(f"The model in {place} cannot be read: {error}") from error
+        raise BenchError(f"The model in {path} cannot be read: {error}") from error
 
 
 def file_digest(path: Path) -> str:
-    """Hash of a file's bytes, such as those of a model.
+    """Returns a hash of the content of a file.
 
     Args:
         path: of the file.

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 
-from bench.exceptions import BenchError, abbreviated
+from bench.exceptions import BenchError, abbreviate
 from bench.labels import KINDS
 from bench.settings.architectures import ModelSettings, Strict
 from bench.settings.parsing import parse_yaml, read_text
@@ -242,7 +242,7 @@ def _override(values: dict[str, Any], text: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise BenchError(f"{key!r} goes below {parent!r}, which holds no keys.")
-    values[last] = parse_yaml(value, f"-o {abbreviated(text)}")
+    values[last] = parse_yaml(value, f"-o {abbreviate(text)}")
 
 
 def _sentence(error: pydantic.ValidationError, source: str, model: Any = Grid) -> str:

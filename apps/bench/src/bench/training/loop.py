@@ -59,7 +59,7 @@ class SplitIndices(NamedTuple):
 def train(
     potential: Potential,
     batched: BatchedDataset,
-    parts: SplitIndices,
+    indices: SplitIndices,
     settings: TrainSettings,
     folder: Path,
     seed: int,
@@ -75,7 +75,7 @@ def train(
     Args:
         potential: with initial weights.
         batched: data set with labels.
-        parts: indices of the split.
+        indices: of the samples in each set of the split.
         settings: phases, learning rate and loss weights; those of charges must be zero
             for latent charges.
         folder: receives `last.npz`, `best.npz`, `metrics.csv` and `metrics.jsonl`.
@@ -86,14 +86,14 @@ def train(
     Raises:
         BenchError: the loss is not finite, or a checkpoint cannot be used.
     """
-    _check_validation(settings, (batched.data.samples[i] for i in parts.validation))
+    _check_validation(settings, (batched.data.samples[i] for i in indices.validation))
     mesh = device_mesh(settings)
     schedule = settings.schedule
-    total_steps = len(schedule) * count_steps(batched, parts.train, settings)
+    total_steps = len(schedule) * count_steps(batched, indices.train, settings)
     checkpoints = Checkpoints(folder, made_from or {})
     optimizer = make_optimizer(settings, total_steps)
     training = _Training(
-        potential, batched, parts, settings, seed, optimizer, mesh, checkpoints
+        potential, batched, indices, settings, seed, optimizer, mesh, checkpoints
     )
     state, rows = training.resume()
     for epoch in range(len(rows), len(schedule)):
@@ -135,7 +135,7 @@ class _Training:
     Args:
         potential: with initial weights.
         batched: data set with labels.
-        parts: indices of the split.
+        indices: of the samples in each set of the split.
         settings: of training.
         seed: of the order of the data.
         optimizer: from `make_optimizer`.
@@ -145,7 +145,7 @@ class _Training:
 
     potential: Potential
     batched: BatchedDataset
-    parts: SplitIndices
+    indices: SplitIndices
     settings: TrainSettings
     seed: int
     optimizer: optax.GradientTransformation
@@ -169,7 +169,7 @@ class _Training:
     def inputs(self, epoch: int) -> Iterator[tuple[Batch, Targets]]:
         """Yields the inputs of each step of an epoch."""
         atomic_energies = dict(self.potential.atomic_energies)
-        members, rng = self.parts.train, self._rng(epoch)
+        members, rng = self.indices.train, self._rng(epoch)
         return step_inputs(
             self.batched, members, atomic_energies, rng, self.settings, self.mesh
         )
@@ -194,12 +194,12 @@ class _Training:
         weights = self.settings.loss.weights
         optional = ("charge", "dipole")
         kinds = [k for k in TRAINABLE_KINDS if weights[k] or k not in optional]
-        average, members = local_copy(state.average), self.parts.validation
+        average, members = local_copy(state.average), self.indices.validation
         errors = validate(average, self.batched, members, kinds)
         if not np.isfinite(errors.loss(self.settings.loss)):
-            indices = non_finite_samples(average, self.batched, members)
+            failed = non_finite_samples(average, self.batched, members)
             cause = (
-                f"the prediction for {format_ids(self.batched, indices)} of the "
+                f"the prediction for {format_ids(self.batched, failed)} of the "
                 "validation set is not finite: lower train.learning_rate, or check "
                 "these structures"
             )
@@ -217,7 +217,7 @@ class _Training:
         if diverged is None:
             return None
         members_per_step = step_members(
-            self.batched, self.parts.train, self._rng(epoch), self.settings
+            self.batched, self.indices.train, self._rng(epoch), self.settings
         )
         members = members_per_step[diverged.step]
         return divergence_cause(diverged, self.potential, self.batched, members)

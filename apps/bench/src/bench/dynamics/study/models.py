@@ -8,7 +8,7 @@ from ase.data import chemical_symbols
 from backbones import Potential, load
 
 from bench.exceptions import BenchError, one_line
-from bench.model.facts import read_model_metadata
+from bench.model.metadata import read_model_metadata
 from bench.model.saved import file_digest, load_potential
 
 

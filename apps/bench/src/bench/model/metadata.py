@@ -1,4 +1,4 @@
-"""What `result.json` says about the model of a run."""
+"""Metadata of the model of a run in `result.json`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +10,7 @@ from bench.settings.grid import Run
 from bench.settings.parsing import read_checked
 
 SAME_COMMAND = "the same `bench run` writes it again."
-"""Remedy for a damaged file of a run."""
+"""The end of the error message about a damaged file of a run."""
 
 
 class ModelMetadata(pydantic.BaseModel):
@@ -27,22 +27,25 @@ class ModelMetadata(pydantic.BaseModel):
 
 
 def read_model_metadata(run: Path) -> tuple[Run, ModelSettings, dict[str, Any]]:
-    """What a run trained: the run, its settings, and all that `result.json` says.
+    """Reads the metadata of the model of a run.
 
     Args:
-        run: its folder.
+        run: folder of the run.
+
+    Returns:
+        The run, the settings of its model, and all values of `result.json`.
 
     Raises:
         BenchError: the file is missing or damaged.
     """
-    facts = read_checked(run / "result.json", ModelMetadata, rerun_remedy(run))
-    return Run(**facts["run"]), ModelSettings(**facts["settings"]), facts
+    metadata = read_checked(run / "result.json", ModelMetadata, rerun_remedy(run))
+    return Run(**metadata["run"]), ModelSettings(**metadata["settings"]), metadata
 
 
 def rerun_remedy(run: Path) -> str:
-    """Returns the remedy for a damaged file: the end of an error message.
+    """Returns the end of the error message about a damaged file of a run.
 
     Args:
-        run: its folder.
+        run: folder of the run.
     """
     return f"delete the folder {run}; {SAME_COMMAND}"
