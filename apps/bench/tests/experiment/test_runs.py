@@ -26,8 +26,8 @@ def test_finished_runs_are_kept_and_seeds_are_reproducible(small_grid, tmp_path)
     assert [row for _, row in calls] == [None] * 4
     for result in results[0]:
         assert sum(result["sizes"].values()) == 24
-    place = tmp_path / "a" / "random-mace+les-seed0"
-    assert {p.name for p in place.iterdir()} == {
+    run_folder = tmp_path / "a" / "random-mace+les-seed0"
+    assert {p.name for p in run_folder.iterdir()} == {
         ".lock",
         "best.npz",
         "cost.json",
@@ -63,14 +63,14 @@ def test_folders_in_use_or_of_other_experiments_are_rejected(small_grid, tmp_pat
         output_folder(tmp_path / "out", small_grid),
     ):
         pass
-    place = tmp_path / "out" / small_grid.runs()[0].name
-    place.mkdir(parents=True)
+    run_folder = tmp_path / "out" / small_grid.runs()[0].name
+    run_folder.mkdir(parents=True)
     (tmp_path / "out" / "config.yaml").write_text(
         yaml.safe_dump(small_grid.model_dump(mode="json"))
     )
     with output_folder(tmp_path / "out", other):
         pass  # no run has started
-    (place / "last.npz").write_bytes(b"")
+    (run_folder / "last.npz").write_bytes(b"")
     with (
         pytest.raises(
             BenchError, match=r"other settings, seeds .stored \[0\], now \[5"
