@@ -1,4 +1,4 @@
-"""Our side of `mace_speed.py`: energies, forces (and stress), and training steps."""
+"""The side of this package in `mace_speed.py`."""
 
 import backbones as bb
 import equinox as eqx
@@ -7,54 +7,54 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from answering import answer, settings
+from serving import serve, settings
 
 
 def main():
-    given = settings()
-    with np.load(given["structure"]) as file:
+    config = settings()
+    with np.load(config["structure"]) as file:
         structure = bb.Structure(file["numbers"], file["positions"], file["cell"])
     size = bb.MACESize(
-        **given["size"] | {"radial_mlp": tuple(given["size"]["radial_mlp"])}
+        **config["size"] | {"radial_mlp": tuple(config["size"]["radial_mlp"])}
     )
     mace = bb.MACE(
-        tuple(given["elements"]),
+        tuple(config["elements"]),
         size,
-        cutoff=given["cutoff"],
-        avg_num_neighbors=given["avg_num_neighbors"],
+        cutoff=config["cutoff"],
+        avg_num_neighbors=config["avg_num_neighbors"],
         key=jr.key(0),
     )
-    potential = bb.Potential(mace, dict.fromkeys(given["elements"], 0.0))
-    (bucket,) = bb.pack([structure], cutoff=given["cutoff"], graphs=1)
+    potential = bb.Potential(mace, dict.fromkeys(config["elements"], 0.0))
+    (bucket,) = bb.pack([structure], cutoff=config["cutoff"], graphs=1)
     batch = bucket.batch([0])
-    optimiser = optax.adam(given["rate"])
+    optimizer = optax.adam(config["rate"])
 
     @eqx.filter_jit
     def evaluate(potential, batch):
         return potential(batch)
 
     @eqx.filter_grad
-    def slope(potential, batch):
+    def loss_gradient(potential, batch):
         out = potential(batch)
         return jnp.sum(out.forces**2) + jnp.sum(out.energy**2)
 
     @eqx.filter_jit
     def step(potential, state, batch):
-        updates, state = optimiser.update(slope(potential, batch), state)
+        updates, state = optimizer.update(loss_gradient(potential, batch), state)
         return eqx.apply_updates(potential, updates), state
 
-    trained = eqx.filter(potential, eqx.is_inexact_array)
-    kept = {"now": (potential, optimiser.init(trained))}
+    trainable = eqx.filter(potential, eqx.is_inexact_array)
+    state = {"current": (potential, optimizer.init(trainable))}
 
     def train():
-        kept["now"] = jax.block_until_ready(step(*kept["now"], batch))
+        state["current"] = jax.block_until_ready(step(*state["current"], batch))
 
-    works = {
+    tasks = {
         "evaluate": lambda: jax.block_until_ready(evaluate(potential, batch)),
         "train": train,
     }
     facts = {"parameters": bb.parameter_count(mace), "edges": len(bucket.pairs[0])}
-    answer(works, facts)
+    serve(tasks, facts)
 
 
 if __name__ == "__main__":

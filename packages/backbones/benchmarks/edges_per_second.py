@@ -1,10 +1,10 @@
-"""MACE, Allegro and DimeNet++ on the same structure: edges a second.
+"""Edges per second of MACE, Allegro and DimeNet++ on the same structure.
 
-All three at the sizes of the published benchmark (64, 64 and 128 channels), float32,
-one periodic structure, in one run. Each round times every backbone once, so that all
-see the same machine; medians over the rounds are compared with MACE's. "evaluate" is
+They have the sizes of the published benchmark (64, 64 and 128 channels) and run in
+float32 on one periodic structure. Each round times every backbone once, so that changes
+in the load affect all alike; the medians over the rounds are reported. "evaluate" is
 energy, forces and stress, "train" the gradient of a force and energy loss with respect
-to all parameters. Compilation is timed apart, with the persistent cache off.
+to all parameters. Compilation is timed separately, without the persistent cache.
 
     uv run python packages/backbones/benchmarks/edges_per_second.py [--quick]
 """
@@ -24,7 +24,7 @@ ELEMENTS = (1, 6, 8, 30)
 
 
 def crystal(side: int) -> bb.Structure:
-    """About 34 neighbours an atom within 4.5 Å."""
+    """Returns a distorted lattice, with about 34 neighbors per atom within 4.5 Å."""
     rng = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*[range(side)] * 3), -1).reshape(-1, 3)
     spacing = 2.11
@@ -33,9 +33,9 @@ def crystal(side: int) -> bb.Structure:
     return bb.Structure(numbers, positions, spacing * side * np.eye(3))
 
 
-def potentials(neighbours: float) -> dict[str, bb.Potential]:
-    """The three backbones at their published sizes."""
-    shared = {"cutoff": 4.5, "avg_num_neighbors": neighbours, "key": jr.key(0)}
+def potentials(avg_num_neighbors: float) -> dict[str, bb.Potential]:
+    """Returns the three backbones with their published sizes."""
+    shared = {"cutoff": 4.5, "avg_num_neighbors": avg_num_neighbors, "key": jr.key(0)}
     backbones = {
         "MACE": bb.MACE(ELEMENTS, bb.MACESize(), **shared),
         "Allegro": bb.Allegro(ELEMENTS, bb.AllegroSize(), **shared),
@@ -57,9 +57,9 @@ def train(potential, batch):
     return jnp.sum(out.forces**2) + jnp.sum(out.energy**2)
 
 
-def seconds(work, *arguments) -> float:
+def seconds(task, *arguments) -> float:
     start = time.perf_counter()
-    jax.block_until_ready(work(*arguments))
+    jax.block_until_ready(task(*arguments))
     return time.perf_counter() - start
 
 
@@ -81,25 +81,25 @@ def main():
         )
         batches[name] = bucket.batch([0])
         if bucket.triplets:
-            print(f"{bucket.triplets} triplets in a batch of {name}")
-        for work in (evaluate, train):
-            first[name, work] = seconds(work, potential, batches[name])
-    taken = {key: [] for key in first}
+            print(f"{bucket.triplets} triplets per batch of {name}")
+        for task in (evaluate, train):
+            first[name, task] = seconds(task, potential, batches[name])
+    times = {key: [] for key in first}
     for _ in range(3 if quick else 7):
-        for name, work in taken:
-            taken[name, work].append(seconds(work, models[name], batches[name]))
+        for name, task in times:
+            times[name, task].append(seconds(task, models[name], batches[name]))
     print(f"{len(structure)} atoms, {pairs} edges, {jax.default_backend()}, float32")
-    head = (
-        f"{'backbone':<10} {'parameters':>10} {'work':<8} {'compile':>8} {'median':>9}"
+    header = (
+        f"{'backbone':<10} {'parameters':>10} {'task':<8} {'compile':>8} {'median':>9}"
     )
-    print(head + f" {'edges/s':>10} {'of MACE':>8}")
-    for (name, work), times in taken.items():
-        label = "evaluate" if work is evaluate else "train"
-        median = statistics.median(times)
-        mace = statistics.median(taken["MACE", work])
+    print(header + f" {'edges/s':>10} {'vs MACE':>8}")
+    for (name, task), values in times.items():
+        label = "evaluate" if task is evaluate else "train"
+        median = statistics.median(values)
+        mace = statistics.median(times["MACE", task])
         print(
             f"{name:<10} {bb.parameter_count(models[name]):>10} {label:<8} "
-            f"{first[name, work] - median:>7.1f}s {1e3 * median:>7.0f}ms "
+            f"{first[name, task] - median:>7.1f}s {1e3 * median:>7.0f}ms "
             f"{pairs / median:>10.0f} {mace / median:>8.2f}"
         )
 

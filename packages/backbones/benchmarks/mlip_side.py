@@ -2,23 +2,23 @@
 # requires-python = ">=3.12"
 # dependencies = ["mlip==0.2.5"]
 # ///
-"""The mlip side of `mace_speed.py`, run in an environment of its own."""
+"""The mlip side of `mace_speed.py`, in its own environment."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from answering import answer, settings
 from mlip.data import DatasetInfo
 from mlip.data.chemical_system import ChemicalSystem
 from mlip.data.helpers.dynamically_batch import dynamically_batch
 from mlip.graph import Graph
 from mlip.models import ForceField, Mace
 from mlip.models.mace.config import MaceConfig
+from serving import serve, settings
 
 
-def graph_of(data, cutoff):
-    """The structure and the padding that mlip wants: one atom and one edge."""
+def make_graph(data, cutoff):
+    """Returns the graph, padded by one atom and one edge, and its number of edges."""
     system = ChemicalSystem(
         atomic_numbers=data["numbers"],
         positions=data["positions"].astype(np.float32),
@@ -32,15 +32,15 @@ def graph_of(data, cutoff):
     return jax.tree.map(jnp.asarray, padded), edges
 
 
-def field_of(given):
-    """The model, as `training_speed.py` of `bench` also trains it."""
-    size = given["size"]
+def make_force_field(config):
+    """Returns the model; `training_speed.py` of `bench` uses it too."""
+    size = config["size"]
     info = DatasetInfo(
-        atomic_energies_map=dict.fromkeys(given["elements"], 0.0),
-        graph_cutoff_angstrom=given["cutoff"],
-        avg_num_neighbors=given["avg_num_neighbors"],
+        atomic_energies_map=dict.fromkeys(config["elements"], 0.0),
+        graph_cutoff_angstrom=config["cutoff"],
+        avg_num_neighbors=config["avg_num_neighbors"],
     )
-    config = MaceConfig(
+    mace_config = MaceConfig(
         num_layers=size["num_interactions"],
         num_channels=size["channels"],
         l_max=size["l_max"],
@@ -50,44 +50,44 @@ def field_of(given):
         num_rbf=size["num_bessel"],
         radial_mlp_hidden=size["radial_mlp"],
     )
-    return ForceField.from_mlip_network(Mace(config, info))
+    return ForceField.from_mlip_network(Mace(mace_config, info))
 
 
 def main():
-    given = settings()
-    with np.load(given["structure"]) as file:
+    config = settings()
+    with np.load(config["structure"]) as file:
         data = dict(file)
-    field = field_of(given)
-    graph, edges = graph_of(data, given["cutoff"])
-    predict = lambda params: field.predictor.apply(params, graph).to_prediction()
+    force_field = make_force_field(config)
+    graph, edges = make_graph(data, config["cutoff"])
+    predict = lambda params: force_field.predictor.apply(params, graph).to_prediction()
 
     def loss(params):
         out = predict(params)
         return jnp.sum(out.forces**2) + jnp.sum(out.energy**2)
 
-    optimiser = optax.adam(given["rate"])
+    optimizer = optax.adam(config["rate"])
 
     @jax.jit
     def step(params, state):
-        updates, state = optimiser.update(jax.grad(loss)(params), state)
+        updates, state = optimizer.update(jax.grad(loss)(params), state)
         return optax.apply_updates(params, updates), state
 
     @jax.jit
-    def slopes(params):
+    def evaluate(params):
         out = predict(params)
         return out.energy, out.forces
 
-    kept = {"now": (field.params, optimiser.init(field.params))}
+    state = {"current": (force_field.params, optimizer.init(force_field.params))}
 
     def train():
-        kept["now"] = jax.block_until_ready(step(*kept["now"]))
+        state["current"] = jax.block_until_ready(step(*state["current"]))
 
-    works = {
-        "evaluate": lambda: jax.block_until_ready(slopes(field.params)),
+    tasks = {
+        "evaluate": lambda: jax.block_until_ready(evaluate(force_field.params)),
         "train": train,
     }
-    count = sum(x.size for x in jax.tree.leaves(field.params))
-    answer(works, {"parameters": count, "edges": edges})
+    count = sum(x.size for x in jax.tree.leaves(force_field.params))
+    serve(tasks, {"parameters": count, "edges": edges})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes that are timed against each other, each in an environment of its own."""
+"""Processes of a benchmark that are timed in alternation, each in its environment."""
 
 import json
 import os
@@ -7,54 +7,57 @@ import sys
 import tempfile
 from pathlib import Path
 
-from answering import MARK
+from serving import PREFIX
 
-PEERS = {"mlip": "MLIP_PYTHON", "mace-torch": "MACE_TORCH_PYTHON"}
-"""Variables that may name a Python that has a peer."""
+PYTHON_VARIABLES = {"mlip": "MLIP_PYTHON", "mace-torch": "MACE_TORCH_PYTHON"}
+"""Environment variables with the path of a Python that has the package."""
 
 
 class Side:
-    """A process that does one repetition of a work when asked.
+    """A process that runs one repetition of a task on request.
 
     Args:
         script: of the side; `uv run` makes its environment from its header.
-        given: settings for it, as JSON.
-        peer: whose it is; None where this Python has all it needs.
+        settings: of the side, passed as JSON.
+        package: that the side needs; None to use this Python.
     """
 
-    def __init__(self, script, given, peer=None):
-        if peer is None:
+    def __init__(self, script, settings, package=None):
+        if package is None:
             command = [sys.executable, str(script)]
-        elif PEERS[peer] in os.environ:
-            command = [os.environ[PEERS[peer]], str(script)]
+        elif PYTHON_VARIABLES[package] in os.environ:
+            command = [os.environ[PYTHON_VARIABLES[package]], str(script)]
         else:
             command = ["uv", "run", "--quiet", "--script", str(script)]
-        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115, lives as long
-        # Sides elsewhere build the same models; first steps are timed with compilation.
-        own = {"PYTHONPATH": str(Path(__file__).parent)}
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115, open until the end
+        # Sides of other folders import from this one; first steps include compilation.
+        variables = {
+            "PYTHONPATH": str(Path(__file__).parent),
+            "JAX_ENABLE_COMPILATION_CACHE": "false",
+        }
         self.process = subprocess.Popen(
-            [*command, json.dumps(given)],
+            [*command, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.said,
+            stderr=self.log,
             text=True,
-            env=os.environ | own | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+            env=os.environ | variables,
         )
-        self.facts = self._line()
+        self.facts = self._read()
 
-    def _line(self):
+    def _read(self):
         for line in self.process.stdout:
-            if line.startswith(MARK):
-                return json.loads(line.removeprefix(MARK))
-        self.said.seek(0)
-        raise SystemExit(f"{self.process.args} failed:\n{self.said.read()[-2000:]}")
+            if line.startswith(PREFIX):
+                return json.loads(line.removeprefix(PREFIX))
+        self.log.seek(0)
+        raise SystemExit(f"{self.process.args} failed:\n{self.log.read()[-2000:]}")
 
-    def seconds(self, work):
-        """Has one repetition done."""
-        print(work, file=self.process.stdin, flush=True)
-        return self._line()
+    def seconds(self, task):
+        """Runs one repetition of a task and returns its seconds."""
+        print(task, file=self.process.stdin, flush=True)
+        return self._read()
 
     def end(self):
-        """Lets the process go."""
+        """Ends the process."""
         self.process.stdin.close()
         self.process.wait()

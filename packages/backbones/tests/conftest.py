@@ -19,24 +19,24 @@ def double_precision():
         yield
 
 
-class Spread(eqx.Module):
-    """A stand-in long-range layer: every atom hears all others through a Gaussian."""
+class GaussianSum(eqx.Module):
+    """Long-range layer for tests: sums over all atoms, weighted with a Gaussian."""
 
     weight: jax.Array
     degree: int = eqx.field(static=True, default=0)
 
     def __call__(self, features, positions, cell, mask, *, plan=None, **_):
         del plan
-        apart = positions[:, None] - positions[None]
+        vectors = positions[:, None] - positions[None]
         if cell is None:
-            kernel = jnp.exp(-jnp.sum(apart**2, -1) / 2)
+            kernel = jnp.exp(-jnp.sum(vectors**2, -1) / 2)
         else:
-            # All images within three cells of the nearest: the rest is below 1e-11.
-            fractional = apart @ jnp.linalg.inv(cell)
-            apart = (fractional - jnp.round(fractional)) @ cell
+            # Images farther than three cells from the nearest contribute below 1e-11.
+            fractional = vectors @ jnp.linalg.inv(cell)
+            vectors = (fractional - jnp.round(fractional)) @ cell
             images = np.array(list(itertools.product(range(-3, 4), repeat=3)))
-            apart = apart[:, :, None] + images @ cell
-            kernel = jnp.sum(jnp.exp(-jnp.sum(apart**2, -1) / 2), -1)
+            vectors = vectors[:, :, None] + images @ cell
+            kernel = jnp.sum(jnp.exp(-jnp.sum(vectors**2, -1) / 2), -1)
         kernel = kernel * mask[:, None] * mask[None]
         flat = features.reshape(len(features), -1, features.shape[-1])
         update = jnp.einsum("ij,jsc,c->isc", kernel, flat, self.weight)
@@ -100,24 +100,24 @@ def mace(size=None, long_range=None, seed=0):
     return model(bb.MACE, size, long_range, seed)
 
 
-def spread(kind=bb.MACE, hook="final", degree=0, size=None):
+def gaussian_sum(kind=bb.MACE, hook="final", degree=0, size=None):
     width = (size or SIZES[kind]).widths[hook]
-    return Spread(0.3 * jr.normal(jr.key(9), (width,)), degree)
+    return GaussianSum(0.3 * jr.normal(jr.key(9), (width,)), degree)
 
 
 def with_layer(degree=0, hook="final"):
-    return mace(long_range={hook: spread(bb.MACE, hook, degree)})
+    return mace(long_range={hook: gaussian_sum(bb.MACE, hook, degree)})
 
 
-def with_layer_everywhere(kind):
-    """A layer at each hook, of degree 1 where the backbone offers it."""
+def with_layer_at_every_hook(kind):
+    """A potential with a layer at each hook, of degree 1 where possible."""
     width = SIZES[kind].widths["embedding"]
     layers = {
         "embedding": bb.Sum(
-            (bb.TotalCharge(width, key=jr.key(5)), spread(kind, "embedding"))
+            (bb.TotalCharge(width, key=jr.key(5)), gaussian_sum(kind, "embedding"))
         ),
-        "block 1": spread(kind, "block 1", 1 if kind is bb.MACE else 0),
-        "final": spread(kind, "final"),
+        "block 1": gaussian_sum(kind, "block 1", 1 if kind is bb.MACE else 0),
+        "final": gaussian_sum(kind, "final"),
     }
     return model(kind, long_range=layers, charges="final")
 
@@ -136,7 +136,7 @@ def _energies(potential, batch):
 
 
 def energies_of(potential, s):
-    """Energies of one structure's atoms: cheaper to compile than forces."""
+    """Energies of the atoms of one structure; they compile faster than forces."""
     return np.asarray(_energies(potential, batch_of(potential, s)))[0, : len(s)]
 
 
@@ -148,12 +148,20 @@ def moved(s, positions=None, cell=None):
     )
 
 
-# Test modules cannot import from here under importlib mode; they ask by name.
-def _offer(function):
+# Test modules cannot import from conftest.py under importlib mode; they use fixtures.
+def _as_fixture(function):
     return pytest.fixture(lambda: function, name=function.__name__)
 
 
-_structure, _mace, _with_layer = _offer(structure), _offer(mace), _offer(with_layer)
-_predict, _spread, _model = _offer(predict), _offer(Spread), _offer(model)
-_everywhere, _moved = _offer(with_layer_everywhere), _offer(moved)
-_energies_of = _offer(energies_of)
+_structure, _mace, _with_layer = (
+    _as_fixture(structure),
+    _as_fixture(mace),
+    _as_fixture(with_layer),
+)
+_predict, _gaussian_sum, _model = (
+    _as_fixture(predict),
+    _as_fixture(GaussianSum),
+    _as_fixture(model),
+)
+_everywhere, _moved = _as_fixture(with_layer_at_every_hook), _as_fixture(moved)
+_energies_of = _as_fixture(energies_of)

@@ -1,4 +1,4 @@
-"""Allegro against a slow write-up of the paper's equations, edge by edge."""
+"""Allegro against a literal implementation of the paper's equations."""
 
 import backbones as bb
 import jax
@@ -16,7 +16,7 @@ SIZE = bb.AllegroSize(
 )
 
 
-def literal_mlp(network, x):
+def reference_mlp(network, x):
     for i, layer in enumerate(network.layers):
         weight = np.asarray(layer.weight)
         x = x @ weight / np.sqrt(len(weight))
@@ -25,33 +25,33 @@ def literal_mlp(network, x):
     return x
 
 
-def literal_linear(layer, x):
+def reference_linear(layer, x):
     weight = np.asarray(layer.weight)
     return x @ weight / np.sqrt(len(weight))
 
 
-# Cartesian products of unit variance; their signs are conventions of the tables.
+# Signs of the Clebsch-Gordan tables relative to Cartesian products.
 CROSS = np.sign(clebsch_gordan(1, 1, 1)[0, 1, 2])
 TENSOR = np.sign(clebsch_gordan(1, 2, 1)[0, 2, 0]) * -1
 
 
-def literal_products(vector, parity, scalar, axial, tensor):
-    """Products of one channel's vector with (s, v, T), by (product, harmonic)."""
+def reference_products(vector, parity, scalar, axial, tensor):
+    """Products of a vector with (s, v, T), by irrep of the product and harmonic."""
     odd, even = ("1o", "1e") if parity == "o" else ("1e", "1o")
-    found = {
+    products = {
         (odd, 0): vector * scalar,
         (even, 1): CROSS * np.cross(vector, axial) / np.sqrt(2),
         (odd, 2): TENSOR * np.sqrt(3 / 5) * tensor @ vector,
     }
     if parity == "o":
-        found["0e", 1] = vector @ axial / np.sqrt(3)
-    return found
+        products["0e", 1] = vector @ axial / np.sqrt(3)
+    return products
 
 
-def literal_energies(model, s):
+def expected_energies(model, s):
     cutoff, size = model.cutoff, model.size
     atoms = Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
-    centre, other, vectors = neighbor_list("ijD", atoms, cutoff)
+    receivers, senders, vectors = neighbor_list("ijD", atoms, cutoff)
     r = np.linalg.norm(vectors, axis=1)
     x_ = r / cutoff
     u = 1 - 28 * x_**6 + 48 * x_**7 - 21 * x_**8  # p = 6
@@ -64,39 +64,43 @@ def literal_energies(model, s):
     edges = range(len(r))
     x = np.stack([
         u[e]
-        * literal_mlp(
+        * reference_mlp(
             model.two_body,
-            np.concatenate([species[centre[e]], species[other[e]], radial[e]]),
+            np.concatenate([species[receivers[e]], species[senders[e]], radial[e]]),
         )
         for e in edges
     ])  # fmt: skip
     units = vectors / r[:, None]
-    start = literal_linear(model.first_weights, x)
+    start = reference_linear(model.first_weights, x)
     features = {"1o": np.sqrt(3) * start[:, :, None] * units[:, None, :]}
     for index, layer in enumerate(model.layers):
-        weights = literal_linear(layer.weights, x).reshape(len(r), 3, -1)
+        weights = reference_linear(layer.weights, x).reshape(len(r), 3, -1)
         new_x, mixed = [], []
         for e in edges:
-            around = [k for k in edges if centre[k] == centre[e]]
+            adjacent = [k for k in edges if receivers[k] == receivers[e]]
             products = {"0e": [], "1o": [], "1e": []}
             for c in range(size.channels):
-                scalar = sum(weights[k, 0, c] for k in around) / root
-                vector = sum(weights[k, 1, c] * np.sqrt(3) * units[k] for k in around)
+                scalar = sum(weights[k, 0, c] for k in adjacent) / root
+                vector = sum(weights[k, 1, c] * np.sqrt(3) * units[k] for k in adjacent)
                 tensor = sum(
                     weights[k, 2, c]
                     * np.sqrt(15 / 2)
                     * (np.outer(units[k], units[k]) - np.eye(3) / 3)
-                    for k in around
+                    for k in adjacent
                 )
-                found = {}
+                products_of_channel = {}
                 for name, of_edge in features.items():
-                    parts = literal_products(
+                    parts = reference_products(
                         of_edge[e, c], name[1], scalar, vector / root, tensor / root
                     )
-                    found |= {(key[0], name, key[1]): p for key, p in parts.items()}
+                    products_of_channel |= {
+                        (key[0], name, key[1]): p for key, p in parts.items()
+                    }
                 # Channels fastest, then paths: by feature as listed, then harmonic.
-                for key in sorted(found, key=lambda k: (k[1] == "1e", k[2])):
-                    products[key[0]].append((key, c, found[key]))
+                for key in sorted(
+                    products_of_channel, key=lambda k: (k[1] == "1e", k[2])
+                ):
+                    products[key[0]].append((key, c, products_of_channel[key]))
             ordered = {
                 name: [
                     p
@@ -107,16 +111,16 @@ def literal_energies(model, s):
                 for name, entries in products.items()
             }
             joined = np.concatenate([x[e], np.array(ordered["0e"])])
-            new_x.append(u[e] * literal_mlp(layer.latent, joined))
+            new_x.append(u[e] * reference_mlp(layer.latent, joined))
             mixed.append({
-                name: literal_linear(linear, np.array(ordered[name]).T).T
+                name: reference_linear(linear, np.array(ordered[name]).T).T
                 for name, linear in layer.mix.items()
             })  # fmt: skip
-        share = float(model.mixing[index])
-        x = (x + share * np.stack(new_x)) / (1 + share)
+        a = float(model.mixing[index])
+        x = (x + a * np.stack(new_x)) / (1 + a)
         features = {name: np.stack([m[name] for m in mixed]) for name in layer.mix}
     energies = np.zeros(len(s.numbers))
-    np.add.at(energies, centre, literal_linear(model.readout, x)[:, 0] / root)
+    np.add.at(energies, receivers, reference_linear(model.readout, x)[:, 0] / root)
     return energies
 
 
@@ -126,14 +130,14 @@ def test_energies_are_those_of_the_published_equations(
 ):
     s = structure(3, atoms=5, box=6.0, periodic=periodic)
     model = bb.Allegro(ELEMENTS, SIZE, cutoff=4.0, avg_num_neighbors=9.0, key=jr.key(2))
-    found = energies_of(bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0)), s)
-    expected = literal_energies(model, s)
+    energies = energies_of(bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0)), s)
+    expected = expected_energies(model, s)
     assert np.abs(expected).max() > 1e-2
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(energies, expected, rtol=0, atol=1e-12)
 
 
 def test_published_equilibration_is_a_special_case_of_the_adapter(structure):
-    """With a linear readout the layer's input is a sum of networks of single edges."""
+    """With a linear readout it is a sum of networks of single edges."""
     from backbones._edge_hooks import EdgeAdapter
 
     (bucket,) = bb.pack([structure(1)], cutoff=4.0, graphs=1, dtype=np.float64)
@@ -145,13 +149,13 @@ def test_published_equilibration_is_a_special_case_of_the_adapter(structure):
     gain, scaled = 1.6765620560798837, lambda m: m.weight / len(m.weight) ** 0.5
     first, second, last = map(scaled, adapter.gather.layers)
     hidden = gain * jax.nn.silu(gain * jax.nn.silu(edges @ first) @ second)
-    each = weight * (hidden @ (last @ readout)) / 2.0
+    per_edge = weight * (hidden @ (last @ readout)) / 2.0
     expected = np.zeros(len(atoms))
-    np.add.at(expected, np.asarray(batch.receivers), np.asarray(each))
+    np.add.at(expected, np.asarray(batch.receivers), np.asarray(per_edge))
     np.testing.assert_allclose(atoms @ readout, expected, atol=1e-12)
 
 
-def test_other_irreps_turn_with_the_structure(structure, predict):
+def test_other_irreps_are_equivariant(structure, predict):
     size = bb.AllegroSize(
         channels=2, features=("1o", "2e"), hidden=4, embedding=3, two_body=(4,)
     )
@@ -159,8 +163,8 @@ def test_other_irreps_turn_with_the_structure(structure, predict):
     potential = bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0))
     s = structure(3, periodic=False)
     q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
-    turned = bb.Structure(s.numbers, s.positions @ q.T)
-    a, b = predict(potential, s), predict(potential, turned)
+    rotated = bb.Structure(s.numbers, s.positions @ q.T)
+    a, b = predict(potential, s), predict(potential, rotated)
     np.testing.assert_allclose(a.energies, b.energies, atol=1e-12)
     np.testing.assert_allclose(a.forces @ q.T, b.forces, atol=1e-12)
 
@@ -174,6 +178,6 @@ def test_other_irreps_turn_with_the_structure(structure, predict):
         ({"num_layers": 0}, "`num_layers` must be at least 1, got 0"),
     ],
 )
-def test_bad_sizes_are_refused(change, message):
+def test_invalid_sizes_raise(change, message):
     with pytest.raises(ValueError, match=message):
         bb.AllegroSize(**change)

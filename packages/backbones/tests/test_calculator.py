@@ -1,4 +1,4 @@
-"""The ASE calculator and the energy function, against the potential and each other."""
+"""The ASE calculator and the energy function against the potential."""
 
 import warnings
 
@@ -15,7 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from backbones._triplets import triplets_within
 from matscipy.neighbours import neighbour_list
 
-# For what is asked of the calculator alone.
+# For tests that do not depend on the model.
 TINY = bb.MACESize(
     channels=2,
     hidden_degree=0,
@@ -32,10 +32,10 @@ def atoms_of(s):
     return ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
 
 
-def watched(potential, count):
-    """The potential with a callback that counts how often it is traced."""
+def counted(potential, shapes):
+    """The potential with a record of the shapes for which it is traced."""
 
-    class Watched(eqx.Module):
+    class Counted(eqx.Module):
         inner: eqx.Module
         elements: tuple = eqx.field(static=True)
 
@@ -43,26 +43,28 @@ def watched(potential, count):
             return getattr(self.inner, name)
 
         def __call__(self, batch):
-            count.append(batch.positions.shape + batch.senders.shape)
+            shapes.append(batch.positions.shape + batch.senders.shape)
             return self.inner(batch)
 
     inner = potential.backbone
-    return eqx.tree_at(lambda p: p.backbone, potential, Watched(inner, inner.elements))
+    return eqx.tree_at(lambda p: p.backbone, potential, Counted(inner, inner.elements))
 
 
 @pytest.mark.parametrize("box", [3.0, 8.0])
-def test_neighbours_of_tiny_cells_are_those_matscipy_finds(box, structure):
+def test_neighbors_in_small_cells_agree_with_matscipy(box, structure):
     s = structure(1, atoms=5, box=box)
-    found = bb.neighbors(s, 4.0)
+    pairs = bb.neighbors(s, 4.0)
     i, j, shifts = neighbour_list("ijS", atoms_of(s), 4.0)
-    ours = zip(found.receivers, found.senders, map(tuple, found.shifts), strict=True)
-    theirs = zip(i, j, map(tuple, shifts), strict=True)
-    assert sorted(ours) == sorted(theirs)
+    actual = zip(pairs.receivers, pairs.senders, map(tuple, pairs.shifts), strict=True)
+    expected = zip(i, j, map(tuple, shifts), strict=True)
+    assert sorted(actual) == sorted(expected)
 
 
 @pytest.mark.parametrize("kind", [bb.MACE, bb.DimeNet])
-def test_properties_are_the_potentials(kind, with_layer_everywhere, structure, predict):
-    potential = with_layer_everywhere(kind)
+def test_properties_agree_with_the_potential(
+    kind, with_layer_at_every_hook, structure, predict
+):
+    potential = with_layer_at_every_hook(kind)
     s = structure(1)
     atoms = atoms_of(s)
     atoms.calc = bb.Calculator(potential, total_charge=s.total_charge)
@@ -78,11 +80,11 @@ def test_properties_are_the_potentials(kind, with_layer_everywhere, structure, p
         atoms.get_dipole_moment()
 
 
-def test_stress_is_the_slope_of_the_energy_in_a_tiny_cell(mace, structure):
+def test_stress_is_the_strain_derivative_in_a_small_cell(mace, structure):
     atoms = atoms_of(structure(2, atoms=2, box=3.0))
     atoms.calc = bb.Calculator(mace(), total_charge=0.0)
     stress, cell, h = atoms.get_stress(), atoms.cell.array.copy(), 1e-5
-    slopes = np.zeros((3, 3))
+    derivatives = np.zeros((3, 3))
     for a in range(3):
         for b in range(3):
             strain = np.zeros((3, 3))
@@ -91,13 +93,15 @@ def test_stress_is_the_slope_of_the_energy_in_a_tiny_cell(mace, structure):
             for sign in (1, -1):
                 atoms.set_cell(cell @ (np.eye(3) + sign * strain), scale_atoms=True)
                 energies.append(atoms.get_potential_energy())
-            slopes[a, b] = (energies[0] - energies[1]) / (2 * h)
+            derivatives[a, b] = (energies[0] - energies[1]) / (2 * h)
     atoms.set_cell(cell, scale_atoms=True)
-    close(full_3x3_to_voigt_6_stress(slopes) / atoms.get_volume(), stress, 1e-7)
+    close(full_3x3_to_voigt_6_stress(derivatives) / atoms.get_volume(), stress, 1e-7)
 
 
-def test_molecules_have_dipoles_and_ions_can_be_told_apart(with_layer_everywhere):
-    potential = with_layer_everywhere(bb.MACE)
+def test_molecules_have_dipoles_and_energies_depend_on_the_charge(
+    with_layer_at_every_hook,
+):
+    potential = with_layer_at_every_hook(bb.MACE)
     water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
     water.calc = bb.Calculator(potential, total_charge=0.0)
     neutral = water.get_potential_energy()
@@ -110,7 +114,7 @@ def test_molecules_have_dipoles_and_ions_can_be_told_apart(with_layer_everywhere
         water.calc.set(charge=1.0)
 
 
-def test_a_charge_that_no_layer_uses_is_mentioned_once(mace, with_layer):
+def test_a_charge_that_no_layer_uses_gives_one_warning(mace, with_layer):
     water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
     neutral = bb.Calculator(mace(), total_charge=0.0).get_potential_energy(water)
     water.calc = bb.Calculator(mace(), total_charge=2.0)
@@ -121,7 +125,7 @@ def test_a_charge_that_no_layer_uses_is_mentioned_once(mace, with_layer):
         water.get_potential_energy()
     texts = [str(warning.message) for warning in caught]
     assert sum("`total_charge` is 2 e, but no layer" in text for text in texts) == 1
-    # A layer that says nothing may use it: a warning would be an error.
+    # A layer without `uses_total_charge` may use it: no warning, which is an error.
     water.calc = bb.Calculator(with_layer(), total_charge=2.0)
     water.get_potential_energy()
 
@@ -132,16 +136,16 @@ def test_sums_use_the_total_charge_if_a_member_does():
     assert not uses(unused, unused) and uses(unused, used)
 
 
-def test_models_without_charges_do_not_claim_zeros(mace):
+def test_models_without_charges_raise(mace):
     water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
     water.calc = bb.Calculator(mace(), total_charge=0.0)
     with pytest.raises(PropertyNotImplementedError, match="no long-range layer with"):
         water.get_charges()
 
 
-def test_a_size_is_compiled_once_whatever_the_atoms_do(mace):
-    count = []
-    potential = watched(mace(TINY), count)
+def test_a_size_is_compiled_once(mace):
+    shapes = []
+    potential = counted(mace(TINY), shapes)
     calculator = bb.Calculator(potential, total_charge=0.0)
     rng = np.random.default_rng(0)
     atoms = ase.build.bulk("C", "diamond", a=3.6, cubic=True)
@@ -150,20 +154,20 @@ def test_a_size_is_compiled_once_whatever_the_atoms_do(mace):
         atoms.set_cell(atoms.cell.array * rng.uniform(0.99, 1.01), scale_atoms=True)
         atoms.calc = calculator
         assert np.isfinite(atoms.get_potential_energy())
-    assert len(count) == 1
-    del atoms[3]  # one atom less fits the same size
+    assert len(shapes) == 1
+    del atoms[3]  # one atom less has the same padded size
     atoms.calc = calculator
-    alone = bb.Calculator(mace(TINY), total_charge=0.0)
-    close(atoms.get_potential_energy(), alone.get_potential_energy(atoms))
-    assert len(count) == 1 == len(calculator.padded_sizes)
+    new = bb.Calculator(mace(TINY), total_charge=0.0)
+    close(atoms.get_potential_energy(), new.get_potential_energy(atoms))
+    assert len(shapes) == 1 == len(calculator.padded_sizes)
     large = atoms.repeat(2)
     large.calc = calculator
     assert np.isfinite(large.get_potential_energy())
-    assert len(count) == 2 == len(calculator.padded_sizes)
+    assert len(shapes) == 2 == len(calculator.padded_sizes)
 
 
 class CellPlan(eqx.Module):
-    """A plan that serves cells near its own."""
+    """A plan that covers cells near those it was made for."""
 
     cells: jax.Array
     margin: float = eqx.field(static=True)
@@ -174,9 +178,9 @@ class CellPlan(eqx.Module):
 
 
 class Planned(eqx.Module):
-    """A layer whose energy is the volume its plan was made for."""
+    """A layer whose energy is the volume of the cell of its plan."""
 
-    made: list = eqx.field(static=True)
+    margins: list = eqx.field(static=True)
     degree: int = eqx.field(static=True, default=0)
 
     def __call__(self, features, positions, cell, mask, *, plan, **_):
@@ -185,37 +189,39 @@ class Planned(eqx.Module):
         return jnp.zeros_like(features), energies, jnp.zeros_like(energies)
 
     def plan_for(self, cells, positions, mask, *, margin=1e-3):
-        self.made.append(margin)
+        self.margins.append(margin)
         return CellPlan(jnp.asarray(cells), 10 * margin)
 
 
-def test_plans_are_kept_while_they_cover_the_cell(mace):
-    made = []
-    layer = Planned(made)
+def test_plans_are_reused_while_they_cover_the_cell(mace):
+    margins = []
+    layer = Planned(margins)
     potential = mace(TINY, {"final": layer})
-    place = np.eye(3)[None], np.zeros((1, 2, 3)), np.ones((1, 2), bool)
-    assert not bb.plan_covers({"final": np.zeros(3)}, *place)
-    # Neither arrays nor a word: it says nothing of what it serves.
-    assert not bb.plan_covers({"final": (bb.NoLongRange(),)}, *place)
-    assert bb.plan_covers({"final": None, "block 1": (None, None)}, *place)
+    geometry = np.eye(3)[None], np.zeros((1, 2, 3)), np.ones((1, 2), bool)
+    assert not bb.plan_covers({"final": np.zeros(3)}, *geometry)
+    # A node without a method `covers`.
+    assert not bb.plan_covers({"final": (bb.NoLongRange(),)}, *geometry)
+    assert bb.plan_covers({"final": None, "block 1": (None, None)}, *geometry)
     atoms = ase.build.bulk("C", "diamond", a=3.6)
     atoms.calc = bb.Calculator(potential, total_charge=0.0)
-    bare = bb.Calculator(mace(TINY), total_charge=0.0)
+    without = bb.Calculator(mace(TINY), total_charge=0.0)
     for scale, plans in ((1.0, 1), (1.02, 1), (2.0, 2), (2.02, 2), (1.0, 3)):
         atoms.set_cell(ase.build.bulk("C", "diamond", a=3.6 * scale).cell)
-        extra = atoms.get_potential_energy() - bare.get_potential_energy(atoms)
-        assert len(made) == plans
+        extra = atoms.get_potential_energy() - without.get_potential_energy(atoms)
+        assert len(margins) == plans
         base = {1: 1.0, 2: 2.0, 3: 1.0}[plans]
         close(extra, (3.6 * base) ** 3 / 4)
-    assert set(made) == {0.1}
+    assert set(margins) == {0.1}
 
 
-def test_results_that_are_not_finite_are_an_error_with_its_cause(mace, model):
+def test_results_that_are_not_finite_raise_with_the_likely_cause(mace, model):
     water = ase.Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0]])
-    told = bb.TotalCharge(4, charges=(-1, 1), key=jax.random.key(0))
-    charged = mace(long_range={"embedding": told})
+    layer = bb.TotalCharge(4, charges=(-1, 1), key=jax.random.key(0))
+    charged = mace(long_range={"embedding": layer})
     water.calc = bb.Calculator(charged, total_charge=2.0)
-    with pytest.raises(CalculationFailed, match="knows no total charge 2 with spin 0"):
+    with pytest.raises(
+        CalculationFailed, match="not support total charge 2 with spin 0"
+    ):
         water.get_potential_energy()
     assert not water.calc.results
     weights = lambda p: p.backbone.embedding
@@ -224,19 +230,19 @@ def test_results_that_are_not_finite_are_an_error_with_its_cause(mace, model):
     message = r"weights in .backbone.embedding\S* are not finite"
     with pytest.raises(ValueError, match=message):
         water.get_forces()
-    # Pairs so close that the model's numbers overflow.
-    loud = eqx.tree_at(weights, charged, jnp.full((3, 4), 1e200))
-    water.calc = bb.Calculator(loud, total_charge=1.0)
-    with pytest.raises(ValueError, match=r"two atoms are 0.949 Å apart at least"):
+    # Weights so large that the energy overflows.
+    large = eqx.tree_at(weights, charged, jnp.full((3, 4), 1e200))
+    water.calc = bb.Calculator(large, total_charge=1.0)
+    with pytest.raises(ValueError, match=r"smallest distance of two atoms is 0.949 Å"):
         water.get_forces()
 
 
-def test_bad_atoms_are_refused(mace):
+def test_invalid_atoms_raise(mace):
     calculator = bb.Calculator(mace(), total_charge=0.0)
     slab = ase.build.fcc111("Cu", (1, 1, 2), 8.0)
     with pytest.raises(ValueError, match="mix open and periodic"):
         calculator.get_potential_energy(slab)
-    with pytest.raises(ValueError, match="does not know Cu"):
+    with pytest.raises(ValueError, match="does not support Cu"):
         calculator.get_potential_energy(ase.build.bulk("Cu"))
     broken = ase.Atoms("H2", [[0, 0, 0], [np.nan, 0, 0]])
     with pytest.raises(ValueError, match="atom 1 is not finite"):
@@ -245,12 +251,12 @@ def test_bad_atoms_are_refused(mace):
         calculator.get_potential_energy(ase.Atoms())
 
 
-def test_atoms_on_top_of_each_other_are_named(mace):
+def test_atoms_too_close_are_named(mace):
     calculator = bb.Calculator(mace(), total_charge=0.0)
     atoms = ase.Atoms("OHC", [[0, 0, 0], [0.9, 0, 0], [0.9, 0.05, 0]])
     with pytest.raises(ValueError, match=r"Atom 1 \(H\) and 2 \(C\) are 0.05 Å apart"):
         calculator.get_potential_energy(atoms)
-    # Across the boundary of the cell, whatever the wrapping.
+    # Across the cell boundary, with unwrapped positions.
     atoms = ase.Atoms("OH", [[0.02, 0, 0], [14.97, 0, 5]], cell=[5, 5, 5], pbc=True)
     with pytest.raises(ValueError, match=r"Atom 0 \(O\) and 1 \(H\) are 0.05 Å apart"):
         calculator.get_potential_energy(atoms)
@@ -262,37 +268,37 @@ def test_atoms_on_top_of_each_other_are_named(mace):
 
 
 @pytest.mark.parametrize("periodic", [True, False])
-def test_far_from_the_origin_nothing_is_rounded_away(
-    periodic, with_layer_everywhere, structure
+def test_positions_far_from_the_origin_keep_precision(
+    periodic, with_layer_at_every_hook, structure
 ):
-    """In float32 10 000 Å leave a thousandth of an Å, and forces wrong by as much."""
+    """Without a shift of the origin, float32 resolves 0.001 Å at 10 000 Å."""
     with jax.enable_x64(False):
-        potential = with_layer_everywhere(bb.MACE)
+        potential = with_layer_at_every_hook(bb.MACE)
         s = structure(1, periodic=periodic)
         calculator = bb.Calculator(potential, total_charge=1.0)
-        found = []
+        results = []
         for shift in ([0.0, 0, 0], [10_000.0, -9_999.7, 123.4]):
             atoms = atoms_of(s)
             atoms.positions += shift
             atoms.calc = calculator
-            found.append((atoms.get_potential_energy(), atoms.get_forces()))
+            results.append((atoms.get_potential_energy(), atoms.get_forces()))
             if not periodic:
                 charges, dipole = atoms.get_charges(), atoms.get_dipole_moment()
                 close(dipole, charges @ atoms.positions, 1e-12)
-    assert abs(found[1][0] - found[0][0]) < 1e-6
-    assert np.abs(found[1][1] - found[0][1]).max() < 1e-5
+    assert abs(results[1][0] - results[0][0]) < 1e-6
+    assert np.abs(results[1][1] - results[0][1]).max() < 1e-5
 
 
 @pytest.mark.parametrize(
     ("kind", "periodic"),
     [(bb.MACE, True), (bb.MACE, False), (bb.Allegro, True), (bb.DimeNet, True)],
 )
-def test_energy_function_is_the_potential_for_edges_in_any_order(
+def test_energy_function_agrees_with_the_potential_for_any_order_of_edges(
     kind, periodic, model, structure, predict
 ):
     potential, s = model(kind), structure(1, periodic=periodic)
     out = predict(potential, s)
-    # A list with a skin, shuffled and padded like those of molecular dynamics.
+    # A neighbor list with a skin, shuffled and padded as in molecular dynamics.
     pairs = bb.neighbors(s, 5.0)
     order = np.random.default_rng(0).permutation(len(pairs) + 9)
     pad = lambda x, value: np.concatenate([x, np.full((9, *x.shape[1:]), value)])[order]
@@ -302,24 +308,24 @@ def test_energy_function_is_the_potential_for_edges_in_any_order(
         potential, s.numbers, total_charge=s.total_charge, triplets=4096
     )
     box = None if s.cell is None else jnp.asarray(s.cell)
-    slope = jax.jit(jax.value_and_grad(energy))
-    value, gradient = slope(jnp.asarray(s.positions), *edges, shifts, box)
+    value_and_grad = jax.jit(jax.value_and_grad(energy))
+    value, gradient = value_and_grad(jnp.asarray(s.positions), *edges, shifts, box)
     close(value, out.energy[0])
     close(-gradient, out.forces[0])
 
 
-def test_triplets_that_overflow_give_nan_and_never_a_smaller_sum(structure):
+def test_too_many_triplets_are_detected(structure):
     pairs = bb.neighbors(structure(1), 4.0)
     real = jnp.ones(len(pairs), bool)
     edges = tuple(map(jnp.asarray, pairs))
     needed = int(np.sum(np.bincount(pairs.receivers) ** 2))
-    find = lambda room: triplets_within(edges, real, 7, room)
+    find = lambda size: triplets_within(edges, real, 7, size)
     assert find(needed)[1] and not find(needed - 1)[1]
     assert int(find(needed)[0].mask.sum()) == needed - len(pairs)
 
 
-def test_energy_function_refuses_what_it_cannot_do(model):
+def test_energy_function_checks_its_arguments(model):
     with pytest.raises(ValueError, match="DimeNet needs triplets"):
         bb.energy_function(model(bb.DimeNet), np.array([1]), total_charge=0.0)
-    with pytest.raises(ValueError, match="does not know Cu"):
+    with pytest.raises(ValueError, match="does not support Cu"):
         bb.energy_function(model(), np.array([29]), total_charge=0.0)

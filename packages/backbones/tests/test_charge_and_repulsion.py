@@ -1,4 +1,4 @@
-"""The total charge at the embedding, and the repulsion of nuclei."""
+"""`TotalCharge` and the ZBL repulsion."""
 
 import dataclasses
 
@@ -12,27 +12,27 @@ from backbones.testing import predict, sample_structure
 close = lambda a, b, tol=1e-10: np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
 
 
-def test_ions_are_degenerate_until_the_charge_is_told(kind, model, energies_of):
-    bare = model(kind)
-    width = bare.backbone.size.widths["embedding"]
+def test_energies_of_ions_differ_only_with_a_charge_embedding(kind, model, energies_of):
+    without = model(kind)
+    width = without.backbone.size.widths["embedding"]
     layer = bb.TotalCharge(width, spins=3, key=jr.key(3))
-    told = model(kind, long_range={"embedding": layer})
-    s = sample_structure(bare, 0, periodic=False)
+    charged = model(kind, long_range={"embedding": layer})
+    s = sample_structure(without, 0, periodic=False)
     ions = [dataclasses.replace(s, total_charge=q) for q in (-1.0, 0.0, 1.0)]
-    same = [energies_of(bare, ion).sum() for ion in ions]
+    same = [energies_of(without, ion).sum() for ion in ions]
     assert same[0] == same[1] == same[2]
-    apart = [energies_of(told, ion).sum() for ion in ions]
-    assert min(abs(np.diff(apart))) > 1e-6
+    different = [energies_of(charged, ion).sum() for ion in ions]
+    assert min(abs(np.diff(different))) > 1e-6
     spins = [dataclasses.replace(s, spin=spin) for spin in (0, 1, 3)]
-    assert same[1] == energies_of(bare, spins[1]).sum()
-    assert min(abs(np.diff([energies_of(told, x).sum() for x in spins]))) > 1e-6
+    assert same[1] == energies_of(without, spins[1]).sum()
+    assert min(abs(np.diff([energies_of(charged, x).sum() for x in spins]))) > 1e-6
 
 
 def test_the_update_is_a_linear_map_of_embedding_and_charge():
     layer = bb.TotalCharge(4, charges=(-1, 2), spins=2, key=jr.key(0))
     h, mask = jr.normal(jr.key(1), (3, 4)), jnp.array([True, True, False])
-    told = {"total_charge": jnp.array(2.0), "spin": jnp.array(0)}
-    update, energies, charges = layer(h, jnp.zeros((3, 3)), None, mask, **told)
+    facts = {"total_charge": jnp.array(2.0), "spin": jnp.array(0)}
+    update, energies, charges = layer(h, jnp.zeros((3, 3)), None, mask, **facts)
     expected = (h + layer.charge[3] + layer.spin[0]) @ layer.project.weight / 2
     close(update[:2], expected[:2])
     assert np.all(update[2] == 0)
@@ -40,17 +40,17 @@ def test_the_update_is_a_linear_map_of_embedding_and_charge():
 
 
 @pytest.mark.parametrize(("charge", "spin"), [(3.0, 0), (-2.0, 0), (0.5, 0), (0.0, 3)])
-def test_charges_and_spins_out_of_the_table_give_nan(charge, spin):
+def test_unsupported_charges_and_spins_give_nan(charge, spin):
     layer = bb.TotalCharge(4, charges=(-1, 2), spins=2, key=jr.key(0))
     h, mask = jnp.ones((2, 4)), jnp.array([True, False])
-    told = {"total_charge": jnp.array(charge), "spin": jnp.array(spin)}
-    update = layer(h, jnp.zeros((2, 3)), None, mask, **told)[0]
+    facts = {"total_charge": jnp.array(charge), "spin": jnp.array(spin)}
+    update = layer(h, jnp.zeros((2, 3)), None, mask, **facts)[0]
     assert np.all(np.isnan(update[0]))
     assert np.all(update[1] == 0)
 
 
-def test_bad_tables_and_missing_spins_are_refused():
-    with pytest.raises(ValueError, match="from the lowest to the highest"):
+def test_invalid_charges_and_missing_spins_raise():
+    with pytest.raises(ValueError, match="the lowest and the highest"):
         bb.TotalCharge(4, charges=(2, 1), key=jr.key(0))
     layer = bb.TotalCharge(4, spins=1, key=jr.key(0))
     mask = jnp.ones(2, bool)
@@ -60,11 +60,11 @@ def test_bad_tables_and_missing_spins_are_refused():
         )
 
 
-def test_screening_has_its_two_limits():
+def test_zbl_at_short_and_intermediate_distance():
     z = jnp.array([8.0])
-    # The shares sum to 1.00002: at contact the bare nuclei repel.
-    bare = 14.399645 * 64 / 1e-6
-    close(bb.screened_repulsion(jnp.array([1e-6]), (z, z)), [bare], 1e-4)
+    # The prefactors sum to 1.00002: the limit is the bare Coulomb repulsion.
+    coulomb = 14.399645 * 64 / 1e-6
+    close(bb.screened_repulsion(jnp.array([1e-6]), (z, z)), [coulomb], 1e-4)
     # Two hydrogens: a = 0.4685 / 2 Å.
     one = jnp.array([1.0])
     x = 0.5 / 0.23425
@@ -77,28 +77,28 @@ def test_screening_has_its_two_limits():
     close(bb.screened_repulsion(jnp.array([0.5]), (one, one)), [28.79929 * phi])
 
 
-def test_repulsion_acts_below_bond_lengths_alone(mace, predict):
+def test_repulsion_vanishes_beyond_bond_lengths(mace, predict):
     plain = mace()
-    hard = bb.Potential(
+    repulsive = bb.Potential(
         plain.backbone, dict(plain.atomic_energies), scale=0.7, shift=0.1, zbl=True
     )
     pair = lambda r: bb.Structure(np.array([6, 8]), np.array([[0, 0, 0], [0, 0, r]]))
-    reach = 0.76 + 0.66  # covalent radii of C and O
+    bond_length = 0.76 + 0.66  # covalent radii of C and O
     extra = lambda r: float(
-        predict(hard, pair(r)).energy[0] - predict(plain, pair(r)).energy[0]
+        predict(repulsive, pair(r)).energy[0] - predict(plain, pair(r)).energy[0]
     )
-    assert extra(reach + 1e-6) == 0
-    assert 0 < extra(reach - 0.03) < 1e-2
+    assert extra(bond_length + 1e-6) == 0
+    assert 0 < extra(bond_length - 0.03) < 1e-2
     z = jnp.array([6.0]), jnp.array([8.0])
-    at = 0.2 * reach
-    fade = 1 - 28 * 0.2**6 + 48 * 0.2**7 - 21 * 0.2**8
-    close(extra(at), bb.screened_repulsion(jnp.array([at]), z)[0] * fade, 1e-9)
+    r = 0.2 * bond_length
+    envelope = 1 - 28 * 0.2**6 + 48 * 0.2**7 - 21 * 0.2**8
+    close(extra(r), bb.screened_repulsion(jnp.array([r]), z)[0] * envelope, 1e-9)
 
 
-def test_repulsion_has_finite_slopes_with_padding(mace):
+def test_repulsion_has_finite_forces_with_padding(mace):
     plain = mace()
-    hard = bb.Potential(plain.backbone, dict(plain.atomic_energies), zbl=True)
+    repulsive = bb.Potential(plain.backbone, dict(plain.atomic_energies), zbl=True)
     close_pair = bb.Structure(np.array([1, 8]), np.array([[0, 0, 0], [0, 0, 0.3]]))
-    out = predict(hard, close_pair)
+    out = predict(repulsive, close_pair)
     assert np.all(np.isfinite(out.forces))
     assert out.forces[0, 1, 2] > 10

@@ -11,19 +11,19 @@ from scipy.spatial.transform import Rotation
 NATURAL = ["0e", "0e + 1o", "0e + 1o + 2e", "0e + 1o + 2e + 3o"]
 
 
-def turned(irreps, x, rotation):
+def rotated(irreps, x, rotation):
     array = e3nn.IrrepsArray(irreps, jnp.moveaxis(x, 1, -1))
     return jnp.moveaxis(array.transform_by_matrix(rotation).array, -1, 1)
 
 
 def improper(seed):
-    # SciPy's, for a matrix orthogonal to double precision.
+    # SciPy's rotations are orthogonal to double precision.
     return jnp.asarray(-Rotation.random(rng=np.random.default_rng(seed)).as_matrix())
 
 
 @pytest.mark.parametrize(("degree", "out"), [(1, 0), (2, 0), (2, 1), (1, 2)])
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_basis_has_as_many_maps_as_e3nn_counts(degree, out, order):
+def test_size_of_the_basis_agrees_with_e3nn(degree, out, order):
     irreps = e3nn.Irreps(NATURAL[degree])
     parity = "e" if out % 2 == 0 else "o"
     theirs = e3nn.reduced_symmetric_tensor_product_basis(
@@ -39,7 +39,7 @@ def test_basis_has_as_many_maps_as_e3nn_counts(degree, out, order):
 
 @pytest.mark.parametrize(("degree", "out"), [(1, 0), (2, 1), (2, 2)])
 def test_contraction_is_a_sum_of_e3nns_symmetric_products(degree, out):
-    """For each element and channel: one set of weights serves all messages."""
+    """One set of weights per element and channel reproduces all messages."""
     layer = SymmetricContraction(
         degree, out, 3, elements=2, channels=3, key=jr.key(out)
     )
@@ -52,8 +52,8 @@ def test_contraction_is_a_sum_of_e3nns_symmetric_products(degree, out):
         ).filter(keep=keep)
         tensor, axes = basis.array, "abc"[:order]
         factors = [x] * order
-        spelled = ",".join(f"n{axis}k" for axis in axes)
-        product = jnp.einsum(f"{axes}p,{spelled}->nkp", tensor, *factors)
+        operands = ",".join(f"n{axis}k" for axis in axes)
+        product = jnp.einsum(f"{axes}p,{operands}->nkp", tensor, *factors)
         terms.append(product.reshape(40, 3, -1, 2 * out + 1))
     theirs = np.concatenate(terms, axis=2)
     for element in range(2):
@@ -67,7 +67,7 @@ def test_contraction_is_a_sum_of_e3nns_symmetric_products(degree, out):
             np.testing.assert_allclose(rows @ weights, target, atol=1e-11)
 
 
-def test_sizes_known_from_the_published_model():
+def test_sizes_of_the_basis_of_the_published_model():
     counts = [
         [len(symmetric_basis(3, out, n).table) for n in (1, 2, 3)] for out in (0, 1)
     ]
@@ -90,27 +90,27 @@ def test_polynomials_have_unit_variance():
 
 
 @pytest.mark.parametrize("correlation", [1, 2, 3])
-def test_contraction_turns_with_its_input(correlation):
+def test_contraction_is_equivariant(correlation):
     layer = SymmetricContraction(
         3, 1, correlation, elements=2, channels=3, key=jr.key(0)
     )
     x = jr.normal(jr.key(1), (5, 16, 3))
     one_hot = jnp.eye(2)[jnp.array([0, 1, 1, 0, 1])]
     q = improper(2)
-    direct = turned(NATURAL[1], layer(x, one_hot), q)
+    direct = rotated(NATURAL[1], layer(x, one_hot), q)
     np.testing.assert_allclose(
-        layer(turned(NATURAL[3], x, q), one_hot), direct, atol=1e-12
+        layer(rotated(NATURAL[3], x, q), one_hot), direct, atol=1e-12
     )
 
 
-def test_contraction_weighs_by_element():
+def test_contraction_has_weights_per_element():
     layer = SymmetricContraction(1, 0, 2, elements=2, channels=3, key=jr.key(0))
     x = jr.normal(jr.key(1), (1, 4, 3))
     both = [layer(x, one_hot[None]) for one_hot in jnp.eye(2)]
     assert not np.allclose(*both)
 
 
-def test_convolution_turns_with_its_input():
+def test_convolution_is_equivariant():
     layer = Convolution(1, 3, 4, (5, 8), key=jr.key(0))
     x = jr.normal(jr.key(1), (3, 4, 4))
     vectors = jr.normal(jr.key(2), (6, 3))
@@ -125,7 +125,7 @@ def test_convolution_turns_with_its_input():
         return layer(x, y, basis, senders, receivers)
 
     np.testing.assert_allclose(
-        messages(turned(NATURAL[1], x, q), vectors @ q.T),
-        turned(NATURAL[3], messages(x, vectors), q),
+        messages(rotated(NATURAL[1], x, q), vectors @ q.T),
+        rotated(NATURAL[3], messages(x, vectors), q),
         atol=1e-12,
     )

@@ -1,4 +1,4 @@
-"""No model file, however damaged, does anything but load or raise one ValueError."""
+"""Damaged model files either load unchanged or raise a ValueError of one line."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-WORTHLESS = [
+INVALID_VALUES = [
     None,
     True,
     0,
@@ -26,9 +26,9 @@ WORTHLESS = [
     [],
     {},
 ]
-WORTHLESS += [[], {}, [None], {"": None}, [1e9] * 3, ["1o"] * 2, "\n" * 3]
-# What may change without harm: another number that some model could have.
-HARMLESS = {
+INVALID_VALUES += [[], {}, [None], {"": None}, [1e9] * 3, ["1o"] * 2, "\n" * 3]
+# Entries for which another value is valid too.
+MUTABLE = {
     "versions",
     "zbl",
     "cutoff",
@@ -38,23 +38,23 @@ HARMLESS = {
 }
 
 
-def drawn(model, kind):
-    """A model whose weights NumPy draws: nothing is compiled for it."""
+def random_model(model, kind):
+    """A model with weights from NumPy, which needs no compilation."""
     rng = np.random.default_rng(0)
-    some = lambda leaf: jnp.asarray(rng.uniform(0.5, 1.0, leaf.shape), leaf.dtype)
+    random = lambda leaf: jnp.asarray(rng.uniform(0.5, 1.0, leaf.shape), leaf.dtype)
     shapes = eqx.filter_eval_shape(lambda: model(kind))
-    return jax.tree.map(lambda x: some(x) if hasattr(x, "shape") else x, shapes)
+    return jax.tree.map(lambda x: random(x) if hasattr(x, "shape") else x, shapes)
 
 
 @pytest.fixture
 def saved(kind, model, tmp_path):
     path = tmp_path / "model.npz"
-    bb.save(path, drawn(model, kind))
+    bb.save(path, random_model(model, kind))
     return path
 
 
 def entries(path):
-    """Header, names and arrays of a file, as they are written."""
+    """Header and arrays of a file."""
     with np.load(path) as file:
         read = lambda name: json.loads(file[name].tobytes())
         names = read("names")
@@ -69,8 +69,8 @@ def write(path, text, arrays):
     np.savez(path, header=raw(text), names=raw(names), **numbered)
 
 
-def refusal(path):
-    """The one line that refuses a file; None if it loads."""
+def error_of(path):
+    """The error message of `load`; None if the file loads."""
     try:
         bb.load(path)
     except ValueError as error:
@@ -79,17 +79,17 @@ def refusal(path):
         return str(error)
 
 
-def places(tree, at=()):
-    yield at
+def paths(tree, path=()):
+    yield path
     if isinstance(tree, dict | list):
         for key in tree if isinstance(tree, dict) else range(len(tree)):
-            yield from places(tree[key], (*at, key))
+            yield from paths(tree[key], (*path, key))
 
 
-def changed(tree, at, change):
-    """A copy of the tree in which `change(parent, key)` was called for one place."""
+def changed(tree, path, change):
+    """A copy of the tree after `change(parent, key)` for one path."""
     tree = [copy.deepcopy(tree)]
-    *parents, key = (0, *at)
+    *parents, key = (0, *path)
     parent = tree
     for step in parents:
         parent = parent[step]
@@ -97,36 +97,36 @@ def changed(tree, at, change):
     return tree[0] if tree else None
 
 
-def test_every_place_of_the_header_is_checked(saved):
+def test_all_entries_of_the_header_are_checked(saved):
     text, arrays = entries(saved)
     rng, accepted = np.random.default_rng(0), set()
-    for at in places(text):
-        if "versions" in at[:-1]:
-            continue  # for people to read
+    for path in paths(text):
+        if "versions" in path[:-1]:
+            continue  # information only
         changes = [lambda parent, key: parent.pop(key)]
-        for value in rng.permutation(len(WORTHLESS))[:4]:
-            new = WORTHLESS[value]
+        for value in rng.permutation(len(INVALID_VALUES))[:4]:
+            new = INVALID_VALUES[value]
             changes.append(lambda parent, key, new=new: parent.__setitem__(key, new))
         for change in changes:
-            mutated = changed(text, at, change)
+            mutated = changed(text, path, change)
             write(saved, mutated, arrays)
-            if mutated != text and refusal(saved) is None:
-                accepted.add(next(key for key in at[::-1] if isinstance(key, str)))
-    assert accepted <= HARMLESS
+            if mutated != text and error_of(saved) is None:
+                accepted.add(next(key for key in path[::-1] if isinstance(key, str)))
+    assert accepted <= MUTABLE
 
 
 def test_sizes_are_bounded_by_the_arrays_of_the_file(saved):
     text, arrays = entries(saved)
     for name, value in text["header"]["size"].items():
-        for much in (10**9, 2**62, 4000):
+        for large in (10**9, 2**62, 4000):
             mutated = copy.deepcopy(text)
-            many = [much] * 3 if isinstance(value, list) else much
-            mutated["header"]["size"][name] = many
+            new = [large] * 3 if isinstance(value, list) else large
+            mutated["header"]["size"][name] = new
             write(saved, mutated, arrays)
-            assert "`size` has" in refusal(saved)
+            assert "`size` has" in error_of(saved)
 
 
-def test_arrays_that_do_not_fit_are_refused(saved):
+def test_arrays_that_do_not_match_raise(saved):
     text, arrays = entries(saved)
     name = next(n for n, a in arrays.items() if a.ndim == 2)
     good = arrays[name]
@@ -144,17 +144,17 @@ def test_arrays_that_do_not_fit_are_refused(saved):
     with jax.enable_x64(False):
         for array in bad.values():
             write(saved, text, arrays | {name: array})
-            assert refusal(saved)
+            assert error_of(saved)
     write(saved, text, {n: a for n, a in arrays.items() if n != name})
-    assert "only one of the two" in refusal(saved)
+    assert "only one of the two" in error_of(saved)
     write(saved, text, {n + "x": a for n, a in arrays.items()})
-    assert "only one of the two" in refusal(saved)
+    assert "only one of the two" in error_of(saved)
     write(saved, text, arrays | {".backbone.avg_num_neighbors": np.array(0.0)})
-    assert "avg_num_neighbors=0.0, which must be positive" in refusal(saved)
+    assert "avg_num_neighbors=0.0, which must be positive" in error_of(saved)
 
 
-def test_elements_go_with_the_rows_of_the_arrays(saved):
-    """Permuted, repeated or other elements would give the weights to other elements."""
+def test_elements_match_the_rows_of_the_arrays(saved):
+    """Other elements, or another order, would assign weights to wrong elements."""
     text, arrays = entries(saved)
     header = text["header"]
     for elements in (
@@ -166,7 +166,7 @@ def test_elements_go_with_the_rows_of_the_arrays(saved):
         [1, 6, 119],
     ):
         write(saved, text | {"header": header | {"elements": elements}}, arrays)
-        assert "elements" in refusal(saved)
+        assert "elements" in error_of(saved)
     pairs = header["atomic_energies"]
     for atomic_energies in (
         pairs[::-1],
@@ -179,64 +179,64 @@ def test_elements_go_with_the_rows_of_the_arrays(saved):
             text | {"header": header | {"atomic_energies": atomic_energies}},
             arrays,
         )
-        assert "`atomic_energies`" in refusal(saved)
+        assert "`atomic_energies`" in error_of(saved)
     broken = [pairs[0], [6, float("nan")], pairs[2]]
     write(saved, text | {"header": header | {"atomic_energies": broken}}, arrays)
-    assert "energy of element 6 is not finite" in refusal(saved)
+    assert "energy of element 6 is not finite" in error_of(saved)
 
 
 def test_damaged_bytes_never_change_a_model(model, tmp_path):
     path, rng = tmp_path / "model.npz", np.random.default_rng(1)
-    bb.save(path, drawn(model, bb.MACE))
-    whole = path.read_bytes()
+    bb.save(path, random_model(model, bb.MACE))
+    original = path.read_bytes()
     expected = jax.tree.leaves(bb.load(path))
     for trial in range(150):
-        content = bytearray(whole)
-        start = int(rng.integers(len(whole)))
+        content = bytearray(original)
+        start = int(rng.integers(len(original)))
         if trial % 3 == 0:
             content = content[:start]
-        for at in rng.integers(len(whole), size=1 + trial % 4):
+        for at in rng.integers(len(original), size=1 + trial % 4):
             if trial % 3 and at < len(content):
                 content[at] = rng.integers(256)
         path.write_bytes(bytes(content))
-        if refusal(path) is None:
+        if error_of(path) is None:
             for a, b in zip(expected, jax.tree.leaves(bb.load(path)), strict=True):
                 np.testing.assert_array_equal(a, b)
 
 
-def test_files_that_are_no_models_are_refused(model, tmp_path):
+def test_other_files_raise(model, tmp_path):
     path = tmp_path / "model.npz"
-    bb.save(path, drawn(model, bb.MACE))
+    bb.save(path, random_model(model, bb.MACE))
     text, arrays = entries(path)
     deep = "[" * 100_000
     for content in (deep, "{" * 9, "null", "[]", '{"header": 1}', "\x00", '{"format":'):
         write(path, content, arrays)
-        assert refusal(path)
+        assert error_of(path)
     np.savez_compressed(path, header=np.zeros(10**7, np.uint8), names=np.zeros(1))
-    assert "larger than the file" in refusal(path)
+    assert "larger than the file" in error_of(path)
     np.save(path.with_suffix(".npy"), np.zeros(3))
     path.write_bytes(path.with_suffix(".npy").read_bytes())
-    assert "not a complete file" in refusal(path)
+    assert "not a complete file" in error_of(path)
     for content in (b"", b"PK", b"PK\x05\x06" + bytes(18), bytes(1000)):
         path.write_bytes(content)
-        assert "not a complete file" in refusal(path)
+        assert "not a complete file" in error_of(path)
     with pytest.raises(FileNotFoundError):
         bb.load(tmp_path / "nowhere.npz")
 
 
 def test_a_shape_larger_than_its_entry_allocates_nothing(model, tmp_path):
     path = tmp_path / "model.npz"
-    bb.save(path, drawn(model, bb.MACE))
+    bb.save(path, random_model(model, bb.MACE))
     head = b"\x93NUMPY\x01\x00v\x00"
     for shape in ("(10000000000000,)", "(-1,)", "(0, 10000000000000000000)"):
         described = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
         entry = head + described.ljust(117).encode() + b"\n" + bytes(8)
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("header.npy", entry)
-        assert "not a complete file" in refusal(path)
+        assert "not a complete file" in error_of(path)
 
 
-def test_sizes_that_need_too_large_tables_are_refused():
+def test_sizes_with_too_large_tables_raise():
     with pytest.raises(ValueError, match="`l_max` = 7 with `correlation` = 3"):
         bb.MACESize(l_max=7)
     with pytest.raises(ValueError, match="go up to degree 11"):

@@ -1,4 +1,4 @@
-"""DimeNet++ against a slow write-up of the papers' equations, triplet by triplet."""
+"""DimeNet++ against a literal implementation of the papers' equations."""
 
 from pathlib import Path
 
@@ -36,29 +36,29 @@ SIZE = bb.DimeNetSize(
 
 
 @pytest.mark.parametrize("degree", range(8))
-def test_bessel_functions_are_scipys(degree):
+def test_bessel_functions_agree_with_scipy(degree):
     x = np.linspace(0.0, 40.0, 4001)
     expected = spherical_jn(degree, x)
     np.testing.assert_allclose(
         spherical_bessel(jnp.asarray(x), degree), expected, atol=3e-15
     )
-    # Relative error: small arguments are where a naive closed form loses all digits.
+    # For small arguments the closed form loses all digits by cancellation.
     single = spherical_bessel(jnp.asarray(x[1:], jnp.float32), degree)
     assert single.dtype == jnp.float32
     exact = spherical_jn(degree, np.asarray(x[1:], np.float32).astype(float))
-    # Seven steps of the recurrence, each of some rounding.
+    # Rounding of up to seven steps of the recurrence.
     np.testing.assert_allclose(single, exact, atol=1e-6)
-    near = x[1:] < degree + 1
-    np.testing.assert_allclose(single[near], exact[near], rtol=5e-6)
+    small = x[1:] < degree + 1
+    np.testing.assert_allclose(single[small], exact[small], rtol=5e-6)
 
 
 def test_derivatives_of_bessel_functions_agree_across_the_branches():
-    slope = jax.vmap(jax.grad(lambda x: spherical_bessel(x, 3)))
+    derivative = jax.vmap(jax.grad(lambda x: spherical_bessel(x, 3)))
     x = np.array([1e-3, 4.9, 5.0, 5.1, 12.0])
-    np.testing.assert_allclose(slope(x), spherical_jn(3, x, True), atol=1e-14)
+    np.testing.assert_allclose(derivative(x), spherical_jn(3, x, True), atol=1e-14)
 
 
-def test_zeros_are_zeros_and_none_is_missed():
+def test_zeros_of_bessel_functions_are_complete():
     zeros = bessel_zeros(7, 6)
     grid = np.linspace(0.5, 35.0, 200_000)
     for degree, row in enumerate(zeros):
@@ -68,7 +68,7 @@ def test_zeros_are_zeros_and_none_is_missed():
         assert np.abs(spherical_jn(degree, row)).max() < 1e-14
 
 
-def test_waves_are_orthonormal_in_the_ball():
+def test_radial_waves_are_orthonormal():
     cutoff = 3.0
     r = np.linspace(1e-6, cutoff, 20_001)
     waves = np.asarray(radial_waves(jnp.asarray(r), cutoff, 4, 3))
@@ -80,18 +80,18 @@ def test_waves_are_orthonormal_in_the_ball():
     np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-6)
 
 
-def test_harmonics_are_legendre_polynomials_normalised_on_the_sphere():
+def test_harmonics_are_normalized_legendre_polynomials():
     cosine = np.linspace(-1, 1, 11)
-    found = zonal_harmonics(jnp.asarray(cosine), 5)
+    harmonics = zonal_harmonics(jnp.asarray(cosine), 5)
     for degree in range(5):
         norm = quad(lambda c, d=degree: 2 * np.pi * eval_legendre(d, c) ** 2, -1, 1)[0]
         expected = eval_legendre(degree, cosine) / norm**0.5
-        np.testing.assert_allclose(found[:, degree], expected, atol=1e-14)
+        np.testing.assert_allclose(harmonics[:, degree], expected, atol=1e-14)
 
 
 @pytest.mark.parametrize("box", [3.0, 8.0])
 @pytest.mark.parametrize("periodic", [True, False])
-def test_triplets_are_those_a_loop_finds(box, periodic, structure):
+def test_triplets_agree_with_a_loop(box, periodic, structure):
     pairs = bb.neighbors(structure(1, atoms=4, box=box, periodic=periodic), 4.0)
     expected = {
         (f, e)
@@ -109,7 +109,7 @@ def test_triplets_are_those_a_loop_finds(box, periodic, structure):
     assert np.all(np.diff(outgoing) >= 0)
 
 
-def test_a_lone_pair_and_a_lone_atom_have_no_triplets():
+def test_one_pair_or_one_atom_has_no_triplets():
     pair = bb.Structure(np.array([1, 1]), np.array([[0, 0, 0], [0, 0, 1.0]]))
     assert count_triplets(bb.neighbors(pair, 4.0)) == 0
     assert find_triplets(bb.neighbors(pair, 4.0))[0].shape == (0,)
@@ -118,15 +118,15 @@ def test_a_lone_pair_and_a_lone_atom_have_no_triplets():
     assert find_triplets(bb.neighbors(atom, 4.0))[0].shape == (0,)
 
 
-def test_batches_offset_triplets_by_their_edges(structure):
+def test_triplets_of_batches_have_the_indices_of_their_edges(structure):
     parts = [structure(1, atoms=5), structure(2, atoms=6)]
     (bucket,) = bb.pack(parts, cutoff=4.0, graphs=2, triplets=True)
     batch = bucket.batch([0, 1])
     t = batch.triplets
     real = np.asarray(t.mask)
     assert real.sum() == sum(count_triplets(p) for p in bucket.pairs)
-    meets = np.asarray(batch.receivers[t.incoming] == batch.senders[t.outgoing])
-    assert meets[real].all()
+    adjacent = np.asarray(batch.receivers[t.incoming] == batch.senders[t.outgoing])
+    assert adjacent[real].all()
     assert np.all(np.diff(t.outgoing) >= 0)
     assert np.asarray(batch.edge_mask)[np.asarray(t.incoming)[real]].all()
 
@@ -135,22 +135,22 @@ def swish(x):
     return x * expit(x)
 
 
-def literal_dense(layer, x):
+def reference_dense(layer, x):
     weight = np.asarray(layer.linear.weight)
     bias = 0.0 if layer.bias is None else np.asarray(layer.bias)
     return swish(x @ weight / np.sqrt(len(weight)) + bias)
 
 
-def literal_linear(layer, x):
+def reference_linear(layer, x):
     weight = np.asarray(layer.weight)
     return x @ weight / np.sqrt(len(weight))
 
 
-def literal_residual(layer, x):
-    return x + literal_dense(layer.second, literal_dense(layer.first, x))
+def reference_residual(layer, x):
+    return x + reference_dense(layer.second, reference_dense(layer.first, x))
 
 
-def literal_energies(model, s):
+def expected_energies(model, s):
     cutoff, size = model.cutoff, model.size
     atoms = Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
     to, source, vectors = neighbor_list("ijD", atoms, cutoff)
@@ -162,7 +162,7 @@ def literal_energies(model, s):
     zeros = bessel_zeros(size.num_spherical, size.num_radial)
 
     def sbf(kj, ji):
-        # The angle at j between its neighbours k and i.
+        # The angle at j between its neighbors k and i.
         cosine = vectors[kj] @ -vectors[ji] / (d[kj] * d[ji])
         rows = []
         for degree in range(size.num_spherical):
@@ -177,10 +177,10 @@ def literal_energies(model, s):
     edges = range(len(d))
     h = np.asarray(model.embedding)[np.searchsorted(ELEMENTS, s.numbers)]
     m = np.stack([
-        literal_dense(
+        reference_dense(
             model.first.message,
             np.concatenate(
-                [h[to[e]], h[source[e]], literal_dense(model.first.basis, rbf[e])]
+                [h[to[e]], h[source[e]], reference_dense(model.first.basis, rbf[e])]
             ),
         )
         for e in edges
@@ -188,34 +188,38 @@ def literal_energies(model, s):
 
     def readout(block, m):
         t = np.zeros((len(s.numbers), size.channels))
-        np.add.at(t, to, literal_linear(block.distances, rbf) * m)
-        t = literal_linear(block.up, t)
+        np.add.at(t, to, reference_linear(block.distances, rbf) * m)
+        t = reference_linear(block.up, t)
         for layer in block.hidden:
-            t = literal_dense(layer, t)
-        return literal_linear(block.last, t)[:, 0]
+            t = reference_dense(layer, t)
+        return reference_linear(block.last, t)[:, 0]
 
     energies = readout(model.readouts[0], m)
     for block, reader in zip(model.interactions, model.readouts[1:], strict=True):
         new = []
         for ji in edges:
-            heard = np.zeros(size.int_emb_size)
+            summed = np.zeros(size.int_emb_size)
             for kj in edges:
-                back = np.allclose(vectors[kj], -vectors[ji]) and source[kj] == to[ji]
-                if to[kj] != source[ji] or back:
+                reverse = (
+                    np.allclose(vectors[kj], -vectors[ji]) and source[kj] == to[ji]
+                )
+                if to[kj] != source[ji] or reverse:
                     continue
-                x = literal_dense(block.other, m[kj])
-                for_distance = literal_linear(block.distances[0], rbf[kj])
-                x = x * literal_linear(block.distances[1], for_distance)
-                for_angle = literal_linear(block.angles[0], sbf(kj, ji))
-                heard += literal_dense(block.down, x) * literal_linear(
+                x = reference_dense(block.dense_kj, m[kj])
+                for_distance = reference_linear(block.distances[0], rbf[kj])
+                x = x * reference_linear(block.distances[1], for_distance)
+                for_angle = reference_linear(block.angles[0], sbf(kj, ji))
+                summed += reference_dense(block.down, x) * reference_linear(
                     block.angles[1], for_angle
                 )
-            x = literal_dense(block.own, m[ji]) + literal_dense(block.up, heard)
+            x = reference_dense(block.dense_ji, m[ji]) + reference_dense(
+                block.up, summed
+            )
             for layer in block.before:
-                x = literal_residual(layer, x)
-            x = literal_dense(block.skip, x) + m[ji]
+                x = reference_residual(layer, x)
+            x = reference_dense(block.skip, x) + m[ji]
             for layer in block.after:
-                x = literal_residual(layer, x)
+                x = reference_residual(layer, x)
             new.append(x)
         m = np.stack(new)
         energies = energies + readout(reader, m)
@@ -228,25 +232,25 @@ def test_energies_are_those_of_the_published_equations(
 ):
     s = structure(3, atoms=5, box=6.0, periodic=periodic)
     model = bb.DimeNet(ELEMENTS, SIZE, cutoff=4.0, avg_num_neighbors=9.0, key=jr.key(2))
-    # Biases start at zero: any other value shows that they act where they should.
+    # Biases are zero at the start; other values test them too.
     model = jax.tree.map(lambda x: x + 0.1 if x.ndim == 1 else x, model)
-    found = energies_of(bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0)), s)
-    expected = literal_energies(model, s)
+    energies = energies_of(bb.Potential(model, dict.fromkeys(ELEMENTS, 0.0)), s)
+    expected = expected_energies(model, s)
     assert np.ptp(expected) > 1e-2
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(energies, expected, rtol=0, atol=1e-11)
 
 
-def test_batches_without_triplets_and_bad_sizes_are_refused(structure):
+def test_batches_without_triplets_and_invalid_sizes_raise(structure):
     model = bb.DimeNet(ELEMENTS, SIZE, avg_num_neighbors=9.0, key=jr.key(2))
     (bucket,) = bb.pack([structure(1)], cutoff=4.0, graphs=1)
     with pytest.raises(ValueError, match="pack the structures with `triplets=True`"):
         model(bucket.batch([0]))
-    with pytest.raises(ValueError, match="`blocks` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_blocks` must be at least 1, got 0"):
         bb.DimeNetSize(num_blocks=0)
 
 
-def published(arrays):
-    """Our model with the weights of torch_geometric's, see tests/data/README.md."""
+def converted(arrays):
+    """The model with the weights of torch_geometric's, see tests/data/README.md."""
     cutoff = 4.0
     size = bb.DimeNetSize(
         channels=8,
@@ -258,9 +262,9 @@ def published(arrays):
         out_emb_channels=10,
         num_output_layers=2,
     )
-    # Its radial functions are u sin(n pi x) / x; its angle is the one left over to pi.
-    near = (2 / cutoff) ** 0.5 / cutoff
-    waves = cutoff**-1.5 * np.repeat((-1.0) ** np.arange(5), 4)
+    # Its radial functions are u sin(n pi x) / x, and its angle is pi minus ours.
+    radial_scale = (2 / cutoff) ** 0.5 / cutoff
+    angular_scale = cutoff**-1.5 * np.repeat((-1.0) ** np.arange(5), 4)
 
     def linear(name, scale=1.0):
         weight = arrays[f"{name}.weight"].T
@@ -268,7 +272,7 @@ def published(arrays):
         return jnp.asarray(inputs[:, None] * weight * len(weight) ** 0.5)
 
     def fill(model, name, scale=1.0):
-        """Weights (and biases) of one layer or of a residual pair, by its type."""
+        """Returns a linear, dense or residual layer with the given weights."""
         if hasattr(model, "first"):
             pair = (
                 fill(model.first, f"{name}.lin1"),
@@ -293,39 +297,39 @@ def published(arrays):
         model.first,
         ("basis", "message"),
         (
-            fill(model.first.basis, "emb.lin_rbf", near),
+            fill(model.first.basis, "emb.lin_rbf", radial_scale),
             fill(model.first.message, "emb.lin"),
         ),
     )
 
     def interaction(block, name):
         at = lambda part: f"{name}.{part}"
-        many = lambda layers, part: tuple(
+        all_of = lambda layers, part: tuple(
             fill(m, at(f"{part}.{i}")) for i, m in enumerate(layers)
         )
         values = {
-            "own": fill(block.own, at("lin_ji")),
-            "other": fill(block.other, at("lin_kj")),
+            "dense_ji": fill(block.dense_ji, at("lin_ji")),
+            "dense_kj": fill(block.dense_kj, at("lin_kj")),
             "down": fill(block.down, at("lin_down")),
             "up": fill(block.up, at("lin_up")),
             "distances": (
-                fill(block.distances[0], at("lin_rbf1"), near),
+                fill(block.distances[0], at("lin_rbf1"), radial_scale),
                 fill(block.distances[1], at("lin_rbf2")),
             ),
             "angles": (
-                fill(block.angles[0], at("lin_sbf1"), waves),
+                fill(block.angles[0], at("lin_sbf1"), angular_scale),
                 fill(block.angles[1], at("lin_sbf2")),
             ),
-            "before": many(block.before, "layers_before_skip"),
+            "before": all_of(block.before, "layers_before_skip"),
             "skip": fill(block.skip, at("lin")),
-            "after": many(block.after, "layers_after_skip"),
+            "after": all_of(block.after, "layers_after_skip"),
         }
         return put(block, tuple(values), tuple(values.values()))
 
     def readout(block, name):
         hidden = tuple(fill(m, f"{name}.lins.{i}") for i, m in enumerate(block.hidden))
         values = {
-            "distances": fill(block.distances, f"{name}.lin_rbf", near),
+            "distances": fill(block.distances, f"{name}.lin_rbf", radial_scale),
             "up": fill(block.up, f"{name}.lin_up"),
             "hidden": hidden,
             "last": fill(block.last, f"{name}.lin"),
@@ -350,10 +354,10 @@ def published(arrays):
     return put(model, tuple(values), tuple(values.values()))
 
 
-def test_energy_and_forces_are_torch_geometrics(predict):
+def test_energy_and_forces_agree_with_torch_geometric(predict):
     with np.load(DATA / "dimenet_pyg.npz") as file:
         arrays = dict(file)
-    potential = bb.Potential(published(arrays), dict.fromkeys(ELEMENTS, 0.0))
+    potential = bb.Potential(converted(arrays), dict.fromkeys(ELEMENTS, 0.0))
     out = predict(potential, bb.Structure(arrays["numbers"], arrays["positions"]))
     assert np.abs(arrays["forces"]).max() > 1e-2
     np.testing.assert_allclose(out.energy[0], arrays["energy"], rtol=0, atol=1e-10)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 
-def test_round_trip_keeps_every_array(mace, tmp_path):
+def test_arrays_are_restored(mace, tmp_path):
     path = tmp_path / "model.npz"
     bb.write_arrays(path, mace(seed=1), {"elements": [1, 6, 8]})
     back = bb.read_arrays(path, mace(seed=2))
@@ -14,7 +14,7 @@ def test_round_trip_keeps_every_array(mace, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one_alone(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "model.npz"
     bb.write_arrays(path, {"a": np.ones(2)}, {"epoch": 1})
 
@@ -29,7 +29,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_alone(tmp_path, monkey
     assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
 
 
-def test_another_architecture_is_refused(mace, with_layer, tmp_path):
+def test_another_architecture_raises(mace, with_layer, tmp_path):
     path = tmp_path / "model.npz"
     bb.write_arrays(path, mace(), {})
     with pytest.raises(ValueError, match="another architecture"):
@@ -41,7 +41,7 @@ def test_another_architecture_is_refused(mace, with_layer, tmp_path):
         bb.read_arrays(path, mace(small))
 
 
-def test_damaged_and_foreign_files_are_refused(mace, tmp_path):
+def test_damaged_and_other_files_raise(mace, tmp_path):
     path = tmp_path / "model.npz"
     bb.write_arrays(path, mace(), {})
     path.write_bytes(path.read_bytes()[:200])
@@ -52,7 +52,7 @@ def test_damaged_and_foreign_files_are_refused(mace, tmp_path):
         bb.read_header(path)
 
 
-def test_a_saved_potential_is_itself_again(kind, model, tmp_path):
+def test_a_saved_potential_is_restored(kind, model, tmp_path):
     path = tmp_path / "model.npz"
     potential = bb.Potential(
         model(kind, seed=4).backbone, {1: -1.5, 6: 2.5, 8: -3.25}, scale=0.3, zbl=True
@@ -69,10 +69,10 @@ def test_a_saved_potential_is_itself_again(kind, model, tmp_path):
 
 
 def test_a_saved_potential_needs_its_long_range_layers(
-    kind, with_layer_everywhere, tmp_path
+    kind, with_layer_at_every_hook, tmp_path
 ):
     path = tmp_path / "model.npz"
-    potential = with_layer_everywhere(kind)
+    potential = with_layer_at_every_hook(kind)
     bb.save(path, potential)
     layers = potential.backbone.hooks.layers
     fresh = {h: jax.tree.map(jax.numpy.zeros_like, layers[h]) for h in layers}
@@ -80,22 +80,24 @@ def test_a_saved_potential_needs_its_long_range_layers(
     assert jax.tree.structure(back) == jax.tree.structure(potential)
     for a, b in zip(jax.tree.leaves(potential), jax.tree.leaves(back), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match="`long_range` has no layer: pass one built"):
+    with pytest.raises(
+        ValueError, match="`long_range` has no layer: pass one with the same"
+    ):
         bb.load(path)
     other = fresh | {"final": bb.TotalCharge(4, key=jax.random.key(0))}
     with pytest.raises(ValueError, match=r"has backbones.TotalCharge\(.*lowest=-6"):
         bb.load(path, long_range=other)
 
 
-def test_what_the_loader_does_not_know_is_refused(model, tmp_path):
+def test_unsupported_headers_raise(model, tmp_path):
     path = tmp_path / "model.npz"
     potential = model()
     bb.save(path, potential)
     header = bb.read_header(path)
     cases = {
         "kind": ("backbones potential 9", "of kind 'backbones potential 9'"),
-        "architecture": ("SchNet", "'SchNet'; this release knows Allegro, DimeNet"),
-        "size": (header["size"] | {"heads": 3}, "differ in 'heads'"),
+        "architecture": ("SchNet", "'SchNet'; this release supports Allegro, DimeNet"),
+        "size": (header["size"] | {"heads": 3}, "the file has 'heads'"),
     }
     for field, (value, message) in cases.items():
         bb.write_arrays(path, potential, header | {field: value})

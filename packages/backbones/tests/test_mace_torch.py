@@ -1,4 +1,4 @@
-"""Energies, forces and stress of mace-torch with its own weights."""
+"""The conversion of mace-torch's models, against its energies, forces and stress."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def state(oracle):
     return {k[3:]: v for k, v in oracle.items() if k.startswith("sd/")}
 
 
-# What mace-torch 0.3.16 reports of the model that the oracle was made with.
+# Settings that mace-torch 0.3.16 extracts from the model of the stored results.
 SETTINGS = {
     "r_max": 5.0,
     "num_bessel": 8,
@@ -61,7 +61,7 @@ SETTINGS = {
 }
 
 
-def test_energy_forces_and_stress_are_mace_torchs(oracle, state):
+def test_energy_forces_and_stress_agree_with_mace_torch(oracle, state):
     potential = bb.from_mace_torch(state, SETTINGS)
     structure = bb.Structure(oracle["z"], oracle["pos"], oracle["cell"])
     (bucket,) = bb.pack(
@@ -96,20 +96,20 @@ OTHER = {
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_settings_that_make_another_function_are_refused_by_name(name, state):
+def test_unsupported_settings_raise(name, state):
     with pytest.raises(ValueError, match=f"{name}=") as caught:
         bb.from_mace_torch(state, SETTINGS | {name: OTHER[name]})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["gate", "apply_cutoff", "avg_num_neighbors"])
-def test_settings_are_complete(name, state):
+def test_missing_settings_raise(name, state):
     rest = {key: value for key, value in SETTINGS.items() if key != name}
     with pytest.raises(ValueError, match=f"lacks '{name}'"):
         bb.from_mace_torch(state, rest)
 
 
-def test_settings_may_be_the_texts_that_mace_torch_writes(state):
+def test_settings_may_be_strings_of_mace_torch(state):
     texts = {
         key: value if key.startswith("atomic") else str(value)
         for key, value in SETTINGS.items()
@@ -126,10 +126,12 @@ def test_settings_may_be_the_texts_that_mace_torch_writes(state):
             bb.from_mace_torch(state, texts | {"gate": gate})
 
 
-def test_what_is_not_understood_is_refused(state, tmp_path):
-    with pytest.raises(ValueError, match="'keep_layers', which is not known here"):
+def test_unknown_settings_and_other_types_raise(state, tmp_path):
+    with pytest.raises(ValueError, match="'keep_layers', which is unknown"):
         bb.from_mace_torch(state, SETTINGS | {"keep_layers": False})
-    with pytest.raises(ValueError, match="cannot describe it: no ScaleShiftMACE"):
+    with pytest.raises(
+        ValueError, match="no configuration of the model: no ScaleShiftMACE"
+    ):
         bb.from_mace_torch(state, {"error": "no ScaleShiftMACE"})
     with pytest.raises(ValueError, match=r"numpy.load\(path\)"):
         bb.from_mace_torch(tmp_path / "state.npz", SETTINGS)
@@ -138,33 +140,39 @@ def test_what_is_not_understood_is_refused(state, tmp_path):
 
 
 MESSAGES = {
-    "pair_repulsion_fn.a": (np.zeros(1), "which a plain ScaleShiftMACE has not"),
-    "readouts.1.linear_1.bias": (np.zeros(16), "which a plain ScaleShiftMACE has not"),
+    "pair_repulsion_fn.a": (np.zeros(1), "which a plain ScaleShiftMACE does not have"),
+    "readouts.1.linear_1.bias": (
+        np.zeros(16),
+        "which a plain ScaleShiftMACE does not have",
+    ),
     "products.1.symmetric_contractions.contractions.0.U_matrix_4": (
         np.zeros(1),
-        r"another `correlation` in each product, \[3, 4\]",
+        r"products of different `correlation`, \[3, 4\]",
     ),
     "interactions.0.skip_tp.weight": (
         np.zeros(1024),
         "is not a RealAgnosticInteractionBlock",
     ),
-    "interactions.1.skip_tp.weight": (np.zeros(99), "its entries do not go with"),
-    "radial_embedding.bessel_fn.prefactor": (np.array(1.0), "only 0.63.* goes with"),
+    "interactions.1.skip_tp.weight": (np.zeros(99), "its entries do not fit"),
+    "radial_embedding.bessel_fn.prefactor": (
+        np.array(1.0),
+        "only 0.63.* can be converted",
+    ),
     "scale_shift.scale": (np.full(2, 1.3), "2 values in 'scale_shift.scale'"),
     "scale_shift.shift": (np.array(np.nan), "'scale_shift.shift' that are not finite"),
 }
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_arrays_of_other_models_are_refused(name, state):
+def test_arrays_of_other_models_raise(name, state):
     array, message = MESSAGES[name]
     with pytest.raises(ValueError, match=message):
         bb.from_mace_torch(state | {name: array}, SETTINGS)
 
 
-def test_arrays_are_complete_and_in_our_order_of_components(state):
+def test_missing_arrays_and_another_order_of_components_raise(state):
     name = "products.1.symmetric_contractions.contractions.0.U_matrix_2"
-    with pytest.raises(ValueError, match="not equivariant in our convention"):
+    with pytest.raises(ValueError, match="not equivariant in the e3nn convention"):
         bb.from_mace_torch(state | {name: np.roll(state[name], 1, axis=0)}, SETTINGS)
     for name in ("atomic_numbers", "readouts.0.linear.weight"):
         rest = {key: value for key, value in state.items() if key != name}
@@ -177,6 +185,6 @@ def test_weights_in_single_precision_are_converted(state):
         key: value.astype(np.float32) if value.dtype == np.float64 else value
         for key, value in state.items()
     }
-    whole, rounded = (bb.from_mace_torch(s, SETTINGS) for s in (state, single))
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(rounded), strict=True):
+    double, rounded = (bb.from_mace_torch(s, SETTINGS) for s in (state, single))
+    for a, b in zip(jax.tree.leaves(double), jax.tree.leaves(rounded), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

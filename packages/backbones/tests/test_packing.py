@@ -7,25 +7,25 @@ import pytest
 from backbones._packing import size_classes
 
 
-def test_size_classes_waste_least():
+def test_size_classes_have_the_least_padding():
     sizes = np.array([3, 9, 4, 10, 3, 30, 31, 9])
     classes = size_classes(sizes, 3)
     assert sorted(np.concatenate(classes)) == list(range(8))
     slots = lambda parts: sum(len(p) * max(p) for p in parts)
-    found = slots([sizes[c] for c in classes])
+    actual = slots([sizes[c] for c in classes])
     ordered = np.sort(sizes)
-    every = [
+    partitions = [
         slots([p for p in np.split(ordered, cuts) if len(p)])
         for cuts in itertools.combinations(range(1, 8), 2)
     ]
-    assert found == min(every)
+    assert actual == min(partitions)
 
 
-def test_more_buckets_than_sizes_is_fine():
+def test_more_buckets_than_sizes():
     assert len(size_classes(np.array([5, 5, 5]), 4)) == 1
 
 
-def test_batch_places_every_atom_and_edge(structure):
+def test_batches_contain_all_atoms_and_edges(structure):
     parts = [structure(1, atoms=5), structure(2, atoms=8)]
     (bucket,) = bb.pack(parts, cutoff=4.0, graphs=3)
     batch = bucket.batch([0, 1])
@@ -41,7 +41,7 @@ def test_batch_places_every_atom_and_edge(structure):
     assert 0 < bucket.edge_efficiency <= 1
 
 
-def test_one_compilation_a_bucket(structure, mace):
+def test_one_compilation_per_bucket(structure, mace):
     traces = []
 
     @jax.jit
@@ -57,7 +57,7 @@ def test_one_compilation_a_bucket(structure, mace):
     assert len(traces) == 1
 
 
-def test_bad_packings_are_refused(structure):
+def test_invalid_arguments_raise(structure):
     with pytest.raises(ValueError, match="no structures"):
         bb.pack([], cutoff=4.0, graphs=2)
     both = [structure(), structure(periodic=False)]

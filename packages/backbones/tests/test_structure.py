@@ -6,7 +6,7 @@ import pytest
 from ase.neighborlist import neighbor_list
 
 
-def test_slab_boundaries_are_refused():
+def test_slabs_raise():
     with pytest.raises(ValueError, match="mix open and periodic"):
         bb.Structure.from_ase(ase.build.fcc111("Cu", (1, 1, 2), 8.0), total_charge=0.0)
 
@@ -25,7 +25,7 @@ def test_slab_boundaries_are_refused():
         ({"cell": np.ones(3)}, "three finite lattice vectors"),
     ],
 )
-def test_bad_structures_are_refused(change, message):
+def test_invalid_structures_raise(change, message):
     good = {"numbers": np.array([1]), "positions": np.zeros((1, 3))}
     with pytest.raises(ValueError, match=message):
         bb.Structure(**(good | change))
@@ -38,16 +38,16 @@ def test_cutoff_must_be_positive(structure):
 
 @pytest.mark.parametrize("box", [3.0, 8.0])
 @pytest.mark.parametrize("periodic", [True, False])
-def test_neighbours_are_those_ase_finds(box, periodic, structure):
+def test_neighbors_agree_with_ase(box, periodic, structure):
     s = structure(1, atoms=5, box=box, periodic=periodic)
-    found = bb.neighbors(s, 4.0)
+    pairs = bb.neighbors(s, 4.0)
     atoms = ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=periodic)
     i, j, shift = neighbor_list("ijS", atoms, 4.0)
-    ours = {
+    actual = {
         (*p[:2], *p[2])
-        for p in zip(found.receivers, found.senders, found.shifts, strict=True)
+        for p in zip(pairs.receivers, pairs.senders, pairs.shifts, strict=True)
     }
-    theirs = {(*p[:2], *p[2]) for p in zip(i, j, shift, strict=True)}
-    assert len(found) == len(i)
-    assert ours == theirs
-    assert np.all(np.diff(found.receivers) >= 0)
+    expected = {(*p[:2], *p[2]) for p in zip(i, j, shift, strict=True)}
+    assert len(pairs) == len(i)
+    assert actual == expected
+    assert np.all(np.diff(pairs.receivers) >= 0)

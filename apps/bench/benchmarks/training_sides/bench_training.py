@@ -4,7 +4,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from answering import answer, settings
 from backbones import parameter_count
 from bench.batches.loading import batch_dataset
 from bench.dataset.opening import load_for_training
@@ -13,6 +12,7 @@ from bench.model.building import build_potential
 from bench.settings.grid import Grid
 from bench.training.steps import device_mesh, replicate, step_inputs
 from bench.training.update import initial_state, make_optimizer, train_step
+from serving import serve, settings
 
 
 def main():
@@ -58,7 +58,7 @@ def main():
         progress["state"], progress["pass"] = state, progress["pass"] + 1
 
     tasks = {"train": lambda: train(make_batches()), "step": lambda: train(prebuilt)}
-    answer(tasks, {"parameters": parameter_count(potential)})
+    serve(tasks, {"parameters": parameter_count(potential)})
 
 
 if __name__ == "__main__":

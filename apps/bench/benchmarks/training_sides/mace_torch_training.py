@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from answering import answer, settings
 from mace import data as mace_data
 from mace.tools import AtomicNumberTable, torch_geometric
-from mace_torch_side import model_of
+from mace_torch_side import make_model
+from serving import serve, settings
 
 
 def batches_of(given):
@@ -56,7 +56,7 @@ def batches_of(given):
 def main():
     given = settings()
     torch.set_default_dtype(torch.float32)
-    model, batches = model_of(given), batches_of(given)
+    model, batches = make_model(given), batches_of(given)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=given["rate"])
 
@@ -71,7 +71,7 @@ def main():
             optimizer.step()
 
     count = sum(p.numel() for p in parameters)
-    answer({"train": train}, {"parameters": count})
+    serve({"train": train}, {"parameters": count})
 
 
 if __name__ == "__main__":

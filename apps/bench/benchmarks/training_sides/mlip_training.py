@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from answering import answer, settings
 from mlip.data.chemical_system import ChemicalSystem
 from mlip.data.helpers.dynamically_batch import dynamically_batch
 from mlip.graph import Graph
-from mlip_side import field_of
+from mlip_side import make_force_field
+from serving import serve, settings
 
 
 def batches_of(given):
@@ -55,7 +55,7 @@ def batches_of(given):
 
 def main():
     given = settings()
-    field = field_of(given)
+    field = make_force_field(given)
     batches = batches_of(given)
 
     def loss(params, graph, labels):
@@ -82,7 +82,7 @@ def main():
         jax.block_until_ready(progress["state"])
 
     count = sum(x.size for x in jax.tree.leaves(field.params))
-    answer({"train": train}, {"parameters": count})
+    serve({"train": train}, {"parameters": count})
 
 
 if __name__ == "__main__":

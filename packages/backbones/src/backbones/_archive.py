@@ -1,4 +1,4 @@
-"""The entries of a file of arrays, read so that no byte of it can do harm."""
+"""Entries of a file of arrays, with checks against damaged or malicious files."""
 
 import json
 import math
@@ -15,34 +15,35 @@ _KINDS = "biufc"
 
 
 def open_archive(raw: BinaryIO) -> zipfile.ZipFile:
-    """The archive, its entries bounded by the size of the file itself.
+    """Returns the archive of a file of arrays.
 
     Args:
-        raw: an open file that `write_arrays` made.
+        raw: an open file written by `write_arrays`.
 
     Raises:
-        ValueError: entries would be larger than the file: none is compressed there.
-        zipfile.BadZipFile: there is no complete archive.
+        ValueError: two entries have one name, or the entries would be larger than the
+            file, which is not compressed.
+        zipfile.BadZipFile: the archive is not complete.
     """
     archive = zipfile.ZipFile(raw)
     size = raw.seek(0, 2)
     names = archive.namelist()
     if len(set(names)) != len(names):
-        raise ValueError("an entry is there twice")
+        raise ValueError("two entries have the same name")
     if sum(entry.file_size for entry in archive.infolist()) > size:
         raise ValueError("its entries claim to be larger than the file")
     return archive
 
 
 def read_entry(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array; its size is checked before anything is allocated.
+    """Returns an array of an archive; its size is checked before allocation.
 
     Args:
         archive: from `open_archive`.
         name: of the entry, without `.npy`.
 
     Raises:
-        ValueError: it is no array of numbers, or not as large as its shape says.
+        ValueError: it is not an array of numbers, or its size does not match its shape.
         KeyError: there is no such entry.
     """
     with archive.open(f"{name}.npy") as file:
@@ -53,48 +54,52 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> np.ndarray:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
         content = file.read()
     if dtype.kind not in _KINDS:
-        raise ValueError(f"{name} holds {dtype}, not numbers")
+        raise ValueError(f"{name} has type {dtype}, not numbers")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
-        raise ValueError(f"{name} has not the size that its shape {shape} says")
+        raise ValueError(f"the size of {name} does not match its shape {shape}")
     return np.ndarray(shape, dtype, content, order="F" if fortran else "C")
 
 
 def read_archive(
     path: Path, *, arrays: bool
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The header of a file of arrays, and its arrays by name if asked for.
+    """Returns the header of a file of arrays, and its arrays by name.
+
+    Args:
+        path: file written by `write_arrays`.
+        arrays: whether to read the arrays.
 
     Raises:
-        OSError: it cannot be opened.
-        ValueError: it is damaged, of another format or of another version.
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, or has another format or version.
     """
     with open(path, "rb") as raw:
         try:
             with open_archive(raw) as archive:
                 text = json.loads(read_entry(archive, "header").tobytes())
-                same = text.get("format") == FORMAT
-                stored = _stored(archive) if arrays and same else {}
-        # Damaged bytes raise whatever zipfile, numpy and json happen to meet first.
+                readable = text.get("format") == FORMAT
+                stored = _stored(archive) if arrays and readable else {}
+        # Damaged bytes raise exceptions of many types in zipfile, NumPy and json.
         except Exception as error:
-            why = " ".join(str(error).split())[:100] or type(error).__name__
+            reason = " ".join(str(error).split())[:100] or type(error).__name__
             raise ValueError(
-                f"{path} is not a complete file of model arrays ({why}): delete it and "
-                "write it again, or take another copy."
+                f"{path} is not a complete file of model arrays ({reason}): delete it "
+                "and write it again, or use another copy."
             ) from error
-    if not same:
+    if not readable:
         raise ValueError(
-            f"{path} has format {text.get('format')!r:.80}, not {FORMAT!r}: made by "
-            "another version, train or write the model again."
+            f"{path} has format {text.get('format')!r:.80}, not {FORMAT!r}: made "
+            "by another version, train or write the model again."
         )
     if not isinstance(text.get("header"), dict):
-        raise ValueError(f"{path} has a header that is no JSON object.")
+        raise ValueError(f"The header of {path} is not a JSON object.")
     return text["header"], stored
 
 
 def _stored(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     names = json.loads(read_entry(archive, "names").tobytes())
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError("the names of its arrays are no list of texts")
+        raise ValueError("the names of its arrays are not a list of strings")
     if len(set(names)) != len(names) or len(names) + 2 != len(archive.namelist()):
-        raise ValueError("the names do not go with the arrays")
+        raise ValueError("the names do not match the arrays")
     return {name: read_entry(archive, f"array_{i}") for i, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""What a backbone is, and what it says of every atom."""
+"""The interface of a backbone, and helpers of their constructors."""
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -10,55 +10,60 @@ from ._batch import Batch
 
 
 class NodeOutput(NamedTuple):
-    """What a backbone says of every atom, as `[graphs, slots]`; zero on padding."""
+    """Energies and charges of the atoms, zero on padding."""
 
     energies: Float[Array, "graphs slots"]
-    """Short-range energy in the backbone's own scale, see `Potential`."""
+    """Short-range energies before scale and shift, see `Potential`."""
     long_range: Float[Array, "graphs slots"]
-    """Energy of the long-range layers, eV."""
+    """Energies of the long-range layers, eV."""
     charges: Float[Array, "graphs slots"]
-    """e."""
+    """Charges of the hook that the model reports, e."""
 
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A model of atoms: node energies and charges from a batch."""
+    """A model that predicts energies and charges of the atoms of a batch."""
 
     elements: tuple[int, ...]
-    """Atomic numbers the model knows, ascending."""
+    """Atomic numbers that the model supports, ascending."""
 
     @property
     def cutoff(self) -> float:
-        """Å."""
+        """Cutoff of the edges, Å."""
         ...
 
     @property
     def needs_triplets(self) -> bool:
-        """Whether batches must come with `Triplets`, see `pack`."""
+        """Whether batches must have `Triplets`, see `pack`."""
         ...
 
     @property
     def has_charges(self) -> bool:
-        """Whether the charges are more than zeros."""
+        """Whether the model predicts charges; without, they are zero."""
         ...
 
     def plan_for(self, cells: Any, positions: Any, mask: Any, **margin: float) -> Any:
-        """Host-made facts for `Batch.plan`; see `LongRange.plan_for`."""
+        """Returns the plan for `Batch.plan`; see `LongRange.plan_for`."""
         ...
 
     def __call__(self, batch: Batch) -> NodeOutput:
-        """Energies and charges of every atom."""
+        """Returns energies and charges of the atoms."""
         ...
 
 
 def element_table(elements: tuple[int, ...]) -> tuple[int, ...]:
-    """The elements of a model, ascending and each once.
+    """Returns the distinct elements of a model, ascending.
+
+    Args:
+        elements: atomic numbers.
 
     Raises:
-        ValueError: no element, or a number that is none.
+        ValueError: there are no elements, or a number is not an atomic number.
     """
     if not elements:
-        raise ValueError("`elements` is empty: name the atomic numbers to learn.")
+        raise ValueError(
+            "`elements` is empty: give the atomic numbers of the training data."
+        )
     table = tuple(sorted({int(z) for z in elements}))
     if table[0] < 1 or table[-1] > 118:
         raise ValueError(
@@ -68,21 +73,32 @@ def element_table(elements: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def element_index(species: Array, elements: tuple[int, ...]) -> Array:
-    """Where each atom's element stands in the table; -1 on padding.
+    """Returns the index of each atom's element in the model's elements.
 
-    `jax.nn.one_hot` of it is zero on padding and for elements the model does not know,
-    which `Potential.check_elements` refuses on the host.
+    It is -1 on padding and for unsupported elements, where `jax.nn.one_hot` is zero.
+    `Potential.check_elements` rejects the latter on the host.
+
+    Args:
+        species: atomic numbers of the atoms, 0 on padding.
+        elements: atomic numbers that the model supports.
     """
-    known = np.full(119, -1, np.int32)
-    known[list(elements)] = np.arange(len(elements))
-    return jnp.asarray(known)[species.reshape(-1)]
+    index = np.full(119, -1, np.int32)
+    index[list(elements)] = np.arange(len(elements))
+    return jnp.asarray(index)[species.reshape(-1)]
 
 
 def checked_avg_num_neighbors(avg_num_neighbors: float) -> Float[Array, ""]:
-    """The scale of sums over neighbours, refused unless positive."""
+    """Returns the average number of neighbors as an array.
+
+    Args:
+        avg_num_neighbors: mean number of neighbors per atom.
+
+    Raises:
+        ValueError: it is not positive.
+    """
     if not avg_num_neighbors > 0:
         raise ValueError(
-            "`avg_num_neighbors` scales sums over neighbours and must be positive, "
+            "`avg_num_neighbors` scales sums over neighbors and must be positive, "
             f"got {avg_num_neighbors}."
         )
     return jnp.asarray(avg_num_neighbors, float)

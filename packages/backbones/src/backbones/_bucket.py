@@ -1,4 +1,4 @@
-"""Structures of similar size, and batches of one shape taken from them."""
+"""Buckets: structures of similar size, batched in one shape."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,54 +16,65 @@ from ._triplets import Triplets, find_triplets
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Structures of similar size, from which batches of one shape are taken.
+    """Structures of similar size, from which batches of one shape are made.
 
-    Every batch holds `graphs` structures of at most `slots` atoms and `edges` edges
-    together, so a compiled function meets one shape a bucket.
+    Every batch has at most `graphs` structures of at most `slots` atoms, and at most
+    `edges` edges, so a function is compiled once per bucket.
     """
 
     members: np.ndarray
     """Index of each structure in the sequence that was packed."""
     graphs: int
+    """Structures per batch."""
     slots: int
+    """Atoms per structure."""
     edges: int
+    """Edges per batch."""
     structures: tuple[Structure, ...]
+    """The members."""
     pairs: tuple[Neighbors, ...]
+    """Neighbors of each member."""
     dtype: np.dtype
+    """Of positions, cells and total charges."""
     plan: Any = None
-    """The backbone's plan for all members and, last, for a padding structure."""
+    """The backbone's plan for all members and, last, for a padding graph."""
     triplets: int | None = None
-    """Triplets of a batch; None if batches come without them."""
+    """Triplets per batch; None for batches without triplets."""
 
     def __len__(self):
         return len(self.members)
 
     @property
     def atom_efficiency(self) -> float:
-        """Share of the slots of an average batch that hold an atom."""
+        """Fraction of the slots of an average batch that are atoms."""
         return float(np.mean([len(s) for s in self.structures])) / self.slots
 
     @property
     def edge_efficiency(self) -> float:
-        """Share of the edges of an average batch that are real."""
+        """Fraction of the edges of an average batch that are not padding."""
         mean = float(np.mean([len(p) for p in self.pairs]))
         return mean * self.graphs / self.edges
 
     def batch(self, rows: Sequence[int]) -> Batch:
-        """The batch of some members, padded to the bucket's shape.
+        """Returns the batch of some members, padded to the bucket's shape.
 
         Args:
-            rows: positions within `members`, at most `graphs` of them.
+            rows: indices into `structures`, at most `graphs` of them.
+
+        Raises:
+            ValueError: there are more than `graphs`.
         """
         if len(rows) > self.graphs:
             raise ValueError(
                 f"{len(rows)} structures do not fit a batch of {self.graphs} graphs."
             )
-        chosen = [self.structures[r] for r in rows]
-        dense = dense_arrays(chosen, self.graphs, self.slots, self.dtype)
+        structures = [self.structures[r] for r in rows]
+        dense = dense_arrays(structures, self.graphs, self.slots, self.dtype)
         pairs = [self.pairs[r] for r in rows]
-        edges = _pooled(pairs, self)
-        triplets = None if self.triplets is None else _joined(pairs, self)
+        edges = _concatenated_edges(pairs, self)
+        triplets = (
+            None if self.triplets is None else _concatenated_triplets(pairs, self)
+        )
         padding = [len(self)] * (self.graphs - len(rows))
         index = np.array([*rows, *padding])
         plan = jax.tree.map(
@@ -75,9 +86,13 @@ class Bucket:
 
 
 def dense_arrays(structures, graphs: int, slots: int, dtype) -> dict[str, Any]:
-    """Per-atom and per-structure arrays; rows past the structures are padding.
+    """Returns the per-atom and per-structure arrays of a batch, by field of `Batch`.
 
-    Positions are those from each structure's `origin`.
+    Args:
+        structures: all open or all periodic; positions are relative to their `origin`.
+        graphs: number of structures, padding included.
+        slots: number of atoms per structure, padding included.
+        dtype: of positions, cells and total charges.
     """
     species = np.zeros((graphs, slots), np.int32)
     positions = np.zeros((graphs, slots, 3), dtype)
@@ -100,29 +115,31 @@ def dense_arrays(structures, graphs: int, slots: int, dtype) -> dict[str, Any]:
     }
 
 
-def _pooled(pairs: Sequence[Neighbors], bucket: Bucket) -> dict[str, np.ndarray]:
-    """Edges of all structures in one list; the rest joins the last node to itself."""
+def _concatenated_edges(
+    pairs: Sequence[Neighbors], bucket: Bucket
+) -> dict[str, np.ndarray]:
+    """Returns the edges of all structures in one list, by field of `Batch`."""
     last = bucket.graphs * bucket.slots - 1
     senders = np.full(bucket.edges, last, np.int32)
     receivers = np.full(bucket.edges, last, np.int32)
     shifts = np.zeros((bucket.edges, 3), np.int32)
-    at = 0
+    count = 0
     for g, p in enumerate(pairs):
-        here = slice(at, at + len(p))
-        senders[here] = p.senders + g * bucket.slots
-        receivers[here] = p.receivers + g * bucket.slots
-        shifts[here] = p.shifts
-        at += len(p)
+        rows = slice(count, count + len(p))
+        senders[rows] = p.senders + g * bucket.slots
+        receivers[rows] = p.receivers + g * bucket.slots
+        shifts[rows] = p.shifts
+        count += len(p)
     return {
         "senders": senders,
         "receivers": receivers,
         "shifts": shifts,
-        "edge_mask": np.arange(bucket.edges) < at,
+        "edge_mask": np.arange(bucket.edges) < count,
     }
 
 
-def _joined(pairs: Sequence[Neighbors], bucket: Bucket) -> Triplets:
-    """Triplets of all structures in one list; the rest joins the last edge."""
+def _concatenated_triplets(pairs: Sequence[Neighbors], bucket: Bucket) -> Triplets:
+    """Returns the triplets of all structures in one list."""
     parts, offset = [], 0
     for p in pairs:
         parts.append(np.stack(find_triplets(p)) + offset)

@@ -17,10 +17,10 @@ from ._potential import Potential
 from ._structure import Structure
 from ._triplets import count_triplets
 
-# Relative strain of the cell that a plan covers before it is made anew.
+# Relative strain of the cell that a plan covers.
 _MARGIN = 0.1
 
-# Distance of two atoms below which there is none but a mistake, Å.
+# Smallest distance of two atoms in a valid structure, Å.
 _CLOSEST = 0.1
 
 
@@ -30,31 +30,32 @@ def _evaluate(potential, batch):
 
 
 class NotFiniteError(ase_calculator.CalculationFailed, ValueError):
-    """A model gave an energy, force or stress that is not finite."""
+    """The energy, a force or the stress that a model predicts is not finite."""
 
 
 class Calculator(ase_calculator.Calculator):
-    """Energy, forces, stress and charges of `ase.Atoms`, open or fully periodic.
+    """ASE calculator of a potential, for open and fully periodic structures.
 
-    Structures are padded to a few sizes, so that each size is compiled once, whatever
-    the atoms do. Energies include the reference energies. `charges` and `dipole` need
-    a long-range layer that has charges; the dipole is that of open structures about
-    the origin, sum_i q_i r_i. Everything is in ASE's units. The total charge is that
-    given here: `atoms.info["charge"]`, `atoms.info["spin"]` and initial charges are
-    not read. One warning is given where no layer of the model uses a total charge.
+    Structures are padded to a few sizes, and the potential is compiled once per size.
+    Energies include the atomic energies. `charges` and `dipole` need a long-range layer
+    that predicts charges; the dipole is sum_i q_i r_i, for open structures only. Units
+    are ASE's. The total charge and spin are those given here: `atoms.info["charge"]`,
+    `atoms.info["spin"]` and initial charges are not read. A warning is given once if
+    the total charge is not 0 and no layer of the model uses it.
 
     Args:
         potential: evaluated in the precision of its parameters.
         total_charge: e; change it with `calculator.set(total_charge=...)`.
-        spin: multiplicity, 0 where unknown.
+        spin: multiplicity, 0 if unknown.
 
     Raises:
-        ValueError: mixed boundaries, an unknown element, positions that are not finite
-            or two atoms less than 0.1 Å apart, when asked for a property.
+        ValueError: at a calculation, for mixed boundaries, an unsupported element,
+            positions that are not finite or two atoms closer than 0.1 Å.
         ase.calculators.calculator.CalculationFailed: energy, forces or stress are not
-            finite; also a ValueError, which names the likely cause.
-        ase.calculators.calculator.PropertyNotImplementedError: charges without a layer
-            that has them, the stress of an open structure or the dipole of a crystal.
+            finite; it is also a ValueError, and its message has the likely cause.
+        ase.calculators.calculator.PropertyNotImplementedError: charges of a model
+            without a layer that predicts them, the stress of an open structure or the
+            dipole of a periodic one.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces"]
@@ -68,7 +69,14 @@ class Calculator(ase_calculator.Calculator):
         self._warned = False
 
     def set(self, **changes):
-        """Sets total charge or spin, and forgets results if something changed."""
+        """Sets total charge or spin, and resets the results if one changed.
+
+        Args:
+            changes: `total_charge`, e, or `spin`.
+
+        Raises:
+            ValueError: another parameter is given.
+        """
         unknown = sorted(set(changes) - {"total_charge", "spin"})
         if unknown:
             raise ValueError(
@@ -86,41 +94,46 @@ class Calculator(ase_calculator.Calculator):
         properties=("energy",),
         system_changes=tuple(ase_calculator.all_changes),
     ):
-        """Fills `results`; called by ASE."""
+        """Computes `results`; ASE calls it.
+
+        Args:
+            atoms: structure; None for that of the last calculation.
+            properties: requested; all available ones are computed.
+            system_changes: unused.
+        """
         super().calculate(atoms, properties, system_changes)
-        told: Any = self.parameters
-        given: Any = self.atoms
+        parameters: Any = self.parameters
+        current_atoms: Any = self.atoms
         structure = Structure.from_ase(
-            given,
-            total_charge=float(told["total_charge"]),
-            spin=int(told["spin"]),
+            current_atoms,
+            total_charge=float(parameters["total_charge"]),
+            spin=int(parameters["spin"]),
         )
-        self._refuse(properties, structure)
+        self._check_available(properties, structure)
         self._warn_of_charge(structure.total_charge)
-        reference = self.potential.atomic_energies_of(structure.numbers)
-        found = _evaluate(self.potential, self._batch(structure))
-        atoms_count = len(structure)
-        host = lambda array: np.asarray(array[0], np.float64)[:atoms_count]
-        energies = host(found.energies) + reference
+        atomic_energies = self.potential.atomic_energies_of(structure.numbers)
+        prediction = _evaluate(self.potential, self._batch(structure))
+        host = lambda array: np.asarray(array[0], np.float64)[: len(structure)]
+        energies = host(prediction.energies) + atomic_energies
         self.results = {
             "energy": float(energies.sum()),
             "free_energy": float(energies.sum()),
             "energies": energies,
-            "forces": host(found.forces),
+            "forces": host(prediction.forces),
         }
-        if found.stress is not None:
-            self.results["stress"] = np.asarray(found.stress[0], np.float64)
+        if prediction.stress is not None:
+            self.results["stress"] = np.asarray(prediction.stress[0], np.float64)
         self._check_finite(structure)
         if self.potential.backbone.has_charges:
-            charges = host(found.charges)
+            charges = host(prediction.charges)
             self.results["charges"] = charges
             if structure.cell is None:
                 self.results["dipole"] = charges @ structure.positions
 
     def _check_finite(self, structure: Structure) -> None:
         names = ("energy", "forces", "stress")
-        found = {name: self.results.get(name, 0.0) for name in names}
-        wrong = [name for name, value in found.items() if not np.isfinite(value).all()]
+        values = {name: self.results.get(name, 0.0) for name in names}
+        wrong = [name for name, value in values.items() if not np.isfinite(value).all()]
         if wrong:
             self.results = {}
             raise NotFiniteError(
@@ -128,7 +141,7 @@ class Calculator(ase_calculator.Calculator):
                 f"{len(structure)} atoms: {likely_cause(self.potential, structure)}."
             )
 
-    def _refuse(self, properties, structure: Structure) -> None:
+    def _check_available(self, properties, structure: Structure) -> None:
         reasons = {}
         if not self.potential.backbone.has_charges:
             why = "The model has no long-range layer with charges."
@@ -147,67 +160,80 @@ class Calculator(ase_calculator.Calculator):
             self._warned = True
             warnings.warn(
                 f"`total_charge` is {total_charge:g} e, but no layer of the model uses "
-                "it: the results are those of any other charge. `TotalCharge` and "
-                "charge equilibration use it.",
+                "it: results do not depend on it. `TotalCharge` and charge "
+                "equilibration use it.",
                 stacklevel=2,
             )
 
     def _batch(self, structure: Structure):
         cutoff = self.potential.backbone.cutoff
         pairs = neighbors(structure, cutoff, closest=_CLOSEST)
-        room = self._room(structure, pairs)
-        needs = self.potential.backbone.needs_triplets
+        sizes = self._sizes(structure, pairs)
+        has_triplets = self.potential.backbone.needs_triplets
         bucket = Bucket(
             np.zeros(1, int),
-            room.graphs,
-            room.slots,
-            room.edges,
+            sizes.graphs,
+            sizes.slots,
+            sizes.edges,
             structures=(structure,),
             pairs=(pairs,),
             dtype=np.dtype(self.potential.scale.dtype),
-            plan=self._planned(structure, room.slots),
-            triplets=room.triplets if needs else None,
+            plan=self._cached_plan(structure, sizes.slots),
+            triplets=sizes.triplets if has_triplets else None,
         )
         return bucket.batch([0])
 
-    def _room(self, structure: Structure, pairs: Neighbors) -> PaddedSizes:
-        """A size in use that is large enough and not far too large, or a new one."""
+    def _sizes(self, structure: Structure, pairs: Neighbors) -> PaddedSizes:
+        """Returns compiled sizes that fit with little padding, or new ones."""
         triplets = 0
         if self.potential.backbone.needs_triplets:
             triplets = count_triplets(pairs)
-        need = PaddedSizes(1, len(structure), len(pairs), triplets)
-        fitting = [room for room in self.padded_sizes if _suits(need, room)]
+        needed = PaddedSizes(1, len(structure), len(pairs), triplets)
+        fitting = [sizes for sizes in self.padded_sizes if _fits(needed, sizes)]
         if not fitting:
-            sizes = (_step(need.slots, 8), _step(need.edges, 64), _step(triplets, 64))
-            fitting = [PaddedSizes(1, *sizes)]
+            rounded = (
+                _round_up(needed.slots, 8),
+                _round_up(needed.edges, 64),
+                _round_up(triplets, 64),
+            )
+            fitting = [PaddedSizes(1, *rounded)]
             self.padded_sizes.extend(fitting)
-        return min(fitting, key=lambda room: (room.edges, room.slots))
+        return min(fitting, key=lambda sizes: (sizes.edges, sizes.slots))
 
-    def _planned(self, structure: Structure, slots: int):
-        """The plan in use where it covers the structure, or a new one with a margin."""
-        graphs = 2  # the structure, and the padding that a bucket's plan ends with
+    def _cached_plan(self, structure: Structure, slots: int):
+        """Returns the last plan if it covers the structure, or a new one."""
+        graphs = 2  # the structure, and the padding graph at the end of a bucket's plan
         dense = dense_arrays([structure], graphs, slots, np.dtype(np.float64))
-        place = dense["cell"], dense["positions"], dense["mask"]
-        kept = (slots, structure.numbers.tobytes(), structure.cell is None)
-        if self._plan[0] == kept and plan_covers(self._plan[1], *place):
-            return self._plan[1]
-        plan = self.potential.backbone.plan_for(*place, margin=_MARGIN)
-        self._plan = kept, plan
+        geometry = dense["cell"], dense["positions"], dense["mask"]
+        key = (slots, structure.numbers.tobytes(), structure.cell is None)
+        cached_key, cached = self._plan
+        if cached_key == key and plan_covers(cached, *geometry):
+            return cached
+        plan = self.potential.backbone.plan_for(*geometry, margin=_MARGIN)
+        self._plan = key, plan
         return plan
 
 
-def _suits(need: PaddedSizes, room: PaddedSizes) -> bool:
-    """Whether the room is large enough and does not waste much.
+def _fits(needed: PaddedSizes, sizes: PaddedSizes) -> bool:
+    """Whether sizes are large enough, without much padding.
 
-    Below some sizes everything is cheap, and sharing one saves a compilation.
+    The upper limits have a constant term: for small structures padding costs less than
+    another compilation.
     """
-    most = (1, 1.5 * need.slots + 8, 2 * need.edges + 256, 2 * need.triplets + 2048)
-    return all(n <= size <= top for n, size, top in zip(need, room, most, strict=True))
+    largest = (
+        1,
+        1.5 * needed.slots + 8,
+        2 * needed.edges + 256,
+        2 * needed.triplets + 2048,
+    )
+    return all(
+        n <= size <= top for n, size, top in zip(needed, sizes, largest, strict=True)
+    )
 
 
-def _step(count: int, least: int) -> int:
-    """The next of the sizes least, 1.15 least, ..., with some room to grow."""
-    wanted, size = 1.05 * count, float(least)
+def _round_up(count: int, smallest: int) -> int:
+    """Returns the next of a geometric series of sizes, with 5 % more than needed."""
+    wanted, size = 1.05 * count, float(smallest)
     while size < wanted:
         size *= 1.15
     return -(-int(size) // 4) * 4

@@ -1,4 +1,4 @@
-"""The potential energy as a function of plain arrays, for molecular dynamics."""
+"""Potential energy as a function of arrays, for molecular dynamics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,38 +20,40 @@ def energy_function(
     spin: int = 0,
     triplets: int | None = None,
 ) -> Callable[..., Float[Array, ""]]:
-    """The energy of one structure with fixed atoms, as a function of plain arrays.
+    """Returns the energy of one structure as a function of its geometry.
 
-    The function can be compiled, differentiated and mapped. It takes
+    The function works under `jit`, `grad` and `vmap`. It takes
 
     - `positions`: `[atoms, 3]`, Å; in single precision near the origin, see
       `Structure.origin`;
     - `senders`, `receivers`: `[edges]`, both directions of each pair, in any order;
-      padding names an atom that does not exist, such as `atoms`;
-    - `shifts`: `[edges, 3]`, whole lattice vectors added to the sender;
-    - `box`: lattice vectors as rows, Å, or None for open boundaries;
-    - `plan`: of `potential.backbone.plan_for` for this one structure, if a long-range
-      layer needs it; check it with `plan_covers` as atoms and box move
+      padding has an index that is no atom's, such as `atoms`;
+    - `shifts`: `[edges, 3]`, integer multiples of the lattice vectors, added to the
+      sender's position;
+    - `box`: lattice vectors as rows, Å; None for open boundaries;
+    - `plan`: of `potential.backbone.plan_for` for this structure, if a long-range layer
+      needs one; check it with `plan_covers` when atoms or box have moved
 
-    and returns eV, without the reference energies. Pairs beyond the cutoff do no harm.
-    If the triplets overflow their room the energy is NaN.
+    and returns the energy without the atomic energies, eV. Pairs beyond the cutoff do
+    not contribute. If there are more triplets than `triplets` the energy is NaN.
 
     Args:
-        potential: any.
-        species: atomic numbers.
+        potential: with any backbone.
+        species: atomic numbers, `(atoms,)`.
         total_charge: e.
-        spin: multiplicity, 0 where unknown.
-        triplets: room for pairs of edges, at most the sum of squared neighbour counts;
-            needed for backbones with `needs_triplets`.
+        spin: multiplicity, 0 if unknown.
+        triplets: largest number of pairs of edges that share an atom, at most the sum
+            of the squared numbers of neighbors; None for backbones without triplets.
 
     Raises:
-        ValueError: an unknown element, or no room for triplets where they are needed.
+        ValueError: an element is not supported, or `triplets` is missing for a backbone
+            with `needs_triplets`.
     """
     potential.check_elements(species)
     if potential.backbone.needs_triplets and triplets is None:
         raise ValueError(
-            f"{type(potential.backbone).__name__} needs triplets: say with `triplets` "
-            "for how many to make room."
+            f"{type(potential.backbone).__name__} needs triplets: set `triplets` to "
+            "their largest number."
         )
     numbers = jnp.asarray(species, jnp.int32)[None]
 
@@ -63,10 +65,12 @@ def energy_function(
         box: Float[Array, "3 3"] | None,
         plan: Any = None,
     ) -> Float[Array, ""]:
-        edges, edge_mask = _sorted(senders, receivers, shifts, len(species))
-        fits, found = jnp.array(True), None
+        edges, edge_mask = _sort_by_receiver(senders, receivers, shifts, len(species))
+        complete, triplet_list = jnp.array(True), None
         if potential.backbone.needs_triplets and triplets is not None:
-            found, fits = triplets_within(edges, edge_mask, len(species), triplets)
+            triplet_list, complete = triplets_within(
+                edges, edge_mask, len(species), triplets
+            )
         batch = Batch(
             species=numbers,
             positions=positions[None],
@@ -79,18 +83,18 @@ def energy_function(
             shifts=edges[2],
             edge_mask=edge_mask,
             plan=plan,
-            triplets=found,
+            triplets=triplet_list,
         )
         total = jnp.sum(potential.energies(batch)[0])
-        return jnp.where(fits, total, jnp.nan)
+        return jnp.where(complete, total, jnp.nan)
 
     return energy
 
 
-def _sorted(senders, receivers, shifts, atoms: int):
-    """Edges by receiver, padding last and pointing at the last atom."""
+def _sort_by_receiver(senders, receivers, shifts, atoms: int):
+    """Returns the edges sorted by receiver, padding last with the last atom's index."""
     real = (senders < atoms) & (receivers < atoms)
     order = jnp.argsort(jnp.where(real, receivers, atoms))
-    last = lambda index: jnp.where(real, index, atoms - 1)[order].astype(jnp.int32)
-    moves = jnp.where(real[:, None], shifts, 0)[order].astype(jnp.int32)
-    return (last(senders), last(receivers), moves), real[order]
+    pad = lambda index: jnp.where(real, index, atoms - 1)[order].astype(jnp.int32)
+    shifts = jnp.where(real[:, None], shifts, 0)[order].astype(jnp.int32)
+    return (pad(senders), pad(receivers), shifts), real[order]

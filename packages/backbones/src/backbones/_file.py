@@ -1,4 +1,4 @@
-"""Arrays of a model or a training state in one file, without pickle."""
+"""Files of the arrays of a model or a training state, without pickle."""
 
 import json
 import os
@@ -15,19 +15,20 @@ from ._archive import FORMAT, read_archive
 
 
 def write_arrays(path: str | os.PathLike, tree: Any, header: dict[str, Any]) -> None:
-    """Writes the arrays of a tree and a JSON header, whole or not at all.
+    """Writes the arrays of a tree and a JSON header to a file, atomically.
 
     Args:
-        path: file to write; replaced only once the new one is complete.
-        tree: a model or an optimiser's state; other leaves are left out.
-        header: anything JSON holds, such as architecture, elements and versions.
+        path: file to write; an existing one is replaced when the new one is complete.
+        tree: a model or the state of an optimizer; leaves that are not arrays are not
+            written.
+        header: values that JSON has, such as architecture, elements and versions.
     """
     path = Path(path)
     leaves = jax.tree.leaves_with_path(eqx.filter(tree, eqx.is_array))
-    arrays = {jax.tree_util.keystr(at): np.asarray(leaf) for at, leaf in leaves}
+    arrays = {jax.tree_util.keystr(p): np.asarray(leaf) for p, leaf in leaves}
     text = json.dumps({"format": FORMAT, "header": header})
     temporary = path.with_name(path.name + ".partial")
-    # Names of leaves hold dots and brackets, so they travel as numbered entries.
+    # Paths of leaves have dots and brackets, so the entries are numbered.
     names = json.dumps(list(arrays))
     entries: dict[str, Any] = {f"array_{i}": a for i, a in enumerate(arrays.values())}
     entries["header"] = np.frombuffer(text.encode(), np.uint8)
@@ -39,75 +40,81 @@ def write_arrays(path: str | os.PathLike, tree: Any, header: dict[str, Any]) -> 
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        # On a full disk what did not fit would keep its room.
+        # After an error, such as a full disk, the partial file is removed.
         temporary.unlink(missing_ok=True)
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:
-    """The header of a file that `write_arrays` made.
+    """Returns the header of a file of arrays.
+
+    Args:
+        path: file written by `write_arrays`.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is damaged, of another format or of another version.
+        ValueError: it is damaged, or has another format or version.
     """
     return read_archive(Path(path), arrays=False)[0]
 
 
 def read_arrays[Tree](path: str | os.PathLike, like: Tree) -> Tree:
-    """A tree like `like` with the arrays of a file.
+    """Returns a tree with the arrays of a file.
 
     Args:
-        path: made by `write_arrays`.
-        like: a freshly built tree of the same architecture; it is not changed. Its
-            arrays may be mere shapes, `jax.ShapeDtypeStruct`.
+        path: file written by `write_arrays`.
+        like: a tree of the same structure, whose other leaves are taken; its arrays may
+            be `jax.ShapeDtypeStruct`.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is damaged, or its arrays do not fit the architecture.
+        ValueError: it is damaged, or its arrays do not match the tree.
     """
     _, stored = read_archive(Path(path), arrays=True)
-    return filled(path, like, stored)
+    return with_arrays(path, like, stored)
 
 
-def filled[Tree](
+def with_arrays[Tree](
     path: str | os.PathLike, like: Tree, stored: Mapping[str, np.ndarray]
 ) -> Tree:
-    """A tree like `like` with these arrays, once all of them are known to fit.
+    """Returns a tree with the given arrays, after a check of names, shapes and types.
 
     Args:
-        path: of the file they come from.
-        like: its arrays may be mere shapes, `jax.ShapeDtypeStruct`.
-        stored: by the path of the leaf.
+        path: file that the arrays are from, for error messages.
+        like: a tree of the same structure; its arrays may be `jax.ShapeDtypeStruct`.
+        stored: arrays by the path of their leaf.
 
     Raises:
-        ValueError: the arrays do not fit the architecture.
+        ValueError: the arrays do not match the tree.
     """
-    shaped = lambda leaf: eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
-    arrays, rest = eqx.partition(like, shaped)
+    has_shape = lambda leaf: (
+        eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+    )
+    arrays, rest = eqx.partition(like, has_shape)
     leaves = jax.tree.leaves_with_path(arrays)
-    wanted = {jax.tree_util.keystr(at): leaf for at, leaf in leaves}
-    if set(wanted) != set(stored):
-        odd = sorted(set(wanted) ^ set(stored))[0]
+    expected = {jax.tree_util.keystr(p): leaf for p, leaf in leaves}
+    if set(expected) != set(stored):
+        unmatched = sorted(set(expected) ^ set(stored))[0]
         raise ValueError(
-            f"{path} holds another architecture: {odd!r:.80} is in only one of the two."
+            f"{path} is of another architecture: {unmatched!r:.80} is in only one of "
+            "the two."
         )
-    for name, leaf in wanted.items():
-        found = stored[name]
-        if found.shape != leaf.shape:
+    for name, leaf in expected.items():
+        array = stored[name]
+        if array.shape != leaf.shape:
             raise ValueError(
-                f"{path} holds another architecture: {name} has shape "
-                f"{found.shape}, the model needs {leaf.shape}."
+                f"{path} is of another architecture: {name} has shape "
+                f"{array.shape}, the model needs {leaf.shape}."
             )
-        if not np.can_cast(found.dtype, leaf.dtype, "same_kind"):
+        if not np.can_cast(array.dtype, leaf.dtype, "same_kind"):
             raise ValueError(
-                f"{path} is damaged: {name} holds {found.dtype} where the model needs "
+                f"{path} is damaged: {name} has type {array.dtype}, the model needs "
                 f"{leaf.dtype}."
             )
     try:
         with np.errstate(over="raise"):
-            new = [jnp.asarray(stored[n].astype(x.dtype)) for n, x in wanted.items()]
+            new = [jnp.asarray(stored[n].astype(x.dtype)) for n, x in expected.items()]
     except FloatingPointError as error:
         raise ValueError(
-            f"{path} holds values too large for the model's float type."
+            f"{path} has values too large for the model's float type."
         ) from error
     return eqx.combine(jax.tree.unflatten(jax.tree.structure(arrays), new), rest)

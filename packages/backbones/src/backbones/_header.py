@@ -1,4 +1,4 @@
-"""The header of a model file, checked before a model is built from it."""
+"""Headers of model files, and the checks before a model is built from one."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,17 +12,17 @@ from .mace import MACE, MACESize
 KIND = "backbones potential 2"
 UNITS = {"length": "Å", "energy": "eV", "charge": "e", "stress": "eV/Å^3"}
 
-# Beyond any real value, and far below where arithmetic overflows.
+# Larger than any physical value, and far below overflow in float32.
 _LARGEST = 1e15
 
 
 class Architecture(NamedTuple):
-    """A backbone that files can hold."""
+    """A backbone that model files support."""
 
     backbone: Callable[..., Any]
     size: type
     modules: Callable[[Any], int]
-    """A lower bound of the number of arrays: what is built one after another."""
+    """Lower bound of the number of arrays, given the size: repeated modules."""
 
 
 ARCHITECTURES = {
@@ -39,7 +39,7 @@ ARCHITECTURES = {
 
 
 class Header(NamedTuple):
-    """What a model file says of its model, besides the layers."""
+    """Contents of the header of a model file."""
 
     architecture: Architecture
     size: Any
@@ -52,29 +52,30 @@ class Header(NamedTuple):
 
 
 def checked_header(stored: Mapping[str, Any], arrays: Mapping[str, Any]) -> Header:
-    """The header, refused unless every entry is what `save` writes.
+    """Returns the header of a model file, after a check of all entries.
 
     Args:
-        stored: the file's JSON header.
-        arrays: those of the file; no size may be larger than they are.
+        stored: JSON header of the file.
+        arrays: arrays of the file, which limit the sizes of the model.
 
     Raises:
-        ValueError: an entry is missing, unknown or wrong; the message names it.
+        ValueError: an entry is missing, unknown or invalid; the message names it.
     """
     if stored.get("kind") != KIND:
         raise ValueError(f"it is of kind {stored.get('kind')!r:.80}; expected {KIND!r}")
     name = stored.get("architecture")
     if not isinstance(name, str) or name not in ARCHITECTURES:
         raise ValueError(
-            f"it holds the architecture {name!r:.80}; this release knows "
+            f"its architecture is {name!r:.80}; this release supports "
             f"{', '.join(ARCHITECTURES)}"
         )
     known = {*Header._fields, "kind", "units", "versions"}
-    odd = sorted(known ^ set(stored))
-    if odd:
-        state = "lacks" if odd[0] in known else "has the unknown entry"
+    unmatched = sorted(known ^ set(stored))
+    if unmatched:
+        problem = "lacks" if unmatched[0] in known else "has the unknown entry"
         raise ValueError(
-            f"its header {state} {odd[0]!r:.80}, so another release wrote it"
+            f"its header {problem} {unmatched[0]!r:.80}: made by another version, "
+            "train or write the model again"
         )
     if stored["units"] != UNITS:
         raise ValueError(f"its units are {stored['units']!r:.80}; expected {UNITS}")
@@ -94,16 +95,18 @@ def checked_header(stored: Mapping[str, Any], arrays: Mapping[str, Any]) -> Head
 
 def _elements(stored: Any) -> tuple[int, ...]:
     numbers = _typed("elements", stored, list)
-    whole = all(type(z) is int for z in numbers)
-    # Arrays have a row for each element, in ascending order.
-    if not whole or list(element_table(tuple(numbers))) != numbers:
-        raise ValueError(f"`elements` are no ascending atomic numbers: {numbers!r:.80}")
+    are_integers = all(type(z) is int for z in numbers)
+    # Arrays have a row per element, in ascending order.
+    if not are_integers or list(element_table(tuple(numbers))) != numbers:
+        raise ValueError(
+            f"`elements` are not ascending atomic numbers: {numbers!r:.80}"
+        )
     return tuple(numbers)
 
 
 def _cutoff(stored: Any) -> float:
     if not _is_number(stored) or not stored > 0:
-        raise ValueError(f"`cutoff` is no positive distance: {stored!r:.80}")
+        raise ValueError(f"`cutoff` is not a positive distance: {stored!r:.80}")
     return float(stored)
 
 
@@ -130,53 +133,53 @@ def _layers(stored: Any) -> dict[str, Any]:
         if not isinstance(parts.get("type"), str) or not isinstance(
             parts.get("settings"), dict
         ):
-            raise ValueError(f"`long_range` describes no layer at {hook!r:.80}")
+            raise ValueError(f"`long_range` does not describe a layer at {hook!r:.80}")
     return stored
 
 
 def _size(architecture: Architecture, stored: Any, arrays: Mapping[str, Any]) -> Any:
-    """The hyperparameters, none of them larger than what the file holds."""
+    """Returns the hyperparameters, after a check that the arrays can have them."""
     kind = architecture.size
-    odd = sorted(
+    unmatched = sorted(
         set(_typed("size", stored, dict)) ^ {f.name for f in dataclasses.fields(kind)}
     )
-    if odd:
+    if unmatched:
         raise ValueError(
-            f"another release wrote it: {kind.__name__} and the file differ in "
-            f"{odd[0]!r:.80}"
+            f"only one of {kind.__name__} and the file has {unmatched[0]!r:.80}: made "
+            "by another version, train or write the model again"
         )
-    most = max([len(arrays), *(array.size for array in arrays.values())])
+    largest = max([len(arrays), *(array.size for array in arrays.values())])
     values = {
-        field.name: _setting(field.name, field.type, stored[field.name], most)
+        field.name: _setting(field.name, field.type, stored[field.name], largest)
         for field in dataclasses.fields(kind)
     }
     size = kind(**values)
     if architecture.modules(size) > len(arrays):
         raise ValueError(
-            f"`size` asks for more arrays than the {len(arrays)} of the file"
+            f"`size` implies more arrays than the {len(arrays)} of the file"
         )
     return size
 
 
-def _setting(name: str, wanted: Any, value: Any, most: int) -> Any:
-    if wanted is int:
-        if type(value) is not int or not 0 <= value <= most:
+def _setting(name: str, expected: Any, value: Any, largest: int) -> Any:
+    if expected is int:
+        if type(value) is not int or not 0 <= value <= largest:
             raise ValueError(
-                f"`size` has {name}={value!r:.80}; expected a whole number that the "
-                f"arrays of the file have room for, at most {most}"
+                f"`size` has {name}={value!r:.80}; expected an integer of at most "
+                f"{largest}, the size of the largest array of the file"
             )
         return value
-    entry = int if wanted == tuple[int, ...] else str
+    entry = int if expected == tuple[int, ...] else str
     values = _typed(name, value, list)
-    if not all(type(v) is entry for v in values) or len(values) > most:
-        raise ValueError(f"`size` has {name}={value!r:.80}; expected {wanted}")
-    return tuple(_setting(name, int, v, most) if entry is int else v for v in values)
+    if not all(type(v) is entry for v in values) or len(values) > largest:
+        raise ValueError(f"`size` has {name}={value!r:.80}; expected {expected}")
+    return tuple(_setting(name, int, v, largest) if entry is int else v for v in values)
 
 
-def _typed(name: str, value: Any, wanted: Any) -> Any:
-    if not isinstance(value, wanted):
-        named = getattr(wanted, "__name__", wanted)
-        raise ValueError(f"`{name}` is {value!r:.80}; expected {named}")
+def _typed(name: str, value: Any, expected: Any) -> Any:
+    if not isinstance(value, expected):
+        type_name = getattr(expected, "__name__", expected)
+        raise ValueError(f"`{name}` is {value!r:.80}; expected {type_name}")
     return value
 
 

@@ -15,7 +15,7 @@ from ._long_range import LongRange, NoLongRange, uses_total_charge
 
 
 class LayerOutput(NamedTuple):
-    """Energies and charges that a long-range layer returns beside its update."""
+    """Energies and charges of a long-range layer, returned with its update."""
 
     energies: Float[Array, " nodes"]
     """eV."""

@@ -1,4 +1,4 @@
-"""What a long-range layer is, and the two layers every model can do without."""
+"""The interface of long-range layers, the identity and sums of layers."""
 
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -11,18 +11,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 @runtime_checkable
 class LongRange(Protocol):
-    """A map from per-atom features to an update of them, energies and charges.
+    """Interface of a layer: features of the atoms to an update, energies and charges.
 
-    One structure a call; batches go through `jax.vmap`. Masked atoms neither act nor
-    receive, and all three results are exactly zero there. The update is added by the
-    backbone. `plan` holds what the layer's `plan_for` made on the host.
+    A call takes one structure; batches go through `jax.vmap`. Masked atoms do not
+    contribute, and all three results are exactly zero there. The backbone adds the
+    update to the features.
 
-    A layer that does not use the total charge has an attribute `uses_total_charge` that
-    is false, so that users can be warned of a charge that changes nothing.
-
-    A layer that does not serve every element has a method `check_elements(numbers)`,
-    which raises ValueError and names the first of the atomic numbers that it does not
-    serve; models call it when they are built.
+    Two members are optional. `uses_total_charge` is false for a layer that does not
+    depend on the total charge, so that users can be warned of a charge without effect.
+    `check_elements(numbers)` raises ValueError for the first atomic number that the
+    layer does not support; a backbone calls it when it is built.
     """
 
     @property
@@ -51,30 +49,32 @@ class LongRange(Protocol):
         Args:
             features: scalars, or features up to `degree` in e3nn order.
             positions: Å.
-            cell: lattice vectors as rows, Å; None means open boundaries.
+            cell: lattice vectors as rows, Å; None for open boundaries.
             mask: false on padding.
             species: atomic numbers.
             total_charge: e.
-            plan: this structure's part of `plan_for`.
-            facts: spin, field, ...: ignored where unused.
+            plan: the plan of this structure, see `plan_for`; None for layers without.
+            facts: further properties of the structure, such as `spin`; a layer ignores
+                those that it does not use.
         """
         ...
 
     def plan_for(
         self, cells: Any, positions: Any, mask: Any, *, margin: float = 1e-3
     ) -> Any:
-        """Host-made facts of the layer's sums, graphs leading; or None.
+        """Returns the plan: what the layer's sums need that is computed on the host.
 
-        None is for what no structure can leave. Any other plan has a method
-        `covers(cells, positions, mask)`, see `plan_covers`. What a plan does not cover
-        is never computed with it: outside a trace the layer raises ValueError, inside
-        one energies and all derivatives are NaN.
+        Examples are reciprocal vectors and mesh sizes. The leading axis of its arrays
+        is that of the graphs. A plan has a method `covers(cells, positions, mask)`, see
+        `plan_covers`; a layer that needs no plan returns None. If a plan does not cover
+        a structure the layer raises ValueError outside a trace; inside one energies and
+        all derivatives are NaN.
 
         Args:
-            cells: `(graphs, 3, 3)` Å, the identity for graphs without atoms; or None
-                for open boundaries.
-            positions: `(graphs, slots, 3)` Å.
-            mask: `(graphs, slots)`.
+            cells: `(graphs, 3, 3)`, Å, the identity for graphs without atoms; None for
+                open boundaries.
+            positions: `(graphs, slots, 3)`, Å.
+            mask: `(graphs, slots)`, false on padding.
             margin: relative strain of the cells that the plan covers.
         """
         ...
@@ -87,21 +87,21 @@ class NoLongRange(eqx.Module):
     degree: int = eqx.field(static=True, default=0)
 
     def __call__(self, features, positions, cell, mask, **_):
-        """Returns zeros of the contract's shapes."""
+        """Returns a zero update, zero energies and zero charges."""
         del positions, cell
-        nothing = jnp.zeros(mask.shape, features.dtype)
-        return jnp.zeros_like(features), nothing, nothing
+        zeros = jnp.zeros(mask.shape, features.dtype)
+        return jnp.zeros_like(features), zeros, zeros
 
     def plan_for(self, cells, positions, mask, **margin):
-        """Returns None: there is no lattice sum."""
+        """Returns None: the layer needs no plan."""
         del cells, positions, mask, margin
 
 
 class Sum(eqx.Module):
-    """Several layers at one hook: all see the same features, their triples add.
+    """Sum of layers at one hook: of the updates, energies and charges.
 
     Args:
-        layers: at least one layer; all of one degree.
+        layers: one or more layers of the same degree; all get the same features.
     """
 
     layers: tuple[LongRange, ...]
@@ -111,17 +111,17 @@ class Sum(eqx.Module):
         if len(set(degrees)) != 1:
             raise ValueError(
                 "`Sum` needs one or more layers of one degree, got degrees "
-                f"{degrees}; put layers of different degree at different hooks."
+                f"{degrees}; use different hooks for layers of different degree."
             )
 
     @property
     def degree(self) -> int:
-        """The common degree of the members."""
+        """Degree of the members."""
         return self.layers[0].degree
 
     @property
     def uses_total_charge(self) -> bool:
-        """Whether the total charge changes what some member gives."""
+        """Whether a member depends on the total charge."""
         return any(map(uses_total_charge, self.layers))
 
     def __call__(
@@ -141,19 +141,19 @@ class Sum(eqx.Module):
         """Returns the sums of the members' updates, energies and charges."""
         plans = (None,) * len(self.layers) if plan is None else plan
         results = [
-            layer(features, positions, cell, mask, plan=own, **facts)
-            for layer, own in zip(self.layers, plans, strict=True)
+            layer(features, positions, cell, mask, plan=layer_plan, **facts)
+            for layer, layer_plan in zip(self.layers, plans, strict=True)
         ]
         return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *results)
 
     def check_elements(self, numbers: Int[np.ndarray, " elements"]) -> None:
-        """Refuses elements that a member does not serve.
+        """Raises an error for elements that a member does not support.
 
         Args:
             numbers: atomic numbers.
 
         Raises:
-            ValueError: a member does not serve one of them.
+            ValueError: a member does not support one of them.
         """
         for layer in self.layers:
             check = getattr(layer, "check_elements", None)
@@ -161,34 +161,38 @@ class Sum(eqx.Module):
                 check(numbers)
 
     def plan_for(self, cells, positions, mask, **margin):
-        """Returns a tuple with one plan a member."""
+        """Returns a tuple of the members' plans."""
         return tuple(
             layer.plan_for(cells, positions, mask, **margin) for layer in self.layers
         )
 
 
 def uses_total_charge(layer: Any) -> bool:
-    """Whether the total charge may change what a layer gives: unless it says no."""
+    """Whether a layer may depend on the total charge: unless it declares otherwise.
+
+    Args:
+        layer: a long-range layer, with or without the optional attribute.
+    """
     return bool(getattr(layer, "uses_total_charge", True))
 
 
 def plan_covers(
     plan: Any, cells: np.ndarray | None, positions: np.ndarray, mask: np.ndarray
 ) -> bool:
-    """Whether all plans serve these structures: a check for the host.
+    """Whether a plan is valid for the given structures; for use on the host.
 
-    Asked before a plan is used for structures that moved or changed their cell; where
-    the answer is no, `plan_for` makes a new one.
+    Check this when atoms or cells have moved; if it is false, make a new plan with
+    `plan_for`.
 
     Args:
-        plan: of a backbone or a layer. Parts have `covers(cells, positions, mask)`,
-            which gives one answer or one for every graph; those without serve one
-            structure only, so the answer for them is no; None serves all.
-        cells: one for every graph of the plan, shape `(graphs, 3, 3)`, Å; None for open
-            boundaries. A plan made for the other boundaries does not cover.
+        plan: of a backbone or a layer, which may contain plans of several layers. Each
+            has a method `covers(cells, positions, mask)` that returns one boolean or
+            `(graphs,)` of them; a plan without it is valid for no other structure, and
+            None for all.
+        cells: `(graphs, 3, 3)`, Å; None for open boundaries. A plan for other
+            boundaries does not cover. Cells of graphs without atoms are ignored.
         positions: `(graphs, slots, 3)`, Å.
-        mask: `(graphs, slots)`, false on padding, whose positions do not matter; nor do
-            the cells of graphs without atoms.
+        mask: `(graphs, slots)`, false on padding, whose positions are ignored.
     """
     parts = jax.tree.leaves(plan, is_leaf=_is_part)
     return all(
@@ -198,7 +202,7 @@ def plan_covers(
 
 
 def _is_part(node: Any) -> bool:
-    """Whether a node of a plan answers for itself; containers of plans do not."""
+    """Whether a node of a plan is the plan of one layer, not a container of plans."""
     return hasattr(node, "covers") or not isinstance(
         node, dict | list | tuple | type(None)
     )

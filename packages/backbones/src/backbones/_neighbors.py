@@ -1,4 +1,4 @@
-"""Pairs of atoms within the cutoff, periodic images included."""
+"""Neighbor lists."""
 
 from typing import NamedTuple
 
@@ -10,14 +10,17 @@ from ._structure import Structure
 
 
 class Neighbors(NamedTuple):
-    """Directed pairs sorted by receiver, each pair in both directions.
+    """Pairs of atoms within the cutoff, in both directions, sorted by receiver.
 
     The vector of a pair is `positions[sender] + shift @ cell - positions[receiver]`.
     """
 
-    senders: np.ndarray  # [edges]
-    receivers: np.ndarray  # [edges]
-    shifts: np.ndarray  # [edges, 3], whole lattice vectors
+    senders: np.ndarray
+    """Index of the neighbor, `(edges,)`."""
+    receivers: np.ndarray
+    """Index of the central atom, `(edges,)`."""
+    shifts: np.ndarray
+    """Integer multiples of the lattice vectors, `(edges, 3)`."""
 
     def __len__(self):
         return len(self.senders)
@@ -26,15 +29,15 @@ class Neighbors(NamedTuple):
 def neighbors(
     structure: Structure, cutoff: float, *, closest: float = 0.0
 ) -> Neighbors:
-    """All pairs closer than the cutoff; an atom of a small cell sees its own images.
+    """Returns the neighbor list of a structure, periodic images included.
 
     Args:
-        structure: open or periodic.
+        structure: open or periodic; the cell may be smaller than the cutoff.
         cutoff: Å.
-        closest: no two atoms may be closer than this, periodic images included, Å.
+        closest: smallest allowed distance of two atoms, Å.
 
     Raises:
-        ValueError: the cutoff is not positive, or two atoms are too close.
+        ValueError: the cutoff is not positive, or two atoms are closer than `closest`.
     """
     if not cutoff > 0:
         raise ValueError(f"`cutoff` is a distance and must be positive, got {cutoff}.")
@@ -47,7 +50,7 @@ def neighbors(
         nearest = distances.argmin()
         ends = int(receivers[nearest]), int(senders[nearest])
         raise ValueError(_too_close(structure, ends, distances[nearest], closest))
-    # A total order, so that a batch does not depend on the search's own order.
+    # A total order, so that sums over edges do not depend on the search algorithm.
     order = np.lexsort((*shifts.T, senders, receivers))
     return Neighbors(
         senders[order].astype(np.int32),
@@ -57,8 +60,8 @@ def neighbors(
 
 
 def _too_close(structure, ends: tuple[int, int], distance, closest: float) -> str:
-    named = [f"{i} ({chemical_symbols[structure.numbers[i]]})" for i in sorted(ends)]
-    first, second = named if len(set(ends)) > 1 else (named[0], "its periodic image")
+    names = [f"{i} ({chemical_symbols[structure.numbers[i]]})" for i in sorted(ends)]
+    first, second = names if len(set(ends)) > 1 else (names[0], "its periodic image")
     return (
         f"Atom {first} and {second} are {distance:.3g} Å apart, closer than {closest} "
         "Å: remove one, or move them apart."

@@ -1,4 +1,4 @@
-"""Linear maps and small networks whose weights start with unit variance."""
+"""Linear maps and small networks, with weights of unit variance at the start."""
 
 import equinox as eqx
 import jax
@@ -6,16 +6,21 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-# 1 / rms of the function for normal x: keeps the variance of hidden layers at one.
-# That of silu is e3nn-jax's.
+# 1 / rms of the function of a normal variable, to keep unit variance of hidden layers.
+# The value for silu is that of e3nn-jax.
 GAIN = {"silu": 1.6765620560798837, "mish": 1.4868475812732405}
 
 
 class Linear(eqx.Module):
     """x W / sqrt(fan-in), without a bias, on the last axis.
 
-    The weights are of order one and the scale is applied at every call, so that one
-    learning rate suits layers of every width (the e3nn convention).
+    The weights have unit variance and the scale is applied in the call, so that one
+    learning rate is suitable for all widths (the e3nn convention).
+
+    Args:
+        inputs: width of the input, the fan-in.
+        outputs: width of the output.
+        key: seed of the weights.
     """
 
     weight: Float[Array, "inputs outputs"]
@@ -31,7 +36,13 @@ class Linear(eqx.Module):
 
 
 class DegreewiseLinear(eqx.Module):
-    """One `Linear` a degree: the equivariant linear map of channels-last features."""
+    """Equivariant linear map of channels-last features: one `Linear` per degree.
+
+    Args:
+        inputs: number of input channels of each degree.
+        outputs: number of output channels of each degree.
+        key: seed of the weights.
+    """
 
     maps: tuple[Linear, ...]
 
@@ -44,13 +55,24 @@ class DegreewiseLinear(eqx.Module):
     def __call__(
         self, features: list[Float[Array, "nodes _ _"]]
     ) -> Float[Array, "nodes sph outputs"]:
-        """Maps the block of every degree and joins the blocks along `sph`."""
+        """Returns the mapped features of all degrees, concatenated along `sph`.
+
+        Args:
+            features: components of each degree, `[nodes, 2 l + 1, channels]`.
+        """
         blocks = [m(x) for m, x in zip(self.maps, features, strict=True)]
         return jnp.concatenate(blocks, axis=1)
 
 
 class ElementLinear(eqx.Module):
-    """A linear map for each degree and each element."""
+    """Equivariant linear map with weights for each element.
+
+    Args:
+        elements: number of elements.
+        degrees: number of degrees, from 0.
+        width: number of channels of each degree.
+        key: seed of the weights.
+    """
 
     weight: Float[Array, "elements degrees inputs outputs"]
 
@@ -62,20 +84,25 @@ class ElementLinear(eqx.Module):
         features: Float[Array, "nodes sph inputs"],
         one_hot: Float[Array, "nodes elements"],
     ) -> Float[Array, "nodes sph outputs"]:
-        """Maps features up to `degrees - 1`, in e3nn order, by each node's element."""
+        """Returns the mapped features.
+
+        Args:
+            features: up to degree `degrees - 1`, in e3nn order.
+            one_hot: element of each node.
+        """
         blocks = []
         for degree in range(self.weight.shape[1]):
             x = features[:, degree**2 : (degree + 1) ** 2]
             weight = self.weight[:, degree] * self.weight.shape[2] ** -0.5
             # One product of [nodes, elements * inputs] is faster than gathering a
-            # matrix for every node.
-            spread = jnp.einsum("nmc,nz->nmzc", x, one_hot)
-            blocks.append(jnp.einsum("nmzc,zcd->nmd", spread, weight))
+            # matrix per node.
+            expanded = jnp.einsum("nmc,nz->nmzc", x, one_hot)
+            blocks.append(jnp.einsum("nmzc,zcd->nmd", expanded, weight))
         return jnp.concatenate(blocks, axis=1)
 
 
 class Perceptron(eqx.Module):
-    """Linear maps with a nonlinearity between them; zero in gives zero out.
+    """Multilayer perceptron without biases: the output of zero is zero.
 
     Args:
         widths: of the input, the hidden layers and the output.
@@ -100,14 +127,21 @@ class Perceptron(eqx.Module):
         self, x: Float[Array, "*rest inputs"]
     ) -> Float[Array, "*rest outputs"]:
         """Returns the network's output."""
-        curve = getattr(jax.nn, self.activation)
+        activation = getattr(jax.nn, self.activation)
         for layer in self.layers[:-1]:
-            x = GAIN[self.activation] * curve(layer(x))
+            x = GAIN[self.activation] * activation(layer(x))
         return self.layers[-1](x)
 
 
 class Dense(eqx.Module):
-    """silu(x W / sqrt(fan-in) + b); b starts at zero and may be left out."""
+    """silu(x W / sqrt(fan-in) + b), with b zero at the start.
+
+    Args:
+        inputs: width of the input.
+        outputs: width of the output.
+        bias: whether there is a b.
+        key: seed of the weights.
+    """
 
     linear: Linear
     bias: Float[Array, " outputs"] | None
@@ -127,15 +161,20 @@ class Dense(eqx.Module):
 
 
 class Residual(eqx.Module):
-    """x + dense(dense(x))."""
+    """x + dense(dense(x)).
+
+    Args:
+        width: of x.
+        key: seed of the weights.
+    """
 
     first: Dense
     second: Dense
 
     def __init__(self, width: int, *, key: PRNGKeyArray):
-        one, two = jr.split(key)
-        self.first = Dense(width, width, key=one)
-        self.second = Dense(width, width, key=two)
+        first, second = jr.split(key)
+        self.first = Dense(width, width, key=first)
+        self.second = Dense(width, width, key=second)
 
     def __call__(self, x: Float[Array, "*rest width"]) -> Float[Array, "*rest width"]:
         """Returns the layer's output."""

@@ -1,4 +1,4 @@
-"""From structures of many sizes to batches of a few fixed shapes."""
+"""Packing of structures of different sizes into buckets of few fixed shapes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,12 +12,16 @@ from ._triplets import count_triplets
 
 
 class PaddedSizes(NamedTuple):
-    """Sizes that a batch has at least, to share one shape with others."""
+    """Sizes of a batch, padding included."""
 
     graphs: int = 1
+    """Structures."""
     slots: int = 1
+    """Atoms per structure."""
     edges: int = 1
+    """Edges of all structures."""
     triplets: int = 1
+    """Triplets of all structures."""
 
 
 def pack(
@@ -31,68 +35,72 @@ def pack(
     min_sizes: PaddedSizes | None = None,
     dtype: Any = np.float32,
 ) -> list[Bucket]:
-    """Sorts structures into buckets by size and finds their neighbours.
+    """Sorts structures into buckets by size and searches their neighbors.
 
     Args:
         structures: all open or all periodic.
-        cutoff: Å.
-        graphs: structures a batch.
-        buckets: how many shapes at most.
-        plan_for: the backbone's, called once a bucket.
-        triplets: the backbone's `needs_triplets`.
-        min_sizes: sizes that every bucket has at min_sizes.
-        dtype: of positions and cells on the device.
+        cutoff: of the edges, Å.
+        graphs: number of structures per batch.
+        buckets: largest number of buckets.
+        plan_for: method of the backbone, called once per bucket; None for batches
+            without a plan.
+        triplets: whether batches have triplets, see `Backbone.needs_triplets`.
+        min_sizes: smallest sizes of the batches; None for no lower limit.
+        dtype: of positions, cells and total charges on the device.
 
     Raises:
-        ValueError: no structures, or open and periodic ones together.
+        ValueError: there are no structures, or both open and periodic ones.
     """
     if not structures:
-        raise ValueError("There are no structures to pack.")
+        raise ValueError("There are no structures to pack: `structures` is empty.")
     periodic = {s.cell is not None for s in structures}
     if len(periodic) > 1:
         raise ValueError(
             "Open and periodic structures cannot share a batch: pack them separately."
         )
     sizes = np.array([len(s) for s in structures])
-    found = []
+    packed = []
     for members in size_classes(sizes, buckets):
-        chosen = tuple(structures[m] for m in members)
-        pairs = tuple(neighbors(s, cutoff) for s in chosen)
-        shape = sizes_for(
+        bucket = tuple(structures[m] for m in members)
+        pairs = tuple(neighbors(s, cutoff) for s in bucket)
+        padded = sizes_for(
             sizes[members],
             np.array([len(p) for p in pairs]),
             np.array([count_triplets(p) for p in pairs]),
             graphs=graphs,
             min_sizes=min_sizes,
         )
-        plan = None if plan_for is None else make_plans(plan_for, chosen, shape.slots)
-        found.append(
+        plan = None if plan_for is None else make_plans(plan_for, bucket, padded.slots)
+        packed.append(
             Bucket(
                 members,
-                *shape[:3],
-                structures=chosen,
+                padded.graphs,
+                padded.slots,
+                padded.edges,
+                structures=bucket,
                 pairs=pairs,
                 dtype=np.dtype(dtype),
                 plan=plan,
-                triplets=shape.triplets if triplets else None,
+                triplets=padded.triplets if triplets else None,
             )
         )
-    return found
+    return packed
 
 
 def size_classes(sizes: np.ndarray, count: int) -> list[np.ndarray]:
-    """At most `count` classes of consecutive sizes with the least padding together.
+    """Partitions structures by size so that batches have the least padding.
 
     Args:
-        sizes: atoms of each structure, shape `(structures,)`.
-        count: how many classes at most.
+        sizes: number of atoms of each structure, shape `(structures,)`.
+        count: largest number of classes.
 
     Returns:
-        Indices of each class, ascending; together all structures.
+        Indices of the structures of each class, ascending.
     """
-    distinct, of = np.unique(sizes, return_inverse=True)
-    totals = np.concatenate([[0], np.cumsum(np.bincount(of))])
-    # best[k][j]: least slots for the j smallest distinct sizes in k classes.
+    distinct, ranks = np.unique(sizes, return_inverse=True)
+    totals = np.concatenate([[0], np.cumsum(np.bincount(ranks))])
+    # best[k, j]: least number of slots for the j smallest distinct sizes in k classes;
+    # cut[k, j]: the first size of the last of these classes.
     best = np.full((count + 1, len(distinct) + 1), np.inf)
     cut = np.zeros((count + 1, len(distinct) + 1), int)
     best[:, 0] = 0
@@ -105,7 +113,7 @@ def size_classes(sizes: np.ndarray, count: int) -> list[np.ndarray]:
     for k in range(count, 0, -1):
         start = cut[k, j]
         if start < j:
-            classes.append(np.flatnonzero((of >= start) & (of < j)))
+            classes.append(np.flatnonzero((ranks >= start) & (ranks < j)))
         j = start
     return classes[::-1]
 
@@ -118,24 +126,25 @@ def sizes_for(
     graphs: int,
     min_sizes: PaddedSizes | None = None,
 ) -> PaddedSizes:
-    """Returns sizes that hold the largest structures of a set in one batch.
+    """Returns the sizes of batches that any structures of a set fit into.
 
     Args:
-        sizes: atoms of each structure, `(structures,)`.
-        edges: of each structure.
-        triplets: of each structure, see `count_triplets`.
-        graphs: structures a batch, if there are so many.
-        min_sizes: sizes that the batch has at min_sizes.
+        sizes: number of atoms of each structure, `(structures,)`.
+        edges: number of edges of each structure, `(structures,)`.
+        triplets: number of triplets of each structure, `(structures,)`, see
+            `count_triplets`.
+        graphs: number of structures per batch.
+        min_sizes: smallest sizes; None for no lower limit.
     """
     min_sizes = PaddedSizes() if min_sizes is None else min_sizes
     graphs = min(graphs, len(sizes))
-    most = lambda counts: int(np.sort(counts)[-graphs:].sum())
+    largest = lambda counts: int(np.sort(counts)[-graphs:].sum())
     rounded = lambda count: -(-count // 64) * 64
     return PaddedSizes(
         graphs=max(graphs, min_sizes.graphs),
         slots=max(min_sizes.slots, int(np.max(sizes))),
-        edges=rounded(max(min_sizes.edges, most(edges))),
-        triplets=rounded(max(min_sizes.triplets, most(triplets))),
+        edges=rounded(max(min_sizes.edges, largest(edges))),
+        triplets=rounded(max(min_sizes.triplets, largest(triplets))),
     )
 
 
@@ -144,14 +153,12 @@ def make_plans(
     structures: Sequence[Structure],
     slots: int,
 ) -> Any:
-    """The plan for all structures and, last, one of padding.
+    """Returns the plan for all structures and, last, for a padding graph.
 
     Args:
-        plan_for: the backbone's.
+        plan_for: method of the backbone, see `LongRange.plan_for`.
         structures: all open or all periodic.
-        slots: atoms of the largest, at min_sizes.
+        slots: number of atoms per structure, padding included.
     """
-    everyone = dense_arrays(
-        structures, len(structures) + 1, slots, np.dtype(np.float64)
-    )
-    return plan_for(everyone["cell"], everyone["positions"], everyone["mask"])
+    arrays = dense_arrays(structures, len(structures) + 1, slots, np.dtype(np.float64))
+    return plan_for(arrays["cell"], arrays["positions"], arrays["mask"])

@@ -1,4 +1,4 @@
-"""A backbone in units: energies, forces, stress and charges of a batch."""
+"""Potentials: energies, forces, stress and charges in eV, Å and e."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,18 +16,18 @@ from ._repulsion import repulsion
 
 
 class Prediction(NamedTuple):
-    """Properties of the structures of a batch; zero on padding."""
+    """Predicted properties of the structures of a batch; zero on padding."""
 
     energy: Float[Array, " graphs"]
-    """eV, without the reference energies: see `Potential.composition_energy`."""
+    """Energy of each structure without the atomic energies, eV."""
     energies: Float[Array, "graphs slots"]
-    """Its part on each atom, eV."""
+    """Contribution of each atom to the energy, eV."""
     forces: Float[Array, "graphs slots 3"]
-    """eV/Å."""
+    """Forces, eV/Å."""
     stress: Float[Array, "graphs 6"] | None
-    """eV/Å^3, ASE's sign, order xx yy zz yz xz xy; None with open boundaries."""
+    """Stress with ASE's sign, order xx yy zz yz xz xy, eV/Å^3; None if not periodic."""
     charges: Float[Array, "graphs slots"]
-    """e; zero without a long-range layer that has charges."""
+    """Charges, e; zero without a long-range layer that predicts them."""
 
 
 class Potential(eqx.Module):
@@ -64,8 +64,8 @@ class Potential(eqx.Module):
         missing = sorted(set(backbone.elements) - set(atomic_energies))
         if missing:
             raise ValueError(
-                f"`atomic_energies` has no energy for {_named(missing)}: give one for "
-                "each element of the backbone."
+                f"`atomic_energies` has no energy for {_symbols(missing)}: give one "
+                "for each element of the backbone."
             )
         self.backbone = backbone
         self.atomic_energies = tuple(
@@ -74,7 +74,7 @@ class Potential(eqx.Module):
         wrong = [z for z, energy in self.atomic_energies if not np.isfinite(energy)]
         if wrong:
             raise ValueError(
-                f"`atomic_energies` has no finite energy for {_named(wrong)}: "
+                f"`atomic_energies` has no finite energy for {_symbols(wrong)}: "
                 f"{atomic_energies[wrong[0]]}."
             )
         self.scale = jnp.asarray(scale, float)
@@ -82,21 +82,29 @@ class Potential(eqx.Module):
         self.zbl = zbl
 
     def __call__(self, batch: Batch) -> Prediction:
-        """Returns energies and their derivatives for a batch."""
+        """Returns energies, forces, stress and charges.
+
+        Args:
+            batch: the structures.
+        """
         strain = jnp.zeros((batch.graphs, 3, 3), batch.positions.dtype)
         total = lambda moving: self._strained(moving[0], moving[1], batch)
-        (_, (energies, charges)), (slope, virial) = jax.value_and_grad(
+        (_, (energies, charges)), (gradient, virial) = jax.value_and_grad(
             total, has_aux=True
         )((batch.positions, strain))
         stress = None if batch.cell is None else _voigt(virial, batch.cell)
-        return Prediction(energies.sum(1), energies, -slope, stress, charges)
+        return Prediction(energies.sum(1), energies, -gradient, stress, charges)
 
     def energies(self, batch: Batch) -> tuple[Array, Array]:
-        """Energies (eV, without atomic_energies) and charges (e) of the atoms."""
+        """Returns the atoms' energies (eV, without E0) and charges (e).
+
+        Args:
+            batch: the structures.
+        """
         out = self.backbone(batch)
         scale, shift = jax.lax.stop_gradient((self.scale, self.shift))
-        short = jnp.where(batch.mask, scale * out.energies + shift, 0.0)
-        energies = short + out.long_range
+        short_range = jnp.where(batch.mask, scale * out.energies + shift, 0.0)
+        energies = short_range + out.long_range
         if self.zbl:
             pairs = repulsion(batch, self.backbone.cutoff)
             energies = energies + pairs.reshape(batch.mask.shape)
@@ -109,7 +117,7 @@ class Potential(eqx.Module):
             numbers: atomic numbers, shape `(atoms,)`.
 
         Raises:
-            ValueError: an element the model does not know.
+            ValueError: the model does not support an element.
         """
         return float(self.atomic_energies_of(numbers).sum())
 
@@ -120,24 +128,31 @@ class Potential(eqx.Module):
             numbers: atomic numbers, shape `(atoms,)`.
 
         Raises:
-            ValueError: an element the model does not know.
+            ValueError: the model does not support an element.
         """
         self.check_elements(numbers)
         table = dict(self.atomic_energies)
         return np.array([table[int(z)] for z in numbers], np.float64)
 
     def check_elements(self, numbers: np.ndarray) -> None:
-        """Refuses elements the model does not know, by name."""
+        """Raises an error for elements that the model does not support.
+
+        Args:
+            numbers: atomic numbers.
+
+        Raises:
+            ValueError: the model does not support an element; the message names it.
+        """
         known = [z for z, _ in self.atomic_energies]
         unknown = sorted({int(z) for z in numbers} - set(known))
         if unknown:
             raise ValueError(
-                f"The model does not know {_named(unknown)}; it was made for "
-                f"{_named(known)}."
+                f"The model does not support {_symbols(unknown)}; it was built for "
+                f"{_symbols(known)}."
             )
 
     def _strained(self, positions, strain, batch: Batch):
-        """Total energy with positions and cells deformed; strain is symmetrised."""
+        """Returns the total energy of strained structures; strain is symmetrized."""
         strain = 0.5 * (strain + strain.mT)
         deform = lambda rows: (
             rows
@@ -156,7 +171,7 @@ class Potential(eqx.Module):
         return energies.sum(), (energies, charges)
 
 
-def _named(numbers) -> str:
+def _symbols(numbers) -> str:
     return ", ".join(chemical_symbols[z] for z in numbers)
 
 
@@ -167,7 +182,9 @@ def _voigt(virial, cell):
 
 
 def parameter_count(model: eqx.Module) -> int:
-    """Number of trained values: floating-point leaves that are not mere scale.
+    """Returns the number of trainable parameters: of floating-point arrays.
+
+    Scalars, such as the scale of the energies, are constants and do not count.
 
     Args:
         model: a backbone or a potential.

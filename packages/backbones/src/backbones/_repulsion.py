@@ -1,4 +1,4 @@
-"""The screened repulsion of two nuclei, for distances no data reach."""
+"""ZBL repulsion of nuclei, for distances shorter than those of the training data."""
 
 import jax.numpy as jnp
 from ase.data import covalent_radii
@@ -11,22 +11,22 @@ from ._radial import envelope
 COULOMB_CONSTANT = 14.399645
 """eV Å/e²."""
 
-_SHARES = (0.18175, 0.50986, 0.28022, 0.02817)
-_RATES = (3.19980, 0.94229, 0.40290, 0.20162)
+_PREFACTORS = (0.18175, 0.50986, 0.28022, 0.02817)
+_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 
 def screened_repulsion(
     distance: Float[Array, " edges"],
     charges: tuple[Float[Array, " edges"], Float[Array, " edges"]],
 ) -> Float[Array, " edges"]:
-    r"""The universal potential of Ziegler, Biersack and Littmark, eV a pair.
+    r"""Returns the potential of Ziegler, Biersack and Littmark (ZBL), eV per pair.
 
     $$ \frac{k_e Z_i Z_j}{r} \sum_m c_m e^{-b_m r/a}, \qquad
        a = \frac{0.46850}{Z_i^{0.23} + Z_j^{0.23}} $$
 
     Args:
         distance: r, Å.
-        charges: atomic numbers of the two atoms.
+        charges: Z, atomic numbers of the two atoms.
 
     References:
         Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Matter (1985).
@@ -34,29 +34,29 @@ def screened_repulsion(
     first, second = charges
     scaled = distance * (first**0.23 + second**0.23) / 0.46850
     screening = sum(
-        share * jnp.exp(-rate * scaled)
-        for share, rate in zip(_SHARES, _RATES, strict=True)
+        prefactor * jnp.exp(-exponent * scaled)
+        for prefactor, exponent in zip(_PREFACTORS, _EXPONENTS, strict=True)
     )
     return COULOMB_CONSTANT * first * second / distance * screening
 
 
 def repulsion(batch: Batch, cutoff: float) -> Float[Array, " nodes"]:
-    """Half the screened repulsion of each atom's pairs, eV.
+    """Returns half the ZBL repulsion of each atom's pairs, eV.
 
-    A pair's repulsion is brought to zero by the envelope at the sum of its covalent
-    radii (or at the cutoff, if that is less), where bonds begin.
+    The envelope brings the repulsion of a pair to zero at the sum of its covalent
+    radii, the bond length, or at the cutoff if that is smaller.
 
     Args:
         batch: the structures.
-        cutoff: the longest edge, Å.
+        cutoff: of the edges, Å.
     """
     distance = jnp.linalg.norm(batch.edge_vectors(beyond=cutoff), axis=-1)
     radii = jnp.asarray(covalent_radii, distance.dtype)
     species = batch.species.reshape(-1)
     ends = species[batch.receivers], species[batch.senders]
-    reach = jnp.minimum(radii[ends[0]] + radii[ends[1]], cutoff)
-    # Padding has atomic number 0, and a fractional power of 0 has no derivative.
+    bond_length = jnp.minimum(radii[ends[0]] + radii[ends[1]], cutoff)
+    # Padding has atomic number 0, whose fractional powers have infinite derivatives.
     charges = tuple(jnp.maximum(z, 1).astype(distance.dtype) for z in ends)
     energies = screened_repulsion(distance, (charges[0], charges[1]))
-    energies = 0.5 * energies * envelope(distance / reach, 1.0)
+    energies = 0.5 * energies * envelope(distance / bond_length, 1.0)
     return sum_over_neighbors(jnp.where(batch.edge_mask, energies, 0.0), batch)

@@ -1,4 +1,4 @@
-"""One structure as plain host arrays, checked once where it enters."""
+"""Structures: atoms as NumPy arrays, with checks."""
 
 import dataclasses
 
@@ -8,18 +8,18 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """Atoms in open space or in a fully periodic cell, in numpy on the host.
+    """Atoms with open or fully periodic boundaries, as NumPy arrays on the host.
 
     Args:
         numbers: atomic numbers, shape `(atoms,)`.
-        positions: Å, shape `(atoms, 3)`; atoms may lie outside the cell.
-        cell: lattice vectors as rows, Å, shape `(3, 3)`; None means open boundaries.
+        positions: Å, shape `(atoms, 3)`; atoms may be outside the cell.
+        cell: lattice vectors as rows, Å, shape `(3, 3)`; None for open boundaries.
         total_charge: e.
-        spin: multiplicity 2S + 1; 0 where it is unknown.
+        spin: multiplicity 2S + 1, 0 if unknown.
 
     Raises:
-        ValueError: no atoms, unequal lengths, values that are not finite, or a cell
-            without volume.
+        ValueError: there are no atoms, the shapes do not match, a value is not finite,
+            or the cell has no volume.
     """
 
     numbers: np.ndarray
@@ -38,12 +38,12 @@ class Structure:
             )
         if positions.shape != (len(numbers), 3):
             raise ValueError(
-                f"`positions` must have shape ({len(numbers)}, 3) to go with "
+                f"`positions` must have shape ({len(numbers)}, 3) for "
                 f"{len(numbers)} atomic numbers, got {positions.shape}."
             )
         if numbers.min() < 1 or numbers.max() > 118:
             raise ValueError(
-                "Atomic numbers lie between 1 and 118, got "
+                "Atomic numbers must be between 1 and 118, got "
                 f"{numbers.min()} to {numbers.max()}."
             )
         bad = np.flatnonzero(~np.isfinite(positions).all(1))
@@ -61,11 +61,11 @@ class Structure:
 
     @property
     def origin(self) -> np.ndarray:
-        """The vector that batches subtract from every position, in float64, Å.
+        """Vector that batches subtract from the positions in float64, Å.
 
-        Energies do not depend on it, and single precision resolves small numbers only.
-        It is the mean of open structures, and the lattice vector next to the mean of
-        periodic ones, whose atoms so stay where they are in the cell.
+        It reduces the rounding of positions in float32; energies do not depend on it.
+        For open structures it is the mean position, for periodic ones the lattice
+        vector nearest to the mean, so that fractional coordinates change by integers.
         """
         mean = self.positions.mean(0)
         if self.cell is None:
@@ -74,15 +74,15 @@ class Structure:
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms, *, total_charge: float, spin: int = 0):
-        """The structure of an ASE object; its boundaries are `atoms.pbc`.
+        """Returns the structure of an ASE object with the boundaries `atoms.pbc`.
 
         Args:
             atoms: periodic in all three directions or in none.
-            total_charge: e; ASE has no place for it, so the caller says it.
-            spin: multiplicity, 0 where unknown.
+            total_charge: e; required, because `ase.Atoms` does not define it.
+            spin: multiplicity, 0 if unknown.
 
         Raises:
-            ValueError: one or two periodic directions.
+            ValueError: one or two directions are periodic.
         """
         if atoms.pbc.any() and not atoms.pbc.all():
             raise ValueError(

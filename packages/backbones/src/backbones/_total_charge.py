@@ -1,4 +1,4 @@
-"""The total charge (and spin) of a structure, told to each of its atoms."""
+"""Embedding of the total charge and spin of a structure."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,19 +9,19 @@ from ._networks import Linear
 
 
 class TotalCharge(eqx.Module):
-    r"""A long-range layer for the hook `"embedding"`: it names the total charge.
+    r"""Embedding of the total charge, a long-range layer for the hook `"embedding"`.
 
     $$ \Delta h_i = W (h_i + c_Q + s_S) $$
 
-    with one learned vector for each integer charge Q and, if wanted, each spin
-    multiplicity S. Without it (or another layer that knows Q) a model gives the same
-    energy to all ions of a molecule. It has no energy and no charges of its own.
+    with one learned vector per integer charge Q and, optionally, per spin multiplicity
+    S. Without it, or another layer that depends on Q, all ions of a molecule have the
+    same energy. Energies and charges of the layer are zero.
 
     Args:
         channels: width of the species embedding.
-        charges: lowest and highest total charge, e; any other gives NaN.
-        spins: highest multiplicity; 0 leaves the spin out. An unknown spin, 0, has a
-            vector of its own; any other than 0 to `spins` gives NaN.
+        charges: lowest and highest total charge, e; results for others are NaN.
+        spins: highest multiplicity; 0 for no dependence on the spin. Multiplicity 0,
+            for unknown, has its vector; results for others than 0 to `spins` are NaN.
         key: seed of the weights.
 
     References:
@@ -45,8 +45,8 @@ class TotalCharge(eqx.Module):
         lowest, highest = charges
         if lowest > highest or spins < 0:
             raise ValueError(
-                "`charges` goes from the lowest to the highest and `spins` is not "
-                f"negative, got {charges} and {spins}."
+                "`charges` must be the lowest and the highest charge and `spins` must "
+                f"not be negative, got {charges} and {spins}."
             )
         first, second, third = jr.split(key, 3)
         self.charge = jr.normal(first, (highest - lowest + 1, channels))
@@ -68,46 +68,51 @@ class TotalCharge(eqx.Module):
     ) -> tuple[
         Float[Array, "atoms channels"], Float[Array, " atoms"], Float[Array, " atoms"]
     ]:
-        """The update; no energies and no charges.
+        """Returns the update, zero energies and zero charges.
 
         Args:
-            features: species embedding of every atom.
-            positions: not used.
-            cell: not used.
+            features: species embedding of the atoms.
+            positions: unused.
+            cell: unused.
             mask: false on padding.
             total_charge: e.
-            spin: multiplicity, 0 where unknown.
+            spin: multiplicity, 0 if unknown; None for a layer without spins.
 
         Raises:
-            ValueError: the layer knows spins and gets none.
+            ValueError: the layer depends on the spin and `spin` is None.
         """
         del positions, cell
-        told = _row(self.charge, total_charge - self.lowest)
+        embedding = _row(self.charge, total_charge - self.lowest)
         if self.spin is not None:
             if spin is None:
                 raise ValueError(
-                    "This `TotalCharge` knows spins: pass `spin`, 0 if "
-                    "the multiplicity is unknown."
+                    "This `TotalCharge` depends on the spin: pass `spin`, 0 if the "
+                    "multiplicity is unknown."
                 )
-            told = told + _row(self.spin, spin)
-        update = jnp.where(mask[:, None], self.project(features + told), 0.0)
-        nothing = jnp.zeros(mask.shape, features.dtype)
-        return update, nothing, nothing
+            embedding = embedding + _row(self.spin, spin)
+        update = jnp.where(mask[:, None], self.project(features + embedding), 0.0)
+        zeros = jnp.zeros(mask.shape, features.dtype)
+        return update, zeros, zeros
 
-    def knows(self, total_charge: float, spin: int) -> bool:
-        """Whether there are vectors for this charge (e) and multiplicity."""
+    def supports(self, total_charge: float, spin: int) -> bool:
+        """Whether there are vectors for a total charge and spin.
+
+        Args:
+            total_charge: e.
+            spin: multiplicity, 0 if unknown.
+        """
         index = total_charge - self.lowest
-        known = index == round(index) and 0 <= index < len(self.charge)
-        return known and (self.spin is None or 0 <= spin < len(self.spin))
+        supported = index == round(index) and 0 <= index < len(self.charge)
+        return supported and (self.spin is None or 0 <= spin < len(self.spin))
 
     def plan_for(self, cells, positions, mask, **margin):
-        """Returns None: there is no lattice sum."""
+        """Returns None: the layer needs no plan."""
         del cells, positions, mask, margin
 
 
 def _row(table: Float[Array, "rows channels"], index: Num[Array, ""]):
-    """One row; NaN where the index is none of a row, whole and in range."""
-    whole = jnp.round(index).astype(int)
-    known = (whole >= 0) & (whole < len(table)) & (index == whole)
-    row = table[jnp.clip(whole, 0, len(table) - 1)]
-    return jnp.where(known, row, jnp.nan)
+    """Returns a row of a table; NaN if the index is not an integer or out of range."""
+    rounded = jnp.round(index).astype(int)
+    valid = (rounded >= 0) & (rounded < len(table)) & (index == rounded)
+    row = table[jnp.clip(rounded, 0, len(table) - 1)]
+    return jnp.where(valid, row, jnp.nan)

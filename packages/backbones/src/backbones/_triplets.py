@@ -1,4 +1,4 @@
-"""Pairs of edges that meet in an atom, found on the host."""
+"""Triplets of atoms: pairs of edges that share an atom."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,30 +9,34 @@ from ._neighbors import Neighbors
 
 
 class Triplets(eqx.Module):
-    """Edges k -> j that end where edges j -> i start, but for the reverse of j -> i.
+    """Pairs of an edge k -> j and an edge j -> i other than its reverse.
 
-    Sorted by the outgoing edge. Padding joins the last edge to itself and is masked.
+    Sorted by the edge j -> i. Padding is the last edge with itself and is masked.
     """
 
     incoming: Int[Array, " triplets"]
-    """The edge k -> j."""
+    """Index of the edge k -> j."""
     outgoing: Int[Array, " triplets"]
-    """The edge j -> i."""
+    """Index of the edge j -> i."""
     mask: Bool[Array, " triplets"]
+    """False for padding."""
 
 
 def count_triplets(pairs: Neighbors) -> int:
-    """How many triplets these edges form, without building them.
+    """Returns the number of triplets of a neighbor list.
 
-    Every edge that ends in an atom meets every one that starts there, but for its own
-    reverse.
+    Each edge that ends at an atom forms a triplet with each edge that starts there,
+    except its reverse.
+
+    Args:
+        pairs: in both directions.
     """
     degrees = np.bincount(pairs.receivers, minlength=1).astype(np.int64)
     return int(np.sum(degrees**2) - len(pairs))
 
 
 def find_triplets(pairs: Neighbors) -> tuple[np.ndarray, np.ndarray]:
-    """Incoming and outgoing edge of every triplet, sorted by the outgoing one.
+    """Returns the indices of the edges k -> j and j -> i of all triplets.
 
     Args:
         pairs: in both directions, sorted by receiver.
@@ -45,36 +49,36 @@ def find_triplets(pairs: Neighbors) -> tuple[np.ndarray, np.ndarray]:
     outgoing = np.repeat(np.arange(edges), counts)
     within = np.arange(len(outgoing)) - np.repeat(np.cumsum(counts) - counts, counts)
     incoming = starts[pairs.senders[outgoing]] + within
-    back = pairs.senders[incoming] == pairs.receivers[outgoing]
-    back &= np.all(pairs.shifts[incoming] == -pairs.shifts[outgoing], axis=1)
-    return incoming[~back].astype(np.int32), outgoing[~back].astype(np.int32)
+    reverse = pairs.senders[incoming] == pairs.receivers[outgoing]
+    reverse &= np.all(pairs.shifts[incoming] == -pairs.shifts[outgoing], axis=1)
+    return incoming[~reverse].astype(np.int32), outgoing[~reverse].astype(np.int32)
 
 
 def triplets_within(
     edges: tuple[Int[Array, " edges"], Int[Array, " edges"], Int[Array, "edges 3"]],
     edge_mask: Bool[Array, " edges"],
     atoms: int,
-    room: int,
+    size: int,
 ) -> tuple[Triplets, Bool[Array, ""]]:
-    """The triplets of traced edges, and whether there was room for all.
+    """Returns the triplets of traced edges, and whether `size` was large enough.
 
     Args:
         edges: senders, receivers and shifts, sorted by receiver.
         edge_mask: false on padding, which comes last.
         atoms: number of atoms.
-        room: number of triplets found at most, each edge's reverse among them.
+        size: length of the returned arrays; pairs of an edge and its reverse count too.
     """
     senders, receivers, shifts = edges
     degrees = jnp.bincount(jnp.where(edge_mask, receivers, atoms), length=atoms + 1)
     starts = jnp.cumsum(degrees) - degrees
     counts = jnp.where(edge_mask, degrees[senders], 0)
     ends = jnp.cumsum(counts)
-    outgoing = jnp.repeat(jnp.arange(len(senders)), counts, total_repeat_length=room)
-    within = jnp.arange(room) - (ends - counts)[outgoing]
-    real = jnp.arange(room) < ends[-1]
+    outgoing = jnp.repeat(jnp.arange(len(senders)), counts, total_repeat_length=size)
+    within = jnp.arange(size) - (ends - counts)[outgoing]
+    real = jnp.arange(size) < ends[-1]
     last = len(senders) - 1
     outgoing = jnp.where(real, outgoing, last)
     incoming = jnp.where(real, starts[senders[outgoing]] + within, last)
-    back = senders[incoming] == receivers[outgoing]
-    back &= jnp.all(shifts[incoming] == -shifts[outgoing], axis=1)
-    return Triplets(incoming, outgoing, real & ~back), ends[-1] <= room
+    reverse = senders[incoming] == receivers[outgoing]
+    reverse &= jnp.all(shifts[incoming] == -shifts[outgoing], axis=1)
+    return Triplets(incoming, outgoing, real & ~reverse), ends[-1] <= size

@@ -126,7 +126,11 @@ class Allegro(AbstractBackbone):
         }
 
     def __call__(self, batch: Batch) -> NodeOutput:
-        """Returns energies and charges of the atoms of a batch."""
+        """Returns energies and charges of the atoms.
+
+        Args:
+            batch: the structures.
+        """
         vectors = batch.edge_vectors(beyond=self.cutoff)
         distance = jnp.linalg.norm(vectors, axis=-1)
         geometry = EdgeGeometry(

@@ -1,4 +1,4 @@
-"""The blocks of DimeNet++: messages that know the angles they arrive at."""
+"""The blocks of DimeNet++."""
 
 import equinox as eqx
 import jax
@@ -14,7 +14,12 @@ from ._size import DimeNetSize
 
 
 class FirstMessages(eqx.Module):
-    """The messages that know two elements and their distance."""
+    """The embedding block: messages of two elements and their distance.
+
+    Args:
+        size: hyperparameters of the model.
+        key: seed of the weights.
+    """
 
     basis: Dense
     message: Dense
@@ -30,22 +35,32 @@ class FirstMessages(eqx.Module):
         basis: Float[Array, "edges radial"],
         batch: Batch,
     ) -> Float[Array, "edges channels"]:
-        """Returns a message for each edge."""
+        """Returns a message for each edge.
+
+        Args:
+            species: embedding of the elements of the nodes.
+            basis: radial basis of the edges.
+            batch: the structures.
+        """
         ends = [species[batch.receivers], species[batch.senders]]
         return self.message(jnp.concatenate([*ends, self.basis(basis)], axis=-1))
 
 
 class Interaction(eqx.Module):
-    r"""One block: every message hears those that arrive where it starts.
+    r"""The interaction block: each message is updated by those of adjacent edges.
 
     $$ \tilde m_{ji} = W_{up} \sum_k W_{down}(f(m_{kj}) \odot R(d_{kj})) \odot
        S(d_{kj}, \alpha_{kji}) $$
 
     then residual layers around a skip connection. R and S are linear maps of the bases.
+
+    Args:
+        size: hyperparameters of the model.
+        key: seed of the weights.
     """
 
-    own: Dense
-    other: Dense
+    dense_ji: Dense
+    dense_kj: Dense
     down: Dense
     up: Dense
     distances: tuple[Linear, Linear]
@@ -57,8 +72,8 @@ class Interaction(eqx.Module):
     def __init__(self, size: DimeNetSize, *, key: PRNGKeyArray):
         keys = iter(jr.split(key, 9 + size.num_before_skip + size.num_after_skip))
         width = size.channels
-        self.own = Dense(width, width, key=next(keys))
-        self.other = Dense(width, width, key=next(keys))
+        self.dense_ji = Dense(width, width, key=next(keys))
+        self.dense_kj = Dense(width, width, key=next(keys))
         self.down = Dense(width, size.int_emb_size, bias=False, key=next(keys))
         self.up = Dense(size.int_emb_size, width, bias=False, key=next(keys))
         waves = size.num_radial * size.num_spherical
@@ -88,22 +103,22 @@ class Interaction(eqx.Module):
         """Returns the next messages.
 
         Args:
-            messages: of every edge.
-            basis: radial functions of the edges.
-            waves: functions of distance and angle of the triplets, zero on padding.
-            triplets: incoming and outgoing edge of each.
+            messages: of the edges.
+            basis: radial basis of the edges.
+            waves: basis of distance and angle of the triplets, zero on padding.
+            triplets: indices of their edges.
         """
         first, second = self.distances
-        arriving = self.down(self.other(messages) * second(first(basis)))
+        projected = self.down(self.dense_kj(messages) * second(first(basis)))
         first, second = self.angles
-        heard = arriving[triplets.incoming] * second(first(waves))
+        messages_kj = projected[triplets.incoming] * second(first(waves))
         summed = jax.ops.segment_sum(
-            heard,
+            messages_kj,
             triplets.outgoing,
             num_segments=len(messages),
             indices_are_sorted=True,
         )
-        x = self.own(messages) + self.up(summed)
+        x = self.dense_ji(messages) + self.up(summed)
         for layer in self.before:
             x = layer(x)
         x = self.skip(x) + messages
@@ -113,7 +128,12 @@ class Interaction(eqx.Module):
 
 
 class AtomReadout(eqx.Module):
-    """Atomic energies from the messages that arrive at each atom."""
+    """The output block: energies of the atoms from the messages of their edges.
+
+    Args:
+        size: hyperparameters of the model.
+        key: seed of the weights.
+    """
 
     distances: Linear
     up: Linear
@@ -135,7 +155,13 @@ class AtomReadout(eqx.Module):
         basis: Float[Array, "edges radial"],
         batch: Batch,
     ) -> Float[Array, "nodes 1"]:
-        """Returns one energy for each atom."""
+        """Returns an energy for each atom.
+
+        Args:
+            messages: of the edges.
+            basis: radial basis of the edges.
+            batch: the structures.
+        """
         x = self.up(sum_over_neighbors(self.distances(basis) * messages, batch))
         for layer in self.hidden:
             x = layer(x)

@@ -106,7 +106,10 @@ class DimeNet(AbstractBackbone):
         )
 
     def __call__(self, batch: Batch) -> NodeOutput:
-        """Returns energies and charges of the atoms of a batch.
+        """Returns energies and charges of the atoms.
+
+        Args:
+            batch: the structures, with triplets.
 
         Raises:
             ValueError: the batch has no triplets.

@@ -1,4 +1,4 @@
-"""Spherical waves that vanish at the cutoff: DimeNet's basis of distance and angle."""
+"""DimeNet's basis of distance and angle: spherical waves."""
 
 import functools
 import math
@@ -9,40 +9,40 @@ from jaxtyping import Array, Float
 
 
 def spherical_bessel(x: Float[Array, "*shape"], degree: int) -> Float[Array, "*shape"]:
-    r"""The spherical Bessel function $j_l$ of numbers that are not negative.
+    r"""Returns the spherical Bessel function $j_l$ of nonnegative numbers.
 
-    From sines and cosines by the recurrence
-    $j_{l+1} = (2l + 1)\, j_l / x - j_{l-1}$ where it is stable, $x > l + 2$, and by the
-    power series below, whose terms hardly cancel there. Both are good to rounding.
+    For $x > l + 2$ it is computed from sines and cosines by the recurrence
+    $j_{l+1} = (2l + 1)\, j_l / x - j_{l-1}$, which is stable there, and for smaller x
+    by the power series. Both are accurate to rounding.
 
     Args:
-        x: argument.
+        x: argument, not negative.
         degree: l.
 
     References:
         DLMF 10.51.1, 10.53.1.
     """
-    turn = degree + 2.0
-    small = x < turn
-    closed = _recurrence(jnp.where(small, turn, x), degree, jnp)
-    return jnp.where(small, _series(jnp.where(small, x, 1.0), degree), closed)
+    boundary = degree + 2.0
+    small = x < boundary
+    large_x = _recurrence(jnp.where(small, boundary, x), degree, jnp)
+    return jnp.where(small, _series(jnp.where(small, x, 1.0), degree), large_x)
 
 
 def _recurrence(x, degree: int, module):
-    last, value = module.cos(x) / x, module.sin(x) / x  # j_-1 and j_0
+    previous, current = module.cos(x) / x, module.sin(x) / x  # j_-1 and j_0
     for l in range(degree):  # noqa: E741
-        last, value = value, (2 * l + 1) / x * value - last
-    return value
+        previous, current = current, (2 * l + 1) / x * current - previous
+    return current
 
 
 def _series(x, degree: int):
-    square, turn = x * x, degree + 2.0
+    square, boundary = x * x, degree + 2.0
     ratios = []
-    size = 1.0
-    while size > 1e-18:  # of the first term left out, at its largest
+    size = 1.0  # of the first omitted term at the boundary
+    while size > 1e-18:
         k = len(ratios) + 1
         ratios.append(-1 / (2 * k * (2 * degree + 2 * k + 1)))
-        size *= abs(ratios[-1]) * turn**2
+        size *= abs(ratios[-1]) * boundary**2
     total = jnp.ones_like(x)
     for ratio in reversed(ratios):
         total = 1 + ratio * square * total
@@ -52,9 +52,14 @@ def _series(x, degree: int):
 
 @functools.lru_cache
 def bessel_zeros(degrees: int, count: int) -> np.ndarray:
-    """The first zeros of the first spherical Bessel functions, `(degrees, count)`.
+    """Returns the first zeros of the spherical Bessel functions, `(degrees, count)`.
 
-    Bisected: the zeros of one degree lie between those of the degree below.
+    They are found by bisection: the zeros of one degree are between those of the degree
+    below.
+
+    Args:
+        degrees: number of l, from 0.
+        count: number of zeros of each.
     """
     brackets = np.pi * np.arange(1, count + degrees)
     rows = [brackets[:count]]
@@ -73,11 +78,11 @@ def bessel_zeros(degrees: int, count: int) -> np.ndarray:
 def radial_waves(
     distance: Float[Array, " edges"], cutoff: float, degrees: int, count: int
 ) -> Float[Array, "edges degrees count"]:
-    r"""The radial parts of standing waves in a ball, normalised over it.
+    r"""Returns the normalized radial parts of standing waves in a ball.
 
     $$ \sqrt{2 / (c^3 j_{l+1}^2(z_{ln}))}\; j_l(z_{ln} d / c) $$
 
-    with the n-th zero $z_{ln}$ of $j_l$.
+    with the n-th zero $z_{ln}$ of $j_l$. They vanish at the cutoff.
 
     Args:
         distance: d, Å.
@@ -100,10 +105,10 @@ def radial_waves(
 def zonal_harmonics(
     cosine: Float[Array, " triplets"], degrees: int
 ) -> Float[Array, "triplets degrees"]:
-    r"""The harmonics around an axis, $Y_l^0 = \sqrt{(2l + 1)/4\pi}\, P_l(\cos\alpha)$.
+    r"""Returns the harmonics $Y_l^0 = \sqrt{(2l + 1)/4\pi}\, P_l(\cos\alpha)$.
 
     Args:
-        cosine: of the angle to the axis.
+        cosine: $\cos\alpha$ of each triplet.
         degrees: number of l, from 0.
     """
     polynomials = [jnp.ones_like(cosine), cosine]

@@ -1,4 +1,4 @@
-"""Products of an atom's messages with themselves: the many-body part of MACE."""
+"""The symmetric contraction of MACE: products of the messages of each node."""
 
 import functools
 import itertools
@@ -14,22 +14,22 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ._symmetric_basis import Monomial, Polynomials, symmetric_basis
 from ._tiles import in_tiles
 
-# Nodes times channels whose monomials are formed at once on a processor.
-_AT_A_TIME = 1024
+# Number of nodes times channels per tile on a CPU.
+_TILE_SIZE = 1024
 
 
 class SymmetricContraction(eqx.Module):
-    """Weighted equivariant polynomials of the messages, with weights for each element.
+    """Equivariant polynomials of the messages, with weights for each element.
 
-    B_i = sum_{order, eta} W[z_i, eta] P_eta(A_i, ..., A_i), channel by channel. Every
-    distinct monomial is formed once, and a few matrix products make all polynomials.
+    B_i = sum_{order, eta} W[z_i, eta] P_eta(A_i, ..., A_i), channel by channel. Each
+    distinct monomial is computed once; a few matrix products then give all polynomials.
 
     Args:
         degree: highest degree of the messages.
-        out_degree: highest degree of the result.
-        correlation: highest order of the polynomials.
+        out_degree: highest degree of the products.
+        correlation: highest order of the polynomials, 1 to 3.
         elements: number of elements.
-        channels: width.
+        channels: number of channels.
         key: seed of the weights.
 
     References:
@@ -60,8 +60,8 @@ class SymmetricContraction(eqx.Module):
                 len(symmetric_basis(degree, out, n).table)
                 for n in range(1, correlation + 1)
             )
-            draw = jr.normal(k, (elements, count, channels))
-            weights.append(draw * count**-0.5)
+            normal = jr.normal(k, (elements, count, channels))
+            weights.append(normal * count**-0.5)
         self.weights = tuple(weights)
 
     def __call__(
@@ -69,73 +69,88 @@ class SymmetricContraction(eqx.Module):
         messages: Float[Array, "nodes sph channels"],
         one_hot: Float[Array, "nodes elements"],
     ) -> Float[Array, "nodes outputs channels"]:
-        """Returns the products, of degree 0 to `out_degree`."""
-        own = [jnp.einsum("nz,zpc->npc", one_hot, weight) for weight in self.weights]
-        form = functools.partial(
-            _products, _plan(self.degree, len(self.weights), self.correlation)
+        """Returns the products, of degree 0 to `out_degree`.
+
+        Args:
+            messages: up to `degree`, in e3nn order.
+            one_hot: element of each node.
+        """
+        weights = [
+            jnp.einsum("nz,zpc->npc", one_hot, weight) for weight in self.weights
+        ]
+        products = functools.partial(
+            _products, _tables(self.degree, len(self.weights), self.correlation)
         )
-        few = max(1, _AT_A_TIME // messages.shape[-1])
-        return in_tiles(form, (), (messages, own), few)
+        tile = max(1, _TILE_SIZE // messages.shape[-1])
+        return in_tiles(products, (), (messages, weights), tile)
 
 
 class Factors(NamedTuple):
-    """Monomials as products of shorter ones with one more component."""
+    """Monomials as products of a shorter monomial and a component."""
 
-    parents: np.ndarray  # [monomials], places of the shorter ones
-    added: np.ndarray  # [monomials]
+    parents: np.ndarray
+    """Index of the shorter monomial, `(monomials,)`."""
+    added: np.ndarray
+    """Index of the component, `(monomials,)`."""
 
-    def of(
+    def multiply(
         self,
         shorter: Float[Array, "parents lanes"],
         components: Float[Array, "sph lanes"],
     ) -> Float[Array, "monomials lanes"]:
-        """Returns the products."""
-        # A product with a matrix of zeros and ones: its slope is one too, where the
-        # slope of a gather adds row by row.
-        chosen = jnp.asarray(np.eye(len(components))[self.added], components.dtype)
-        picked = jnp.matmul(chosen, components, precision=jax.lax.Precision.HIGHEST)
-        return shorter[self.parents] * picked
+        """Returns the monomials, given the shorter ones and the components."""
+        # A product with a one-hot matrix has a matrix product as derivative, whereas
+        # that of a gather is a slow scatter-add.
+        one_hot = jnp.asarray(np.eye(len(components))[self.added], components.dtype)
+        added = jnp.matmul(one_hot, components, precision=jax.lax.Precision.HIGHEST)
+        return shorter[self.parents] * added
 
 
 class Sector(NamedTuple):
-    """Components of polynomials that share monomials with each other alone.
+    """Components of polynomials that have no monomials in common with other sectors.
 
-    A reflection of an axis turns the sign of a component or leaves it, and does the
-    same to each of its monomials. So the table of all polynomials falls into blocks.
+    The reflection of an axis changes the sign of a component or not, and likewise that
+    of each of its monomials. So the table of all polynomials is block-diagonal.
     """
 
-    parts: list[tuple[int, int]]  # (degree, component) of the polynomials, in turn
-    table: np.ndarray  # [polynomials, monomials]
+    parts: list[tuple[int, int]]
+    """Degree and component of the polynomials of the table, in order."""
+    table: np.ndarray
+    """Coefficients, `(polynomials, monomials)`."""
 
 
-class Plan(NamedTuple):
-    """How to make all polynomials."""
+class ContractionTables(NamedTuple):
+    """Tables for the computation of all polynomials."""
 
-    lower: list[Factors]  # above order one and below the highest, of the order before
-    monomials: Factors  # of all sectors in turn, of one and all that are lower
+    lower: list[Factors]
+    """Factors of the monomials of each order from 2 to the highest but one."""
+    monomials: Factors
+    """Factors of the monomials of all sectors, in order."""
     sectors: list[Sector]
 
 
 def _products(
-    plan: Plan,
+    tables: ContractionTables,
     shared: tuple[()],
     messages: Float[Array, "nodes sph channels"],
     weights: list[Float[Array, "nodes _ channels"]],
 ) -> Float[Array, "nodes outputs channels"]:
-    """Sums of the messages' polynomials with each node's weights, by degree."""
+    """Returns the polynomials of the messages, summed with the weights of each node."""
     del shared
     nodes, _, channels = messages.shape
-    # Components lead, so that one matrix serves all nodes and channels.
-    leading = lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
-    components, weights = leading(messages), [leading(w) for w in weights]
+    # With components first, one matrix product covers all nodes and channels.
+    components_first = lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+    components = components_first(messages)
+    weights = [components_first(w) for w in weights]
     powers = [jnp.ones_like(components[:1]), components]
-    for factors in plan.lower:
-        powers.append(factors.of(powers[-1], components))
-    monomials = plan.monomials.of(jnp.concatenate(powers), components)
-    ends = np.cumsum([sector.table.shape[1] for sector in plan.sectors])
+    for factors in tables.lower:
+        powers.append(factors.multiply(powers[-1], components))
+    monomials = tables.monomials.multiply(jnp.concatenate(powers), components)
+    ends = np.cumsum([sector.table.shape[1] for sector in tables.sectors])
     out = {}
-    for sector, own in zip(plan.sectors, jnp.split(monomials, ends[:-1]), strict=True):
-        polynomials = jnp.asarray(sector.table, own.dtype) @ own
+    blocks = jnp.split(monomials, ends[:-1])
+    for sector, block in zip(tables.sectors, blocks, strict=True):
+        polynomials = jnp.asarray(sector.table, block.dtype) @ block
         ends = np.cumsum([len(weights[degree]) for degree, _ in sector.parts])
         values = jnp.split(polynomials, ends[:-1])
         for (degree, component), value in zip(sector.parts, values, strict=True):
@@ -145,44 +160,45 @@ def _products(
 
 
 @functools.lru_cache
-def _plan(degree: int, outputs: int, correlation: int) -> Plan:
-    """For polynomials of the degrees below `outputs`, up to an order."""
+def _tables(degree: int, outputs: int, correlation: int) -> ContractionTables:
+    """Returns the tables for polynomials of the degrees below `outputs`."""
     orders = range(1, correlation + 1)
     bases = {
         out: [symmetric_basis(degree, out, n) for n in orders] for out in range(outputs)
     }
     used = {
-        (out, component): _used(bases[out], component)
+        (out, component): _monomials_of(bases[out], component)
         for out in bases
         for component in range(2 * out + 1)
     }
     sectors = [
         (parts, sorted(set().union(*(used[part] for part in parts))))
-        for parts in _apart(used)
+        for parts in _disjoint_groups(used)
     ]
     final = [monomial for _, monomials in sectors for monomial in monomials]
-    # One, all components, and the parents of longer monomials.
+    # The constant, the components, and the parents of the monomials of order 3.
     powers: list[list[Monomial]] = [[()], [(i,) for i in range((degree + 1) ** 2)]]
     longest = {m[:-1] for m in final if len(m) == 3}
     powers += [sorted(longest)] if longest else []
-    tables = [
+    all_sectors = [
         Sector(parts, np.concatenate([_rows(bases[o], m, monomials) for o, m in parts]))
         for parts, monomials in sectors
     ]
-    before = itertools.chain(*powers)
+    shorter = list(itertools.chain(*powers))
     lower = [_factors(b, a) for a, b in itertools.pairwise(powers[1:])]
-    return Plan(lower, _factors(final, list(before)), tables)
+    return ContractionTables(lower, _factors(final, shorter), all_sectors)
 
 
 def _factors(monomials: list[Monomial], shorter: list[Monomial]) -> Factors:
-    where = {m: i for i, m in enumerate(shorter)}
-    # Half-width indices serve programs of either precision.
-    parents = np.array([where[m[:-1]] for m in monomials], np.int32)
+    """Returns the factors of monomials, as indices into shorter ones."""
+    index = {m: i for i, m in enumerate(shorter)}
+    # int32 is valid with and without 64-bit types.
+    parents = np.array([index[m[:-1]] for m in monomials], np.int32)
     return Factors(parents, np.array([m[-1] for m in monomials], np.int32))
 
 
-def _used(bases: list[Polynomials], component: int) -> set[Monomial]:
-    """The monomials in a component of some polynomials."""
+def _monomials_of(bases: list[Polynomials], component: int) -> set[Monomial]:
+    """Returns the monomials in a component of the polynomials."""
     return {
         tuple(monomial)
         for basis in bases
@@ -196,8 +212,8 @@ def _used(bases: list[Polynomials], component: int) -> set[Monomial]:
 def _rows(
     bases: list[Polynomials], component: int, monomials: list[Monomial]
 ) -> np.ndarray:
-    """A component of polynomials as sums of the monomials given: one row each."""
-    where = {m: i for i, m in enumerate(monomials)}
+    """Returns the coefficients of a component of the polynomials, one row each."""
+    index = {m: i for i, m in enumerate(monomials)}
     blocks = []
     for basis in bases:
         rows = np.zeros((len(basis.table), len(monomials)))
@@ -205,16 +221,18 @@ def _rows(
             basis.monomials.tolist(), basis.table[:, component].T, strict=True
         ):
             if np.any(column):
-                rows[:, where[tuple(monomial)]] = column
+                rows[:, index[tuple(monomial)]] = column
         blocks.append(rows)
     return np.concatenate(blocks)
 
 
-def _apart(used: dict[tuple[int, int], set[Monomial]]) -> list[list[tuple[int, int]]]:
-    """Groups of parts whose monomials are in no other group."""
+def _disjoint_groups(
+    used: dict[tuple[int, int], set[Monomial]],
+) -> list[list[tuple[int, int]]]:
+    """Returns groups of parts that have no monomials in common with other groups."""
     groups: list[list[tuple[int, int]]] = []
-    for part, own in used.items():
-        met = [group for group in groups if any(used[p] & own for p in group)]
-        joined = [p for group in met for p in group]
-        groups = [g for g in groups if g not in met] + [[*joined, part]]
+    for part, monomials in used.items():
+        sharing = [g for g in groups if any(used[p] & monomials for p in g)]
+        joined = [p for group in sharing for p in group]
+        groups = [g for g in groups if g not in sharing] + [[*joined, part]]
     return groups

@@ -1,4 +1,4 @@
-"""Messages from neighbours: features times harmonics times learned radial weights."""
+"""The convolution of MACE: messages from neighbors."""
 
 import functools
 
@@ -13,12 +13,17 @@ from .._irreps import degree_slice
 from .._networks import DegreewiseLinear, Perceptron
 from ._tiles import in_tiles
 
-# Radial weights formed at once on a processor: half a megabyte in float32.
-_AT_A_TIME = 2**17
+# Number of radial weights per tile on a CPU: half a megabyte in float32.
+_TILE_SIZE = 2**17
 
 
 def paths(input_degree: int, degree: int) -> list[tuple[int, int, int]]:
-    """Couplings (feature, harmonic, message) of natural parity up to `degree`."""
+    """Returns the couplings (feature, harmonic, message) of natural parity.
+
+    Args:
+        input_degree: highest degree of the features.
+        degree: highest degree of the harmonics and of the messages.
+    """
     return [
         (a, b, c)
         for a in range(input_degree + 1)
@@ -29,16 +34,16 @@ def paths(input_degree: int, degree: int) -> list[tuple[int, int, int]]:
 
 
 class Convolution(eqx.Module):
-    """Sums over each atom's neighbours with learned radial weights.
+    """Messages of the neighbors, summed with learned radial weights.
 
-    m_i = linear( sum_j R_p(r_ij) [h_j x Y(r_ij)]_p ), one R a path p and channel; the
-    caller divides by the average number of neighbours.
+    m_i = linear( sum_j R_p(r_ij) [h_j x Y(r_ij)]_p ), with an R per coupling p and
+    channel; the caller divides by the average number of neighbors.
 
     Args:
-        input_degree: highest degree of the incoming features.
+        input_degree: highest degree of the features.
         degree: highest degree of the harmonics and of the messages.
-        channels: width of every degree.
-        radial: widths of the radial network, its input first.
+        channels: number of channels of each degree.
+        radial_mlp: widths of the radial network's input and hidden layers.
         key: seed of the weights.
     """
 
@@ -52,13 +57,13 @@ class Convolution(eqx.Module):
         input_degree: int,
         degree: int,
         channels: int,
-        radial: tuple[int, ...],
+        radial_mlp: tuple[int, ...],
         *,
         key: PRNGKeyArray,
     ):
         first, second = jax.random.split(key)
         couplings = paths(input_degree, degree)
-        self.radial = Perceptron((*radial, len(couplings) * channels), key=first)
+        self.radial = Perceptron((*radial_mlp, len(couplings) * channels), key=first)
         fans = [sum(c == d for *_, c in couplings) for d in range(degree + 1)]
         inputs = tuple(fan * channels for fan in fans)
         self.mix = DegreewiseLinear(inputs, channels, key=second)
@@ -72,26 +77,26 @@ class Convolution(eqx.Module):
         senders: Int[Array, " edges"],
         receivers: Int[Array, " rows"],
     ) -> Float[Array, "nodes messages channels"]:
-        """Returns the summed and mixed messages, of degree 0 to `degree`.
+        """Returns the messages of the nodes, of degree 0 to `degree`.
 
-        Edges stand in rows of equal length, see `in_rows`.
+        Edges are in rows of equal length, see `pad_to_rows`.
 
         Args:
             features: up to `input_degree`, in e3nn order.
-            harmonics: component-normalised, up to `degree`.
-            basis: radial features that vanish at the cutoff and on padding.
-            senders: node of each edge's neighbour.
-            receivers: node of the centre of each row, ascending.
+            harmonics: up to `degree`, with component normalization.
+            basis: radial basis functions, zero at the cutoff and on padding.
+            senders: node of the neighbor of each edge.
+            receivers: node of the central atom of each row, ascending.
         """
         couplings = paths(self.input_degree, self.degree)
         split = lambda x: x.reshape(len(receivers), -1, *x.shape[1:])
         edges = split(senders), split(basis), split(harmonics)
-        a_row = edges[0].shape[1] * len(couplings) * features.shape[-1]
+        row_size = edges[0].shape[1] * len(couplings) * features.shape[-1]
         messages = in_tiles(
             functools.partial(_messages, couplings),
             (self.radial, features),
             edges,
-            max(1, _AT_A_TIME // a_row),
+            max(1, _TILE_SIZE // row_size),
         )
         summed = jax.ops.segment_sum(
             messages,
@@ -118,14 +123,19 @@ def _messages(
     basis: Float[Array, "rows width radial"],
     harmonics: Float[Array, "rows width harmonics"],
 ) -> Float[Array, "rows messages channels"]:
-    """What the edges of each row send together, path after path.
+    """Returns the sums of the messages of the edges of each row, for all couplings.
 
-    `shared` are the radial network and the features of all nodes.
+    Args:
+        couplings: degrees of feature, harmonic and message.
+        shared: the radial network and the features of all nodes.
+        senders: node of the neighbor of each edge.
+        basis: radial basis functions.
+        harmonics: up to the highest degree of the couplings.
     """
     radial, features = shared
-    # Edge after edge: slopes of the weights are then products of plain matrices.
+    # With one axis of edges, gradients of the weights are products of two matrices.
     flat = lambda x: x.reshape(-1, *x.shape[2:])
-    # Taken apart by `split`, whose derivative is one concatenation.
+    # The derivative of `split` is one concatenation, that of slices is many.
     weights = jnp.split(radial(flat(basis)), len(couplings), axis=-1)
     sizes = [(2 * a + 1) * (2 * c + 1) for a, _, c in couplings]
     matrices = jnp.split(
@@ -135,19 +145,20 @@ def _messages(
     rows, channels = len(senders), features.shape[-1]
     messages = []
     for p, (a, _, c) in enumerate(couplings):
-        weighed = incoming[:, degree_slice(a)] * weights[p][:, None]
+        weighted = incoming[:, degree_slice(a)] * weights[p][:, None]
         matrix = matrices[p].reshape(rows, -1, 2 * c + 1)
-        weighed = weighed.reshape(rows, -1, channels)
-        messages.append(jnp.einsum("rem,rec->rmc", matrix, weighed))
+        weighted = weighted.reshape(rows, -1, channels)
+        messages.append(jnp.einsum("rem,rec->rmc", matrix, weighted))
     return jnp.concatenate(messages, axis=1)
 
 
 def _matrices(
     harmonics: Float[Array, "edges harmonics"], couplings: list[tuple[int, int, int]]
 ) -> Float[Array, "edges coefficients"]:
-    """For each edge and coupling the matrix from features to messages, side by side.
+    """Returns the matrices from features to messages, concatenated over couplings.
 
-    Scaled to keep unit variance of components; one matrix serves all channels.
+    There is one per edge and coupling, for all channels. They are scaled to keep unit
+    variance of the components.
     """
     columns = []
     for a, b, c in couplings:

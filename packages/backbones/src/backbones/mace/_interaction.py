@@ -13,10 +13,16 @@ from ._size import MACESize
 
 
 class Interaction(eqx.Module):
-    """One round: messages from neighbours, their products, a skip connection.
+    """An interaction of MACE: messages, their products and a skip connection.
 
-    The first round mixes its messages by the centre's element and has no residual;
-    later rounds add an element's linear map of the old features.
+    The first interaction applies the element-dependent map to its messages and has no
+    skip connection; later ones add the element-dependent map of their input features.
+
+    Args:
+        size: hyperparameters of the model.
+        index: number of the interaction, from 0.
+        elements: number of elements.
+        key: seed of the weights.
     """
 
     up: DegreewiseLinear
@@ -30,7 +36,7 @@ class Interaction(eqx.Module):
         keys = jr.split(key, 5)
         width, first = size.channels, index == 0
         incoming = 0 if first else size.hidden_degree
-        # Only scalars are read after the last round.
+        # Readouts and hooks after the last interaction use only scalars.
         outgoing = 0 if index == size.num_interactions - 1 else size.hidden_degree
         degrees = size.l_max + 1 if first else outgoing + 1
         self.up = DegreewiseLinear((width,) * (incoming + 1), width, key=keys[0])
@@ -55,20 +61,20 @@ class Interaction(eqx.Module):
         )
         self.first = first
 
-    def __call__(self, features, edges, one_hot, neighbours):
-        """Returns the features of the next round, up to its degree.
+    def __call__(self, features, edges, one_hot, avg_num_neighbors):
+        """Returns the features for the next interaction.
 
         Args:
             features: `[nodes, sph, channels]`.
-            edges: (harmonics, radial basis, senders, receivers of rows).
+            edges: harmonics, radial basis, senders, and receivers of rows.
             one_hot: element of each node.
-            neighbours: average number of neighbours, the messages' scale.
+            avg_num_neighbors: divides the sums of messages.
         """
         harmonics, basis, senders, receivers = edges
         degrees = range(len(self.up.maps))
         mixed = self.up([features[:, degree_slice(d)] for d in degrees])
         messages = self.convolution(mixed, harmonics, basis, senders, receivers)
-        messages = messages / neighbours
+        messages = messages / avg_num_neighbors
         if self.first:
             messages = self.skip(messages, one_hot)
         product = self.contraction(messages, one_hot)

@@ -23,7 +23,7 @@ from .._long_range import LongRange
 from .._networks import Linear, Perceptron
 from .._radial import Bessel
 from ._interaction import Interaction
-from ._rows import WIDTH, in_rows
+from ._rows import ROW_LENGTH, pad_to_rows
 from ._size import MACESize
 
 
@@ -100,11 +100,15 @@ class MACE(AbstractBackbone):
         )
 
     def __call__(self, batch: Batch) -> NodeOutput:
-        """Returns energies and charges of the atoms of a batch."""
+        """Returns energies and charges of the atoms.
+
+        Args:
+            batch: the structures.
+        """
         dtype = batch.positions.dtype
         index = element_index(batch.species, self.elements)
         one_hot = jax.nn.one_hot(index, len(self.elements), dtype=dtype)
-        rows = in_rows(batch)
+        rows = pad_to_rows(batch)
         vectors = rows.edge_vectors(beyond=self.cutoff)
         distance = jnp.linalg.norm(vectors, axis=-1)
         harmonics = spherical_harmonics(
@@ -113,7 +117,7 @@ class MACE(AbstractBackbone):
             normalize=True,
             normalization="component",
         ).array
-        receivers = rows.receivers[::WIDTH]
+        receivers = rows.receivers[::ROW_LENGTH]
         edges = (harmonics, self.radial(distance), rows.senders, receivers)
         avg_num_neighbors = jax.lax.stop_gradient(self.avg_num_neighbors)
 

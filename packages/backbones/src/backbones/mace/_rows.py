@@ -1,7 +1,7 @@
-"""The edges of a batch in rows, each of one receiver: sums over neighbours as products.
+"""Edges in rows of fixed length with one receiver each.
 
-A sum over a few edges of a row is a small matrix product, which never writes down what
-each edge sends; only rows are left to be summed to their receivers.
+The sum over the edges of a row is a small matrix product, without the message of each
+edge in memory. Only the sums of rows remain to be added to their receivers.
 """
 
 import equinox as eqx
@@ -10,64 +10,64 @@ from jaxtyping import Array, Int
 
 from .._batch import Batch
 
-WIDTH = 8
-"""Edges of a row: on average half a row an atom is padding."""
+ROW_LENGTH = 8
+"""Edges per row; on average half a row per atom is padding."""
 
 
-def in_rows(batch: Batch, width: int = WIDTH) -> Batch:
-    """The batch with the edges of each receiver padded to whole rows of `width`.
+def pad_to_rows(batch: Batch, length: int = ROW_LENGTH) -> Batch:
+    """Returns the batch with the edges of each receiver padded to complete rows.
 
-    There are as many rows as could ever be needed; their padding joins a node to itself
-    and is masked.
+    The number of rows is the largest that this number of edges can need. Padding edges
+    connect a node to itself and are masked.
 
     Args:
         batch: with edges sorted by receiver.
-        width: edges of a row.
+        length: edges per row.
     """
-    edges, receivers = rows_of(batch.receivers, batch.graphs * batch.slots, width)
-    receivers = jnp.repeat(receivers, width)
+    edges, receivers = row_indices(batch.receivers, batch.graphs * batch.slots, length)
+    receivers = jnp.repeat(receivers, length)
     edges = edges.reshape(-1)
     real = edges < len(batch.senders)
-    at = jnp.where(real, edges, 0)
+    index = jnp.where(real, edges, 0)
     return eqx.tree_at(
         lambda b: (b.senders, b.receivers, b.shifts, b.edge_mask),
         batch,
         (
-            jnp.where(real, batch.senders[at], receivers),
+            jnp.where(real, batch.senders[index], receivers),
             receivers,
-            jnp.where(real[:, None], batch.shifts[at], 0),
-            real & batch.edge_mask[at],
+            jnp.where(real[:, None], batch.shifts[index], 0),
+            real & batch.edge_mask[index],
         ),
     )
 
 
-def rows_of(
-    receivers: Int[Array, " edges"], nodes: int, width: int
-) -> tuple[Int[Array, "rows width"], Int[Array, " rows"]]:
-    """Which edges stand in each row, and the row's receiver.
+def row_indices(
+    receivers: Int[Array, " edges"], nodes: int, length: int
+) -> tuple[Int[Array, "rows length"], Int[Array, " rows"]]:
+    """Returns the indices of the edges of each row, and the receiver of the row.
 
-    A node with n edges has ceil(n / width) rows, all nodes together at most
-    (edges + (width - 1) nodes) / width.
+    A node with n edges has ceil(n / length) rows; together they have at most
+    (edges + (length - 1) nodes) / length.
 
     Args:
-        receivers: ascending.
+        receivers: of the edges, ascending.
         nodes: number of nodes.
-        width: edges of a row.
+        length: edges per row.
 
     Returns:
-        Numbers of edges, `len(receivers)` where there is none; receivers, ascending.
+        Indices of edges, `len(receivers)` on padding; receivers, ascending.
     """
-    room = (len(receivers) + (width - 1) * nodes) // width
+    count = (len(receivers) + (length - 1) * nodes) // length
     counts = jnp.bincount(receivers, length=nodes)
     edge_ends = jnp.cumsum(counts)
-    needed = -(-counts // width)
-    row_ends = jnp.cumsum(needed)
-    rows = jnp.arange(room)
+    rows_per_node = -(-counts // length)
+    row_ends = jnp.cumsum(rows_per_node)
+    rows = jnp.arange(count)
     node = jnp.searchsorted(row_ends, rows, side="right")
     used = node < nodes
     node = jnp.minimum(node, nodes - 1)
-    within = (rows - (row_ends - needed)[node]) * width
-    first = (edge_ends - counts)[node] + within
-    edges = first[:, None] + jnp.arange(width)
+    offset = (rows - (row_ends - rows_per_node)[node]) * length
+    first = (edge_ends - counts)[node] + offset
+    edges = first[:, None] + jnp.arange(length)
     real = used[:, None] & (edges < edge_ends[node][:, None])
     return jnp.where(real, edges, len(receivers)), node

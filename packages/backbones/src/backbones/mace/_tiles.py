@@ -1,4 +1,4 @@
-"""Work on few rows at a time, so that what it makes stays in a processor's caches."""
+"""Evaluation in tiles of a few rows, which reduces memory traffic on CPUs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,49 +9,49 @@ from jaxtyping import Array
 
 
 def in_tiles(
-    form: Callable[..., Array],
+    function: Callable[..., Array],
     shared: Any,
     arrays: tuple[Any, ...],
-    few: int,
+    tile: int,
 ) -> Array:
-    """`form(shared, *arrays)`, on a processor for `few` rows at a time.
+    """Returns `function(shared, *arrays)`, on a CPU computed for `tile` rows at a time.
 
-    What `form` makes on its way to a result may be many times as large as its
-    arguments. On a processor it stays in the caches, and slopes form it again; an
-    accelerator gets all rows at once.
+    The intermediate values of `function` may be many times as large as its arguments.
+    In tiles they stay in the caches of a CPU, and gradients recompute them; an
+    accelerator computes all rows at once.
 
     Args:
-        form: makes rows from rows, each from its own alone.
-        shared: what all rows need.
-        arrays: trees whose arrays have the rows first.
-        few: rows at a time.
+        function: maps rows to rows, each independent of the others.
+        shared: argument that all rows need.
+        arrays: trees whose arrays have the rows as leading axis.
+        tile: number of rows per tile.
     """
     return jax.lax.platform_dependent(
-        shared, arrays, cpu=_few_at_a_time(form, few), default=_at_once(form)
+        shared, arrays, cpu=_tiled(function, tile), default=_untiled(function)
     )
 
 
-def _at_once(form: Callable[..., Array]) -> Callable[[Any, Any], Array]:
-    return lambda shared, arrays: form(shared, *arrays)
+def _untiled(function: Callable[..., Array]) -> Callable[[Any, Any], Array]:
+    return lambda shared, arrays: function(shared, *arrays)
 
 
-def _few_at_a_time(form: Callable[..., Array], few: int) -> Callable[[Any, Any], Array]:
-    def turn_by_turn(shared, arrays):
+def _tiled(function: Callable[..., Array], tile: int) -> Callable[[Any, Any], Array]:
+    def tiled(shared, arrays):
         rows = len(jax.tree.leaves(arrays)[0])
-        turns = -(-rows // few)
-        if turns <= 1:
-            return form(shared, *arrays)
-        # Twice: slopes of slopes differentiate what the outer one leaves of the first
-        # pass, and would keep all that lies between.
-        forgetful = jax.checkpoint(jax.checkpoint(form))
-        tiles = jax.tree.map(lambda x: _tiles(x, turns, few), arrays)
-        out = jax.lax.map(lambda tile: forgetful(shared, *tile), tiles)
+        count = -(-rows // tile)
+        if count <= 1:
+            return function(shared, *arrays)
+        # Applied twice: the second derivative differentiates the recomputation of the
+        # outer checkpoint, and would save its intermediate values for all rows.
+        rematerialized = jax.checkpoint(jax.checkpoint(function))
+        tiles = jax.tree.map(lambda x: _split(x, count, tile), arrays)
+        out = jax.lax.map(lambda arrays: rematerialized(shared, *arrays), tiles)
         return out.reshape(-1, *out.shape[2:])[:rows]
 
-    return turn_by_turn
+    return tiled
 
 
-def _tiles(rows: Array, turns: int, few: int) -> Array:
-    """The rows in tiles, the last filled up with zeros."""
-    missing = [(0, turns * few - len(rows))] + [(0, 0)] * (rows.ndim - 1)
-    return jnp.pad(rows, missing).reshape(turns, few, *rows.shape[1:])
+def _split(rows: Array, count: int, tile: int) -> Array:
+    """Returns the rows in tiles, the last padded with zeros."""
+    padding = [(0, count * tile - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+    return jnp.pad(rows, padding).reshape(count, tile, *rows.shape[1:])

@@ -1,4 +1,4 @@
-"""What mace-torch reports of a model's configuration, and what can be converted."""
+"""The configuration of a mace-torch model, and the checks before its conversion."""
 
 import ast
 import math
@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# A model with any other value is another function of the positions.
-_ONLY = {
+# The values that can be converted; others give another function of the positions.
+_SUPPORTED = {
     "gate": "silu",
     "apply_cutoff": True,
     "interaction_cls_first": "RealAgnosticInteractionBlock",
@@ -25,7 +25,7 @@ _ONLY = {
     "use_last_readout_only": False,
     "use_embedding_readout": False,
 }
-# The arrays say these as well, so they tell whether both are of one model.
+# The arrays determine these too, which shows whether both are of the same model.
 _IN_ARRAYS = {
     "r_max",
     "num_bessel",
@@ -39,79 +39,85 @@ _IN_ARRAYS = {
     "correlation",
     "radial_MLP",
 }
-# Read from the arrays alone; the couplings of both kinds are among them.
-_UNREAD = {
+# These are read from the arrays only, which include the couplings.
+_UNUSED = {
     "atomic_energies",
     "atomic_inter_scale",
     "atomic_inter_shift",
     "use_reduced_cg",
 }
-_REQUIRED = {*_ONLY, *_IN_ARRAYS, "avg_num_neighbors", "heads"}
+_REQUIRED = {*_SUPPORTED, *_IN_ARRAYS, "avg_num_neighbors", "heads"}
 
-_NAMED = re.compile(r"<(?:class|function|built-in \w+) '?(?:\w+\.)*(\w+)'?[^<>]*>")
+_REPR = re.compile(r"<(?:class|function|built-in \w+) '?(?:\w+\.)*(\w+)'?[^<>]*>")
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as plain values, refused unless ours is the same function.
+    """Returns the settings as plain values, after a check that they are supported.
 
     Args:
         settings: of `mace.tools.scripts_utils.extract_config_mace_model`, as plain
-            values or as the texts of `convert_to_json_format`.
+            values or as strings of `convert_to_json_format`.
 
     Raises:
-        ValueError: a setting is missing, unknown or of another value than the one that
-            can be converted; the message names it.
+        ValueError: a setting is missing, unknown or not supported; the message names
+            it.
     """
     if not isinstance(settings, Mapping):
         raise ValueError(
             f"`settings` is a {type(settings).__name__}; expected the dictionary that "
-            "`extract_config_mace_model` of mace-torch gives."
+            "`extract_config_mace_model` of mace-torch returns."
         )
     if "error" in settings:
-        raise ValueError(f"mace-torch cannot describe it: {settings['error']}")
+        raise ValueError(
+            f"mace-torch has no configuration of the model: {settings['error']}"
+        )
     plain = {name: _plain(value) for name, value in settings.items()}
     missing = sorted(_REQUIRED - set(plain))
     if missing:
         raise ValueError(
-            f"`settings` lacks {missing[0]!r}: pass all that "
-            "`extract_config_mace_model` of mace-torch 0.3.16 or later gives."
+            f"`settings` lacks {missing[0]!r}: pass the complete result of "
+            "`extract_config_mace_model` of mace-torch 0.3.16 or later."
         )
-    unknown = sorted(map(str, set(plain) - _REQUIRED - _UNREAD))
+    unknown = sorted(map(str, set(plain) - _REQUIRED - _UNUSED))
     if unknown:
         raise ValueError(
-            f"`settings` has {unknown[0]!r}, which is not known here, so the model may "
-            "be another function of the positions."
+            f"`settings` has {unknown[0]!r}, which is unknown, so the model may be "
+            "another function of the positions."
         )
     _check_counts(plain)
-    for name, only in _ONLY.items():
-        value = None if only is None and plain[name] == "None" else plain[name]
-        if type(value) is not type(only) or value != only:
+    for name, supported in _SUPPORTED.items():
+        value = plain[name]
+        if supported is None and value == "None":
+            value = None
+        if type(value) is not type(supported) or value != supported:
             raise ValueError(
-                f"The model has {name}={value!r}; only {only!r} can be converted."
+                f"The model has {name}={value!r}; only {supported!r} can be converted."
             )
     return plain
 
 
-def check_same_model(settings: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Refuses settings that are not those of the arrays.
+def check_same_model(
+    settings: Mapping[str, Any], from_arrays: Mapping[str, Any]
+) -> None:
+    """Raises an error unless settings and arrays are of the same model.
 
     Args:
-        settings: plain.
-        found: what the arrays say, by the names of the settings.
+        settings: as plain values.
+        from_arrays: the values that the arrays imply, by name of the setting.
 
     Raises:
         ValueError: two values differ; the message names the setting.
     """
     for name in sorted(_IN_ARRAYS):
-        said, read = settings[name], found[name]
-        if isinstance(read, int | float) and isinstance(said, int | float):
-            same = math.isclose(said, read, rel_tol=1e-6)
+        value, implied = settings[name], from_arrays[name]
+        if isinstance(implied, int | float) and isinstance(value, int | float):
+            same = math.isclose(value, implied, rel_tol=1e-6)
         else:
-            same = said == read
+            same = value == implied
         if not same:
             raise ValueError(
-                f"`settings` has {name}={said!r} and the arrays say {read!r}: they are "
-                "not those of one model, or the model cannot be converted."
+                f"`settings` has {name}={value!r} but the arrays have {implied!r}: "
+                "they are of different models, or the model cannot be converted."
             )
 
 
@@ -132,14 +138,14 @@ def _check_counts(plain: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Texts of numbers, lists and names as what they stand for."""
+    """Returns the value of a string that is a number, a list or the repr of a class."""
     if isinstance(value, tuple):
         return list(value)
     if not isinstance(value, str):
         return value
-    named = _NAMED.fullmatch(value)
-    if named:
-        return named[1]
+    match = _REPR.fullmatch(value)
+    if match:
+        return match[1]
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -1,4 +1,4 @@
-"""What derivatives must be: right, finite, trainable and within their own graph."""
+"""Checks of derivatives: forces, stress, second derivatives and gradients."""
 
 import equinox as eqx
 import jax
@@ -20,7 +20,11 @@ from ._samples import (
 
 
 def check_forces_and_stress(potential: Potential) -> None:
-    """Forces and stress are slopes of the energy, found by finite differences."""
+    """Checks forces and stress against finite differences of the energy.
+
+    Args:
+        potential: in float64.
+    """
     s = sample_structure(potential, 9)
     cell = np.asarray(s.cell)
     out, rng = predict(potential, s), np.random.default_rng(0)
@@ -29,44 +33,56 @@ def check_forces_and_stress(potential: Potential) -> None:
         predict(potential, moved(s, positions, cell)).energy[0]
     )
     direction = rng.normal(size=s.positions.shape)
-    ahead = energy(s.positions + h * direction, cell)
-    behind = energy(s.positions - h * direction, cell)
-    # The error of a central difference: h² times a third derivative, and rounding / h.
-    room = 1e-6 * max(1.0, np.abs(out.forces).max())
+    forward = energy(s.positions + h * direction, cell)
+    backward = energy(s.positions - h * direction, cell)
+    # Error of a central difference: h² times a third derivative, plus rounding / h.
+    tolerance = 1e-6 * max(1.0, np.abs(out.forces).max())
     work = -np.sum(out.forces[0] * direction)
-    close((ahead - behind) / (2 * h), work, room, "forces against finite differences")
-    close(out.forces[0].sum(0), np.zeros(3), room, "the sum of all forces")
+    difference = (forward - backward) / (2 * h)
+    close(difference, work, tolerance, "forces against finite differences")
+    close(out.forces[0].sum(0), np.zeros(3), tolerance, "the sum of all forces")
 
     strain = rng.normal(size=(3, 3))
     strain = strain + strain.T
-    bent = lambda t: np.eye(3) + t * strain
-    stretched = lambda t: energy(s.positions @ bent(t), cell @ bent(t))
-    slope = (stretched(1e-5) - stretched(-1e-5)) / 2e-5
+    deformation = lambda t: np.eye(3) + t * strain
+    strained = lambda t: energy(s.positions @ deformation(t), cell @ deformation(t))
+    difference = (strained(1e-5) - strained(-1e-5)) / 2e-5
     work = np.sum(full_stress(out) * strain) * abs(np.linalg.det(cell))
-    room = 1e-6 * max(1.0, abs(work))
-    close(slope, work, room, "stress against finite differences")
+    tolerance = 1e-6 * max(1.0, abs(work))
+    close(difference, work, tolerance, "stress against finite differences")
 
 
 def check_second_derivatives(potential: Potential) -> None:
-    """Forces can be trained on: their derivatives are those of finite differences."""
+    """Checks the derivatives of forces against finite differences.
+
+    Args:
+        potential: in float64.
+    """
     batch = _training_batch(potential)
     rng = np.random.default_rng(1)
     direction = rng.normal(size=batch.positions.shape) * batch.mask[..., None]
-    slope = _slope(potential, batch)[1]
+    gradient = _gradients(potential, batch)[1]
     h = 1e-5 * potential.backbone.cutoff
-    at = lambda t: _loss(evaluate(potential, _at(batch, t * h * direction)), np)
-    ahead, behind = float(at(1)), float(at(-1))
-    work = float(np.sum(slope * direction))
-    room = 1e-6 * max(1.0, abs(work), abs(ahead))
-    close((ahead - behind) / (2 * h), work, room, "derivatives of forces")
+    loss = lambda t: _loss(evaluate(potential, _moved(batch, t * h * direction)), np)
+    forward, backward = float(loss(1)), float(loss(-1))
+    work = float(np.sum(gradient * direction))
+    tolerance = 1e-6 * max(1.0, abs(work), abs(forward))
+    difference = (forward - backward) / (2 * h)
+    close(difference, work, tolerance, "derivatives of forces")
 
 
 def check_graphs_are_independent(potential: Potential) -> None:
-    """One structure does not feel the atoms of another in its batch."""
+    """Checks that predictions do not depend on other structures of the batch.
+
+    Args:
+        potential: in float64.
+    """
     a, b = (sample_structure(potential, seed) for seed in (11, 12))
     other = moved(b, b.positions + np.arange(len(b))[:, None] * 0.01)
     before, after = predict(potential, a, b), predict(potential, a, other)
-    assert np.any(before.energies[1] != after.energies[1]), "Nothing moved."
+    assert np.any(before.energies[1] != after.energies[1]), (
+        "The other structure did not change."
+    )
     for name in ("energies", "forces", "charges"):
         close(
             getattr(after, name)[0],
@@ -76,20 +92,26 @@ def check_graphs_are_independent(potential: Potential) -> None:
         )
 
 
-def check_every_leaf_learns(potential: Potential) -> None:
-    """Every parameter has a finite gradient that is not zero, after a small push."""
+def check_parameter_gradients(potential: Potential) -> None:
+    """Checks that all parameters have finite gradients that are not zero.
+
+    The parameters are perturbed before, because some are zero at the start.
+
+    Args:
+        potential: in float64.
+    """
     leaves, tree = jax.tree.flatten(potential)
     keys = jr.split(jr.key(0), len(leaves))
-    pushed = [
+    perturbed = [
         x + 0.01 * jr.normal(k, x.shape, x.dtype) if eqx.is_inexact_array(x) else x
         for x, k in zip(leaves, keys, strict=True)
     ]
-    potential = jax.tree.unflatten(tree, pushed)
-    found = _slope(potential, _training_batch(potential))[0]
-    for path, leaf in jax.tree.leaves_with_path(found):
+    potential = jax.tree.unflatten(tree, perturbed)
+    gradients = _gradients(potential, _training_batch(potential))[0]
+    for path, leaf in jax.tree.leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert np.all(np.isfinite(leaf)), f"The gradient of {name} is not finite."
-        # Scale, shift and the number of neighbours are constants.
+        # Scale, shift and the average number of neighbors are constants.
         assert leaf.ndim == 0 or np.any(leaf != 0), f"The gradient of {name} is zero."
 
 
@@ -100,7 +122,7 @@ def _training_batch(potential: Potential) -> Batch:
 
 
 def _loss(out: Prediction, module):
-    """A number that feels all of a prediction, in numpy or in jax.numpy."""
+    """Returns a scalar function of all predictions, in numpy or jax.numpy."""
     shape = out.forces.shape
     weight = np.cos(np.arange(np.prod(shape))).reshape(shape)
     return (
@@ -110,12 +132,13 @@ def _loss(out: Prediction, module):
     )
 
 
-def _at(batch: Batch, step) -> Batch:
+def _moved(batch: Batch, step) -> Batch:
+    """Returns the batch with displaced atoms."""
     return eqx.tree_at(lambda b: b.positions, batch, batch.positions + step)
 
 
 @eqx.filter_jit
-def _slope(potential: Potential, batch: Batch):
+def _gradients(potential: Potential, batch: Batch):
     """Gradients of the loss with respect to the parameters and the positions."""
-    loss = lambda both: _loss(both[0](_at(batch, both[1])), jnp)
+    loss = lambda both: _loss(both[0](_moved(batch, both[1])), jnp)
     return eqx.filter_grad(loss)((potential, jnp.zeros_like(batch.positions)))

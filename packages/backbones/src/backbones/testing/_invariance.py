@@ -1,4 +1,4 @@
-"""What must not change, or must turn along, when a structure is described anew."""
+"""Checks of invariance and equivariance, padding, smoothness and locality."""
 
 import dataclasses
 
@@ -10,23 +10,30 @@ import numpy as np
 from .._potential import Potential
 from .._structure import Structure
 from ._samples import (
-    any_rotation,
     batch_of,
     close,
     evaluate,
     full_stress,
+    improper_rotation,
     moved,
     predict,
     sample_structure,
 )
 
-# Rounding of float64 through networks of some layers and sums of some hundred terms.
+# Rounding of float64 in networks of a few layers and sums of hundreds of terms.
 TIGHT = 1e-9
 
 
 def check_symmetry(potential: Potential) -> None:
-    """Rotation, inversion, translation and wrapping: energies stay, forces turn."""
-    q = any_rotation()
+    """Checks invariance of energies and equivariance of forces and stress.
+
+    The structure is rotated, inverted and translated, and an atom is moved by a lattice
+    vector.
+
+    Args:
+        potential: in float64.
+    """
+    q = improper_rotation()
     for periodic in (True, False):
         s = sample_structure(potential, 1, periodic=periodic)
         positions = s.positions @ q.T + np.array([1.0, -2.0, 0.5])
@@ -35,16 +42,20 @@ def check_symmetry(potential: Potential) -> None:
             cell = s.cell @ q.T
             positions[1] += cell[0] - 2 * cell[1]
         a, b = predict(potential, s), predict(potential, moved(s, positions, cell))
-        close(b.energies, a.energies, TIGHT, "energies of a turned structure")
-        close(b.charges, a.charges, TIGHT, "charges of a turned structure")
-        close(b.forces, a.forces @ q.T, TIGHT, "forces of a turned structure")
+        close(b.energies, a.energies, TIGHT, "energies of a rotated structure")
+        close(b.charges, a.charges, TIGHT, "charges of a rotated structure")
+        close(b.forces, a.forces @ q.T, TIGHT, "forces of a rotated structure")
         if periodic:
-            turned = q @ full_stress(a) @ q.T
-            close(full_stress(b), turned, TIGHT, "stress of a turned cell")
+            rotated = q @ full_stress(a) @ q.T
+            close(full_stress(b), rotated, TIGHT, "stress of a rotated cell")
 
 
-def check_order_of_atoms(potential: Potential) -> None:
-    """Results follow their atoms through a permutation."""
+def check_permutation(potential: Potential) -> None:
+    """Checks equivariance under permutation of the atoms.
+
+    Args:
+        potential: in float64.
+    """
     s = sample_structure(potential, 2)
     order = np.random.default_rng(0).permutation(len(s))
     shuffled = dataclasses.replace(
@@ -56,7 +67,11 @@ def check_order_of_atoms(potential: Potential) -> None:
 
 
 def check_batches_and_padding(potential: Potential) -> None:
-    """A batch is its structures one by one, and exactly zero on padding."""
+    """Checks that a batch gives the results of single structures, zero on padding.
+
+    Args:
+        potential: in float64.
+    """
     for periodic in (True, False):
         parts = [
             sample_structure(potential, seed, atoms=atoms, periodic=periodic)
@@ -77,8 +92,12 @@ def check_batches_and_padding(potential: Potential) -> None:
         _exactly_zero(jnp.stack([one.energy[1], *one.charges[1]]), "a padding graph")
 
 
-def check_repeated_cells(potential: Potential) -> None:
-    """A supercell repeats energies and stress, in cells smaller than the cutoff too."""
+def check_supercells(potential: Potential) -> None:
+    """Checks energies and stress of supercells, also for cells below the cutoff.
+
+    Args:
+        potential: in float64.
+    """
     for box in (0.8, 1.7):
         s = sample_structure(potential, 4, atoms=2, box=box)
         cell = np.asarray(s.cell)
@@ -95,36 +114,48 @@ def check_repeated_cells(potential: Potential) -> None:
 
 
 def check_cutoff_is_smooth(potential: Potential) -> None:
-    """Energy and forces of two atoms do not jump where they lose sight."""
-    reach = potential.backbone.cutoff
+    """Checks that energy and forces of two atoms are continuous at the cutoff.
+
+    Args:
+        potential: in float64.
+    """
+    cutoff = potential.backbone.cutoff
     numbers = np.resize(potential.backbone.elements, 2)
     pair = lambda r: predict(
         potential, Structure(numbers, np.array([[0, 0, 0], [0, 0.6 * r, 0.8 * r]]))
     )
-    step = 1e-4 * reach
-    inside, outside = pair(reach - step), pair(reach + step)
-    # What a long-range layer adds changes by slope times step; the envelope and its
+    step = 1e-4 * cutoff
+    inside, outside = pair(cutoff - step), pair(cutoff + step)
+    # The energy of a long-range layer changes by force times step; the envelope and its
     # first derivative vanish as the third and second power of the step.
-    slope = np.abs(outside.forces).max()
-    room = 1e-7 + 3 * step * slope
-    close(inside.energies, outside.energies, room, "energies across the cutoff")
+    force = np.abs(outside.forces).max()
+    tolerance = 1e-7 + 3 * step * force
+    close(inside.energies, outside.energies, tolerance, "energies across the cutoff")
     close(
-        inside.forces, outside.forces, 1e-5 + 3e-4 * slope, "forces across the cutoff"
+        inside.forces, outside.forces, 1e-5 + 3e-4 * force, "forces across the cutoff"
     )
 
 
-def check_lone_atoms(potential: Potential) -> None:
-    """An atom without neighbours has a finite energy and no force."""
-    lone = Structure(np.array(potential.backbone.elements[:1]), np.zeros((1, 3)))
-    out = predict(potential, lone)
-    assert np.isfinite(out.energy[0]), "The energy of a lone atom is not finite."
-    _exactly_zero(out.forces, "the forces on a lone atom")
+def check_isolated_atoms(potential: Potential) -> None:
+    """Checks that an isolated atom has a finite energy and no force.
+
+    Args:
+        potential: in float64.
+    """
+    isolated = Structure(np.array(potential.backbone.elements[:1]), np.zeros((1, 3)))
+    out = predict(potential, isolated)
+    assert np.isfinite(out.energy[0]), "The energy of an isolated atom is not finite."
+    _exactly_zero(out.forces, "the forces on an isolated atom")
 
 
 def check_single_precision(potential: Potential) -> None:
-    """float32 in, float32 out, and the same numbers to its precision."""
-    halve = lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x
-    single = jax.tree.map(halve, potential)
+    """Checks that a float32 model returns float32, and the same to its precision.
+
+    Args:
+        potential: in float64.
+    """
+    to_float32 = lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x
+    single = jax.tree.map(to_float32, potential)
     s = sample_structure(potential, 6)
     out, exact = evaluate(single, batch_of(single, s)), predict(potential, s)
     for name in ("energy", "energies", "forces", "stress", "charges"):
@@ -136,21 +167,25 @@ def check_single_precision(potential: Potential) -> None:
     close(out.forces[0, :n], exact.forces[0], 1e-4 * scale, "forces in float32")
 
 
-def check_far_fragments_add(potential: Potential) -> None:
-    """Without a long-range layer, molecules out of sight do not know of each other."""
+def check_distant_fragments(potential: Potential) -> None:
+    """Checks that energies of distant molecules are those of each alone.
+
+    Args:
+        potential: in float64, without a long-range layer.
+    """
     a = sample_structure(potential, 7, atoms=3, periodic=False)
     b = sample_structure(potential, 8, atoms=3, periodic=False)
-    far = b.positions + 20 * potential.backbone.cutoff
+    distant = b.positions + 20 * potential.backbone.cutoff
     both = Structure(
         np.concatenate([a.numbers, b.numbers]),
-        np.concatenate([a.positions, far]),
+        np.concatenate([a.positions, distant]),
         None,
         a.total_charge + b.total_charge,
     )
     parts = [predict(potential, s).energies[0] for s in (a, b)]
-    found = predict(potential, both).energies[0]
-    close(found, np.concatenate(parts), TIGHT, "energies of far fragments")
+    energies = predict(potential, both).energies[0]
+    close(energies, np.concatenate(parts), TIGHT, "energies of distant fragments")
 
 
-def _exactly_zero(values, what: str) -> None:
-    assert np.all(np.asarray(values) == 0), f"Not exactly zero: {what}."
+def _exactly_zero(values, name: str) -> None:
+    assert np.all(np.asarray(values) == 0), f"Not exactly zero: {name}."

@@ -1,4 +1,4 @@
-"""The checks of a long-range layer on its own."""
+"""Checks of a long-range layer alone."""
 
 import dataclasses
 from typing import Any
@@ -11,20 +11,20 @@ import numpy as np
 from e3nn_jax import Irreps, IrrepsArray
 
 from .._long_range import LongRange
-from ._samples import any_rotation, close
+from ._samples import close, improper_rotation
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerCase:
-    """A layer with what it is to be tried on.
+    """A layer and the structures for its checks.
 
     Args:
         layer: built in float64.
-        channels: width of its features.
-        species: atomic numbers it knows.
-        periodic: in a cell, or open.
-        tolerance: of what must not change; for a layer that is rotation invariant on
-            average only, say how well.
+        channels: number of channels of its features.
+        species: atomic numbers that it supports.
+        periodic: whether the structures have a cell.
+        tolerance: of the invariances, relative and absolute; larger for a layer that
+            is only approximately rotation invariant.
     """
 
     layer: LongRange
@@ -34,7 +34,12 @@ class LayerCase:
     tolerance: float = 1e-9
 
     def arguments(self, seed: int = 0, atoms: int = 5) -> dict[str, Any]:
-        """Arguments of a call, the plan aside; the last atom is padding at another."""
+        """Returns the arguments of a call, without the plan.
+
+        Args:
+            seed: of features, positions, cell and elements.
+            atoms: number of atoms; the last is padding, at the position of the first.
+        """
         keys = jr.split(jr.key(seed), 3)
         components = (self.layer.degree + 1) ** 2
         shape = (atoms, components, self.channels) if components > 1 else (atoms, -1)
@@ -53,40 +58,48 @@ class LayerCase:
             "spin": jnp.array(0),
         }
 
-    def plan(self, given: dict[str, Any]) -> Any:
-        """The layer's plan for one structure."""
-        cell = given["cell"]
+    def plan(self, arguments: dict[str, Any]) -> Any:
+        """Returns the layer's plan for one structure.
+
+        Args:
+            arguments: of a call, see `arguments`.
+        """
+        cell = arguments["cell"]
         plan = self.layer.plan_for(
             None if cell is None else np.asarray(cell)[None],
-            np.asarray(given["positions"])[None],
-            np.asarray(given["mask"])[None],
+            np.asarray(arguments["positions"])[None],
+            np.asarray(arguments["mask"])[None],
             margin=0.01,
         )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], plan)
 
-    def call(self, given: dict[str, Any]):
-        """Update, energies and charges, with a plan of the structure's own."""
-        return _call(self.layer, given, self.plan(given))
+    def call(self, arguments: dict[str, Any]):
+        """Returns update, energies and charges, with a new plan for the structure.
+
+        Args:
+            arguments: of a call, see `arguments`.
+        """
+        return _call(self.layer, arguments, self.plan(arguments))
 
 
 @eqx.filter_jit
-def _call(layer, given, plan):
-    first = [given[k] for k in ("features", "positions", "cell", "mask")]
-    facts = {k: given[k] for k in ("species", "total_charge", "spin")}
-    return layer(*first, plan=plan, **facts)
+def _call(layer, arguments, plan):
+    positional = [arguments[k] for k in ("features", "positions", "cell", "mask")]
+    facts = {k: arguments[k] for k in ("species", "total_charge", "spin")}
+    return layer(*positional, plan=plan, **facts)
 
 
 def check_shapes_and_padding(case: LayerCase) -> None:
-    """Three results of the contract's shapes; padding is inert and exactly zero."""
-    given = case.arguments()
-    out = case.call(given)
-    atoms = len(given["mask"])
+    """Checks the shapes of the results, and that they are zero on padding."""
+    arguments = case.arguments()
+    out = case.call(arguments)
+    atoms = len(arguments["mask"])
     shapes = [x.shape for x in out]
-    expected = [given["features"].shape, (atoms,), (atoms,)]
+    expected = [arguments["features"].shape, (atoms,), (atoms,)]
     assert shapes == expected, f"Results have shapes {shapes}, not {expected}."
-    other = given | {
-        "features": given["features"].at[-1].set(7.0),
-        "positions": given["positions"].at[-1].add(1.0),
+    other = arguments | {
+        "features": arguments["features"].at[-1].set(7.0),
+        "positions": arguments["positions"].at[-1].add(1.0),
     }
     for a, b in zip(out, case.call(other), strict=True):
         assert np.all(np.asarray(a[-1]) == 0), "A padding atom has a result."
@@ -94,106 +107,113 @@ def check_shapes_and_padding(case: LayerCase) -> None:
 
 
 def check_layer_symmetry(case: LayerCase) -> None:
-    """Rotation, inversion and translation turn the update and change nothing else."""
-    given, q = case.arguments(), jnp.asarray(any_rotation())
-    turned = given | {
-        "features": _turned(given["features"], q),
-        "positions": given["positions"] @ q.T + jnp.array([1.0, -2.0, 0.5]),
-        "cell": None if given["cell"] is None else given["cell"] @ q.T,
+    """Checks invariance of the results and equivariance of the update."""
+    arguments, q = case.arguments(), jnp.asarray(improper_rotation())
+    rotated = arguments | {
+        "features": _rotated(arguments["features"], q),
+        "positions": arguments["positions"] @ q.T + jnp.array([1.0, -2.0, 0.5]),
+        "cell": None if arguments["cell"] is None else arguments["cell"] @ q.T,
     }
-    update, *rest = case.call(given)
-    close(case.call(turned)[0], _turned(update, q), case.tolerance, "a turned update")
-    for a, b in zip(rest, case.call(turned)[1:], strict=True):
-        close(b, a, case.tolerance, "energies and charges of a turned structure")
+    update, *rest = case.call(arguments)
+    close(
+        case.call(rotated)[0], _rotated(update, q), case.tolerance, "a rotated update"
+    )
+    for a, b in zip(rest, case.call(rotated)[1:], strict=True):
+        close(b, a, case.tolerance, "energies and charges of a rotated structure")
 
 
-def check_layer_order(case: LayerCase) -> None:
-    """Results follow their atoms through a permutation."""
-    given = case.arguments()
-    order = np.random.default_rng(0).permutation(len(given["mask"]))
+def check_layer_permutation(case: LayerCase) -> None:
+    """Checks equivariance under permutation of the atoms."""
+    arguments = case.arguments()
+    order = np.random.default_rng(0).permutation(len(arguments["mask"]))
     per_atom = ("features", "positions", "mask", "species")
-    shuffled = given | {k: given[k][order] for k in per_atom}
-    for a, b in zip(case.call(given), case.call(shuffled), strict=True):
+    shuffled = arguments | {k: arguments[k][order] for k in per_atom}
+    for a, b in zip(case.call(arguments), case.call(shuffled), strict=True):
         close(b, a[order], case.tolerance, "results of permuted atoms")
 
 
 def check_layer_derivatives(case: LayerCase) -> None:
-    """First and second derivatives, with a padding atom on top of another."""
-    given = case.arguments()
-    plan = case.plan(given)
+    """Checks first and second derivatives against finite differences."""
+    arguments = case.arguments()
+    plan = case.plan(arguments)
 
     def value(moving):
-        update, energies, charges = _call(case.layer, given | moving, plan)
+        update, energies, charges = _call(case.layer, arguments | moving, plan)
         return jnp.sum(update**2) + jnp.sum(energies) + jnp.sum(charges**3)
 
-    slope = jax.jit(jax.value_and_grad(value))
-    at = {name: given[name] for name in ("positions", "features")}
-    keys = dict(zip(at, jr.split(jr.key(7)), strict=True))
-    # All directions at once: where the padding atom goes is of no account.
-    along = {name: jr.normal(keys[name], x.shape) for name, x in at.items()}
-    work = lambda x, y: sum(jnp.vdot(x[n], y[n]) for n in at)
-    step = lambda t: {name: x + t * along[name] for name, x in at.items()}
-    turn = jax.jit(jax.grad(lambda x: work(jax.grad(value)(x), along)))
+    value_and_grad = jax.jit(jax.value_and_grad(value))
+    start = {name: arguments[name] for name in ("positions", "features")}
+    keys = dict(zip(start, jr.split(jr.key(7)), strict=True))
+    # One direction in all variables; the padding atom moves too, without effect.
+    direction = {name: jr.normal(keys[name], x.shape) for name, x in start.items()}
+    dot = lambda x, y: sum(jnp.vdot(x[n], y[n]) for n in start)
+    step = lambda t: {name: x + t * direction[name] for name, x in start.items()}
+    hessian_product = jax.jit(jax.grad(lambda x: dot(jax.grad(value)(x), direction)))
 
     h = 1e-5
-    values, slopes = zip(*(slope(step(t)) for t in (-h, h)), strict=True)
-    first, second = slope(at)[1], turn(at)
-    room = 1e-5 * max(1.0, *(float(jnp.abs(x).max()) for x in second.values()))
-    found = (values[1] - values[0]) / (2 * h)
-    close(found, work(first, along), room, "first derivatives")
-    for name in at:
-        found = (slopes[1][name] - slopes[0][name]) / (2 * h)
-        close(found, second[name], room, f"second derivatives along {name}")
+    values, gradients = zip(*(value_and_grad(step(t)) for t in (-h, h)), strict=True)
+    first, second = value_and_grad(start)[1], hessian_product(start)
+    tolerance = 1e-5 * max(1.0, *(float(jnp.abs(x).max()) for x in second.values()))
+    difference = (values[1] - values[0]) / (2 * h)
+    close(difference, dot(first, direction), tolerance, "first derivatives")
+    for name in start:
+        difference = (gradients[1][name] - gradients[0][name]) / (2 * h)
+        close(difference, second[name], tolerance, f"second derivatives along {name}")
 
 
-def check_layer_learns(case: LayerCase) -> None:
-    """Every parameter has a finite gradient that is not zero, after a small push."""
-    given = case.arguments()
-    plan = case.plan(given)
-    push = lambda x: x + 0.01 if eqx.is_inexact_array(x) else x
+def check_layer_parameter_gradients(case: LayerCase) -> None:
+    """Checks that all parameters have finite gradients that are not zero.
+
+    The parameters are perturbed before, because some are zero at the start.
+    """
+    arguments = case.arguments()
+    plan = case.plan(arguments)
+    perturb = lambda x: x + 0.01 if eqx.is_inexact_array(x) else x
 
     @eqx.filter_jit
     @eqx.filter_grad
-    def slope(layer):
-        update, energies, charges = _call(layer, given, plan)
+    def gradient(layer):
+        update, energies, charges = _call(layer, arguments, plan)
         weight = jnp.arange(1.0, 1 + len(charges))
         return jnp.sum(jnp.sin(update)) + jnp.sum(energies) + jnp.sum(weight * charges)
 
-    found = slope(jax.tree.map(push, case.layer))
-    for path, leaf in jax.tree.leaves_with_path(found):
+    gradients = gradient(jax.tree.map(perturb, case.layer))
+    for path, leaf in jax.tree.leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert np.all(np.isfinite(leaf)), f"The gradient of {name} is not finite."
         assert np.any(leaf != 0), f"The gradient of {name} is zero."
 
 
 def check_layer_batches(case: LayerCase) -> None:
-    """Under `vmap` with one plan for two structures, each is what it is alone."""
-    pair = [case.arguments(seed) for seed in (1, 2)]
+    """Checks that `vmap` with one plan gives the results of single structures."""
+    singles = [case.arguments(seed) for seed in (1, 2)]
     stack = lambda *leaves: jnp.stack(leaves)
-    both = jax.tree.map(stack, *pair)
+    both = jax.tree.map(stack, *singles)
     cells = None if both["cell"] is None else np.asarray(both["cell"])
     plan = case.layer.plan_for(
         cells, np.asarray(both["positions"]), np.asarray(both["mask"])
     )
     plan = jax.tree.map(jnp.asarray, plan)
-    together = jax.vmap(lambda given, plan: _call(case.layer, given, plan))(both, plan)
-    for g, given in enumerate(pair):
-        for a, b in zip(case.call(given), together, strict=True):
+    batched = jax.vmap(lambda arguments, plan: _call(case.layer, arguments, plan))(
+        both, plan
+    )
+    for g, arguments in enumerate(singles):
+        for a, b in zip(case.call(arguments), batched, strict=True):
             close(b[g], a, case.tolerance, "results in a batch")
 
 
 LAYER_CHECKS = (
     check_shapes_and_padding,
     check_layer_symmetry,
-    check_layer_order,
+    check_layer_permutation,
     check_layer_derivatives,
-    check_layer_learns,
+    check_layer_parameter_gradients,
     check_layer_batches,
 )
-"""Hold for every long-range layer. Each takes a `LayerCase`."""
+"""Checks of all long-range layers. Each takes a `LayerCase`."""
 
 
-def _turned(features, q):
+def _rotated(features, q):
     if features.ndim == 2:
         return features
     degree = round(features.shape[1] ** 0.5) - 1

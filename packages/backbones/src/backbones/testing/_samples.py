@@ -1,4 +1,4 @@
-"""Small structures, and predictions of them that share one compiled shape."""
+"""Small structures for the checks, and their predictions in one compiled shape."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from .._potential import Potential, Prediction
 from .._structure import Structure
 
 SAMPLE_SIZES = PaddedSizes(graphs=2, slots=10, edges=192, triplets=2048)
-"""One padded shape for every structure of the checks."""
+"""Padded sizes of the batches of all checks."""
 
 
 def sample_structure(
@@ -22,14 +22,14 @@ def sample_structure(
     periodic: bool = True,
     box: float = 2.0,
 ) -> Structure:
-    """Atoms on a distorted lattice, none close to another; a triclinic cell.
+    """Returns a structure on a distorted lattice, in a triclinic cell if periodic.
 
     Args:
-        potential: gives the elements, and the cutoff as unit of length.
-        seed: of positions and elements; odd ones carry a charge of 1 e.
-        atoms: at most 27.
-        periodic: with a cell.
-        box: edge of the cell in cutoffs.
+        potential: its elements are used, and its cutoff is the unit of length.
+        seed: of positions and elements; the total charge is 1 e for odd seeds.
+        atoms: number of atoms, at most 27.
+        periodic: whether there is a cell.
+        box: approximate length of the lattice vectors, in cutoffs.
     """
     rng = np.random.default_rng(seed)
     side = box * potential.backbone.cutoff
@@ -43,7 +43,13 @@ def sample_structure(
 def batch_of(
     potential: Potential, *structures: Structure, min_sizes: PaddedSizes = SAMPLE_SIZES
 ):
-    """The padded batch of some structures in the precision of the potential."""
+    """Returns the padded batch of structures, in the precision of the potential.
+
+    Args:
+        potential: its backbone makes the plan.
+        structures: all open or all periodic.
+        min_sizes: smallest sizes of the batch.
+    """
     backbone = potential.backbone
     (bucket,) = pack(
         structures,
@@ -58,15 +64,19 @@ def batch_of(
 
 
 def predict(potential: Potential, *structures: Structure) -> Prediction:
-    """What the potential says of structures in one batch, without padding rows.
+    """Returns the predictions for structures in one batch, without padding graphs.
+
+    Args:
+        potential: in float64.
+        structures: all open or all periodic.
 
     Raises:
         ValueError: the potential is not in float64.
     """
     if potential.scale.dtype != jnp.float64:
         raise ValueError(
-            "The checks compare digits that float32 does not have: build the potential "
-            f"under `jax.enable_x64(True)`; its scale is {potential.scale.dtype}."
+            "The checks need float64: build the potential under "
+            f"`jax.enable_x64(True)`; its scale is {potential.scale.dtype}."
         )
     out = evaluate(potential, batch_of(potential, *structures))
     graphs, slots = len(structures), max(map(len, structures))
@@ -81,30 +91,35 @@ def predict(potential: Potential, *structures: Structure) -> Prediction:
 
 @eqx.filter_jit
 def evaluate(potential: Potential, batch) -> Prediction:
-    """The compiled potential."""
+    """Returns the predictions for a batch, compiled.
+
+    Args:
+        potential: of any precision.
+        batch: the structures.
+    """
     return potential(batch)
 
 
 def moved(structure: Structure, positions, cell=None) -> Structure:
-    """The structure with other positions and, if given, another cell."""
+    """Returns the structure with other positions, and another cell if not None."""
     cell = structure.cell if cell is None else cell
     return dataclasses.replace(structure, positions=positions, cell=cell)
 
 
-def close(found, expected, tolerance, what: str) -> None:
+def close(actual, expected, tolerance, name: str) -> None:
     """Raises AssertionError if arrays differ by more than tolerance (1 + value)."""
     np.testing.assert_allclose(
-        found, expected, rtol=tolerance, atol=tolerance, err_msg=what
+        actual, expected, rtol=tolerance, atol=tolerance, err_msg=name
     )
 
 
 def full_stress(prediction: Prediction) -> np.ndarray:
-    """The first structure's stress as a symmetric matrix."""
+    """Returns the stress of the first structure as a symmetric matrix."""
     voigt = np.asarray(prediction.stress)[0]
     return voigt[np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])]
 
 
-def any_rotation(seed: int = 0) -> np.ndarray:
-    """An improper rotation: a rotation and the inversion."""
+def improper_rotation(seed: int = 0) -> np.ndarray:
+    """Returns an improper rotation: a rotation times the inversion."""
     q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
     return -np.linalg.det(q) * q
