@@ -3,8 +3,8 @@
 1. Steps per second at constant energy of the engine of `bench md` and of ASE's
    velocity Verlet with `backbones.Calculator` and the same weights, on a supercell of
    a bundled framework of about 200 atoms: MACE without and with CELLI, EFA, LES.
-   Blocks of both alternate; medians. `compiled` is the number of programs compiled
-   after the first block.
+   Blocks of both alternate; medians. `compiled` is the number of programs that the
+   engine compiled, one of them for the first block.
 2. Fraction of an engine's step spent in the long-range layer: one minus the ratio of
    the step without it to the step with it.
 3. If JAX finds a GPU: ns per day for about 200 and 5 000 atoms, 0.5 fs per step.

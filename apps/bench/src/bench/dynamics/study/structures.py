@@ -122,6 +122,7 @@ def _check_cell(path: Path, cell: np.ndarray | None) -> None:
 
 
 Pair = tuple[Model, InitialStructure]
+"""A model and a structure to simulate with it."""
 
 
 def make_pairs(
