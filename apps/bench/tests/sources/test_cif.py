@@ -356,7 +356,7 @@ def test_equivalent_sites_listed_with_operations_are_rejected(tmp_path, symbol):
     path.write_text(cif(operations("x,y,z", "-x,-y,-z"), sites=[*SITES, twin]))
     with pytest.raises(BenchError, match="full.cif cannot .* 1 and 4 are 0 Å"):
         read_frames(path)
-    with pytest.raises(BenchError, match="full: atoms 1 and 4 are 0 Å apart; mend"):
+    with pytest.raises(BenchError, match="full: atoms 1 and 4 are 0 Å apart; fix"):
         prepare(PreparationRequest(str(path), strict=True), out)
     path.write_text(cif(operations("x,y,z"), sites=[*SITES, twin]))
     (atoms,) = read_frames(path)
