@@ -15,6 +15,7 @@ from ase.geometry import cellpar_to_cell
 from gemmi import cif
 
 from bench.exceptions import BenchError, one_line
+from bench.sources.cif_images import apply_operations
 from bench.sources.cif_sites import (
     check_ordered,
     fractional_coordinates,
@@ -22,11 +23,7 @@ from bench.sources.cif_sites import (
     site_atomic_numbers,
     site_columns,
 )
-from bench.sources.cif_symmetry import (
-    apply_operations,
-    first_value,
-    symmetry_operations,
-)
+from bench.sources.cif_symmetry import first_value, symmetry_operations
 from bench.sources.decompression import check_size
 from bench.sources.options import DEFAULT_KEYS, ReadOptions
 from bench.sources.row import Rejected, Row, RowError

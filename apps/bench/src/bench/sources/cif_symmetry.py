@@ -1,4 +1,4 @@
-"""Symmetry operations of a CIF, and the atoms that they generate from its sites."""
+"""Symmetry operations of a CIF, listed or from its space group."""
 
 import functools
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 from ase.geometry import cell_to_cellpar
 from gemmi import cif
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from bench.sources.row import RowError
 
@@ -44,19 +44,10 @@ CRYSTAL_SYSTEM_TAGS = {
 }
 """Tags that name a crystal system, which determines no operations."""
 
-SAME_POSITION = 0.05
-"""Å; closer images of a site are one atom on a symmetry element."""
-
-TOO_CLOSE = 0.4
-"""Å; closer images of a site that are not one atom mean disorder."""
-
 METRIC_TOLERANCE = 0.02
 """Tolerated change of the metric tensor by an operation, relative to its maximum."""
 
 MAX_OPERATIONS = 1000
-MAX_IMAGES = 2_000_000
-"""Images of all sites; a larger number means a damaged file."""
-
 Operations = tuple[gemmi.Op, ...]
 Cell = Float[np.ndarray, "3 3"]
 
@@ -89,56 +80,6 @@ def symmetry_operations(block: cif.Block, cell: Cell) -> Operations:
                 "space group: correct one of them"
             )
     return operations
-
-
-def apply_operations(
-    fractional: Float[np.ndarray, "sites 3"], operations: Operations, cell: Cell
-) -> tuple[Float[np.ndarray, "atoms 3"], Int[np.ndarray, " atoms"]]:
-    """Applies symmetry operations to sites to generate all atoms of the cell.
-
-    Args:
-        fractional: coordinates of the sites.
-        operations: of the space group, including the identity.
-        cell: lattice vectors as rows, Å.
-
-    Returns:
-        Fractional coordinates in [0, 1), ordered by site, and the site index of each
-        atom.
-
-    Raises:
-        RowError: a site overlaps with its own image.
-    """
-    if len(fractional) * len(operations) > MAX_IMAGES:
-        raise RowError(
-            f"its symmetry has {len(operations)} images of {len(fractional)} sites, "
-            f"more than {MAX_IMAGES}"
-        )
-    rotations = np.array([o.rot for o in operations]) / gemmi.Op.DEN
-    shifts = np.array([o.tran for o in operations]) / gemmi.Op.DEN
-    images = np.einsum("oij,sj->soi", rotations, fractional) + shifts
-    distances = _distances(images - fractional[:, None], cell)
-    overlapping = (distances > SAME_POSITION) & (distances < TOO_CLOSE)
-    if overlapping.any():
-        site = int(np.flatnonzero(overlapping.any(1))[0])
-        distance = distances[site][overlapping[site]].min()
-        raise RowError(
-            f"site {site + 1} is {distance:.2f} Å from "
-            "its own symmetric image: it is disordered, or its coordinates have too "
-            "few digits; give ordered structures"
-        )
-    images %= 1.0
-    on_element = (distances <= SAME_POSITION).sum(1) > 1
-    unique = np.ones(distances.shape, bool)
-    for site in np.flatnonzero(on_element):
-        differences = images[site][:, None] - images[site][None]
-        same = _distances(differences, cell) <= SAME_POSITION
-        unique[site] = ~np.tril(same, -1).any(1)
-    return images[unique], np.nonzero(unique)[0]
-
-
-def _distances(differences: np.ndarray, cell: Cell) -> np.ndarray:
-    """Returns distances to the nearest fractional image, Å; exact if they are short."""
-    return np.linalg.norm((differences - np.round(differences)) @ cell, axis=-1)
 
 
 def first_value(block: cif.Block, tags: tuple[str, ...]) -> str | None:
