@@ -1,4 +1,4 @@
-"""Shards as jobs, with a stand-in for the cluster that works in this process."""
+"""Cluster jobs, with a mock of submitit that runs them in this process."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -13,17 +13,17 @@ from typer.testing import CliRunner
 
 
 class Executor:
-    """What `submitit.AutoExecutor` does, at once and here."""
+    """Mock of `submitit.AutoExecutor` that runs jobs immediately."""
 
-    asked: dict = {}
+    options: dict = {}
 
     def __init__(self, folder, cluster):
-        self.asked.update(folder=folder, cluster=cluster)
+        self.options.update(folder=folder, cluster=cluster)
 
-    def update_parameters(self, **options):
-        if "nonsense" in options:
+    def update_parameters(self, **parameters):
+        if "nonsense" in parameters:
             raise NameError("unknown option nonsense")
-        self.asked.update(options)
+        self.options.update(parameters)
 
     def map_array(self, work, *columns):
         for arguments in zip(*columns, strict=True):
@@ -47,13 +47,15 @@ def file(tmp_path, springs):
     return path
 
 
-def test_jobs_read_all_parts_and_the_join_reads_none(cluster, file, tmp_path):
+def test_shards_are_read_by_jobs_and_merged(cluster, file, tmp_path):
     out = tmp_path / "out"
     jobs = submit_shards(
         PreparationRequest(str(file)), out, 2, {"cluster": "slurm", "timeout_min": 9}
     )
     assert jobs == ["7_0", "7_1"]
-    assert Executor.asked["cluster"] == "slurm" and Executor.asked["timeout_min"] == 9
+    assert (
+        Executor.options["cluster"] == "slurm" and Executor.options["timeout_min"] == 9
+    )
     assert len(list((out / "parts").iterdir())) == 3
     progress = []
     header = prepare(
@@ -62,30 +64,30 @@ def test_jobs_read_all_parts_and_the_join_reads_none(cluster, file, tmp_path):
     assert progress == [(3, 3)] and header["structures"] == 12
 
 
-def test_the_command_submits(cluster, file, tmp_path):
+def test_prepare_submits(cluster, file, tmp_path):
     from bench.cli.main import app
 
     command = ["prepare", str(file), "--out", str(tmp_path / "out"), "--submit", "3"]
-    done = CliRunner().invoke(app, [*command, "--submit-option", "timeout_min=60"])
-    assert done.exit_code == 0, done.output
-    assert "Submitted 3 jobs" in done.output and Executor.asked["timeout_min"] == 60
-    wrong = CliRunner().invoke(app, [*command, "--submit-option", "timeout"])
-    assert "KEY=VALUE, got timeout" in str(wrong.exception)
+    result = CliRunner().invoke(app, [*command, "--submit-option", "timeout_min=60"])
+    assert result.exit_code == 0, result.output
+    assert "Submitted 3 jobs" in result.output and Executor.options["timeout_min"] == 60
+    invalid = CliRunner().invoke(app, [*command, "--submit-option", "timeout"])
+    assert "KEY=VALUE, got timeout" in str(invalid.exception)
 
 
-def test_unknown_options_and_a_missing_library_are_said(
+def test_unknown_options_and_missing_library_are_errors(
     cluster, file, tmp_path, monkeypatch
 ):
     request = PreparationRequest(str(file))
-    with pytest.raises(BenchError, match="submitit refuses .*nonsense"):
+    with pytest.raises(BenchError, match="submitit rejects .*nonsense"):
         submit_shards(request, tmp_path / "out", 2, {"nonsense": 1})
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(BenchError, match="extra `slurm`"):
         submit_shards(request, tmp_path / "out", 2, {})
 
 
-def test_runs_of_a_grid_are_jobs(cluster, grid_of, springs, tmp_path):
-    """Each job makes one run; the same command without --submit makes the report."""
+def test_runs_are_submitted(cluster, grid_of, springs, tmp_path):
+    """Each job makes one run; the same command without --submit writes the report."""
     import yaml
     from bench.cli.main import app
 
@@ -96,9 +98,11 @@ def test_runs_of_a_grid_are_jobs(cluster, grid_of, springs, tmp_path):
     config = tmp_path / "grid.yaml"
     config.write_text(yaml.safe_dump(grid.model_dump(mode="json") | settings))
     command = ["run", str(config), "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, [*command, "--submit"])
-    assert done.exit_code == 0, done.output
-    assert "Submitted 1 jobs" in done.output and Executor.asked["name"] == "bench-run"
+    result = CliRunner().invoke(app, [*command, "--submit"])
+    assert result.exit_code == 0, result.output
+    assert (
+        "Submitted 1 jobs" in result.output and Executor.options["name"] == "bench-run"
+    )
     assert (tmp_path / "out" / "random-mace-seed0" / "result.json").exists()
     again = CliRunner().invoke(app, [*command, "--submit"])
     assert "nothing to submit" in str(again.exception)

@@ -437,11 +437,11 @@ def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
 
 
 def test_names_that_no_structure_has_are_refused(file, tmp_path):
-    reading = ReadOptions(forces="force")
+    read_options = ReadOptions(forces="force")
     with pytest.raises(
         BenchError, match="has 'force', .* its forces; there are .*forces"
     ):
-        prepare(request_for(file, reading=reading), tmp_path / "out")
+        prepare(request_for(file, read_options=read_options), tmp_path / "out")
     prepare(request_for(file), tmp_path / "out")
 
 
@@ -456,8 +456,8 @@ def test_names_that_may_be_meant_are_offered(tmp_path, springs):
     said = "such as --energy-key REF_energy --forces-key REF_forces"
     with pytest.raises(BenchError, match=said):
         prepare(request_for(path), tmp_path / "out")
-    reading = ReadOptions(energy="REF_energy", forces="REF_forces")
-    header = prepare(request_for(path, reading=reading), tmp_path / "out")
+    read_options = ReadOptions(energy="REF_energy", forces="REF_forces")
+    header = prepare(request_for(path, read_options=read_options), tmp_path / "out")
     assert header["labels"]["energy"] == header["labels"]["forces"] == 3
 
 
@@ -648,7 +648,7 @@ def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
     )
     assert done.exit_code == 0, done.output
     assert "Shard 2/3 is read" in done.output
-    read = asked["request"].reading
+    read = asked["request"].read_options
     assert read.given_keys == {
         k.replace("-", "_"): f"my-{k}" for k in [*keys, "id", "group"]
     }
@@ -662,14 +662,14 @@ def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
 
 
 def test_where_data_come_from_is_said():
-    text = invoke("prepare", "--where").output
+    text = invoke("prepare", "--published").output
     for word in ("QMOF", "figshare.13147324", "ODAC25", "OMol25", "CC BY 4.0", "arXiv"):
         assert word in text
     refused = invoke("prepare")
     assert isinstance(refused.exception, BenchError)
     assert "bench prepare SOURCE --out FOLDER" in str(refused.exception)
     missing = invoke("prepare", "train_4M", "--out", "x")
-    assert "bench prepare --where" in str(missing.exception)
+    assert "bench prepare --published" in str(missing.exception)
 
 
 def test_preparing_loads_no_jax(file, tmp_path):

@@ -1,4 +1,4 @@
-"""Shards of a preparation, or runs of a grid, as an array job of a cluster."""
+"""Submits shards of a preparation, or runs of a grid, as cluster jobs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,30 +11,32 @@ from bench.settings.grid import Grid, Run
 from bench.settings.parsing import parse_yaml
 
 
-def options_of(texts: Sequence[str]) -> dict[str, Any]:
-    """Options of `submitit` as a command line gives them.
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Parses options of `submitit`.
 
     Args:
-        texts: `KEY=VALUE` each.
+        texts: each in the form `KEY=VALUE`, with values in YAML.
 
     Raises:
-        BenchError: one of them reads otherwise.
+        BenchError: one of them has another form.
     """
     pairs = [text.partition("=") for text in texts]
-    if not all(key and found for key, found, _ in pairs):
-        raise BenchError(f"--submit-option reads KEY=VALUE, got {' '.join(texts)}.")
+    if not all(key and separator for key, separator, _ in pairs):
+        raise BenchError(
+            f"--submit-option has the form KEY=VALUE, got {' '.join(texts)}."
+        )
     return {key: parse_yaml(value, f"--submit-option {key}") for key, _, value in pairs}
 
 
 def submit_shards(
     request: PreparationRequest, out: Path, shards: int, options: dict[str, Any]
 ) -> list[str]:
-    """Submits one job a shard; the call of `prepare` without a shard joins them later.
+    """Submits one job per shard; a later `prepare` without a shard merges the parts.
 
     Args:
-        request: what to prepare.
-        out: folder of the data set, seen by all nodes.
-        shards: how many jobs.
+        request: source and options of the preparation.
+        out: folder of the dataset, shared by all nodes.
+        shards: number of jobs.
         options: see `_submit`.
 
     Returns:
@@ -50,12 +52,12 @@ def submit_shards(
 def submit_runs(
     grid: Grid, folder: Path, runs: Sequence[Run], options: dict[str, Any]
 ) -> list[str]:
-    """Submits one job a run; the report of the grid is made when they are done.
+    """Submits one job per run; a later `bench run` writes the report.
 
     Args:
-        grid: of the runs.
-        folder: of the grid, seen by all nodes.
-        runs: to be made.
+        grid: settings.
+        folder: of the results, shared by all nodes.
+        runs: to train and test.
         options: see `_submit`.
 
     Returns:
@@ -75,29 +77,29 @@ def _submit(
     name: str,
     options: dict[str, Any],
 ) -> list[str]:
-    """Submits a call of `work` with each task's arguments.
+    """Submits one call of a function per task.
 
     Args:
-        work: a function of a module.
-        tasks: arguments of each call.
-        folder: whose `jobs` keeps what jobs print.
+        work: importable function.
+        tasks: arguments of the calls.
+        folder: its subfolder `jobs` receives the logs.
         name: of the jobs.
         options: of `submitit`, such as `timeout_min` or `slurm_partition`; `cluster`
-            is the kind of cluster, found out where it is not given.
+            is the type of cluster, detected if absent.
 
     Returns:
         Ids of the jobs.
 
     Raises:
-        BenchError: submitit is not installed, or does not know an option.
+        BenchError: submitit is not installed, or rejects an option.
     """
     try:
         import submitit  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise BenchError(
             "Submitting jobs needs submitit: install bench with the extra `slurm`, or "
-            "write an array job of your own: `bench prepare ... --shard I/N` reads a "
-            "share, and `bench run` with one split or seed each makes some of the runs."
+            "write an array job: `bench prepare ... --shard I/N` reads one shard, and "
+            "`bench train GRID RUN` makes one run."
         ) from error
     options = dict(options)
     cluster = options.pop("cluster", None)
@@ -105,16 +107,16 @@ def _submit(
         executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=cluster)
         executor.update_parameters(name=name, **options)
     except (NameError, ValueError, RuntimeError, TypeError, AssertionError) as error:
-        raise BenchError(f"submitit refuses {options}: {error}") from error
+        raise BenchError(f"submitit rejects {options}: {error}") from error
     jobs = executor.map_array(work, *zip(*tasks, strict=True))
     return [job.job_id for job in jobs]
 
 
-def _shard(request: PreparationRequest, out: Path, number: int, of: int) -> None:
-    # Imported where the job runs.
+def _shard(request: PreparationRequest, out: Path, number: int, total: int) -> None:
+    # Imported in the job only.
     from bench.dataset.preparing import prepare
 
-    prepare(request, out, shard=Shard(number, of), workers=available_cores())
+    prepare(request, out, shard=Shard(number, total), workers=available_cores())
 
 
 def _run(grid: Grid, folder: Path, run: Run) -> None:

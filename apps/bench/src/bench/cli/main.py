@@ -167,14 +167,14 @@ def _run(
 def _submit(
     source: str, out: Path | None, override: list[str] | None, texts: list[str]
 ) -> None:
-    from bench.cli.cluster import options_of, submit_runs
+    from bench.cli.cluster import parse_options, submit_runs
     from bench.experiment.grid import output_folder, unfinished_runs
     from bench.settings.grid import load_grid
 
     grid, folder, options = (
         load_grid(source, override),
         _default_folder(source, out),
-        options_of(texts),
+        parse_options(texts),
     )
     with output_folder(folder, grid):
         waiting = unfinished_runs(grid, folder)

@@ -11,7 +11,9 @@ from bench.exceptions import BenchError, Interrupted
 if TYPE_CHECKING:
     from bench.dataset.request import PreparationRequest
 
-Key = Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel="Names")]
+Key = Annotated[
+    str | None, typer.Option(metavar="KEY", rich_help_panel="Keys and units")
+]
 
 
 def prepare_command(
@@ -19,31 +21,37 @@ def prepare_command(
         str | None,
         typer.Argument(help="A file, a folder, or a pattern in quotes."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
-    where: Annotated[
-        bool, typer.Option("--where", help="Say where published data come from.")
+    out: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published", help="List download pages of published datasets, and exit."
+        ),
     ] = False,
     recipe: Annotated[
         str | None, typer.Option(help="Published subset: qmof, odac25 or omol25.")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="Where names of files do not tell it.")
+        str | None, typer.Option(help="Format, if file names do not show it.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="A row that cannot be used is an error.")
+        bool,
+        typer.Option(
+            "--strict", help="Stop at the first structure that cannot be used."
+        ),
     ] = False,
     atomic_energies: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Atomic energies in YAML, eV; `atoms` takes isolated atoms of the "
+            help="YAML file of atomic energies, eV; `atoms` uses isolated atoms of the "
             "source.  \\[fitted to training data]",
         ),
     ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Read one share; without it, the rest, and join."
+            metavar="I/N", help="Read one of N shards; a call without it merges them."
         ),
     ] = None,
     workers: Annotated[
@@ -51,11 +59,13 @@ def prepare_command(
     ] = None,
     submit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Read N shares as jobs of a cluster."),
+        typer.Option(min=1, metavar="N", help="Submit N shards as cluster jobs."),
     ] = None,
     submit_option: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Of submitit, such as timeout_min=60."),
+        typer.Option(
+            metavar="KEY=VALUE", help="An option of submitit, such as timeout_min=60."
+        ),
     ] = None,
     energy_key: Key = None,
     forces_key: Key = None,
@@ -63,9 +73,9 @@ def prepare_command(
     virial_key: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME",
-            help="Instead of stress: minus the stress times the volume.",
-            rich_help_panel="Names",
+            metavar="KEY",
+            help="In place of the stress: minus the stress times the volume.",
+            rich_help_panel="Keys and units",
         ),
     ] = None,
     charges_key: Key = None,
@@ -76,58 +86,66 @@ def prepare_command(
     born_charges_key: Key = None,
     id_key: Key = None,
     group_key: Key = None,
-    energy_unit: Annotated[str, typer.Option(rich_help_panel="Names")] = "eV",
-    length_unit: Annotated[str, typer.Option(rich_help_panel="Names")] = "angstrom",
+    energy_unit: Annotated[str, typer.Option(rich_help_panel="Keys and units")] = "eV",
+    length_unit: Annotated[
+        str, typer.Option(rich_help_panel="Keys and units")
+    ] = "angstrom",
     stress_unit: Annotated[
         str | None,
         typer.Option(
             help="GPa, kbar or eV/Å^3.  \\[energy over length cubed]",
-            rich_help_panel="Names",
+            rich_help_panel="Keys and units",
         ),
     ] = None,
     dipole_origin: Annotated[
         str | None,
         typer.Option(
-            help="Of charged structures' dipoles: mass or coordinates.",
-            rich_help_panel="Names",
+            help="Origin of dipoles of charged structures: mass or coordinates.",
+            rich_help_panel="Keys and units",
         ),
     ] = None,
     born_transposed: Annotated[
         bool,
         typer.Option(
             "--born-transposed",
-            help="Born charges come as \\[displacement, polarisation].",
-            rich_help_panel="Names",
+            help="Born charges are stored as \\[displacement, polarization].",
+            rich_help_panel="Keys and units",
         ),
     ] = False,
     total_charge: Annotated[
-        list[float] | None, typer.Option(help="e.", rich_help_panel="Filters")
+        list[float] | None,
+        typer.Option(
+            help="Keep structures with this total charge, e.", rich_help_panel="Filters"
+        ),
     ] = None,
     spin: Annotated[
-        list[int] | None, typer.Option(help="Multiplicity.", rich_help_panel="Filters")
+        list[int] | None,
+        typer.Option(
+            help="Keep structures with this multiplicity.", rich_help_panel="Filters"
+        ),
     ] = None,
     min_atoms: Annotated[int, typer.Option(rich_help_panel="Filters")] = 1,
     max_atoms: Annotated[int | None, typer.Option(rich_help_panel="Filters")] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
-            help="A label every structure must have.", rich_help_panel="Filters"
+            help="Keep structures with this label.", rich_help_panel="Filters"
         ),
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="A label to leave out.", rich_help_panel="Filters"),
+        typer.Option(help="Do not store this label.", rich_help_panel="Filters"),
     ] = None,
     sample: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Draw so many of what is left at random.",
+            help="Draw this number of structures at random, last.",
             rich_help_panel="Filters",
         ),
     ] = None,
 ) -> None:
-    """Turns any supported source into a data set on disk; goes on where it stopped."""
+    """Converts a source to a dataset on disk; resumes where an earlier call stopped."""
     from bench.dataset.filters import Filters
     from bench.dataset.preparing import prepare
     from bench.dataset.request import PreparationRequest, Shard
@@ -135,13 +153,13 @@ def prepare_command(
     from bench.sources import ReadOptions
     from bench.sources.published import describe_published
 
-    if where:
+    if published:
         typer.echo(describe_published())
         return
     if source is None or out is None:
         raise BenchError(
-            "Say what to read and where to write: bench prepare SOURCE --out FOLDER; "
-            "`bench prepare --where` says where published data come from."
+            "Source and output folder are missing: bench prepare SOURCE --out FOLDER; "
+            "`bench prepare --published` lists published datasets."
         )
     keys = dict(
         energy=energy_key,
@@ -167,7 +185,7 @@ def prepare_command(
         without=tuple(without or ()),
         sample=sample,
     )
-    reading = ReadOptions(
+    read_options = ReadOptions(
         **keys,
         energy_unit=energy_unit,
         length_unit=length_unit,
@@ -176,12 +194,12 @@ def prepare_command(
         born_transposed=born_transposed,
     )
     request = PreparationRequest(
-        source, reading, filters, format, strict, atomic_energies
+        source, read_options, filters, format, strict, atomic_energies
     )
     if submit is not None:
         _submit(request, out, submit, submit_option or [])
         return
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
         header = prepare(
             request,
@@ -192,12 +210,12 @@ def prepare_command(
         )
     except KeyboardInterrupt:
         raise Interrupted(
-            "interrupted; parts that were read are kept and the same command goes on."
+            "interrupted; finished parts are saved, and the same command resumes."
         ) from None
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     if header is None:
         typer.echo(
-            f"Shard {shard} is read; the same command without --shard joins all."
+            f"Shard {shard} is read; the same command without --shard merges all."
         )
         return
     _report(out, header["read"], seconds)
@@ -206,17 +224,17 @@ def prepare_command(
 def _submit(
     request: "PreparationRequest", out: Path, shards: int, texts: list[str]
 ) -> None:
-    from bench.cli.cluster import options_of, submit_shards
+    from bench.cli.cluster import parse_options, submit_shards
 
-    jobs = submit_shards(request, out, shards, options_of(texts))
+    jobs = submit_shards(request, out, shards, parse_options(texts))
     typer.echo(
-        f"Submitted {len(jobs)} jobs, {jobs[0]} and on; once they are done, the same "
-        "command without --submit joins their parts."
+        f"Submitted {len(jobs)} jobs, {jobs[0]} and following; when they are finished, "
+        "the same command without --submit merges their parts."
     )
 
 
 def _report(out: Path, read: int, seconds: float) -> None:
-    # Imported late: it loads jax, which takes seconds.
+    # Imported here, since it loads JAX, which takes seconds.
     from bench.dataset.opening import open_dataset
     from bench.dataset.summary import describe
 
@@ -225,19 +243,19 @@ def _report(out: Path, read: int, seconds: float) -> None:
 
 
 def _progress():
-    """A bar on a terminal; elsewhere a line now and then."""
+    """Returns a callback that prints how many parts are read, one line at a time."""
     from rich.console import Console
 
     console = Console()
     last = [0.0]
 
-    def callback(done: int, of: int) -> None:
+    def callback(done: int, total: int) -> None:
         now = time.monotonic()
-        every = 0.2 if console.is_terminal else 10.0
-        if done < of and (done == 0 or now - last[0] < every):
+        interval = 0.2 if console.is_terminal else 10.0
+        if done < total and (done == 0 or now - last[0] < interval):
             return
         last[0] = now
-        end = "\r" if console.is_terminal and done < of else "\n"
-        console.print(f"{done}/{of} parts read", end=end, highlight=False)
+        end = "\r" if console.is_terminal and done < total else "\n"
+        console.print(f"{done}/{total} parts read", end=end, highlight=False)
 
     return callback

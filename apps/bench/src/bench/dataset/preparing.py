@@ -105,7 +105,7 @@ def prepare(
     Raises:
         BenchError: the source cannot be read or used, or the folder cannot be written.
     """
-    source = open_source(request.source, request.reading, request.format)
+    source = open_source(request.source, request.read_options, request.format)
     atomic_energies = requested_atomic_energies(request)
     inputs = preparation_inputs(request, source) | _as_json(atomic_energies)
     if is_prepared(out):
@@ -166,7 +166,7 @@ def _check_labels(paths: list[Path], request: PreparationRequest, out: Path) -> 
     """Checks the labels; deletes the parts on failure, since new keys change them."""
     statistics = combined(map(load_statistics, paths))
     try:
-        check_labels(statistics, request.reading.given_keys, request.source)
+        check_labels(statistics, request.read_options.given_keys, request.source)
     except BenchError:
         discard_parts(out)
         raise
@@ -192,11 +192,11 @@ def _header_facts(
     return {
         "source": request.source,
         "read_as": source.format,
-        "given_keys": request.reading.given_keys,
+        "given_keys": request.read_options.given_keys,
         "units": {
-            "energy": request.reading.energy_unit,
-            "length": request.reading.length_unit,
-            "stress": request.reading.stress_unit,
+            "energy": request.read_options.energy_unit,
+            "length": request.read_options.length_unit,
+            "stress": request.read_options.stress_unit,
         },
         "filters": inputs["filters"],
         "inputs_digest": digest_of_inputs(inputs),

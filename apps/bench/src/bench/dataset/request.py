@@ -16,7 +16,7 @@ class PreparationRequest:
 
     Args:
         source: path of a file or folder, or a glob pattern.
-        reading: keys and units of the labels.
+        read_options: keys and units of the labels.
         filters: conditions that structures must meet.
         format: file format; None infers it from the file names.
         strict: whether a row that cannot be used is an error instead of being left out.
@@ -25,7 +25,7 @@ class PreparationRequest:
     """
 
     source: str
-    reading: ReadOptions = ReadOptions()
+    read_options: ReadOptions = ReadOptions()
     filters: Filters = Filters()
     format: str | None = None
     strict: bool = False

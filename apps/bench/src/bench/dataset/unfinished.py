@@ -38,7 +38,7 @@ def preparation_inputs(request: PreparationRequest, source: Source) -> dict[str,
         "files": [[name, s.st_size, s.st_mtime_ns] for name, s in stats],
         "format": source.format,
         "rows_per_range": ROWS_PER_RANGE,
-        "reading": dataclasses.asdict(request.reading),
+        "read_options": dataclasses.asdict(request.read_options),
         "filters": json.loads(json.dumps(dataclasses.asdict(request.filters))),
         "strict": request.strict,
     }

@@ -66,7 +66,7 @@ def open_source(source: str, options: ReadOptions, format: str | None = None) ->
     if not files:
         raise BenchError(
             f"There is no data set {source!r}: give a file, a folder or a pattern in "
-            f"quotes{download_hint(source)}; `bench prepare --where` lists files, "
+            f"quotes{download_hint(source)}; `bench prepare --published` lists files, "
             "sizes, licenses and citations of published sets."
         )
     if len(files) == 1 and files[0].name == "qmof_structure_data.json":

@@ -71,7 +71,7 @@ def open_qmof(folder: Path, options: ReadOptions) -> Source:
     raise BenchError(
         f"{folder} has {table.name} but neither {STRUCTURES} nor {CIFS}/*.cif: unpack "
         f"all of qmof_database.zip there{download_hint('qmof')}; see `bench "
-        "prepare --where`."
+        "prepare --published`."
     )
 
 
