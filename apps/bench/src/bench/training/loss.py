@@ -61,7 +61,8 @@ def loss(
             # Avoids 0/0 when no structure has this label.
             normalizer = jnp.sum(step_weights)
             normalizer = jnp.where(normalizer > 0, normalizer, 1.0)
-            total += loss_weight * jnp.sum(penalties * weights) / normalizer
+            mean = jnp.sum(penalties * weights) / normalizer
+            total += loss_weight * mean
     return total
 
 
