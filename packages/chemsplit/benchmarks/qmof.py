@@ -39,7 +39,7 @@ SPLITTERS = {
     "size": SizeSplit(**HALF),
     "cluster": ClusterSplit(**HALF),
     "seed-similarity": SeedSimilaritySplit(**HALF),
-    "  100 candidates": SeedSimilaritySplit(n_candidates=100, **HALF),
+    "seed-similarity (100)": SeedSimilaritySplit(n_candidates=100, **HALF),
     "max-min": MaxMinSplit(**HALF),
     "separated": SeparatedSplit(**HALF),
     "separated, nearest": SeparatedSplit(criterion="nearest", **HALF),

@@ -106,7 +106,7 @@ def _check_settings(folder: Path, grid: Grid) -> bool:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Deletes a folder that contains nothing but the lock file."""
+    """Deletes a folder that contains only the lock file."""
     if {path.name for path in folder.iterdir()} <= {".lock"}:
         (folder / ".lock").unlink(missing_ok=True)
         folder.rmdir()
