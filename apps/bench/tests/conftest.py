@@ -14,7 +14,7 @@ SMALL = {
         "mace": {"channels": 4, "l_max": 1, "hidden_degree": 0, "radial_mlp": [8]},
         "cutoff": 4.0,
     },
-    "train": {"epochs": 3, "batch": 4},
+    "train": {"epochs": 3, "batch_size": 4},
     "split": {"clusters": 4},
 }
 

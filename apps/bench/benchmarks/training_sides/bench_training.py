@@ -23,7 +23,7 @@ def main():
         "dataset": str(Path(given["folder"]) / "structures.extxyz"),
         "long_range": ["none"],
         "model": {"cutoff": given["cutoff"], "mace": size},
-        "train": {"batch": given["batch"], "learning_rate": given["rate"]},
+        "train": {"batch_size": given["batch"], "learning_rate": given["rate"]},
     }
     values["train"] |= {"devices": 1, "loss": {"charge": 0.0}}
     grid = Grid(**values)
@@ -52,7 +52,7 @@ def main():
         state = progress["state"]
         for inputs in batches:
             state, value = train_step(
-                inputs, state, optimizer, phase, grid.train.ema, mesh
+                inputs, state, optimizer, phase, grid.train.ema_decay, mesh
             )
         jax.block_until_ready((state, value))
         progress["state"], progress["pass"] = state, progress["pass"] + 1

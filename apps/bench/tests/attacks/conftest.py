@@ -129,7 +129,7 @@ def _grid(file):
         "splits": ["random"],
         "long_range": ["none"],
         "model": small,
-        "train": {"epochs": 1, "batch": 4},
+        "train": {"epochs": 1, "batch_size": 4},
     }
 
 

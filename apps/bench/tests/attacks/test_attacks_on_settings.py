@@ -33,8 +33,8 @@ TEXTS = {
     "unknown key": b"dataset: ions\nseed: 0\n",
     "unknown layer": b"dataset: ions\nlong_range: [ewald]\n",
     "no seeds": b"dataset: ions\nseeds: []\n",
-    "train of nothing": b"dataset: ions\ntrain_of: {nothing: {}}\n",
-    "train of bad values": b"dataset: ions\ntrain_of: {mace: {epochs: 0}}\n",
+    "train of nothing": b"dataset: ions\ntrain_overrides: {nothing: {}}\n",
+    "train of bad values": b"dataset: ions\ntrain_overrides: {mace: {epochs: 0}}\n",
     "infinite": b"dataset: ions\ntrain: {learning_rate: .inf}\n",
 }
 ENERGIES = {

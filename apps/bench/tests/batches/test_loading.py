@@ -38,7 +38,7 @@ def grid(tmp_path, springs):
     return Grid(
         dataset=str(tmp_path / "set"),
         model={"mace": {"channels": 4, "l_max": 1, "radial_mlp": [8]}, "cutoff": 4.0},
-        train={"epochs": 1, "batch": 4, "buckets": 2},
+        train={"epochs": 1, "batch_size": 4, "num_buckets": 2},
     )
 
 

@@ -36,7 +36,7 @@ def stopped(tmp_path_factory, springs, grid_of):
     path = tmp_path_factory.mktemp("data") / "own.extxyz"
     ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
     changes = {"splits": ("random",), "long_range": ("none",)}
-    changes |= {"train": {"epochs": 2, "batch": 4}}
+    changes |= {"train": {"epochs": 2, "batch_size": 4}}
     grid = Grid(**(grid_of(path).model_dump() | changes))
     folder = tmp_path_factory.mktemp("stopped") / "out"
     with pytest.raises(Stop), output_folder(folder, grid):

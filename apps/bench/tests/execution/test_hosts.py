@@ -26,7 +26,7 @@ def test_two_hosts_equal_one_device_with_gradient_accumulation(small_grid, tmp_p
         update={"splits": ("random",), "long_range": ("none",)}
     )
     training = lambda **x: {"train": grid.train.model_copy(update={"epochs": 2, **x})}
-    single = grid.model_copy(update=training(accumulate=2, devices=1))
+    single = grid.model_copy(update=training(accumulate_grad_batches=2, devices=1))
     run = grid.runs()[0]
     (tmp_path / "single").mkdir()
     assert run_single(single, tmp_path / "single", run) is None

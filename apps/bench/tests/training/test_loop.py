@@ -75,7 +75,7 @@ def test_early_stopping_by_patience(small_grid, tmp_path):
 
 def test_a_model_overfits_a_few_structures(small_grid, tmp_path):
     settings = small_grid.train.model_copy(
-        update={"epochs": 250, "batch": 8, "ema": 0.9, "learning_rate": 0.02}
+        update={"epochs": 250, "batch_size": 8, "ema_decay": 0.9, "learning_rate": 0.02}
     )
     grid = small_grid.model_copy(
         update={
@@ -99,7 +99,7 @@ def test_a_model_overfits_a_few_structures(small_grid, tmp_path):
 def test_a_larger_model_overfits_to_high_accuracy(small_grid, tmp_path):
     """0.1 meV/atom and 1 meV/Å after more epochs."""
     settings = small_grid.train.model_copy(
-        update={"epochs": 2500, "batch": 8, "ema": 0.98, "weight_decay": 0.0}
+        update={"epochs": 2500, "batch_size": 8, "ema_decay": 0.98, "weight_decay": 0.0}
     )
     mace = MACESettings(channels=16, correlation=3, radial_mlp=(32, 32))
     grid = small_grid.model_copy(

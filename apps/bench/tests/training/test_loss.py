@@ -50,7 +50,7 @@ def test_the_loss_is_the_weighted_mean_over_existing_labels():
     value = loss(potential, batch, targets, published)
     np.testing.assert_allclose(value, 2 * energy + 3 * forces + 5 * charges, rtol=1e-5)
 
-    huber = LossSettings(energy=0.0, force=1.0, charge=0.0, huber=0.5)
+    huber = LossSettings(energy=0.0, force=1.0, charge=0.0, huber_delta=0.5)
     residuals = np.abs(predicted[1][0] - labels[1][0])
     expected = np.mean(
         np.where(residuals < 0.5, residuals**2, 2 * 0.5 * residuals - 0.25)

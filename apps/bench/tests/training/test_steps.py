@@ -41,8 +41,12 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(grid, tmp_path):
     )
     results = []
     for batch, accumulate in ((4, 3), (12, 1)):
-        settings = with_training(grid, batch=batch, accumulate=accumulate).train
-        varied = with_training(grid, batch=batch, accumulate=accumulate)
+        settings = with_training(
+            grid, batch_size=batch, accumulate_grad_batches=accumulate
+        ).train
+        varied = with_training(
+            grid, batch_size=batch, accumulate_grad_batches=accumulate
+        )
         batched = batch_for_model(varied, run, runner.data)
         mesh = device_mesh(settings)
         rng = np.random.default_rng(0)
@@ -82,7 +86,7 @@ print(run_single(grid, Path(sys.argv[2]), grid.runs()[0]))
 
 def test_two_devices_equal_one_with_gradient_accumulation(grid, tmp_path):
     """The same batches per step, so the same weights up to rounding."""
-    one = with_training(grid, accumulate=2, devices=1)
+    one = with_training(grid, accumulate_grad_batches=2, devices=1)
     two = with_training(grid, devices=2)
     (tmp_path / "one").mkdir()
     assert run_single(one, tmp_path / "one", one.runs()[0]) is None

@@ -24,7 +24,7 @@ def test_the_first_step_is_that_of_the_optimizer(name, factor):
 
 
 def test_equal_settings_share_compiled_steps():
-    first, second = (TrainSettings(warmup=0.1) for _ in range(2))
+    first, second = (TrainSettings(warmup_fraction=0.1) for _ in range(2))
     assert make_optimizer(first, 10) is make_optimizer(second, 10)
     assert make_optimizer(first, 10) is not make_optimizer(first, 11)
 

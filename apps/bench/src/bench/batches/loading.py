@@ -221,9 +221,9 @@ def batch_dataset(data: Dataset, grid: Grid, backbone: Backbone) -> BatchedDatas
     structures = lambda i: data.samples[i].structure
     edges = find_edges(structures, data.sizes, grid.model.cutoff)
     buckets = []
-    for members in size_classes(data.sizes, grid.train.buckets):
+    for members in size_classes(data.sizes, grid.train.num_buckets):
         counts = (column[members] for column in (data.sizes, *edges.counts))
-        sizes = sizes_for(*counts, graphs=grid.train.batch)
+        sizes = sizes_for(*counts, graphs=grid.train.batch_size)
         bucket_structures = [structures(int(i)) for i in members]
         plan = make_plans(backbone.plan_for, bucket_structures, sizes.slots)
         # NumPy arrays, because each batch indexes its rows on the host.

@@ -92,7 +92,7 @@ def predict(
             f"not trained on: it supports {elements}."
         )
     model = ModelSettings(cutoff=potential.backbone.cutoff)
-    train = TrainSettings(batch=8, buckets=min(4, len(data)))
+    train = TrainSettings(batch_size=8, num_buckets=min(4, len(data)))
     grid = Grid(dataset=data.name, model=model, train=train)
     batched = batch_dataset(data, grid, potential.backbone)
     return predict_samples(potential, batched, np.arange(len(data)), born=born_charges)

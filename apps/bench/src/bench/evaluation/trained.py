@@ -236,6 +236,6 @@ def _supported_samples(
 def _batched_dataset(
     trained: TrainedModel, data: Dataset, potential: Potential
 ) -> BatchedDataset:
-    train = TrainSettings(batch=8, buckets=min(4, len(data)))
+    train = TrainSettings(batch_size=8, num_buckets=min(4, len(data)))
     grid = Grid(dataset=data.name, model=trained.settings, train=train)
     return batch_dataset(data, grid, potential.backbone)

@@ -100,7 +100,7 @@ def hook_widths(settings: ModelSettings, run: Run) -> dict[str, int]:
 
 def _size(settings: ModelSettings, run: Run) -> Any:
     _, size_class = _BACKBONES[run.backbone]
-    return size_class(**settings.shape_of(run.backbone).model_dump())
+    return size_class(**settings.of_backbone(run.backbone).model_dump())
 
 
 def build_layers(

@@ -1,1 +1,1 @@
-"""Schemas and presets of settings."""
+"""Schemas of settings; the presets are checked against them."""

@@ -1,7 +1,7 @@
-"""Shapes of the backbones and settings of the long-range layers.
+"""Hyperparameters of the backbones and long-range layers.
 
-Every number has a largest value as well: beyond it memory ends or numbers overflow,
-long after the mistake was made.
+All numbers are bounded, since too large values exhaust the memory or overflow only
+after training has started.
 """
 
 from typing import Annotated, Any, Literal
@@ -10,14 +10,14 @@ import pydantic
 
 
 class Strict(pydantic.BaseModel):
-    """Settings that refuse unknown keys, infinite numbers and `true` for a number."""
+    """Base of all settings: no unknown keys, infinite numbers or `true` as a number."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
-    def _numbers_are_numbers(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """Refuses `true`, which Python takes for 1, where no yes or no is asked for."""
+    def _reject_booleans(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Rejects booleans for other fields; Python treats `True` as 1."""
         field = cls.model_fields[info.field_name or ""]
         items = value if isinstance(value, list | tuple) else (value,)
         if field.annotation is not bool and any(isinstance(x, bool) for x in items):
@@ -26,26 +26,26 @@ class Strict(pydantic.BaseModel):
 
 
 Channels = Annotated[int, pydantic.Field(ge=1, le=1024)]
-"""Width of features."""
+"""Number of feature channels."""
 
 Layers = Annotated[int, pydantic.Field(ge=2, le=16)]
-"""Rounds, blocks or tensor products."""
+"""Number of interactions, blocks or tensor products."""
 
 Hidden = Annotated[
     tuple[Annotated[int, pydantic.Field(ge=1, le=4096)], ...],
     pydantic.Field(min_length=1, max_length=8),
 ]
-"""Widths of a network's hidden layers."""
+"""Widths of the hidden layers of an MLP."""
 
 Irreps = Annotated[
     tuple[Annotated[str, pydantic.Field(pattern="^[0-3][eo]$")], ...],
     pydantic.Field(min_length=1, max_length=8),
 ]
-"""Degrees with their parity, such as `1o`."""
+"""Irreps of O(3), each a degree with its parity, such as `1o`."""
 
 
 class MACESettings(Strict):
-    """Shapes of MACE, see `backbones.MACESize`."""
+    """Hyperparameters of MACE, see `backbones.MACESize`."""
 
     channels: Channels = 16
     hidden_degree: int = pydantic.Field(default=1, ge=0, le=3)
@@ -55,7 +55,7 @@ class MACESettings(Strict):
     radial_mlp: Hidden = (32, 32)
 
     @pydantic.model_validator(mode="after")
-    def _degrees_fit(self) -> "MACESettings":
+    def _check_degrees(self) -> "MACESettings":
         if self.hidden_degree > self.l_max:
             raise ValueError(
                 f"hidden_degree {self.hidden_degree} is above l_max {self.l_max}, the "
@@ -65,7 +65,7 @@ class MACESettings(Strict):
 
 
 class AllegroSettings(Strict):
-    """Shapes of Allegro, see `backbones.AllegroSize`."""
+    """Hyperparameters of Allegro, see `backbones.AllegroSize`."""
 
     channels: Channels = 16
     features: Irreps = ("1o", "1e")
@@ -76,7 +76,7 @@ class AllegroSettings(Strict):
 
 
 class DimeNetSettings(Strict):
-    """Shapes of DimeNet++, see `backbones.DimeNetSize`."""
+    """Hyperparameters of DimeNet++, see `backbones.DimeNetSize`."""
 
     channels: Channels = 32
     num_blocks: Layers = 2
@@ -90,22 +90,22 @@ class CelliSettings(Strict):
     hidden: Hidden = (32, 32)
     energy: Literal["coulomb", "total"] = "coulomb"
     widths: Literal["covalent", "published"] = "covalent"
-    """Where the Gaussians' widths start: at covalent radii, or where the published
-    code did, near 7 Å."""
+    """Initial widths of the charge Gaussians: covalent radii, or near 7 Å as in the
+    published code."""
     polarizable: bool = False
-    """Atoms have induced dipoles beside their charges."""
+    """Adds induced atomic dipoles to the charges."""
 
 
 class EFASettings(Strict):
     """Euclidean fast attention, see `lr_efa.EuclideanFastAttention`."""
 
     omega_max: float = pydantic.Field(default=2.0, ge=1e-3, le=20)
-    """Highest frequency, 1/Å. Crystals: near 2; molecules: pi over the largest's
-    extent, as published."""
+    """Highest frequency, 1/Å: about 2 for crystals, pi over the diameter of the largest
+    molecule as published."""
     qk_size: int = pydantic.Field(default=16, ge=2, le=1024)
     v_size: Channels = 16
     boundary: Literal["cell", "ignore"] = "cell"
-    """`ignore` takes a crystal for a molecule, as the published benchmark did."""
+    """`ignore` treats crystals as molecules, as in the published benchmark."""
 
 
 class LESSettings(Strict):
@@ -113,20 +113,20 @@ class LESSettings(Strict):
 
     charge_channels: Channels = 1
     sigma: float = pydantic.Field(default=1.0, ge=0.1, le=100)
-    """Å."""
+    """Width of the charge Gaussians, Å."""
     dl: float | None = pydantic.Field(default=None, ge=0.1, le=100)
-    """Å; cuts the reciprocal sum at 2 pi / dl, as published (2 Å); if absent an
-    accuracy decides."""
+    """Å; the reciprocal sum is truncated at 2 pi / dl (published: 2 Å); None derives
+    the cutoff from an accuracy."""
 
 
 class ModelSettings(Strict):
-    """Shapes of the backbones and of the long-range layers."""
+    """Hyperparameters of all backbones and long-range layers."""
 
     cutoff: float = pydantic.Field(default=4.5, ge=0.5, le=30)
-    """Å."""
+    """Cutoff of the neighbor list, Å."""
     zbl: bool = False
-    """Nuclei repel each other at less than bond lengths, whatever was learned there:
-    for models that are to be simulated."""
+    """Adds the ZBL repulsion of nuclei at distances below bond lengths, for molecular
+    dynamics."""
     mace: MACESettings = MACESettings()
     allegro: AllegroSettings = AllegroSettings()
     dimenet: DimeNetSettings = DimeNetSettings()
@@ -134,8 +134,12 @@ class ModelSettings(Strict):
     efa: EFASettings = EFASettings()
     les: LESSettings = LESSettings()
 
-    def shape_of(self, backbone: str) -> Strict:
-        """The settings of a backbone; `mp4` is MACE with four interactions."""
+    def of_backbone(self, backbone: str) -> Strict:
+        """Returns the settings of a backbone; `mp4` is MACE with four interactions.
+
+        Args:
+            backbone: name as in the grid.
+        """
         if backbone == "mp4":
             return self.mace.model_copy(update={"num_interactions": 4})
         return getattr(self, backbone)

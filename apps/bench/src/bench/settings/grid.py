@@ -1,4 +1,4 @@
-"""What an experiment is: a grid of runs and one preset, checked on the way in."""
+"""Grids of runs: the schema, the presets and validated loading."""
 
 import dataclasses
 import difflib
@@ -30,35 +30,36 @@ SplitKind = Literal[
 BackboneName = Literal["mace", "mp4", "allegro", "dimenet"]
 
 LAYERS = ("charge", "celli", "efa", "les")
-"""Long-range layers by name; `+` composes them."""
+"""Names of the long-range layers; `+` composes them."""
 
 
-def _composed(name: str) -> str:
-    """A long-range entry of a grid: `none`, a layer, or layers joined by `+`."""
+def _check_long_range(name: str) -> str:
+    """Accepts `none`, one layer, or different layers joined by `+`."""
     parts = name.split("+")
     if name == "none" or (set(parts) <= set(LAYERS) and len(set(parts)) == len(parts)):
         return name
     raise ValueError(
-        f"expected `none`, one of {', '.join(LAYERS)}, or several of them joined by `+`"
+        f"expected `none`, one of {', '.join(LAYERS)}, or a sum of these, such as "
+        "`celli+efa`"
     )
 
 
-LongRangeName = Annotated[str, pydantic.AfterValidator(_composed)]
+LongRangeName = Annotated[str, pydantic.AfterValidator(_check_long_range)]
 
 
-def _different[Entry](entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """Entries of a list of a grid, none of them twice: layers in any order are one."""
+def _check_unique[Entry](entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Rejects repeated entries; the order of layers in a sum does not matter."""
     seen: set[Any] = set()
     for entry in entries:
         content = frozenset(entry.split("+")) if isinstance(entry, str) else entry
         if content in seen:
-            raise ValueError(f"{entry!r} is there twice")
+            raise ValueError(f"{entry!r} is repeated")
         seen.add(content)
     return entries
 
 
-Listed = (pydantic.Field(min_length=1), pydantic.AfterValidator(_different))
-"""Of every list of a grid: at least one entry, each once."""
+Listed = (pydantic.Field(min_length=1), pydantic.AfterValidator(_check_unique))
+"""Constraints on the lists of a grid: at least one entry, no repeated ones."""
 
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31)]
 
@@ -86,7 +87,7 @@ class SplitSettings(Strict):
 
 
 class Grid(Strict):
-    """All combinations of its lists are trained and compared."""
+    """An experiment: one run for each combination of the lists."""
 
     dataset: Annotated[str, pydantic.Field(min_length=1)]
     splits: Annotated[tuple[SplitKind, ...], *Listed] = ("random", "cluster")
@@ -96,45 +97,49 @@ class Grid(Strict):
     split: SplitSettings = SplitSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
-    train_of: dict[BackboneName, dict[str, Any]] = {}
-    """Settings of `train` that one backbone has for itself."""
+    train_overrides: dict[BackboneName, dict[str, Any]] = {}
+    """Changes to `train` for single backbones."""
 
     @pydantic.model_validator(mode="after")
-    def _own_settings_fit(self) -> "Grid":
-        for backbone in self.train_of:
+    def _check_overrides(self) -> "Grid":
+        for backbone in self.train_overrides:
             try:
                 self.training(backbone)
             except pydantic.ValidationError as error:
-                place = f"train_of.{backbone}"
-                raise BenchError(_sentence(error, place, TrainSettings)) from error
+                location = f"train_overrides.{backbone}"
+                raise BenchError(_message(error, location, TrainSettings)) from error
         return self
 
     def training(self, backbone: BackboneName) -> TrainSettings:
-        """How the weights of a backbone are found."""
-        # More message passing is trained like the backbone it extends.
+        """Returns the training settings of a backbone.
+
+        Args:
+            backbone: name as in the grid.
+        """
+        # `mp4` is MACE with more interactions.
         other = "mace" if backbone == "mp4" else backbone
-        own = self.train_of.get(backbone, self.train_of.get(other, {}))
+        own = self.train_overrides.get(backbone, self.train_overrides.get(other, {}))
         return TrainSettings(**_merged(self.train.model_dump(exclude_unset=True), own))
 
     def runs(self) -> list["Run"]:
-        """One run for each combination."""
-        every = itertools.product(
+        """Returns one run for each combination of the lists."""
+        combinations = itertools.product(
             self.splits, self.seeds, self.backbones, self.long_range
         )
-        return [Run(self.dataset, s, b, r, seed) for s, seed, b, r in every]
+        return [Run(self.dataset, s, b, r, seed) for s, seed, b, r in combinations]
 
 
 def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with changes, key by key also further down."""
-    deeper = lambda old, new: (
+    """Returns nested values with changes, merged key by key."""
+    merge = lambda old, new: (
         _merged(old, new) if isinstance(old, dict) and isinstance(new, Mapping) else new
     )
-    return values | {k: deeper(values.get(k), v) for k, v in changes.items()}
+    return values | {k: merge(values.get(k), v) for k, v in changes.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training and its evaluation."""
+    """One combination of a grid: a training and its evaluation."""
 
     dataset: str
     split: SplitKind
@@ -144,41 +149,48 @@ class Run:
 
     @property
     def model(self) -> str:
-        """Backbone and long-range layer, as in tables."""
+        """Backbone and long-range layers, as in tables."""
         return self.backbone + (
             "" if self.long_range == "none" else f"+{self.long_range}"
         )
 
     @property
     def has_charges(self) -> bool:
-        """Whether the model's charges are physical, to be compared with labels."""
+        """Whether the model has physical charges, which are compared with labels."""
         return "celli" in self.long_range.split("+")
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What is compared with labels.
+        """Kinds of labels that the model predicts.
 
-        Latent charges are no labelled charges, but their dipole and its derivatives
-        are the model's, up to a sign that energies do not decide.
+        Latent charges are not compared with labels, but their dipole and its
+        derivatives are; energies determine these up to a sign.
         """
-        responds = self.has_charges or "les" in self.long_range.split("+")
-        beyond = {"charge": self.has_charges, "dipole": responds, "born": responds}
-        return tuple(kind for kind in KINDS if beyond.get(kind, True))
+        has_dipole = self.has_charges or "les" in self.long_range.split("+")
+        available = {
+            "charge": self.has_charges,
+            "dipole": has_dipole,
+            "born": has_dipole,
+        }
+        return tuple(kind for kind in KINDS if available.get(kind, True))
 
     @property
     def name(self) -> str:
-        """Folder of the run."""
+        """Name of the run and of its folder."""
         return f"{self.split}-{self.model}-seed{self.seed}"
 
 
 def presets() -> list[str]:
-    """Names of the grids that come with the package."""
+    """Returns the names of the grids that come with the package."""
     folder = resources.files("bench") / "presets"
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir())
 
 
 def preset_text(name: str) -> str:
-    """The YAML of a grid that comes with the package.
+    """Returns the YAML text of a grid that comes with the package.
+
+    Args:
+        name: one of `presets()`.
 
     Raises:
         BenchError: there is no such grid.
@@ -192,25 +204,26 @@ def preset_text(name: str) -> str:
 
 
 def load_grid(source: str, overrides: list[str] | None = None) -> Grid:
-    """A grid by name or from a YAML file, with `key.sub=value` overrides.
+    """Loads a grid by name or from a YAML file.
 
     Args:
-        source: a name of `presets()`, or the path of a YAML file.
-        overrides: each `key.sub=value`; None for none.
+        source: one of `presets()`, or the path of a YAML file.
+        overrides: changes such as `train.epochs=2`; None changes nothing.
 
     Raises:
-        BenchError: no such grid, YAML that cannot be read, unknown keys or bad values.
+        BenchError: the grid does not exist, is not valid YAML, or has unknown keys or
+            invalid values.
 
     Examples:
         >>> grid = bench.load_grid("mine.yaml", ["train.epochs=2"])
         >>> [run.name for run in grid.runs()]
     """
-    own = source not in presets() and Path(source).is_file()
-    text = read_text(Path(source)) if own else preset_text(source)
+    is_file = source not in presets() and Path(source).is_file()
+    text = read_text(Path(source)) if is_file else preset_text(source)
     values = parse_yaml(text, source) or {}
     if not isinstance(values, dict):
         raise BenchError(
-            f"{source} must hold keys and values, such as `dataset: ions`."
+            f"{source} must contain keys and values, such as `dataset: ions`."
         )
     for override in overrides or []:
         _override(values, override)
@@ -218,47 +231,47 @@ def load_grid(source: str, overrides: list[str] | None = None) -> Grid:
 
 
 def checked_grid(values: Any, source: str) -> Grid:
-    """A grid of values that somebody wrote.
+    """Validates the values of a grid.
 
     Args:
-        values: what YAML holds.
-        source: of the values, for messages.
+        values: content of a YAML file.
+        source: name of the file, for messages.
 
     Raises:
-        BenchError: unknown keys or bad values.
+        BenchError: unknown keys or invalid values.
     """
     try:
         return Grid.model_validate(values)
     except pydantic.ValidationError as error:
-        raise BenchError(_sentence(error, source)) from error
+        raise BenchError(_message(error, source)) from error
 
 
 def _override(values: dict[str, Any], text: str) -> None:
-    key, found, value = text.partition("=")
-    if not found or not key:
-        raise BenchError(f"An override reads `key.sub=value`, got {text!r}.")
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise BenchError(f"An override is written `key.sub=value`, got {text!r}.")
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise BenchError(f"{key!r} goes below {parent!r}, which holds no keys.")
+            raise BenchError(f"{key!r}: {parent!r} has no keys.")
     values[last] = parse_yaml(value, f"-o {abbreviate(text)}")
 
 
-def _sentence(error: pydantic.ValidationError, source: str, model: Any = Grid) -> str:
+def _message(error: pydantic.ValidationError, source: str, model: Any = Grid) -> str:
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
+    key = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
-        said = first["msg"].removeprefix("Value error, ")
-        return f"{source}: {where}: {said} (got {shorten(repr(first['input']), 80)})."
+        problem = first["msg"].removeprefix("Value error, ")
+        return f"{source}: {key}: {problem} (got {shorten(repr(first['input']), 80)})."
     for part in first["loc"][:-1]:
-        # A number is a place in a list, whose annotation is tuple[item, ...].
-        inner = isinstance(part, int)
-        model = get_args(model)[0] if inner else model.model_fields[part].annotation
-    near = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, 1)
+        # An integer is an index into a list, whose annotation is tuple[item, ...].
+        is_index = isinstance(part, int)
+        model = get_args(model)[0] if is_index else model.model_fields[part].annotation
+    close = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, 1)
     hint = (
-        f"did you mean {near[0]!r}?"
-        if near
+        f"did you mean {close[0]!r}?"
+        if close
         else (f"known keys are {', '.join(model.model_fields)}.")
     )
-    return f"{source}: unknown key {where!r}; {hint}"
+    return f"{source}: unknown key {key!r}; {hint}"

@@ -1,4 +1,4 @@
-"""JSON and YAML that others wrote: small, not nested without end, named in errors."""
+"""Safe parsing of JSON and YAML: limited size and depth, errors that name the file."""
 
 import json
 from collections import Counter
@@ -10,21 +10,21 @@ import yaml
 
 from bench.exceptions import BenchError, one_line
 
-_LONGEST = 1_000_000
-"""Characters of a YAML text; parsing more of them takes minutes."""
+_MAX_LENGTH = 1_000_000
+"""Characters of a YAML text; parsing more takes minutes."""
 
-_MOST_NODES = 100_000
-"""Values of a YAML text once its anchors are written out."""
+_MAX_NODES = 100_000
+"""Values of a YAML text with all aliases expanded."""
 
 
 def read_text(path: Path) -> str:
-    """The content of a UTF-8 file.
+    """Reads a UTF-8 text file.
 
     Args:
         path: of the file.
 
     Raises:
-        BenchError: it cannot be opened, or holds something else than text.
+        BenchError: it cannot be opened or is not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -37,44 +37,44 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """What a JSON file holds.
+    """Reads a JSON file.
 
     Args:
         path: of the file.
-        remedy: what to do where it is damaged; ends the message.
+        remedy: end of the message if it is damaged.
 
     Raises:
-        BenchError: it cannot be opened, or is no JSON.
+        BenchError: it cannot be opened or is not JSON.
     """
     return parse_json(read_text(path), str(path), remedy)
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """What a JSON file of keys and values holds.
+    """Reads a JSON file whose content is an object.
 
     Args:
         path: of the file.
-        remedy: what to do where it is damaged; ends the message.
+        remedy: end of the message if it is damaged.
 
     Raises:
-        BenchError: it cannot be opened, or holds something else.
+        BenchError: it cannot be opened or is not a JSON object.
     """
-    found = read_json(path, remedy)
-    if not isinstance(found, dict):
+    content = read_json(path, remedy)
+    if not isinstance(content, dict):
         raise BenchError(f"{path} is damaged (no keys and values): {remedy}")
-    return found
+    return content
 
 
 def parse_json(text: str, name: str, remedy: str) -> Any:
-    """What a JSON text holds.
+    """Parses a JSON text.
 
     Args:
         text: JSON.
-        name: of the text, for messages.
-        remedy: what to do where it is damaged; ends the message.
+        name: of the file, for messages.
+        remedy: end of the message if it is damaged.
 
     Raises:
-        BenchError: it is no JSON.
+        BenchError: it is not JSON.
     """
     try:
         return json.loads(text)
@@ -83,31 +83,30 @@ def parse_json(text: str, name: str, remedy: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds.
+    """Reads a YAML file.
 
     Args:
         path: of the file.
 
     Raises:
-        BenchError: as `parse_yaml`, or it cannot be opened.
+        BenchError: it cannot be opened, or `parse_yaml` rejects it.
     """
     return parse_yaml(read_text(path), str(path))
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """What a YAML text holds.
+    """Parses a YAML text.
 
     Args:
         text: YAML.
-        name: of the text, for messages.
+        name: of the file, for messages.
 
     Raises:
-        BenchError: it is no YAML, names a key twice, or is too large once its anchors
-            are written out.
+        BenchError: it is not YAML, repeats a key, or is too large.
     """
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         raise BenchError(
-            f"{name} has {len(text)} characters; settings have at most {_LONGEST}."
+            f"{name} has {len(text)} characters; settings have at most {_MAX_LENGTH}."
         )
     try:
         loader = yaml.SafeLoader(text)
@@ -115,37 +114,37 @@ def parse_yaml(text: str, name: str) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
-            _check(node, name)
+            _check_size(node, name)
             return loader.construct_document(node)
         finally:
             loader.dispose()
     except BenchError:
         raise
-    except Exception as error:  # besides YAMLError, damaged tags raise anything
+    except Exception as error:  # invalid tags raise other errors than YAMLError
         raise BenchError(
             f"{name} cannot be read: not valid YAML ({_reason(error)})."
         ) from error
 
 
-def _check(root: yaml.Node, name: str) -> None:
-    """Refuses what anchors blow up, before anything is built."""
+def _check_size(root: yaml.Node, name: str) -> None:
+    """Rejects texts whose expanded aliases are too large, before expanding them."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
-        known = sizes.get(id(node))
-        if known == 0:
+        cached = sizes.get(id(node))
+        if cached == 0:
             raise BenchError(
-                f"{name} cannot be read: not valid YAML, an anchor holds itself."
+                f"{name} cannot be read: not valid YAML, an anchor contains itself."
             )
-        if known is None:
+        if cached is None:
             sizes[id(node)] = 0
-            known = sizes[id(node)] = 1 + sum(map(size, _children(node, name)))
-        if known > _MOST_NODES:
+            cached = sizes[id(node)] = 1 + sum(map(size, _children(node, name)))
+        if cached > _MAX_NODES:
             raise BenchError(
-                f"{name} holds more than {_MOST_NODES} values once its anchors are "
-                "written out; settings are far fewer."
+                f"{name} contains more than {_MAX_NODES} values with all aliases "
+                "expanded: it is not a settings file."
             )
-        return known
+        return cached
 
     size(root)
 
@@ -157,12 +156,12 @@ def _children(node: yaml.Node, name: str) -> list[yaml.Node]:
         return []
     keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
     counts = Counter(keys)
-    twice = next((key for key in counts if counts[key] > 1 and key != "<<"), None)
-    if twice is not None:
+    repeated = next((key for key in counts if counts[key] > 1 and key != "<<"), None)
+    if repeated is not None:
         raise BenchError(
-            f"{name} cannot be read: not valid YAML, the key {twice!r} stands twice."
+            f"{name} cannot be read: not valid YAML, the key {repeated!r} is repeated."
         )
-    return [part for pair in node.value for part in pair]
+    return [child for pair in node.value for child in pair]
 
 
 def _reason(error: BaseException) -> str:
@@ -175,38 +174,38 @@ def _reason(error: BaseException) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
-def read_checked(path: Path, kind: type[pydantic.BaseModel], remedy: str) -> Any:
-    """What a JSON file holds.
+def read_checked(path: Path, schema: type[pydantic.BaseModel], remedy: str) -> Any:
+    """Reads a JSON file and checks it against a schema; further keys are allowed.
 
     Args:
         path: of the file.
-        kind: what it holds at least.
-        remedy: what to do where it is damaged; ends the message.
+        schema: that the content must satisfy.
+        remedy: end of the message if it does not.
 
     Raises:
-        BenchError: it is missing, or holds something else.
+        BenchError: it is missing or does not satisfy the schema.
     """
-    return parse_checked(read_text(path), str(path), kind, remedy)
+    return parse_checked(read_text(path), str(path), schema, remedy)
 
 
 def parse_checked(
-    text: str, name: str, kind: type[pydantic.BaseModel], remedy: str
+    text: str, name: str, schema: type[pydantic.BaseModel], remedy: str
 ) -> Any:
     """Parses a JSON text and checks it against a schema; further keys are allowed.
 
     Args:
         text: to parse.
         name: of the file, for the error message.
-        kind: schema that the content must satisfy.
-        remedy: what to do if it does not; ends the message.
+        schema: that the content must satisfy.
+        remedy: end of the message if it does not.
 
     Raises:
         BenchError: it is not JSON, or does not satisfy the schema.
     """
     content = parse_json(text, name, remedy)
     try:
-        # As JSON, for strictness knows no tuples in lists.
-        kind.model_validate_json(json.dumps(content), strict=True)
+        # From JSON, since strict validation rejects Python lists for tuples.
+        schema.model_validate_json(json.dumps(content), strict=True)
     except (pydantic.ValidationError, BenchError) as error:
         reason = one_line(error)
         if isinstance(error, pydantic.ValidationError):

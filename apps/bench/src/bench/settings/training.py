@@ -1,4 +1,4 @@
-"""How weights are found: what is learned from, for how long, by which steps."""
+"""Settings of training: loss, optimizer and schedule."""
 
 from collections.abc import Collection
 from typing import Annotated, Literal
@@ -8,72 +8,80 @@ import pydantic
 from bench.labels import TRAINABLE_KINDS
 from bench.settings.architectures import Strict
 
-LARGEST_WEIGHT = 1e9
-"""Of a loss: beyond it single precision overflows."""
+MAX_WEIGHT = 1e9
+"""Largest weight in a loss; larger ones overflow in single precision."""
 
 
 class LossSettings(Strict):
-    """Weights of the mean squared errors that training makes small.
+    """Training loss: a weighted sum of mean squared errors.
 
-    Labels that a structure lacks count nowhere.
+    Missing labels do not contribute.
     """
 
-    form: Literal["atoms", "published"] = "atoms"
-    """`atoms` takes energies an atom and means over all atoms. `published` takes total
-    energies, a structure's in proportion to its atoms over their mean, and means over
-    each structure's atoms, then over structures."""
-    energy: float = pydantic.Field(default=10.0, ge=0, le=LARGEST_WEIGHT)
-    """Of energies in eV an atom; of total energies in eV in the published form."""
-    force: float = pydantic.Field(default=1.0, ge=0, le=LARGEST_WEIGHT)
-    """Of force components in eV/Å."""
-    stress: float = pydantic.Field(default=0.0, ge=0, le=LARGEST_WEIGHT)
-    """Of stress components in eV/Å^3."""
-    charge: float = pydantic.Field(default=10.0, ge=0, le=LARGEST_WEIGHT)
-    """Of charges in e, where the model's charges are physical (CELLI)."""
-    dipole: float = pydantic.Field(default=0.0, ge=0, le=LARGEST_WEIGHT)
-    """Of components of the total dipole in e Å, where the model has charges."""
-    huber: float | None = pydantic.Field(default=None, ge=1e-9, le=1e9)
-    """Errors beyond this many of their units count linearly; none: all are squared."""
+    form: Literal["per-atom", "published"] = "per-atom"
+    """`per-atom`: errors of energies per atom, and means over all atoms. `published`:
+    errors of total energies, weighted by the number of atoms over its mean, and means
+    over the atoms of each structure, then over structures."""
+    energy: float = pydantic.Field(default=10.0, ge=0, le=MAX_WEIGHT)
+    """Weight of energies in eV per atom; of total energies in eV if published."""
+    force: float = pydantic.Field(default=1.0, ge=0, le=MAX_WEIGHT)
+    """Weight of force components in eV/Å."""
+    stress: float = pydantic.Field(default=0.0, ge=0, le=MAX_WEIGHT)
+    """Weight of stress components in eV/Å^3."""
+    charge: float = pydantic.Field(default=10.0, ge=0, le=MAX_WEIGHT)
+    """Weight of atomic charges in e, for models with physical charges (CELLI)."""
+    dipole: float = pydantic.Field(default=0.0, ge=0, le=MAX_WEIGHT)
+    """Weight of dipole components in e Å, for models with charges."""
+    huber_delta: float | None = pydantic.Field(default=None, ge=1e-9, le=1e9)
+    """Huber loss: errors above this value count linearly; None squares all errors."""
 
     @pydantic.model_validator(mode="after")
-    def _weighs_something(self) -> "LossSettings":
+    def _check_weights(self) -> "LossSettings":
         if not any(self.weights.values()):
-            raise ValueError("all weights are zero, so that nothing would be learned")
+            raise ValueError("all weights are zero: there is nothing to train")
         return self
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weights by kind of label."""
+        """Weights by kind of label."""
         return {kind: getattr(self, kind) for kind in TRAINABLE_KINDS}
 
     def only(self, kind: str) -> bool:
-        """Whether nothing but one kind of label is learned from."""
+        """Returns whether one kind of label is the only one with a weight.
+
+        Args:
+            kind: one of `TRAINABLE_KINDS`.
+        """
         return not any(w for k, w in self.weights.items() if k != kind)
 
     def without(self, kinds: Collection[str]) -> "LossSettings":
-        """The same, with no weight on some kinds of label."""
+        """Returns a copy with zero weights for some kinds of label.
+
+        Args:
+            kinds: from `TRAINABLE_KINDS`.
+        """
         return self.model_copy(update=dict.fromkeys(kinds, 0.0))
 
 
 Part = Literal["backbone", "long_range", "charge", "celli", "efa", "les"]
-"""The backbone, all long-range layers, or those of one name."""
+"""The backbone, all long-range layers, or all layers of one name."""
 
 
-def _moving(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Frozen parts, unless they are all."""
+def _check_frozen(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Rejects frozen parts that include all parameters."""
     if {"backbone", "long_range"} <= set(parts):
-        raise ValueError("everything is frozen, so that nothing would be learned")
+        raise ValueError("all parts are frozen: there is nothing to train")
     return parts
 
 
-Frozen = Annotated[tuple[Part, ...], pydantic.AfterValidator(_moving)]
-"""Parts that keep the weights they start with."""
+Frozen = Annotated[tuple[Part, ...], pydantic.AfterValidator(_check_frozen)]
+"""Parts of the model whose weights are not updated."""
 
 Epochs = Annotated[int, pydantic.Field(ge=1, le=1_000_000)]
 
 
 class Phase(Strict):
-    """Some epochs with a loss and frozen parts of their own."""
+    """A number of epochs with one loss and one set of frozen parts."""
 
     epochs: Epochs
     loss: LossSettings = LossSettings()
@@ -81,47 +89,48 @@ class Phase(Strict):
 
 
 class TrainSettings(Strict):
-    """How weights are found."""
+    """Optimizer, schedule and loss of a training."""
 
     epochs: Epochs = 20
-    batch: int = pydantic.Field(default=4, ge=1, le=65_536)
-    """Structures a device takes at a time."""
-    accumulate: int = pydantic.Field(default=1, ge=1, le=4096)
-    """Batches whose gradients each device sums before a step."""
+    batch_size: int = pydantic.Field(default=4, ge=1, le=65_536)
+    """Structures per batch and device."""
+    accumulate_grad_batches: int = pydantic.Field(default=1, ge=1, le=4096)
+    """Batches whose gradients each device adds up for one optimizer step."""
     devices: int | None = pydantic.Field(default=None, ge=1, le=65_536)
-    """How many share each step; all that JAX finds if absent."""
+    """Number of devices that share each step; None uses all."""
     optimizer: Literal["nadam", "adamw"] = "nadam"
-    """Adam with Nesterov's momentum or without; weight decay is decoupled in both."""
+    """Adam with or without Nesterov momentum, both with decoupled weight decay."""
     learning_rate: float = pydantic.Field(default=0.01, ge=1e-12, le=10)
-    """Falls as the square of the remaining steps."""
-    warmup: float = pydantic.Field(default=0.0, ge=0, lt=1)
-    """Share of the steps in which the rate rises from zero."""
+    """Initial learning rate; it decays as the square of the remaining steps."""
+    warmup_fraction: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    """Fraction of the steps during which the learning rate rises from zero."""
     weight_decay: float = pydantic.Field(default=1e-5, ge=0, le=100)
     loss: LossSettings = LossSettings()
     frozen: Frozen = ()
-    """Parts that keep the weights they start with."""
+    """Parts of the model whose weights are not updated."""
     pretrain: Annotated[tuple[Phase, ...], pydantic.Field(max_length=100)] = ()
-    """Phases before the `epochs` above, such as one on charges alone."""
+    """Phases before the main `epochs`, such as one with a loss of charges only."""
     patience: int | None = pydantic.Field(default=None, ge=1, le=1_000_000)
-    """Stop after so many epochs without a smaller validation loss."""
-    clip: float = pydantic.Field(default=10.0, ge=1e-9, le=1e12)
-    """Largest norm of the gradient."""
-    ema: float = pydantic.Field(default=0.99, ge=0, lt=1)
-    """Largest decay of the averaged weights that are evaluated; smaller at first."""
-    buckets: int = pydantic.Field(default=1, ge=1, le=1000)
-    """Shapes of batches; each costs one compilation."""
+    """Epochs without a smaller validation loss after which training stops; None never
+    stops early."""
+    clip_grad: float = pydantic.Field(default=10.0, ge=1e-9, le=1e12)
+    """Largest global norm of the gradient."""
+    ema_decay: float = pydantic.Field(default=0.99, ge=0, lt=1)
+    """Decay of the moving average of the weights; smaller in the first steps."""
+    num_buckets: int = pydantic.Field(default=1, ge=1, le=1000)
+    """Number of padded batch shapes; each is compiled once."""
 
     @property
     def schedule(self) -> tuple[Phase, ...]:
-        """The phase of every epoch."""
+        """Phase of each epoch."""
         last = Phase(epochs=self.epochs, loss=self.loss, frozen=self.frozen)
         return tuple(p for p in (*self.pretrain, last) for _ in range(p.epochs))
 
     def without(self, kinds: Collection[str]) -> "TrainSettings":
-        """The same, learning nothing from some kinds of label.
+        """Returns a copy with zero weights for some kinds of label.
 
         Args:
-            kinds: of `TRAINABLE_KINDS`; phases that train on these alone are left out.
+            kinds: from `TRAINABLE_KINDS`; phases that train only on these are removed.
         """
         phases = [
             p.model_copy(update={"loss": p.loss.without(kinds)})

@@ -163,7 +163,7 @@ class _Training:
         self, state: TrainingState, inputs: tuple[Batch, Targets], epoch: int
     ) -> tuple[TrainingState, Array]:
         """Returns the state after one step of an epoch, and the loss."""
-        phase, ema = self.settings.schedule[epoch], self.settings.ema
+        phase, ema = self.settings.schedule[epoch], self.settings.ema_decay
         return train_step(inputs, state, self.optimizer, phase, ema, self.mesh)
 
     def inputs(self, epoch: int) -> Iterator[tuple[Batch, Targets]]:

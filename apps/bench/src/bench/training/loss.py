@@ -50,7 +50,9 @@ def loss(
         terms["stress"] = out.stress - targets.stress
     elif settings.dipole and batch.cell is None:
         terms["dipole"] = dipoles(batch, out.charges) - targets.dipoles
-    penalty = jnp.square if settings.huber is None else _huber(settings.huber)
+    penalty = (
+        jnp.square if settings.huber_delta is None else _huber(settings.huber_delta)
+    )
     total = jnp.zeros(())
     for kind, residual in terms.items():
         weights = _label_weights(targets, kind, published)

@@ -86,7 +86,7 @@ def step_inputs(
     """
     batches_per_step = _batches_per_step(settings, mesh)
     sharding = NamedSharding(mesh, PartitionSpec(None, _AXIS))
-    stack = lambda *leaves: _stack(leaves, settings.accumulate, sharding)
+    stack = lambda *leaves: _stack(leaves, settings.accumulate_grad_batches, sharding)
     for group in batched.steps(members, atomic_energies, rng, batches_per_step):
         batch, targets = group[-1]
         filler = (batch, targets.without_weights())
@@ -113,7 +113,7 @@ def step_members(
 
 
 def _batches_per_step(settings: TrainSettings, mesh: Mesh) -> int:
-    return settings.accumulate * mesh.size
+    return settings.accumulate_grad_batches * mesh.size
 
 
 def _stack(leaves, accumulate: int, sharding: NamedSharding) -> jax.Array:

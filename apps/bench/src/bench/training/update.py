@@ -60,7 +60,7 @@ def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransfo
         settings: learning rate, warm-up, weight decay, clipping and variant of Adam.
         steps: total number of training steps.
     """
-    rate, warmup = settings.learning_rate, round(settings.warmup * steps)
+    rate, warmup = settings.learning_rate, round(settings.warmup_fraction * steps)
     schedule = optax.join_schedules(
         [
             optax.linear_schedule(0.0, rate, max(warmup, 1)),
@@ -69,7 +69,7 @@ def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransfo
         [warmup],
     )
     return optax.chain(
-        optax.clip_by_global_norm(settings.clip),
+        optax.clip_by_global_norm(settings.clip_grad),
         optax.adamw(
             schedule,
             b1=0.9,
