@@ -439,7 +439,7 @@ def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
 def test_names_that_no_structure_has_are_refused(file, tmp_path):
     read_options = ReadOptions(forces="force")
     with pytest.raises(
-        BenchError, match="has 'force', .* its forces; there are .*forces"
+        BenchError, match="has 'force', .* its forces; available: .*forces"
     ):
         prepare(request_for(file, read_options=read_options), tmp_path / "out")
     prepare(request_for(file), tmp_path / "out")

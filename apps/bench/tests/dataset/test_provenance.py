@@ -12,7 +12,7 @@ from backbones import read_header
 from bench.dataset.provenance import KEY, check_provenance, differences
 from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
-from bench.experiment.grid import claim_folder, make_runs, output_folder
+from bench.experiment.grid import claim_folder, execute_runs, output_folder
 from bench.experiment.parallel import run_single
 from bench.experiment.runner import GridRunner
 from bench.settings.grid import Grid
@@ -40,7 +40,7 @@ def stopped(tmp_path_factory, springs, grid_of):
     grid = Grid(**(grid_of(path).model_dump() | changes))
     folder = tmp_path_factory.mktemp("stopped") / "out"
     with pytest.raises(Stop), output_folder(folder, grid):
-        make_runs(grid, folder, stop)
+        execute_runs(grid, folder, stop)
     assert (folder / RUN / "last.npz").exists() and (folder / RUN / "best.npz").exists()
     return grid, path, folder
 
@@ -73,13 +73,13 @@ def test_a_stopped_run_goes_on_and_its_files_say_from_what(again):
         assert read_header(place / name)[KEY] == made_from
     assert made_from["settings"]["train"]["epochs"] == 2
     # The finished run is kept as long as nothing changes, and refused afterwards.
-    assert make_runs(grid, folder, lambda *_: None).results
+    assert execute_runs(grid, folder, lambda *_: None).results
     evaluate(
         load_trained_model(place), str(data), place / "eval", is_training_data=True
     )
     with_labels(data, lambda frames: frames[3].calc.results.update(energy=-1.0))
     with pytest.raises(BenchError, match="result.json was made from other data, data"):
-        make_runs(grid, folder, lambda *_: None)
+        execute_runs(grid, folder, lambda *_: None)
     with pytest.raises(BenchError, match="model of .* was made from other data, data"):
         evaluate(
             load_trained_model(place), str(data), place / "other", is_training_data=True
@@ -174,16 +174,16 @@ def test_a_mistake_leaves_nothing_and_a_folder_without_results_is_anyones(
     out = tmp_path / "out"
     wrong = grid.model_copy(update={"dataset": str(tmp_path / "nothere.xyz")})
     with pytest.raises(BenchError, match="no data set"), output_folder(out, wrong):
-        make_runs(wrong, out, lambda *_: None)
+        execute_runs(wrong, out, lambda *_: None)
     assert not out.exists()
     # A run that failed leaves a reason and a split, and no claim on the folder.
     train = grid.train.model_copy(update={"devices": 99})
     greedy = grid.model_copy(update={"train": train, "seeds": (3,)})
     with output_folder(out, greedy):
-        assert "99 devices" in str(make_runs(greedy, out, lambda *_: None).failures)
+        assert "99 devices" in str(execute_runs(greedy, out, lambda *_: None).failures)
     assert (out / "random-mace-seed3" / "failed.json").exists()
     with pytest.raises(Stop), output_folder(out, grid):
-        make_runs(grid, out, stop)
+        execute_runs(grid, out, stop)
     assert not (out / "random-mace-seed3" / "failed.json").exists()
     assert (out / RUN / "last.npz").exists()
 

@@ -14,7 +14,7 @@ from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.dataset.warnings import warnings_of
 from bench.exceptions import BenchError
-from bench.experiment.grid import make_runs, output_folder
+from bench.experiment.grid import execute_runs, output_folder
 from bench.sources import ReadOptions, Row
 
 DATA = Path(__file__).parents[1] / "data"
@@ -214,7 +214,7 @@ def test_a_run_begins_with_the_warnings(tmp_path, grid_of):
     for name, splits in (("repeated", ("random",)), ("force", ("cluster",))):
         grid = grid_of(DATA / f"{name}.xyz").model_copy(update={"splits": splits})
         with output_folder(tmp_path / name, grid) as folder, pytest.raises(Stop):
-            make_runs(grid, folder, lambda *_: None, warn=stop)
+            execute_runs(grid, folder, lambda *_: None, warn=stop)
     assert "4 structures are not unique" in heard[0]
     assert "`--forces-key force` reads it" in heard[1]
 

@@ -17,7 +17,7 @@ from bench.evaluation.trained import (
     load_trained_model,
     write_embeddings,
 )
-from bench.experiment.grid import make_runs, output_folder
+from bench.experiment.grid import execute_runs, output_folder
 from bench.settings.grid import Grid
 from chemsplit import DescriptorTable, SeedSimilaritySplit, Split, make_split
 from sklearn.metrics import (
@@ -55,7 +55,7 @@ def grid(tmp_path_factory, springs, grid_of):
 def finished(grid, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     with output_folder(folder, grid):
-        outcome = make_runs(grid, folder, lambda *_: None)
+        outcome = execute_runs(grid, folder, lambda *_: None)
     assert not outcome.failures, outcome.failures
     return folder / RUN
 

@@ -15,7 +15,7 @@ import yaml
 from backbones import Calculator
 from bench import load_potential
 from bench.exceptions import BenchError
-from bench.experiment.grid import make_runs, output_folder
+from bench.experiment.grid import execute_runs, output_folder
 from bench.experiment.parallel import run_single
 
 
@@ -37,13 +37,13 @@ def finished(grid, tmp_path_factory):
 
 def run(grid, folder, **options):
     with output_folder(folder, grid):
-        return make_runs(grid, folder, lambda *_: None, **options)
+        return execute_runs(grid, folder, lambda *_: None, **options)
 
 
 def test_parallel_runs_give_the_same_results(grid, finished, tmp_path):
     run_names = []
     with output_folder(tmp_path / "two", grid) as folder:
-        parallel = make_runs(
+        parallel = execute_runs(
             grid, folder, lambda run, row: run_names.append(run.name), jobs=2
         )
     serial = finished[1]

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from bench.dataset.opening import load_for_training
 from bench.exceptions import BenchError
-from bench.experiment.grid import make_runs, output_folder
+from bench.experiment.grid import execute_runs, output_folder
 from bench.experiment.trainable import usable_indices
 from bench.report.write import write_report
 
@@ -15,13 +15,13 @@ def test_finished_runs_are_kept_and_seeds_are_reproducible(small_grid, tmp_path)
     results = []
     for name in ("a", "b"):
         with output_folder(tmp_path / name, small_grid) as folder:
-            outcome = make_runs(small_grid, folder, lambda *x: calls.append(x))
+            outcome = execute_runs(small_grid, folder, lambda *x: calls.append(x))
             results.append(outcome.results)
     assert results[0] == results[1]
     assert len(calls) == 2 * 4 * 3
     with output_folder(tmp_path / "a", small_grid) as folder:
         calls.clear()
-        again = make_runs(small_grid, folder, lambda *x: calls.append(x))
+        again = execute_runs(small_grid, folder, lambda *x: calls.append(x))
     assert again == (results[0], {})
     assert [row for _, row in calls] == [None] * 4
     for result in results[0]:
@@ -48,7 +48,7 @@ def test_a_failed_run_does_not_stop_the_others(small_grid, tmp_path):
         update={"splits": ("charge", "random"), "long_range": ("none",)}
     )
     with output_folder(tmp_path / "out", grid) as folder:
-        outcome = make_runs(grid, folder, lambda *x: None)
+        outcome = execute_runs(grid, folder, lambda *x: None)
         assert [r["run"]["split"] for r in outcome.results] == ["random"]
         assert "all are neutral" in outcome.failures["charge-mace-seed0"]
         page = write_report(folder)

@@ -136,7 +136,7 @@ def _run(
     announce(f"{source}: {len(grid.runs())} runs in {folder}; loading JAX")
     # Imported here, since these load JAX, which takes seconds.
     from bench.cli.progress import Progress, results_table
-    from bench.experiment.grid import make_runs, output_folder
+    from bench.experiment.grid import execute_runs, output_folder
     from bench.experiment.loggers import log_to
     from bench.report.write import write_report
 
@@ -146,7 +146,7 @@ def _run(
                 Progress(grid) as progress,
                 log_to(log, folder, progress.update) as callback,
             ):
-                outcome = make_runs(grid, folder, callback, jobs, progress.warn)
+                outcome = execute_runs(grid, folder, callback, jobs, progress.warn)
             report = write_report(folder) if outcome.results else None
     except KeyboardInterrupt:
         # Typer would exit without a message.

@@ -136,7 +136,7 @@ def unfinished_runs(grid: Grid, folder: Path) -> list[Run]:
     return [run for run in grid.runs() if runner.finished_result(run) is None]
 
 
-def make_runs(
+def execute_runs(
     grid: Grid,
     folder: Path,
     callback: RunCallback,
@@ -218,4 +218,4 @@ def run_grid(
         ...     print(result["model"], result["errors"]["test"]["force_mae"], "meV/Å")
     """
     with output_folder(Path(folder), grid) as path:
-        return make_runs(grid, path, callback, jobs, warn)
+        return execute_runs(grid, path, callback, jobs, warn)
