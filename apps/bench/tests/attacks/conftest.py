@@ -1,4 +1,4 @@
-"""What is attacked, and what every attack must end in."""
+"""Valid inputs to be damaged, and the check that damaged ones are one-line errors."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ UNFINISHED = ("*.partial", ".*.tmp*")
 
 @pytest.fixture(scope="session")
 def command():
-    """Runs a command line in this process: status, standard output and error."""
+    """Returns a function that runs a command: exit status, stdout and stderr."""
 
     def run(program, *arguments):
         import bench.cli.main
@@ -44,18 +44,22 @@ def command():
 
 
 @pytest.fixture
-def assault(command, tmp_path, monkeypatch):
-    """One line, a non-zero status, no traceback, nothing half-written."""
+def assert_rejected(command, tmp_path, monkeypatch):
+    """Returns a function that runs a command and asserts a one-line error.
+
+    The exit status is 1 or 2, existing files are unchanged, and no result or partial
+    file is written.
+    """
     monkeypatch.chdir(tmp_path)
 
-    def attack(program, *arguments):
+    def run_and_check(program, *arguments):
         before = contents(tmp_path)
         status, out, err = command(program, *arguments)
         lines = [line for line in err.splitlines() if ": warning: " not in line]
         assert status in (1, 2), (status, out, err)
         assert len(lines) == 1 and lines[0].startswith(f"{program}: "), err
         assert "Traceback" not in out + err and len(lines[0]) < 1000
-        assert len(lines[0]) > len(program) + 15, "says nothing"
+        assert len(lines[0]) > len(program) + 15, "the message is empty"
         for pattern in UNFINISHED:
             assert not list(tmp_path.rglob(pattern))
         after = contents(tmp_path)
@@ -63,11 +67,11 @@ def assault(command, tmp_path, monkeypatch):
         finished = {"dataset.json", "result.json", "report.html", "md.html"}
         assert not finished & {Path(name).name for name in after.keys() - before}
 
-    return attack
+    return run_and_check
 
 
 def contents(folder):
-    """Every file's bytes, but for locks."""
+    """Returns the content of all files except locks."""
     return {
         str(path): path.read_bytes()
         for path in folder.rglob("*")
@@ -77,45 +81,45 @@ def contents(folder):
 
 @pytest.fixture(scope="session")
 def bases(command, springs, tmp_path_factory):
-    """Whole files and folders, to be copied and damaged."""
+    """Returns paths of valid files and folders, to be copied and damaged."""
     home = tmp_path_factory.mktemp("bases")
     frames = [springs(i) for i in range(12)]
     for i, atoms in enumerate(frames):
         atoms.info["material"] = f"m{i // 3}"
-    found = types.SimpleNamespace(home=home, frames=frames)
-    found.xyz = home / "own.extxyz"
-    ase.io.write(found.xyz, frames, format="extxyz")
+    valid = types.SimpleNamespace(home=home, frames=frames)
+    valid.xyz = home / "own.extxyz"
+    ase.io.write(valid.xyz, frames, format="extxyz")
     periodic = [springs(i, True) for i in range(4)]
-    found.periodic = home / "periodic.extxyz"
-    ase.io.write(found.periodic, periodic, format="extxyz")
-    found.cif = home / "one.cif"
-    ase.io.write(found.cif, periodic[0])
-    _write_arrays(found, frames)
-    _write_database(found, frames)
-    found.prepared = home / "prepared"
-    call = lambda *line: _succeed(command("bench", *line))
-    call("prepare", found.xyz, "--out", found.prepared, "--workers", 1)
-    found.grid = home / "grid.yaml"
-    found.grid.write_text(yaml.safe_dump(_grid(found.xyz)))
-    found.results = home / "results"
-    call("run", found.grid, "--out", found.results)
-    found.run = found.results / "random-mace-seed0"
-    found.model = found.run / "model.npz"
-    found.simulated = home / "md"
-    call(*_md(found.run, found.xyz), "--frames", "0", "--out", found.simulated)
-    found.descriptors = home / "set.npz"
-    describe = ("describe", found.xyz, "--out", found.descriptors)
+    valid.periodic = home / "periodic.extxyz"
+    ase.io.write(valid.periodic, periodic, format="extxyz")
+    valid.cif = home / "one.cif"
+    ase.io.write(valid.cif, periodic[0])
+    _write_arrays(valid, frames)
+    _write_database(valid, frames)
+    valid.prepared = home / "prepared"
+    call = lambda *line: _assert_success(command("bench", *line))
+    call("prepare", valid.xyz, "--out", valid.prepared, "--workers", 1)
+    valid.grid = home / "grid.yaml"
+    valid.grid.write_text(yaml.safe_dump(_grid(valid.xyz)))
+    valid.results = home / "results"
+    call("run", valid.grid, "--out", valid.results)
+    valid.run = valid.results / "random-mace-seed0"
+    valid.model = valid.run / "model.npz"
+    valid.simulated = home / "md"
+    call(*_md(valid.run, valid.xyz), "--frames", "0", "--out", valid.simulated)
+    valid.descriptors = home / "set.npz"
+    describe = ("describe", valid.xyz, "--out", valid.descriptors)
     keys = ("--id-key", "id", "--group-key", "material")
-    made = command("chemsplit", *describe, "--descriptor", "composition", *keys)
-    _succeed(made)
-    found.split = home / "split.json"
-    split = ("split", found.descriptors, "--out", found.split, "--kind", "random")
-    _succeed(command("chemsplit", *split))
-    return found
+    described = command("chemsplit", *describe, "--descriptor", "composition", *keys)
+    _assert_success(described)
+    valid.split = home / "split.json"
+    split = ("split", valid.descriptors, "--out", valid.split, "--kind", "random")
+    _assert_success(command("chemsplit", *split))
+    return valid
 
 
-def _succeed(done):
-    assert done[0] == 0, done
+def _assert_success(result):
+    assert result[0] == 0, result
 
 
 def _md(run, structure):
@@ -133,40 +137,40 @@ def _grid(file):
     }
 
 
-def _write_arrays(found, frames):
+def _write_arrays(valid, frames):
     arrays = {
         "positions": np.stack([a.positions for a in frames]),
         "atomic_numbers": np.stack([a.numbers for a in frames]),
         "energy": np.array([a.get_potential_energy() for a in frames]),
         "forces": np.stack([a.get_forces() for a in frames]),
     }
-    found.arrays = arrays
-    found.npz, found.hdf5 = found.home / "own.npz", found.home / "own.h5"
-    np.savez(found.npz, **arrays)
-    with h5py.File(found.hdf5, "w") as file:
+    valid.arrays = arrays
+    valid.npz, valid.hdf5 = valid.home / "own.npz", valid.home / "own.h5"
+    np.savez(valid.npz, **arrays)
+    with h5py.File(valid.hdf5, "w") as file:
         for name, values in arrays.items():
             file[name] = values
-    found.deepmd = found.home / "system"
-    place = found.deepmd / "set.000"
-    place.mkdir(parents=True)
-    # One composition, in one order: types are those of all frames.
+    valid.deepmd = valid.home / "system"
+    arrays_folder = valid.deepmd / "set.000"
+    arrays_folder.mkdir(parents=True)
+    # DeePMD stores the elements once: all frames have the same order of atoms.
     order = np.argsort(frames[0].numbers)
-    (found.deepmd / "type.raw").write_text("0 0 1 1 2\n")
-    (found.deepmd / "type_map.raw").write_text("H\nC\nO\n")
+    (valid.deepmd / "type.raw").write_text("0 0 1 1 2\n")
+    (valid.deepmd / "type_map.raw").write_text("H\nC\nO\n")
     boxes = np.tile(np.eye(3).ravel() * 12, (len(frames), 1))
-    np.save(place / "coord.npy", arrays["positions"][:, order].reshape(12, -1))
-    np.save(place / "force.npy", arrays["forces"][:, order].reshape(12, -1))
-    np.save(place / "energy.npy", arrays["energy"])
-    np.save(place / "box.npy", boxes)
+    np.save(arrays_folder / "coord.npy", arrays["positions"][:, order].reshape(12, -1))
+    np.save(arrays_folder / "force.npy", arrays["forces"][:, order].reshape(12, -1))
+    np.save(arrays_folder / "energy.npy", arrays["energy"])
+    np.save(arrays_folder / "box.npy", boxes)
 
 
-def _write_database(found, frames):
-    found.aselmdb, found.db = found.home / "own.aselmdb", found.home / "own.db"
-    with ase.db.connect(found.aselmdb, type="aselmdb") as database:
+def _write_database(valid, frames):
+    valid.aselmdb, valid.db = valid.home / "own.aselmdb", valid.home / "own.db"
+    with ase.db.connect(valid.aselmdb, type="aselmdb") as database:
         for atoms in frames:
             database.write(atoms, data={"charge": 0})
-    with ase.db.connect(found.db) as database:
+    with ase.db.connect(valid.db) as database:
         for atoms in frames:
             database.write(atoms)
-    found.json = found.home / "energies.yaml"
-    found.json.write_text(json.dumps({"H": -13.6, "C": -1030.0, "O": -2040.0}))
+    valid.json = valid.home / "energies.yaml"
+    valid.json.write_text(json.dumps({"H": -13.6, "C": -1030.0, "O": -2040.0}))

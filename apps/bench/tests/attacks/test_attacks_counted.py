@@ -1,4 +1,4 @@
-"""How many attacks there are, and that no kind rules them."""
+"""The number of attacks, and that no kind is more than a tenth of them."""
 
 import importlib.util
 from collections import Counter

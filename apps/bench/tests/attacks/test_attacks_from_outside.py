@@ -1,4 +1,4 @@
-"""Processes that are killed, and real ones with a terminal's streams."""
+"""Attacks on separate processes: kills, and errors on their standard streams."""
 
 import json
 import subprocess
@@ -24,14 +24,14 @@ def program(name, *arguments, **options):
     return subprocess.Popen(command, **pipes, **options)
 
 
-def test_a_killed_simulation_ends_as_if_it_had_not_been(bases, command, tmp_path):
+def test_a_killed_simulation_resumes_with_equal_results(bases, command, tmp_path):
     out = tmp_path / "md"
-    place = out / "mace" / "own-0"
+    pair_folder = out / "mace" / "own-0"
     line = ["md", bases.run, "--structure", bases.xyz, "--frames", "0"]
     line += ["--mode", "dev", "--out", out]
     for name in ("pair.json", "relaxation.json", "nvt/end.npz", "ramp/thermo.csv"):
         with program("bench", *line) as process:
-            while process.poll() is None and not (place / name).exists():
+            while process.poll() is None and not (pair_folder / name).exists():
                 time.sleep(0.01)
             process.kill()
     assert command("bench", *line)[0] == 0
@@ -39,8 +39,8 @@ def test_a_killed_simulation_ends_as_if_it_had_not_been(bases, command, tmp_path
         json.loads((folder / "mace" / "own-0" / "result.json").read_text())
         for folder in (out, bases.simulated)
     ]
-    told = [[stage["replicas"] for stage in result["stages"]] for result in results]
-    assert told[0] == told[1]
+    replicas = [[stage["replicas"] for stage in result["stages"]] for result in results]
+    assert replicas[0] == replicas[1]
     assert results[0]["relaxation"] == results[1]["relaxation"]
     assert not list(out.rglob("*.partial")) and not list(out.rglob("checkpoint.npz"))
 
@@ -56,9 +56,9 @@ def test_a_killed_simulation_ends_as_if_it_had_not_been(bases, command, tmp_path
         ("chemsplit", ("report", "{descriptors}", "--split", "{grid}")),
     ],
 )
-def test_processes(name, words, bases, tmp_path):
-    places = {k: str(v) for k, v in vars(bases).items()}
-    with program(name, *(w.format(**places) for w in words), cwd=tmp_path) as process:
+def test_errors_of_processes(name, words, bases, tmp_path):
+    paths = {k: str(v) for k, v in vars(bases).items()}
+    with program(name, *(w.format(**paths) for w in words), cwd=tmp_path) as process:
         _, err = process.communicate(timeout=300)
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1 and err.startswith(f"{name}: ")

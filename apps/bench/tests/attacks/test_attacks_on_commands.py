@@ -1,4 +1,4 @@
-"""Command lines, grids and places that cannot be right."""
+"""Attacks with invalid command lines, settings and output folders."""
 
 import pytest
 
@@ -8,7 +8,7 @@ ATTACKS = []
 
 
 def attacks(kind, lines):
-    """Command lines of one kind; `{name}` stands for a file or folder of `bases`."""
+    """Adds command lines of one kind; `{name}` is a path of the fixture `bases`."""
     for text in lines:
         words = text if isinstance(text, tuple) else tuple(text.split())
         program = words[0]
@@ -127,18 +127,18 @@ attacks(
     ],
 )
 attacks(
-    "places of results",
+    "output folders",
     [
         line
-        for place in ("{xyz}", "{xyz}/below", "/proc/nothing/here", 300 * "x")
+        for folder in ("{xyz}", "{xyz}/below", "/proc/nothing/here", 300 * "x")
         for line in (
-            ("run", "{grid}", "--out", place),
-            ("train", "{grid}", "random-mace-seed0", "--out", place),
-            ("split", "{grid}", "--out", place),
-            ("prepare", "{xyz}", "--workers", "1", "--out", place),
-            ("eval", "{run}", "{xyz}", "--out", place),
-            ("md", "{run}", "--structure", "{xyz}", "--frames", "0", "--out", place),
-            ("report", place),
+            ("run", "{grid}", "--out", folder),
+            ("train", "{grid}", "random-mace-seed0", "--out", folder),
+            ("split", "{grid}", "--out", folder),
+            ("prepare", "{xyz}", "--workers", "1", "--out", folder),
+            ("eval", "{run}", "{xyz}", "--out", folder),
+            ("md", "{run}", "--structure", "{xyz}", "--frames", "0", "--out", folder),
+            ("report", folder),
         )
     ],
 )
@@ -220,11 +220,11 @@ attacks(
 @pytest.mark.parametrize(
     ("kind", "name", "words"), ATTACKS, ids=[f"{k}: {n}" for k, n, _ in ATTACKS]
 )
-def test_command_lines(kind, name, words, bases, assault):
-    places = {k: str(v) for k, v in vars(bases).items() if k != "frames"}
-    filled = []
+def test_command_lines(kind, name, words, bases, assert_rejected):
+    paths = {k: str(v) for k, v in vars(bases).items() if k != "frames"}
+    arguments = []
     for word in words:
-        for key, place in places.items():
-            word = word.replace("{" + key + "}", place)
-        filled.append(word)
-    assault(*filled)
+        for key, path in paths.items():
+            word = word.replace("{" + key + "}", path)
+        arguments.append(word)
+    assert_rejected(*arguments)

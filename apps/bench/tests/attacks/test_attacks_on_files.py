@@ -1,4 +1,4 @@
-"""Files of structures, damaged so that no reading of them is right."""
+"""Attacks with damaged structure files."""
 
 import bz2
 import gzip
@@ -15,7 +15,7 @@ ATTACKS = []
 
 
 def attacks(kind):
-    """Registers a function that gives names and builders of command lines."""
+    """Registers a generator of names and functions that build command lines."""
 
     def register(generate):
         ATTACKS.extend((kind, name, build) for name, build in generate())
@@ -25,7 +25,7 @@ def attacks(kind):
 
 
 def strict(path):
-    """Every row must be usable."""
+    """Returns the command line of a strict preparation."""
     return "bench", "prepare", path, "--out", "o", "--strict", "--workers", "1"
 
 
@@ -35,7 +35,7 @@ def changed(source, path, change):
 
 
 def line(number, text):
-    """Replaces a line of a text; None takes it away."""
+    """Returns a function that replaces a line of a file, or deletes it (None)."""
 
     def change(content):
         lines = content.split(b"\n")
@@ -248,5 +248,5 @@ def deepmd():
 @pytest.mark.parametrize(
     ("kind", "name", "build"), ATTACKS, ids=[f"{k}: {n}" for k, n, _ in ATTACKS]
 )
-def test_damaged_files(kind, name, build, bases, assault, tmp_path):
-    assault(*build(tmp_path, bases))
+def test_damaged_files(kind, name, build, bases, assert_rejected, tmp_path):
+    assert_rejected(*build(tmp_path, bases))

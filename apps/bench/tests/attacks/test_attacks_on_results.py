@@ -1,4 +1,4 @@
-"""Results, models and prepared sets, damaged after they were written."""
+"""Attacks with damaged results, models, simulations and prepared datasets."""
 
 import json
 import shutil
@@ -24,9 +24,9 @@ DAMAGES = {
 }
 
 
-def copied(source, place):
-    shutil.copytree(source, place)
-    return place
+def copied(source, folder):
+    shutil.copytree(source, folder)
+    return folder
 
 
 def damage(path, change):
@@ -41,14 +41,14 @@ def attack(kind, name, build):
 
 
 def on_results(name, label, change, *command):
-    """A file of a folder of results, and the command that reads it."""
+    """Adds a damaged file of a results folder, and the command that reads it."""
 
     def build(folder, bases):
         results = copied(bases.results, folder / "results")
         damage(results / name, change)
-        places = {"results": results, "run": results / bases.run.name}
-        places |= {"grid": bases.grid, "xyz": bases.xyz}
-        return "bench", *(places.get(word, word) for word in command)
+        paths = {"results": results, "run": results / bases.run.name}
+        paths |= {"grid": bases.grid, "xyz": bases.xyz}
+        return "bench", *(paths.get(word, word) for word in command)
 
     attack(f"results, {command[0]}", f"{name} {label}", build)
 
@@ -65,7 +65,7 @@ for file in ("result.json", "split.json"):
         on_results(
             f"{RUN}/{file}", label, DAMAGES[label], "run", "grid", "--out", "results"
         )
-# What stands before a zip archive does not damage it.
+# Readers ignore bytes in front of a zip archive.
 HARMLESS = {"model.npz": {"binary"}, "result.json": set()}
 for file, harmless in HARMLESS.items():
     for label in [name for name in DAMAGES if name not in harmless]:
@@ -75,15 +75,15 @@ for label in ("empty", "binary", "list", "deep", "number", "missing"):
 
 
 def entry(path, value):
-    """Replaces a value within JSON."""
+    """Returns a function that replaces a value in JSON."""
 
     def change(content):
-        whole = inner = json.loads(content)
+        root = node = json.loads(content)
         *parents, last = path.split(".")
         for key in parents:
-            inner = inner[int(key) if isinstance(inner, list) else key]
-        inner[last] = value
-        return json.dumps(whole).encode()
+            node = node[int(key) if isinstance(node, list) else key]
+        node[last] = value
+        return json.dumps(root).encode()
 
     return change
 
@@ -112,7 +112,7 @@ for path, value in {
 
 
 def arrays_of(change):
-    """Rewrites an npz archive."""
+    """Returns a function that rewrites an npz archive."""
 
     def edit(path):
         with np.load(path, allow_pickle=False) as file:
@@ -124,7 +124,7 @@ def arrays_of(change):
 
 
 def header(path, value):
-    """Replaces a value in the header of a model."""
+    """Returns a function that replaces a value in the header of a model."""
 
     def change(arrays):
         content = entry(path, value)(arrays["header"].tobytes())
@@ -240,21 +240,21 @@ def _prepared():
     for name, label in damages:
 
         def build(folder, bases, name=name, label=label):
-            place = copied(bases.prepared, folder / "set")
-            damage(place / name, DAMAGES[label])
-            return "bench", "info", place
+            dataset = copied(bases.prepared, folder / "set")
+            damage(dataset / name, DAMAGES[label])
+            return "bench", "info", dataset
 
-        attack("prepared sets", f"{name} {label}", build)
+        attack("prepared datasets", f"{name} {label}", build)
 
     def swapped(folder, bases):
-        place = copied(bases.prepared, folder / "set")
-        path = place / "energy.npy"
+        dataset = copied(bases.prepared, folder / "set")
+        path = dataset / "energy.npy"
         content = bytearray(path.read_bytes())
         content[-9] ^= 1
         path.write_bytes(content)
-        return "bench", "info", place, "--verify"
+        return "bench", "info", dataset, "--verify"
 
-    attack("prepared sets", "one bit", swapped)
+    attack("prepared datasets", "one bit", swapped)
 
 
 _prepared()
@@ -283,5 +283,5 @@ _described()
 @pytest.mark.parametrize(
     ("kind", "name", "build"), ATTACKS, ids=[f"{k}: {n}" for k, n, _ in ATTACKS]
 )
-def test_damaged_results(kind, name, build, bases, assault, tmp_path):
-    assault(*build(tmp_path, bases))
+def test_damaged_results(kind, name, build, bases, assert_rejected, tmp_path):
+    assert_rejected(*build(tmp_path, bases))

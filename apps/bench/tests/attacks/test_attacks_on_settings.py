@@ -1,4 +1,4 @@
-"""Grids and atomic energies in YAML that nothing should be made of."""
+"""Attacks with invalid grids and atomic energies in YAML."""
 
 import pytest
 
@@ -60,11 +60,11 @@ for name, text in ENERGIES.items():
 @pytest.mark.parametrize(
     ("kind", "name", "text"), ATTACKS, ids=[f"{k}: {n}" for k, n, _ in ATTACKS]
 )
-def test_settings(kind, name, text, bases, assault, tmp_path):
+def test_settings(kind, name, text, bases, assert_rejected, tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_bytes(text)
     if kind == "grids":
-        assault("bench", "run", path, "--out", tmp_path / "out")
+        assert_rejected("bench", "run", path, "--out", tmp_path / "out")
         return
     prepare = ("prepare", bases.xyz, "--workers", 1, "--atomic-energies", path)
-    assault("bench", *prepare, "--out", tmp_path / "out")
+    assert_rejected("bench", *prepare, "--out", tmp_path / "out")

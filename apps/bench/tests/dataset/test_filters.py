@@ -1,4 +1,4 @@
-"""Filters and the published subsets, against lists made by hand."""
+"""Filters and recipes of the published subsets, compared with lists made by hand."""
 
 import dataclasses
 
@@ -20,13 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def row(i, symbols=(1, 8), energy=0.0, group="g", **more):
+def row(i, symbols=(1, 8), energy=0.0, group="g", **labels):
     positions = np.arange(3.0 * len(symbols)).reshape(-1, 3)
     numbers = np.array(symbols)
-    return Row(f"r{i:02d}", group, numbers, positions, energy=energy, **more)
+    return Row(f"r{i:02d}", group, numbers, positions, energy=energy, **labels)
 
 
-def overview(rows):
+def candidates_of(rows):
     columns = columns_from_rows(rows)
     _, groups = np.unique(columns.texts("group"), return_inverse=True)
     energies = columns.arrays["energy"]
@@ -34,7 +34,7 @@ def overview(rows):
 
 
 def kept(rows, keep):
-    return [r.id for r, k in zip(rows, keep(overview(rows)), strict=True) if k]
+    return [r.id for r, k in zip(rows, keep(candidates_of(rows)), strict=True) if k]
 
 
 def test_lowest_energies_of_each_group_are_kept():
@@ -59,26 +59,26 @@ def test_lowest_energies_of_each_group_are_kept():
     ),
     st.integers(1, 4),
 )
-def test_lowest_energies_are_those_of_sorting_each_group(entries, count):
+def test_lowest_energies_agree_with_sorting_each_group(entries, count):
     rows = [row(i, energy=e, group=g) for i, (g, e) in enumerate(entries[:90])]
     expected = []
     for group in "abc":
-        own = sorted(
+        members = sorted(
             (r for r in rows if r.group == group), key=lambda r: (r.energy, r.id)
         )
-        expected += [r.id for r in own[:count]]
+        expected += [r.id for r in members[:count]]
     assert kept(rows, lowest_energy(count)) == sorted(expected)
 
 
-def test_rare_elements_are_left_out_until_none_is_rare():
+def test_rare_elements_are_removed_repeatedly():
     rows = [row(i, (1, 8)) for i in range(10)] + [row(10, (1, 6, 6)), row(11, (6, 7))]
-    # Without the only nitrogen, carbon is rare too.
+    # Without the structure that contains nitrogen, carbon is rare too.
     assert kept(rows, frequent_elements(3)) == [f"r{i:02d}" for i in range(10)]
     assert len(kept(rows, frequent_elements(1))) == 12
     assert kept(rows, frequent_elements(20)) == []
 
 
-def test_conditions_on_rows_say_why():
+def test_reasons_for_leaving_rows_out():
     first = row(0, total_charge=1.0, spin=2)
     neutral = row(1, energy=None)
     cases = [
@@ -92,40 +92,40 @@ def test_conditions_on_rows_say_why():
         (Filters(require=("energy",)), neutral, "no energy"),
         (Filters(require=("energy",)), first, None),
     ]
-    for filters, subject, why in cases:
-        assert filters.exclusion_reason(subject) == why
+    for filters, candidate, reason in cases:
+        assert filters.exclusion_reason(candidate) == reason
 
 
-def test_labels_can_be_left_out():
-    given = row(0, forces=np.zeros((2, 3)))
-    trimmed = Filters(without=("forces",)).drop_labels(given)
-    assert trimmed.forces is None and trimmed.energy == 0.0
+def test_labels_can_be_dropped():
+    labeled = row(0, forces=np.zeros((2, 3)))
+    energy_only = Filters(without=("forces",)).drop_labels(labeled)
+    assert energy_only.forces is None and energy_only.energy == 0.0
 
 
-def test_mistakes_are_named():
+def test_unknown_names_are_rejected_with_a_suggestion():
     with pytest.raises(BenchError, match="no recipe 'omol'; did you mean 'omol25'"):
         Filters(recipe="omol")
     with pytest.raises(BenchError, match="no label 'force'; did you mean 'forces'"):
         Filters(require=("force",))
 
 
-def chosen(name, rows):
+def selected(name, rows):
     filters = Filters(recipe=name)
     rows = [r for r in rows if filters.exclusion_reason(r) is None]
-    return [rows[i].id for i in filters.select(overview(rows))[0]] if rows else []
+    return [rows[i].id for i in filters.select(candidates_of(rows))[0]] if rows else []
 
 
 def test_odac25_keeps_ten_frames_of_each_pristine_mof():
-    many = [
+    frames = [
         row(i, (6,) * 10, energy=-float(i), group=mof, info={"mof_name": mof})
         for i, mof in enumerate(["ABC"] * 12 + ["ABC_0.1"] * 3 + ["DEF"] * 2)
     ]
     large = dataclasses.replace(
-        many[-1], numbers=np.full(617, 6), positions=np.zeros((617, 3)), id="large"
+        frames[-1], numbers=np.full(617, 6), positions=np.zeros((617, 3)), id="large"
     )
-    nameless = dataclasses.replace(many[-1], info={}, id="nameless")
+    nameless = dataclasses.replace(frames[-1], info={}, id="nameless")
     expected = [f"r{i:02d}" for i in range(2, 12)] + ["r15", "r16"]
-    assert chosen("odac25", [*many, large, nameless]) == expected
+    assert selected("odac25", [*frames, large, nameless]) == expected
 
 
 def test_omol25_keeps_the_lowest_frame_of_each_low_spin_molecule():
@@ -141,9 +141,9 @@ def test_omol25_keeps_the_lowest_frame_of_each_low_spin_molecule():
         step(4, "3_0_5", -9.0, "omol/metal_organics/outputs_072324/"),
         row(5, (6,) * 6),
     ]
-    assert chosen("omol25", rows) == ["r01", "r02"]
-    # Alone, the six atoms of carbon of one molecule are fewer than ten.
-    assert chosen("omol25", rows[:2]) == []
+    assert selected("omol25", rows) == ["r01", "r02"]
+    # The six carbon atoms of one molecule are fewer than the required ten.
+    assert selected("omol25", rows[:2]) == []
 
 
 def test_qmof_needs_energy_and_charges():
@@ -154,10 +154,10 @@ def test_qmof_needs_energy_and_charges():
         row(2, (6,) * 12),
         row(3, (6,) * 11 + (92,), **charged),
     ]
-    assert chosen("qmof", rows) == ["r00"]
+    assert selected("qmof", rows) == ["r00"]
 
 
-def test_limits_are_those_of_the_paper():
+def test_size_limits_of_the_recipes():
     assert {k: r.max_atoms for k, r in RECIPES.items()} == {
         "qmof": 500,
         "odac25": 616,
@@ -165,17 +165,17 @@ def test_limits_are_those_of_the_paper():
     }
 
 
-def test_a_sample_depends_on_ids_alone():
+def test_a_sample_depends_only_on_the_ids():
     rows = [row(i, energy=float(i)) for i in range(20)]
     filters = Filters(sample=6)
 
     def drawn(rows):
-        chosen, left_out = filters.select(overview(rows))
+        sampled, left_out = filters.select(candidates_of(rows))
         assert left_out == {"not drawn": 14}
-        return sorted(rows[i].id for i in chosen)
+        return sorted(rows[i].id for i in sampled)
 
     assert drawn(rows) == drawn(rows[::-1])
     assert len(set(drawn(rows))) == 6
     assert drawn(rows) != [f"r{i:02d}" for i in range(6)]
-    everyone, left_out = Filters(sample=50).select(overview(rows))
-    assert len(everyone) == 20 and not left_out
+    sampled, left_out = Filters(sample=50).select(candidates_of(rows))
+    assert len(sampled) == 20 and not left_out

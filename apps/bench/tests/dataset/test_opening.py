@@ -1,3 +1,5 @@
+"""Opening of datasets: user files, bundled data, checks and error messages."""
+
 import ase
 import ase.io
 import numpy as np
@@ -8,26 +10,27 @@ from bench.dataset.per_element import element_counts, fit_atomic_energies
 from bench.exceptions import BenchError
 
 
-def test_own_file_is_read_whole(own_file, springs):
+def test_a_user_file_is_read(own_file, springs):
     data = load_for_training(str(own_file))
     assert data.name == "own"
     assert data.ids == [f"s{i:03d}" for i in range(24)]
     assert len(set(data.groups)) == 12
-    want = springs(3)
-    np.testing.assert_allclose(data.samples[3].forces, want.get_forces(), atol=1e-7)
-    np.testing.assert_allclose(data.samples[3].energy, want.get_potential_energy())
+    expected = springs(3)
+    np.testing.assert_allclose(data.samples[3].forces, expected.get_forces(), atol=1e-7)
+    np.testing.assert_allclose(data.samples[3].energy, expected.get_potential_energy())
 
 
-def test_order_of_the_file_is_irrelevant(tmp_path, springs, own_file):
-    turned = tmp_path / "own2.extxyz"
-    ase.io.write(turned, [springs(i) for i in range(24)][::-1], format="extxyz")
+def test_the_order_of_the_file_is_irrelevant(tmp_path, springs, own_file):
+    reversed_file = tmp_path / "own2.extxyz"
+    ase.io.write(reversed_file, [springs(i) for i in range(24)][::-1], format="extxyz")
     assert (
-        load_for_training(str(turned)).digest == load_for_training(str(own_file)).digest
+        load_for_training(str(reversed_file)).digest
+        == load_for_training(str(own_file)).digest
     )
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_bundled_sets_are_as_promised(name):
+def test_bundled_datasets(name):
     data = load_for_training(name)
     periodic = name == "frameworks"
     assert len(data) >= (400 if periodic else 1000)
@@ -37,7 +40,7 @@ def test_bundled_sets_are_as_promised(name):
         assert low <= len(s.structure) <= high
         assert (s.structure.cell is not None) == periodic
         assert s.forces is not None and s.charges is not None
-        # Labels belong to an isolated or periodic system: no net force, right charge.
+        # No net force, and charges that sum to the total charge.
         assert np.abs(s.forces.sum(0)).max() < 5e-3
         assert abs(s.charges.sum() - s.structure.total_charge) < 2e-3
         if s.structure.cell is not None:
@@ -48,13 +51,13 @@ def test_bundled_sets_are_as_promised(name):
         assert {-2, -1, 0, 1, 2} <= {s.structure.total_charge for s in data.samples}
 
 
-def test_references_recover_a_sum_over_elements(own_file):
+def test_fitted_atomic_energies_sum_to_the_mean_energy(own_file):
     samples = load_for_training(str(own_file)).samples
     assert element_counts(samples[:1], [1, 6, 8]).tolist() == [[2, 2, 1]]
-    # One composition only: the least solution, its sum is what counts.
-    found = fit_atomic_energies(samples)
+    # All structures have one composition, which determines only the sum.
+    energies = fit_atomic_energies(samples)
     mean = np.mean([s.energy for s in samples])
-    assert abs(2 * found[1] + 2 * found[6] + found[8] - mean) < 1e-6
+    assert abs(2 * energies[1] + 2 * energies[6] + energies[8] - mean) < 1e-6
 
 
 def write(path, *frames):
@@ -62,7 +65,7 @@ def write(path, *frames):
     return str(path)
 
 
-def test_unusable_files_are_refused_in_one_sentence(tmp_path, springs):
+def test_unusable_files_are_one_line_errors(tmp_path, springs):
     with pytest.raises(BenchError, match="no data set 'nowhere.xyz'"):
         load_for_training("nowhere.xyz")
     empty = tmp_path / "empty.extxyz"
@@ -73,48 +76,50 @@ def test_unusable_files_are_refused_in_one_sentence(tmp_path, springs):
     garbage.write_text("these are\nnot structures\n")
     with pytest.raises(BenchError, match="cannot be read as extxyz"):
         load_for_training(str(garbage))
-    bare = write(tmp_path / "bare.extxyz", ase.Atoms("H2", [[0, 0, 0], [0, 0, 1]]))
+    unlabeled = write(
+        tmp_path / "unlabeled.extxyz", ase.Atoms("H2", [[0, 0, 0], [0, 0, 1]])
+    )
     with pytest.raises(BenchError, match="No structure of .* has an energy"):
-        load_for_training(bare)
-    some = springs(1)
-    some.calc = SinglePointCalculator(some, charges=np.zeros(5))
+        load_for_training(unlabeled)
+    no_energy = springs(1)
+    no_energy.calc = SinglePointCalculator(no_energy, charges=np.zeros(5))
     with pytest.raises(BenchError, match="'s001' has no energy, as 1 of 2 structures"):
-        load_for_training(write(tmp_path / "some.extxyz", springs(0), some))
-    twice = write(tmp_path / "twice.extxyz", springs(1), springs(1))
+        load_for_training(write(tmp_path / "some.extxyz", springs(0), no_energy))
+    repeated = write(tmp_path / "repeated.extxyz", springs(1), springs(1))
     with pytest.raises(BenchError, match="uses the id 's001' twice"):
-        load_for_training(twice)
-    both = write(tmp_path / "both.extxyz", springs(1), springs(2, periodic=True))
+        load_for_training(repeated)
+    mixed = write(tmp_path / "mixed.extxyz", springs(1), springs(2, periodic=True))
     with pytest.raises(BenchError, match="mixes open and periodic"):
-        load_for_training(both)
+        load_for_training(mixed)
     slab = springs(2, periodic=True)
     slab.pbc = [True, True, False]
     with pytest.raises(BenchError, match="Frame 0 .* mix open and periodic"):
         load_for_training(write(tmp_path / "slab.extxyz", slab))
 
 
-def test_values_that_are_not_finite_are_refused(tmp_path, springs):
-    bad = springs(1)
-    forces = bad.get_forces()
+def test_values_that_are_not_finite_are_rejected(tmp_path, springs):
+    invalid = springs(1)
+    forces = invalid.get_forces()
     forces[2, 1] = np.nan
-    bad.calc = SinglePointCalculator(bad, energy=1.0, forces=forces)
+    invalid.calc = SinglePointCalculator(invalid, energy=1.0, forces=forces)
     with pytest.raises(BenchError, match="Frame 1 of .*: forces is not finite"):
-        load_for_training(write(tmp_path / "nan.extxyz", springs(0), bad))
-    lost = springs(1)
-    lost.positions[0, 0] = np.nan
+        load_for_training(write(tmp_path / "nan.extxyz", springs(0), invalid))
+    invalid = springs(1)
+    invalid.positions[0, 0] = np.nan
     with pytest.raises(BenchError, match="position of atom 0 is not finite"):
-        load_for_training(write(tmp_path / "lost.extxyz", lost))
+        load_for_training(write(tmp_path / "position.extxyz", invalid))
 
 
-def test_labels_of_some_frames_only_are_absent_elsewhere(tmp_path, springs):
-    bare = springs(1)
-    bare.calc = SinglePointCalculator(bare, energy=1.0)
-    data = load_for_training(write(tmp_path / "some.extxyz", springs(0), bare))
+def test_missing_labels_of_single_frames_are_none(tmp_path, springs):
+    energy_only = springs(1)
+    energy_only.calc = SinglePointCalculator(energy_only, energy=1.0)
+    data = load_for_training(write(tmp_path / "some.extxyz", springs(0), energy_only))
     first, second = data.samples
     np.testing.assert_allclose(first.forces, springs(0).get_forces(), atol=1e-6)
     assert first.charges is not None
     assert second.forces is None and second.charges is None and second.stress is None
     assert data.columns.has("forces").tolist() == [True, False]
-    # Whoever reads the column itself finds no zeros either.
+    # The column contains NaN, not zeros.
     assert np.isnan(data.columns.values("forces", 1)).all()
 
 

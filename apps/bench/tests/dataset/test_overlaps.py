@@ -1,4 +1,4 @@
-"""Structures in which atoms lie on one another, against all pairs and images."""
+"""Overlapping atoms, compared with all pairs and images."""
 
 import itertools
 from pathlib import Path
@@ -22,18 +22,18 @@ def row(positions, cell=None, id="a"):
     return Row(id, "g", np.ones(len(positions), int), np.array(positions, float), cell)
 
 
-def nearest(positions, cell):
-    """The smallest distance of two atoms or images, by looking at all of them."""
+def smallest_distance(positions, cell):
+    """Returns the smallest distance between atoms or images, by brute force."""
     shifts = np.zeros((1, 3)) if cell is None else SHIFTS @ cell
-    apart = positions[:, None, None] - positions[None, :, None] + shifts
-    lengths = np.linalg.norm(apart, axis=-1)
+    differences = positions[:, None, None] - positions[None, :, None] + shifts
+    lengths = np.linalg.norm(differences, axis=-1)
     atoms = np.arange(len(positions))
     lengths[atoms, atoms, len(shifts) // 2] = np.inf
     return lengths.min()
 
 
-def made(rng):
-    """A structure, open or in a skewed cell, that may have a pair near the limit."""
+def random_structure(rng):
+    """Returns positions and cell, often with a pair near the minimum distance."""
     count = int(rng.integers(1, 8))
     cell = None
     positions = rng.uniform(-3, 3, (count, 3)) * rng.choice([0.2, 1, 1e4])
@@ -41,7 +41,7 @@ def made(rng):
         cell = rng.normal(size=(3, 3)) * rng.choice([1, 4])
         positions = rng.uniform(-1, 2, (count, 3)) @ cell
         if abs(np.linalg.det(cell)) < 0.01 * np.linalg.norm(cell, axis=1).prod():
-            return made(rng)
+            return random_structure(rng)
     if count > 1 and rng.random() < 0.5:
         step = rng.normal(size=3)
         step *= rng.uniform(0.05, 0.15) / np.linalg.norm(step)
@@ -50,20 +50,20 @@ def made(rng):
     return positions, cell
 
 
-def test_overlaps_are_those_that_all_pairs_and_images_have():
+def test_overlaps_agree_with_brute_force():
     rng = np.random.default_rng(0)
-    structures = [made(rng) for _ in range(300)]
-    found = find_overlaps(
+    structures = [random_structure(rng) for _ in range(300)]
+    overlaps = find_overlaps(
         columns_from_rows([row(*s, id=str(i)) for i, s in enumerate(structures)])
     )
-    near = [i for i, s in enumerate(structures) if nearest(*s) < 0.1]
-    assert sorted(found) == near
-    assert 50 < len(near) < 250
+    expected = [i for i, s in enumerate(structures) if smallest_distance(*s) < 0.1]
+    assert sorted(overlaps) == expected
+    assert 50 < len(expected) < 250
     assert find_overlaps(columns_from_rows([])) == {}
 
 
 @pytest.mark.parametrize(
-    ("positions", "cell", "why"),
+    ("positions", "cell", "message"),
     [
         ([[0, 0, 0], [1, 0, 0], [0.06, 0, 0.06]], None, "atoms 0 and 2 are 0.085 Å"),
         ([[0.02, 0, 0], [8.96, 9, 0]], 9 * np.eye(3), "atoms 0 and 1 are 0.06 Å"),
@@ -71,16 +71,16 @@ def test_overlaps_are_those_that_all_pairs_and_images_have():
         ([[0, 0, 0]], [[9, 0, 0], [0, 9, 0], [9, 9, 0.05]], "own image are 0.05 Å"),
     ],
 )
-def test_what_is_too_close_is_said(positions, cell, why):
-    (found,) = find_overlaps(columns_from_rows([row(positions, cell)])).values()
-    assert why in found
+def test_messages_give_atoms_and_distance(positions, cell, message):
+    (text,) = find_overlaps(columns_from_rows([row(positions, cell)])).values()
+    assert message in text
 
 
-def test_coincident_atoms_by_the_thousand_are_found_at_once():
+def test_many_coincident_atoms_take_linear_time():
     assert list(find_overlaps(columns_from_rows([row(np.zeros((20_000, 3)))]))) == [0]
 
 
-def test_rows_of_coincident_atoms_are_named_and_left_out(tmp_path):
+def test_structures_with_overlaps_are_left_out(tmp_path):
     path = DATA / "overlaps.xyz"
     header = prepare(PreparationRequest(str(path)), tmp_path / "out")
     assert (header["read"], header["structures"], header["rejected"]) == (14, 12, 2)
@@ -89,8 +89,8 @@ def test_rows_of_coincident_atoms_are_named_and_left_out(tmp_path):
         ["0000009", "atoms 1 and 2 are 0 Å apart"],
     ]
     assert header["labels"]["forces"] == 12
-    described = describe(open_dataset(str(path), strict=False))
-    for text in (described, describe(open_dataset(str(tmp_path / "out")))):
+    direct = describe(open_dataset(str(path), strict=False))
+    for text in (direct, describe(open_dataset(str(tmp_path / "out")))):
         assert (
             "unusable         2, such as 0000005: atoms 1 and 2 are 0 Å apart" in text
         )
@@ -98,6 +98,6 @@ def test_rows_of_coincident_atoms_are_named_and_left_out(tmp_path):
         load_for_training(str(path))
 
 
-def test_an_overlap_in_a_cell_leaves_nothing():
+def test_an_overlap_of_the_only_structure_is_an_error():
     with pytest.raises(BenchError, match="none is left .* atoms 1 and 3 are 0 Å apart"):
         open_dataset(str(DATA / "overlap_in_a_cell.xyz"), strict=False)

@@ -1,4 +1,4 @@
-"""The prepared form: columns on disk that come back as they went in."""
+"""Prepared datasets: columns in memory and on disk, digests and damaged files."""
 
 import dataclasses
 import json
@@ -17,33 +17,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 reals = st.floats(-1e6, 1e6, allow_subnormal=False)
-letters = st.text(st.characters(categories=("L", "N", "S")), min_size=1, max_size=12)
+names = st.text(st.characters(categories=("L", "N", "S")), min_size=1, max_size=12)
 
 
 @st.composite
 def rows(draw):
-    """Structures with any combination of labels, in any order."""
+    """Draws a structure with any combination of labels."""
     n = draw(st.integers(1, 4))
     vectors = lambda: draw(st.lists(reals, min_size=3 * n, max_size=3 * n))
-    some = lambda make: make() if draw(st.booleans()) else None
+    optional = lambda build: build() if draw(st.booleans()) else None
     periodic = draw(st.booleans())
     return Row(
-        id=draw(letters),
-        group=draw(letters),
+        id=draw(names),
+        group=draw(names),
         numbers=np.array(draw(st.lists(st.integers(1, 118), min_size=n, max_size=n))),
         positions=np.reshape(vectors(), (n, 3)),
         cell=np.diag(draw(st.lists(st.floats(1, 50), min_size=3, max_size=3)))
         if periodic
         else None,
-        total_charge=some(lambda: float(draw(st.integers(-3, 3)))),
-        spin=some(lambda: draw(st.integers(1, 7))),
-        energy=some(lambda: draw(reals)),
-        forces=some(lambda: np.reshape(vectors(), (n, 3))),
-        stress=some(lambda: np.array(draw(st.lists(reals, min_size=6, max_size=6))))
+        total_charge=optional(lambda: float(draw(st.integers(-3, 3)))),
+        spin=optional(lambda: draw(st.integers(1, 7))),
+        energy=optional(lambda: draw(reals)),
+        forces=optional(lambda: np.reshape(vectors(), (n, 3))),
+        stress=optional(lambda: np.array(draw(st.lists(reals, min_size=6, max_size=6))))
         if periodic
         else None,
-        charges=some(lambda: np.array(vectors()[:n])),
-        tags=some(lambda: np.arange(n) - 1),
+        charges=optional(lambda: np.array(vectors()[:n])),
+        tags=optional(lambda: np.arange(n) - 1),
     )
 
 
@@ -81,85 +81,87 @@ def assert_same(columns, i, row):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(rows(), min_size=1, max_size=6), st.data())
-def test_rows_come_back_from_columns(many, data):
-    cut = data.draw(st.integers(0, len(many)))
-    whole = concatenate([columns_from_rows(many[:cut]), columns_from_rows(many[cut:])])
-    for i, row in enumerate(many):
-        assert_same(whole, i, row)
-    chosen = data.draw(st.lists(st.integers(0, len(many) - 1), max_size=8))
-    taken = whole.take(np.array(chosen, int))
-    assert len(taken) == len(chosen)
-    for i, index in enumerate(chosen):
-        assert_same(taken, i, many[index])
-    ids = whole.texts("id")
-    assert [bytes(x).decode() for x in ids] == [r.id for r in many]
+def test_columns_preserve_rows(rows, data):
+    cut = data.draw(st.integers(0, len(rows)))
+    columns = concatenate(
+        [columns_from_rows(rows[:cut]), columns_from_rows(rows[cut:])]
+    )
+    for i, row in enumerate(rows):
+        assert_same(columns, i, row)
+    indices = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=8))
+    subset = columns.take(np.array(indices, int))
+    assert len(subset) == len(indices)
+    for i, index in enumerate(indices):
+        assert_same(subset, i, rows[index])
+    ids = columns.texts("id")
+    assert [bytes(x).decode() for x in ids] == [r.id for r in rows]
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(rows(), min_size=1, max_size=5), st.integers(0, 5))
-def test_rows_come_back_from_disk(tmp_path_factory, many, cut):
+def test_files_preserve_rows(tmp_path_factory, rows, cut):
     folder = tmp_path_factory.mktemp("set")
-    parts = [columns_from_rows(many[:cut]), columns_from_rows(many[cut:])]
+    parts = [columns_from_rows(rows[:cut]), columns_from_rows(rows[cut:])]
     order = np.argsort(concatenate(parts).texts("id"), kind="stable")
-    write_prepared(folder, lambda: iter(parts), order, {"structures": len(many)})
-    found = open_prepared(folder)
-    verify(found)
-    for i, row in enumerate(many):
-        assert_same(found.columns, i, row)
-    ids = [found.columns.text("id", int(i)) for i in found.order]
-    assert ids == sorted(r.id for r in many)
+    write_prepared(folder, lambda: iter(parts), order, {"structures": len(rows)})
+    prepared = open_prepared(folder)
+    verify(prepared)
+    for i, row in enumerate(rows):
+        assert_same(prepared.columns, i, row)
+    ids = [prepared.columns.text("id", int(i)) for i in prepared.order]
+    assert ids == sorted(r.id for r in rows)
 
 
-def test_digest_knows_the_data_and_not_their_order(springs):
-    make = lambda i: row_from_atoms(springs(i), ReadOptions(), f"x{i}", None)
-    many = [make(i) for i in range(5)]
+def test_the_digest_depends_on_the_data_but_not_on_their_order(springs):
+    make_row = lambda i: row_from_atoms(springs(i), ReadOptions(), f"x{i}", None)
+    rows = [make_row(i) for i in range(5)]
     digest = lambda rows: digest_of(columns_from_rows(rows).arrays["digest"])
-    assert digest(many) == digest(many[::-1])
+    assert digest(rows) == digest(rows[::-1])
     for change in (
-        {"energy": many[0].energy + 1e-5},
+        {"energy": rows[0].energy + 1e-5},
         {"id": "other"},
         {"total_charge": 1.0},
-        {"positions": many[0].positions + 1e-5},
-        {"numbers": many[0].numbers[::-1]},
+        {"positions": rows[0].positions + 1e-5},
+        {"numbers": rows[0].numbers[::-1]},
         {"cell": np.eye(3)},
         {"spin": 3},
-        {"forces": many[0].forces + 1e-4},
-        {"charges": many[0].charges + 1e-4},
+        {"forces": rows[0].forces + 1e-4},
+        {"charges": rows[0].charges + 1e-4},
         {"charges": None},
         {"dipole": np.ones(3)},
         {"born_charges": np.ones((5, 3, 3))},
         {"cell": 9 * np.eye(3), "stress": np.ones(6)},
         {"tags": np.ones(5)},
     ):
-        changed = [dataclasses.replace(many[0], **change), *many[1:]]
-        assert digest(changed) != digest(many), change
-    same = dataclasses.replace(many[0], positions=many[0].positions + 1e-9)
-    assert digest([same, *many[1:]]) == digest(many)
+        changed = [dataclasses.replace(rows[0], **change), *rows[1:]]
+        assert digest(changed) != digest(rows), change
+    same = dataclasses.replace(rows[0], positions=rows[0].positions + 1e-9)
+    assert digest([same, *rows[1:]]) == digest(rows)
 
 
 @pytest.fixture
 def folder(tmp_path, springs):
-    many = [row_from_atoms(springs(i), ReadOptions(), f"x{i}", None) for i in range(5)]
+    rows = [row_from_atoms(springs(i), ReadOptions(), f"x{i}", None) for i in range(5)]
     write_prepared(
         tmp_path,
-        lambda: iter([columns_from_rows(many)]),
+        lambda: iter([columns_from_rows(rows)]),
         np.arange(5),
         {"structures": 5},
     )
     return tmp_path
 
 
-def test_columns_are_mapped_not_loaded(folder):
-    found = open_prepared(folder)
-    base = found.columns.arrays["positions"]
+def test_columns_are_memory_mapped(folder):
+    prepared = open_prepared(folder)
+    base = prepared.columns.arrays["positions"]
     while base.base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap) or len(base) < 4096
     with pytest.raises(ValueError, match="read-only"):
-        found.columns.values("positions", 0)[:] = 0
+        prepared.columns.values("positions", 0)[:] = 0
 
 
-def test_a_set_without_header_is_unfinished(folder):
+def test_a_dataset_without_header_is_unfinished(folder):
     (folder / "dataset.json").unlink()
     with pytest.raises(BenchError, match="no finished dataset"):
         open_prepared(folder)
@@ -176,7 +178,7 @@ def test_a_set_without_header_is_unfinished(folder):
         (lambda h: [h], "damaged"),
     ],
 )
-def test_headers_that_do_not_fit_are_refused(folder, change, message):
+def test_invalid_headers_are_rejected(folder, change, message):
     path = folder / "dataset.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(BenchError, match=message):
@@ -186,16 +188,16 @@ def test_headers_that_do_not_fit_are_refused(folder, change, message):
         open_prepared(folder)
 
 
-def test_cut_missing_and_changed_files_are_found(folder):
+def test_truncated_missing_and_changed_files_are_rejected(folder):
     path = folder / "forces.npy"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1])
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
     with pytest.raises(BenchError, match=r"forces.npy has \d+ of \d+ bytes"):
         open_prepared(folder)
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(BenchError, match="forces.npy has changed"):
         verify(open_prepared(folder))
-    path.write_bytes(b"x" * len(whole))
+    path.write_bytes(b"x" * len(content))
     with pytest.raises(BenchError, match="forces.npy cannot be read"):
         open_prepared(folder)
     path.unlink()

@@ -1,4 +1,4 @@
-"""From a source to a prepared set: restarts, shards, bad rows, full disks."""
+"""Preparation of datasets: resuming, shards, invalid rows, full disks, memory."""
 
 import gzip
 import json
@@ -24,13 +24,13 @@ from typer.testing import CliRunner
 
 
 @pytest.fixture(autouse=True)
-def small_units(monkeypatch):
+def small_ranges(monkeypatch):
     monkeypatch.setattr("bench.sources.extxyz.ROWS_PER_RANGE", 5)
 
 
 @pytest.fixture
 def file(tmp_path, springs):
-    """Twelve frames in units of five; the ids do not follow the order."""
+    """Twelve frames in ranges of five rows; the ids are not in file order."""
     path = tmp_path / "frames.xyz"
     frames = [springs(i) for i in range(12)]
     for i, atoms in enumerate(frames):
@@ -39,15 +39,16 @@ def file(tmp_path, springs):
     return path
 
 
-def request_for(path, **more):
-    return PreparationRequest(str(path), **more)
+def request_for(path, **arguments):
+    return PreparationRequest(str(path), **arguments)
 
 
-def contents(folder):
+def columns_of(folder):
+    """Returns the bytes of all columns by file name."""
     return {p.name: p.read_bytes() for p in sorted(folder.glob("*.npy"))}
 
 
-def test_a_prepared_set_is_the_set(file, tmp_path):
+def test_a_prepared_dataset_equals_its_source(file, tmp_path):
     header = prepare(request_for(file), tmp_path / "out")
     prepared, direct = (
         load_for_training(str(tmp_path / "out")),
@@ -56,19 +57,19 @@ def test_a_prepared_set_is_the_set(file, tmp_path):
     assert prepared.digest == direct.digest == header["digest"]
     assert prepared.ids == direct.ids == [f"x{i:02d}" for i in range(12)]
     assert prepared.groups == direct.groups
-    for mine, theirs in zip(prepared.samples, direct.samples, strict=True):
+    for sample, expected in zip(prepared.samples, direct.samples, strict=True):
         np.testing.assert_array_equal(
-            mine.structure.positions, theirs.structure.positions
+            sample.structure.positions, expected.structure.positions
         )
-        np.testing.assert_array_equal(mine.forces, theirs.forces)
-        assert mine.energy == theirs.energy
+        np.testing.assert_array_equal(sample.forces, expected.forces)
+        assert sample.energy == expected.energy
     files = {p.name for p in (tmp_path / "out").iterdir()} - {".lock"}
-    assert files == {*contents(tmp_path / "out"), "dataset.json"}
+    assert files == {*columns_of(tmp_path / "out"), "dataset.json"}
     text, other = describe(prepared), describe(direct)
     assert text.splitlines()[1:7] == other.splitlines()[1:7]
 
 
-def test_preparing_again_does_nothing_and_other_wishes_are_refused(file, tmp_path):
+def test_preparing_again_changes_nothing_and_rejects_other_inputs(file, tmp_path):
     out = tmp_path / "out"
     first = prepare(request_for(file), out)
     before = (out / "energy.npy").stat().st_mtime_ns
@@ -81,18 +82,18 @@ def test_preparing_again_does_nothing_and_other_wishes_are_refused(file, tmp_pat
         prepare(request_for(file), out)
 
 
-def test_an_interrupted_preparation_goes_on(file, tmp_path):
-    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    prepare(request_for(file), straight)
+def test_an_interrupted_preparation_resumes(file, tmp_path):
+    uninterrupted, stopped = tmp_path / "uninterrupted", tmp_path / "stopped"
+    prepare(request_for(file), uninterrupted)
 
-    def stop(done, of):
+    def stop(done, parts):
         if done == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         prepare(request_for(file), stopped, callback=stop)
     (part,) = (stopped / "parts").iterdir()
-    kept = part.stat().st_mtime_ns
+    modified = part.stat().st_mtime_ns
     with pytest.raises(BenchError, match="no finished dataset: run the same"):
         load_for_training(str(stopped))
     with pytest.raises(BenchError, match="unfinished preparation with other"):
@@ -102,20 +103,20 @@ def test_an_interrupted_preparation_goes_on(file, tmp_path):
         request_for(file),
         stopped,
         callback=lambda *x: progress.append(
-            (*x, part.exists() and part.stat().st_mtime_ns == kept)
+            (*x, part.exists() and part.stat().st_mtime_ns == modified)
         ),
     )
     assert progress == [(1, 3, True), (2, 3, True), (3, 3, True)]
-    assert contents(stopped) == contents(straight)
+    assert columns_of(stopped) == columns_of(uninterrupted)
 
 
-def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_path):
+def test_a_failed_preparation_releases_its_folder(file, tmp_path):
     out, damaged = tmp_path / "out", tmp_path / "damaged.xyz.gz"
     damaged.write_bytes(gzip.compress(file.read_bytes())[:-2000])
     with pytest.raises(BenchError, match=r"damaged.xyz.gz cannot be decompressed from"):
         prepare(request_for(damaged), out)
     assert not out.exists()
-    # A readable part is kept for the same request, as after an interruption.
+    # The same request reuses the readable part, as after an interruption.
     lines = file.read_text().splitlines(keepends=True)
     damaged = tmp_path / "damaged.xyz"
     damaged.write_text("".join([*lines[:49], "five\n", *lines[50:]]))
@@ -129,8 +130,8 @@ def test_a_folder_of_a_source_that_cannot_be_read_can_be_claimed_anew(file, tmp_
     assert {p.suffix for p in out.iterdir() if p.name != ".lock"} == {".npy", ".json"}
 
 
-def test_what_strictness_refused_is_prepared_without_it(tmp_path, springs):
-    path, out = broken(tmp_path / "broken.xyz", springs), tmp_path / "out"
+def test_a_failed_strict_preparation_can_be_repeated_without_strict(tmp_path, springs):
+    path, out = with_invalid_rows(tmp_path / "invalid.xyz", springs), tmp_path / "out"
     with pytest.raises(BenchError, match="is not finite; fix or remove it; `bench pr"):
         prepare(request_for(path, strict=True), out)
     assert prepare(request_for(path), out)["structures"] == 6
@@ -140,7 +141,7 @@ def test_what_strictness_refused_is_prepared_without_it(tmp_path, springs):
     assert prepare(request_for(path), tmp_path / "again")["structures"] == 2
 
 
-def test_a_shard_that_fails_leaves_the_folder_to_the_others(file, tmp_path):
+def test_a_failed_shard_does_not_release_the_folder(file, tmp_path):
     out, damaged = tmp_path / "out", tmp_path / "damaged.xyz"
     lines = file.read_text().splitlines(keepends=True)
     damaged.write_text("".join([*lines[:49], "five\n", *lines[50:]]))
@@ -152,55 +153,55 @@ def test_a_shard_that_fails_leaves_the_folder_to_the_others(file, tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_shards_together_are_the_whole(file, tmp_path, count):
-    whole, shared = tmp_path / "whole", tmp_path / "shared"
-    prepare(request_for(file), whole)
+def test_shards_give_the_same_dataset(file, tmp_path, count):
+    single, shared = tmp_path / "single", tmp_path / "shared"
+    prepare(request_for(file), single)
     for number in range(count, 0, -1):
-        done = prepare(request_for(file), shared, shard=Shard(number, count))
-        assert done is None and not (shared / "dataset.json").exists()
+        header = prepare(request_for(file), shared, shard=Shard(number, count))
+        assert header is None and not (shared / "dataset.json").exists()
     prepare(request_for(file), shared)
-    assert contents(shared) == contents(whole)
+    assert columns_of(shared) == columns_of(single)
 
 
-def test_a_missing_shard_is_read_by_the_join(file, tmp_path):
+def test_merging_reads_missing_shards(file, tmp_path):
     prepare(request_for(file), tmp_path / "out", shard=Shard(1, 2))
     progress = []
     prepare(request_for(file), tmp_path / "out", callback=lambda *x: progress.append(x))
     assert progress == [(2, 3), (3, 3)]
 
 
-def test_shards_are_written_i_of_n():
+def test_shards_have_the_form_number_of_total():
     assert Shard.parse("3/8") == (3, 8)
     for text in ("0/8", "9/8", "3", "a/b", "3/", "-1/2", "1.5/2"):
         with pytest.raises(BenchError, match="A shard is written 1/8"):
             Shard.parse(text)
 
 
-def test_other_processes_read_the_same(file, tmp_path, monkeypatch):
-    prepare(request_for(file), tmp_path / "here")
-    prepare(request_for(file), tmp_path / "there", workers=2)
-    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+def test_worker_processes_give_the_same_dataset(file, tmp_path):
+    prepare(request_for(file), tmp_path / "in_process")
+    prepare(request_for(file), tmp_path / "workers", workers=2)
+    assert columns_of(tmp_path / "in_process") == columns_of(tmp_path / "workers")
 
 
-def test_a_unit_larger_than_memory_is_kept_in_parts(file, tmp_path, monkeypatch):
-    """A packed file is entered at its beginning only; it is one unit, however long."""
+def test_a_long_range_is_stored_in_several_parts(file, tmp_path, monkeypatch):
+    """Compressed files have no random access and are therefore one range."""
     monkeypatch.setattr("bench.dataset.parts.ROWS_PER_RANGE", 30)
-    packed = tmp_path / "frames.xyz.gz"
-    packed.write_bytes(gzip.compress(file.read_bytes() * 10))
+    compressed = tmp_path / "frames.xyz.gz"
+    compressed.write_bytes(gzip.compress(file.read_bytes() * 10))
     out = tmp_path / "out"
-    prepare(request_for(packed), out, shard=Shard(1, 1))
+    prepare(request_for(compressed), out, shard=Shard(1, 1))
     names = sorted(p.name for p in (out / "parts").iterdir())
     last = "0000000.npz"
     assert names == [*(f"0000000+{i:06d}.npz" for i in range(3)), last]
-    header = prepare(request_for(packed), out)
+    header = prepare(request_for(compressed), out)
     assert header["read"] == 120 and header["structures"] == 12
     assert header["left_out"] == {"repeats of another structure": 108}
     assert header["digest"] == load_for_training(str(file)).digest
 
 
-def test_a_unit_that_was_interrupted_is_read_again(file, tmp_path, monkeypatch):
-    packed = tmp_path / "frames.xyz.gz"
-    packed.write_bytes(gzip.compress(file.read_bytes()))
+def test_an_interrupted_range_is_read_again(file, tmp_path, monkeypatch):
+    compressed = tmp_path / "frames.xyz.gz"
+    compressed.write_bytes(gzip.compress(file.read_bytes()))
     monkeypatch.setattr("bench.dataset.parts.ROWS_PER_RANGE", 3)
     saved = []
 
@@ -215,11 +216,13 @@ def test_a_unit_that_was_interrupted_is_read_again(file, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("bench.dataset.preparing.save_part", stop)
         with pytest.raises(KeyboardInterrupt):
-            prepare(request_for(packed), tmp_path / "out")
+            prepare(request_for(compressed), tmp_path / "out")
     assert saved == ["0000000+000000.npz", "0000000+000001.npz"]
     progress = []
     prepare(
-        request_for(packed), tmp_path / "out", callback=lambda *x: progress.append(x)
+        request_for(compressed),
+        tmp_path / "out",
+        callback=lambda *x: progress.append(x),
     )
     assert progress == [(0, 1), (1, 1)]
     assert (
@@ -241,10 +244,10 @@ prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]), callback=callback)
 
 
 @pytest.mark.parametrize("after", [1, 17, 46])
-def test_a_killed_preparation_goes_on(file, tmp_path, springs, after):
-    """Killed as by kill -9, at no chosen place behind so many parts of 48."""
+def test_a_killed_preparation_resumes(file, tmp_path, springs, after):
+    """SIGKILL at an arbitrary moment after a number of the 48 parts."""
     ase.io.write(file, [springs(i) for i in range(240)], format="extxyz")
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
     command = [sys.executable, "-c", KILLED, str(file), str(killed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -253,17 +256,17 @@ def test_a_killed_preparation_goes_on(file, tmp_path, springs, after):
         process.kill()
     progress = []
     header = prepare(request_for(file), killed, callback=lambda *x: progress.append(x))
-    prepare(request_for(file), straight)
+    prepare(request_for(file), uninterrupted)
     assert header["read"] == header["structures"] == 240
-    # Either parts were left to read, or it had come to its end.
+    # The process may have finished before it was killed.
     assert not progress or (progress[0][0] >= after and progress[-1] == (48, 48))
-    assert contents(killed) == contents(straight)
+    assert columns_of(killed) == columns_of(uninterrupted)
 
 
-def with_atoms(path, springs, *lone):
-    """Five structures of H, C and O, and single atoms of given energy and charge."""
+def with_atoms(path, springs, *isolated):
+    """Writes five structures of H, C and O, and atoms of given energy and charge."""
     frames = [springs(i) for i in range(5)]
-    for symbol, energy, charge in lone:
+    for symbol, energy, charge in isolated:
         atom = ase.Atoms(symbol, [[0, 0, 0]])
         atom.info = {"id": f"{symbol}{charge}{energy}", "total_charge": charge}
         atom.calc = SinglePointCalculator(atom, energy=energy)
@@ -272,22 +275,28 @@ def with_atoms(path, springs, *lone):
     return path
 
 
-LONE = (("H", -13.0, 0), ("H", -12.5, 0), ("H", -14.0, -1), ("C", -1.0, 0), ("O", 2, 0))
+ISOLATED = (
+    ("H", -13.0, 0),
+    ("H", -12.5, 0),
+    ("H", -14.0, -1),
+    ("C", -1.0, 0),
+    ("O", 2, 0),
+)
 
 
-def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
-    path = with_atoms(tmp_path / "a.xyz", springs, *LONE)
+def test_isolated_atoms_become_atomic_energies(tmp_path, springs):
+    path = with_atoms(tmp_path / "a.xyz", springs, *ISOLATED)
     header = prepare(request_for(path, atomic_energies="atoms"), tmp_path / "out")
     assert header["structures"] == 5
     assert header["left_out"] == {"isolated atoms, used as atomic energies": 5}
-    # Of two neutral atoms the lower one, and never the ion, which lies lower still.
+    # The lower of two neutral atoms; the ion is lower but does not count.
     assert header["atomic_energies"]["energies"] == {"H": -13.0, "C": -1.0, "O": 2.0}
     data = load_for_training(str(tmp_path / "out"))
     assert data.atomic_energies == {1: -13.0, 6: -1.0, 8: 2.0}
-    left = [(s.energy + 2 * 13.0 + 2 * 1.0 - 2.0) / 5 for s in data.samples]
-    assert header["atomic_energies"]["mae"] == pytest.approx(np.mean(np.abs(left)))
+    residuals = [(s.energy + 2 * 13.0 + 2 * 1.0 - 2.0) / 5 for s in data.samples]
+    assert header["atomic_energies"]["mae"] == pytest.approx(np.mean(np.abs(residuals)))
     assert header["atomic_energies"]["rmse"] == pytest.approx(
-        np.sqrt(np.mean(np.square(left)))
+        np.sqrt(np.mean(np.square(residuals)))
     )
     line = "atomic energies  H -13.000, C -1.000, O 2.000 eV; residual"
     assert line in describe(data)
@@ -301,8 +310,8 @@ def test_isolated_atoms_become_references_and_no_structures(tmp_path, springs):
     assert atomic_energies_for(fitted, members) == expected
 
 
-def test_one_atom_of_a_crystal_is_no_isolated_atom(tmp_path):
-    """Three fcc cells of one copper atom stay, the lowest of them below the atom."""
+def test_a_crystal_of_one_atom_is_not_an_isolated_atom(tmp_path):
+    """Three fcc cells of one copper atom stay; one is lower than the isolated atom."""
     path = Path(__file__).parents[1] / "data" / "isolated_and_fcc.xyz"
     header = prepare(request_for(path, atomic_energies="atoms"), tmp_path / "out")
     assert header["atomic_energies"]["energies"] == {"O": -1.9, "Cu": -0.25}
@@ -319,23 +328,23 @@ def test_one_atom_of_a_crystal_is_no_isolated_atom(tmp_path):
         ("T T T", "bulk", False),
     ],
 )
-def test_isolated_atoms_are_open_or_called_so(tmp_path, pbc, kind, isolated):
+def test_isolated_atoms_are_open_or_have_the_config_type(tmp_path, pbc, kind, isolated):
     path = tmp_path / "atom.xyz"
     path.write_text(
         f'1\nLattice="9 0 0 0 9 0 0 0 9" pbc="{pbc}" config_type={kind} energy=-1\n'
         "H 0 0 0\n2\nenergy=-4\nH 0 0 0\nH 0 0 0.7\n"
     )
-    wanted = request_for(path, atomic_energies="atoms")
+    request = request_for(path, atomic_energies="atoms")
     if not isolated:
         with pytest.raises(BenchError, match="energy of H, .* without a cell"):
-            prepare(wanted, tmp_path / "out")
+            prepare(request, tmp_path / "out")
         return
-    header = prepare(wanted, tmp_path / "out")
+    header = prepare(request, tmp_path / "out")
     assert header["atomic_energies"]["energies"] == {"H": -1.0}
     assert header["structures"] == 1
 
 
-def test_given_atomic_energies_are_kept_and_belong_to_the_set(file, tmp_path):
+def test_given_atomic_energies_are_stored_and_part_of_the_inputs(file, tmp_path):
     path = tmp_path / "atoms.yaml"
     path.write_text('H: -13.6\nC: -1030\n"O": -2041.5\nNo: 1\n')
     header = prepare(request_for(file, atomic_energies=str(path)), tmp_path / "out")
@@ -365,7 +374,7 @@ def test_given_atomic_energies_are_kept_and_belong_to_the_set(file, tmp_path):
         (None, "cannot be read"),
     ],
 )
-def test_atomic_energies_that_cannot_be_used_are_refused(file, tmp_path, text, message):
+def test_invalid_atomic_energies_are_rejected(file, tmp_path, text, message):
     path = tmp_path / "atoms.yaml"
     if text is not None:
         path.write_text(text)
@@ -374,14 +383,14 @@ def test_atomic_energies_that_cannot_be_used_are_refused(file, tmp_path, text, m
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
-def test_missing_isolated_atoms_are_named(tmp_path, springs):
+def test_missing_isolated_atoms_are_listed(tmp_path, springs):
     path = with_atoms(tmp_path / "a.xyz", springs, ("H", -13.0, 0), ("C", -1.0, 1))
     with pytest.raises(BenchError, match="no atomic energy of C, O"):
         prepare(request_for(path, atomic_energies="atoms"), tmp_path / "out")
 
 
-def broken(path, springs):
-    """Frame 3 has a force that is no number; frame 6 repeats frame 5, 7 its id."""
+def with_invalid_rows(path, springs):
+    """Frame 3 has an infinite force, 6 is a copy of 5, 7 has the id of 5."""
     frames = [springs(i) for i in range(9)]
     forces = frames[3].get_forces()
     forces[1, 1] = np.inf
@@ -394,8 +403,8 @@ def broken(path, springs):
     return path
 
 
-def test_bad_rows_are_named_counted_and_kept_out(tmp_path, springs):
-    path = broken(tmp_path / "broken.xyz", springs)
+def test_invalid_rows_are_counted_and_left_out(tmp_path, springs):
+    path = with_invalid_rows(tmp_path / "invalid.xyz", springs)
     header = prepare(request_for(path), tmp_path / "out")
     assert header["read"] == 9 and header["structures"] == 6
     assert header["left_out"] == {"repeats of another structure": 1}
@@ -411,8 +420,8 @@ def test_bad_rows_are_named_counted_and_kept_out(tmp_path, springs):
     assert "left out         repeats of another structure: 1" in text
 
 
-def test_strictness_refuses_them(tmp_path, springs):
-    path = broken(tmp_path / "broken.xyz", springs)
+def test_strict_rejects_invalid_rows(tmp_path, springs):
+    path = with_invalid_rows(tmp_path / "invalid.xyz", springs)
     with pytest.raises(BenchError, match="Frame 3 of .*: forces is not finite"):
         prepare(request_for(path, strict=True), tmp_path / "out")
     frames = ase.io.read(path, ":")
@@ -421,13 +430,13 @@ def test_strictness_refuses_them(tmp_path, springs):
         prepare(request_for(path, strict=True), tmp_path / "out2")
 
 
-def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
+def test_filters_and_their_counts(file, tmp_path, springs):
     filters = Filters(total_charges=(1.0,))
     with pytest.raises(
         BenchError, match=r"12 structures .* none is left \(other total"
     ):
         prepare(request_for(file, filters=filters), tmp_path / "out")
-    # What was read for that is of no use and was not kept.
+    # The parts are deleted, since they do not depend on further options.
     assert not (tmp_path / "out" / "parts").exists()
     header = prepare(
         request_for(file, filters=Filters(without=("charges",))), tmp_path / "out"
@@ -436,7 +445,7 @@ def test_filters_choices_and_counts_of_them(file, tmp_path, springs):
     assert load_for_training(str(tmp_path / "out")).samples[0].charges is None
 
 
-def test_names_that_no_structure_has_are_refused(file, tmp_path):
+def test_keys_that_no_structure_has_are_rejected(file, tmp_path):
     read_options = ReadOptions(forces="force")
     with pytest.raises(
         BenchError, match="has 'force', .* its forces; available: .*forces"
@@ -445,7 +454,7 @@ def test_names_that_no_structure_has_are_refused(file, tmp_path):
     prepare(request_for(file), tmp_path / "out")
 
 
-def test_names_that_may_be_meant_are_offered(tmp_path, springs):
+def test_likely_keys_are_suggested(tmp_path, springs):
     frames = [springs(i) for i in range(3)]
     for atoms in frames:
         atoms.info["REF_energy"] = atoms.calc.results["energy"]
@@ -453,15 +462,15 @@ def test_names_that_may_be_meant_are_offered(tmp_path, springs):
         atoms.calc = None
     path = tmp_path / "named.xyz"
     ase.io.write(path, frames, format="extxyz")
-    said = "such as --energy-key REF_energy --forces-key REF_forces"
-    with pytest.raises(BenchError, match=said):
+    suggestion = "such as --energy-key REF_energy --forces-key REF_forces"
+    with pytest.raises(BenchError, match=suggestion):
         prepare(request_for(path), tmp_path / "out")
     read_options = ReadOptions(energy="REF_energy", forces="REF_forces")
     header = prepare(request_for(path, read_options=read_options), tmp_path / "out")
     assert header["labels"]["energy"] == header["labels"]["forces"] == 3
 
 
-def test_a_prepared_set_without_energies_is_described_and_opened(tmp_path, springs):
+def test_a_dataset_without_energies(tmp_path, springs):
     frames = [springs(i) for i in range(3)]
     for atoms in frames:
         atoms.calc.results.pop("energy")
@@ -475,7 +484,7 @@ def test_a_prepared_set_without_energies_is_described_and_opened(tmp_path, sprin
     assert all(s.charges is not None for s in samples)
 
 
-def test_placeholder_forces_are_suspected(tmp_path, springs):
+def test_placeholder_forces_are_reported(tmp_path, springs):
     frames = [springs(i) for i in range(3)]
     for atoms in frames:
         atoms.calc.results["forces"][:] = 0
@@ -486,7 +495,7 @@ def test_placeholder_forces_are_suspected(tmp_path, springs):
     assert "all forces of 3 structures are zero" in text
 
 
-FULL = """
+FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from bench.exceptions import BenchError
@@ -500,21 +509,21 @@ except BenchError as error:
 """
 
 
-@pytest.mark.parametrize("room", [100, 20_000])
-def test_a_full_disk_leaves_nothing_half_written(file, tmp_path, springs, room):
-    many = [springs(i) for i in range(400)]
-    ase.io.write(file, many, format="extxyz")
+@pytest.mark.parametrize("limit", [100, 20_000])
+def test_a_full_disk_leaves_no_partial_files(file, tmp_path, springs, limit):
+    frames = [springs(i) for i in range(400)]
+    ase.io.write(file, frames, format="extxyz")
     out = tmp_path / "out"
-    command = [sys.executable, "-c", FULL, str(file), str(out), str(room)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "cannot be written" in said and said.count("\n") == 1
+    command = [sys.executable, "-c", FULL_DISK, str(file), str(out), str(limit)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "cannot be written" in output and output.count("\n") == 1
     assert not list(tmp_path.rglob("*.partial"))
     assert not (out / "dataset.json").exists()
     header = prepare(request_for(file), out)
     assert header["structures"] == len(load_for_training(str(out))) == 400
 
 
-def test_two_joins_at_once_are_refused(file, tmp_path):
+def test_only_one_process_merges(file, tmp_path):
     import filelock
 
     (tmp_path / "out").mkdir()
@@ -525,7 +534,7 @@ def test_two_joins_at_once_are_refused(file, tmp_path):
         prepare(request_for(file), tmp_path / "out")
 
 
-def test_a_damaged_part_is_named(file, tmp_path):
+def test_a_damaged_part_is_a_one_line_error(file, tmp_path):
     out = tmp_path / "out"
     prepare(request_for(file), out, shard=Shard(1, 1))
     part = out / "parts" / "0000001.npz"
@@ -536,26 +545,26 @@ def test_a_damaged_part_is_named(file, tmp_path):
     assert prepare(request_for(file), out)["structures"] == 12
 
 
-def test_a_damaged_plan_and_header_are_named(file, tmp_path):
-    prepare(request_for(file), tmp_path / "begun", shard=Shard(1, 2))
-    (tmp_path / "begun" / "preparation.json").write_text("{")
+def test_damaged_inputs_and_headers_are_one_line_errors(file, tmp_path):
+    prepare(request_for(file), tmp_path / "unfinished", shard=Shard(1, 2))
+    (tmp_path / "unfinished" / "preparation.json").write_text("{")
     with pytest.raises(BenchError, match=r"preparation.json is damaged .*: delete"):
-        prepare(request_for(file), tmp_path / "begun")
-    header = prepare(request_for(file), tmp_path / "done")
-    # As if the process had been killed when all was written and nothing cleared away.
-    (tmp_path / "done" / "parts").mkdir()
-    (tmp_path / "done" / "parts" / "0000000.npz").touch()
-    assert prepare(request_for(file), tmp_path / "done") == header
-    assert not (tmp_path / "done" / "parts").exists()
-    (tmp_path / "done" / "dataset.json").write_text("]")
+        prepare(request_for(file), tmp_path / "unfinished")
+    header = prepare(request_for(file), tmp_path / "finished")
+    # As after a kill between writing the header and deleting the parts.
+    (tmp_path / "finished" / "parts").mkdir()
+    (tmp_path / "finished" / "parts" / "0000000.npz").touch()
+    assert prepare(request_for(file), tmp_path / "finished") == header
+    assert not (tmp_path / "finished" / "parts").exists()
+    (tmp_path / "finished" / "dataset.json").write_text("]")
     with pytest.raises(BenchError, match=r"dataset.json is damaged .*: delete"):
-        prepare(request_for(file), tmp_path / "done")
+        prepare(request_for(file), tmp_path / "finished")
 
 
-def many_rows(path: Path, count: int) -> None:
-    """A database in ASE's form, written without ASE for its speed."""
+def write_aselmdb(path: Path, count: int) -> None:
+    """Writes a database in the format of ASE, faster than ASE does."""
     rng = np.random.default_rng(0)
-    array = lambda x, kind: {"__ndarray__": [list(x.shape), kind, x.ravel().tolist()]}
+    array = lambda x, dtype: {"__ndarray__": [list(x.shape), dtype, x.ravel().tolist()]}
     corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1.0]])
     with (
         lmdb.open(str(path), subdir=False, map_size=1 << 32) as database,
@@ -586,29 +595,28 @@ print(header["structures"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def peak(tmp_path, count):
-    """MiB that preparing so many rows took at most, without the database itself.
+def peak_memory(tmp_path, count):
+    """Returns the peak memory of preparing some rows, MiB, without the database.
 
-    Its pages are mapped: they count as resident, and the kernel takes them back when it
-    needs room.
+    The mapped pages of the database count as resident, but the kernel can reclaim them.
     """
     path = tmp_path / f"{count}.aselmdb"
-    many_rows(path, count)
+    write_aselmdb(path, count)
     command = [sys.executable, "-c", PEAK, str(path), str(tmp_path / f"out{count}")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    structures, kilobytes = map(int, said.split())
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    structures, kilobytes = map(int, output.split())
     assert structures == count
     return kilobytes / 1024 - path.stat().st_size / 2**20
 
 
 def test_memory_does_not_grow_with_rows(tmp_path):
-    # Rows of a part are held, and some 200 bytes of each row of the whole.
-    assert peak(tmp_path, 6000) - peak(tmp_path, 2000) < 10
+    # In memory are the rows of one part, and about 200 bytes per row of the dataset.
+    assert peak_memory(tmp_path, 6000) - peak_memory(tmp_path, 2000) < 10
 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_a_hundred_thousand_rows(tmp_path):
-    assert peak(tmp_path, 100_000) - peak(tmp_path, 3000) < 30
+    assert peak_memory(tmp_path, 100_000) - peak_memory(tmp_path, 3000) < 30
 
 
 def invoke(*arguments):
@@ -619,60 +627,60 @@ def invoke(*arguments):
 
 def test_the_command_prepares_and_describes(file, tmp_path):
     out = tmp_path / "out"
-    done = invoke("prepare", file, "--out", out, "--workers", 1)
-    assert done.exit_code == 0, done.output
-    assert "out: 12 open structures in 6 groups" in done.output
-    progress = invoke("info", out, "--verify")
-    assert progress.exit_code == 0 and "out: 12 open structures" in progress.output
+    result = invoke("prepare", file, "--out", out, "--workers", 1)
+    assert result.exit_code == 0, result.output
+    assert "out: 12 open structures in 6 groups" in result.output
+    info = invoke("info", out, "--verify")
+    assert info.exit_code == 0 and "out: 12 open structures" in info.output
     path = out / "energy.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     assert "has changed" in str(invoke("info", out, "--verify").exception)
 
 
-def test_the_command_passes_every_wish_on(tmp_path, springs, monkeypatch):
-    asked = {}
+def test_the_command_passes_all_options(tmp_path, springs, monkeypatch):
+    received = {}
 
-    def spy(request, out, **more):
-        asked.update(request=request, out=out, **more)
+    def record(request, out, **arguments):
+        received.update(request=request, out=out, **arguments)
 
-    monkeypatch.setattr("bench.dataset.preparing.prepare", spy)
+    monkeypatch.setattr("bench.dataset.preparing.prepare", record)
     keys = ["energy", "forces", "stress", "charges", "total-charge", "spin", "tags"]
-    names = [x for k in [*keys, "id", "group"] for x in (f"--{k}-key", f"my-{k}")]
-    done = invoke(
+    options = [x for k in [*keys, "id", "group"] for x in (f"--{k}-key", f"my-{k}")]
+    result = invoke(
         *("prepare", "source", "--out", "o", "--shard", "2/3", "--workers", 7),
-        *names,
+        *options,
         *("--energy-unit", "hartree", "--length-unit", "bohr", "--strict"),
         *("--recipe", "omol25", "--format", "traj", "--total-charge", -1),
         *("--total-charge", 1, "--spin", 2, "--min-atoms", 2, "--max-atoms", 9),
         *("--require", "forces", "--without", "tags", "--atomic-energies", "atoms"),
     )
-    assert done.exit_code == 0, done.output
-    assert "Shard 2/3 is read" in done.output
-    read = asked["request"].read_options
-    assert read.given_keys == {
+    assert result.exit_code == 0, result.output
+    assert "Shard 2/3 is read" in result.output
+    read_options = received["request"].read_options
+    assert read_options.given_keys == {
         k.replace("-", "_"): f"my-{k}" for k in [*keys, "id", "group"]
     }
-    assert (read.energy_unit, read.length_unit) == ("hartree", "bohr")
-    assert asked["request"].filters == Filters(
+    assert (read_options.energy_unit, read_options.length_unit) == ("hartree", "bohr")
+    assert received["request"].filters == Filters(
         "omol25", (-1.0, 1.0), (2,), 2, 9, ("forces",), ("tags",)
     )
-    assert asked["request"].atomic_energies == "atoms"
-    assert asked["request"].strict and asked["request"].format == "traj"
-    assert asked["shard"] == (2, 3) and asked["workers"] == 7
+    assert received["request"].atomic_energies == "atoms"
+    assert received["request"].strict and received["request"].format == "traj"
+    assert received["shard"] == (2, 3) and received["workers"] == 7
 
 
-def test_where_data_come_from_is_said():
+def test_published_datasets_are_listed():
     text = invoke("prepare", "--published").output
     for word in ("QMOF", "figshare.13147324", "ODAC25", "OMol25", "CC BY 4.0", "arXiv"):
         assert word in text
-    refused = invoke("prepare")
-    assert isinstance(refused.exception, BenchError)
-    assert "bench prepare SOURCE --out FOLDER" in str(refused.exception)
+    without_arguments = invoke("prepare")
+    assert isinstance(without_arguments.exception, BenchError)
+    assert "prepare SOURCE --out FOLDER" in str(without_arguments.exception)
     missing = invoke("prepare", "train_4M", "--out", "x")
     assert "bench prepare --published" in str(missing.exception)
 
 
-def test_preparing_loads_no_jax(file, tmp_path):
+def test_preparing_does_not_import_jax(file, tmp_path):
     program = (
         "import sys; from pathlib import Path\n"
         "from bench.dataset.request import PreparationRequest\n"

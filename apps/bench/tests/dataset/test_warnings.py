@@ -20,22 +20,22 @@ from bench.sources import ReadOptions, Row
 DATA = Path(__file__).parents[1] / "data"
 
 
-def prepared(path, out, **names):
-    header = prepare(PreparationRequest(str(path), ReadOptions(**names)), out)
+def prepared(path, out, **options):
+    header = prepare(PreparationRequest(str(path), ReadOptions(**options)), out)
     return header, open_dataset(str(out))
 
 
-def test_names_that_are_not_read_come_with_the_option_that_reads_them(tmp_path):
-    said = "`force` of .* is not read: `bench prepare` with `--forces-key force`"
+def test_unread_labels_are_listed_with_the_option_that_reads_them(tmp_path):
+    expected = "`force` of .* is not read: `bench prepare` with `--forces-key force`"
     (warning,) = warnings_of(load_for_training(str(DATA / "force.xyz")))
-    assert re.search(said, warning)
+    assert re.search(expected, warning)
     assert warning in describe(open_dataset(str(DATA / "force.xyz"), strict=False))
     header, data = prepared(DATA / "force.xyz", tmp_path / "out", forces="force")
     assert header["labels"]["forces"] == 1 and warnings_of(data) == []
 
 
-def test_of_several_names_none_is_chosen(tmp_path):
-    """The charges of two molecules: either alone would be wrong."""
+def test_no_key_is_chosen_among_several(tmp_path):
+    """Charges of two molecules, whose sum is the total charge."""
     path = tmp_path / "names.xyz"
     path.write_text("1\nchargeA=1 chargeB=-1 energy=-1\nH 0 0 0\n")
     (warning,) = warnings_of(load_for_training(str(path)))
@@ -43,23 +43,23 @@ def test_of_several_names_none_is_chosen(tmp_path):
     assert "`--total-charge-key KEY` reads one of them, `chargeA+chargeB` a" in warning
 
 
-def test_names_of_other_kinds_are_not_taken_for_labels(tmp_path):
-    """A word is no charge, a number no force; a name beside what is read is none."""
+def test_keys_of_other_types_are_not_suggested(tmp_path):
+    """Text is not a charge, a scalar not a force; read labels need no other key."""
     path = tmp_path / "names.xyz"
     path.write_text(
         "2\nProperties=species:S:1:pos:R:3:mulliken_charges:R:1 energy=-1 "
         'formation_energy=-2 charge_model=ddec max_force=1 net_charge=1 bec="1 2 3"\n'
         "H 0 0 0 0.5\nH 0 0 0.8 0.5\n"
     )
-    found = warnings_of(load_for_training(str(path)))
-    assert [re.search("with `(.*)` reads", warning)[1] for warning in found] == [
+    warnings = warnings_of(load_for_training(str(path)))
+    assert [re.search("with `(.*)` reads", warning)[1] for warning in warnings] == [
         "--charges-key mulliken_charges",
         "--total-charge-key net_charge",
         "--born-charges-key bec",
     ]
 
 
-def test_virials_become_stress(tmp_path):
+def test_virials_are_converted_to_stress(tmp_path):
     """Minus diag(51.2, 102.4, 153.6) eV over 512 Å^3."""
     header, data = prepared(DATA / "virials.xyz", tmp_path / "out", virial="virials")
     np.testing.assert_allclose(data.samples[0].stress, [-0.1, -0.2, -0.3, 0, 0, 0])
@@ -74,7 +74,7 @@ def test_virials_become_stress(tmp_path):
     assert "warning" not in text
 
 
-def test_virials_read_as_stress_are_noticed(tmp_path):
+def test_virials_read_as_stress_are_reported(tmp_path):
     _, data = prepared(DATA / "virials.xyz", tmp_path / "out", stress="virials")
     (warning,) = warnings_of(data)
     assert "stresses reach 2.461e+04 GPa: if they are virials (eV)" in warning
@@ -91,15 +91,15 @@ def test_virials_read_as_stress_are_noticed(tmp_path):
     ],
 )
 def test_units_of_stress(tmp_path, unit, factor):
-    names = dict(stress="virials", stress_unit=unit, length_unit="bohr")
-    _, data = prepared(DATA / "virials.xyz", tmp_path / "out", **names)
+    options = dict(stress="virials", stress_unit=unit, length_unit="bohr")
+    _, data = prepared(DATA / "virials.xyz", tmp_path / "out", **options)
     expected = factor * np.array([51.2, 102.4, 153.6, 0, 0, 0])
     np.testing.assert_allclose(data.samples[0].stress, expected, rtol=1e-6)
 
 
-def test_virials_have_the_unit_of_energies(tmp_path):
-    names = dict(virial="virials", energy_unit="hartree", length_unit="bohr")
-    _, data = prepared(DATA / "virials.xyz", tmp_path / "out", **names)
+def test_virials_are_in_the_energy_unit(tmp_path):
+    options = dict(virial="virials", energy_unit="hartree", length_unit="bohr")
+    _, data = prepared(DATA / "virials.xyz", tmp_path / "out", **options)
     # One hartree over a cubic bohr is 183.6315 eV/Å^3.
     np.testing.assert_allclose(
         data.samples[0].stress[:3], [-18.363, -36.726, -55.089], atol=1e-2
@@ -107,16 +107,16 @@ def test_virials_have_the_unit_of_energies(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("options", "message"),
     [
         (dict(virial="v", stress="s"), "read from 's' or from the virial 'v'"),
         (dict(virial="v", stress_unit="GPa"), "virial 'v' is an energy"),
         (dict(stress_unit="gpa"), "no unit 'gpa'; available are eV/Å"),
     ],
 )
-def test_names_and_units_that_contradict_are_refused(names, message):
+def test_contradicting_options_are_rejected(options, message):
     with pytest.raises(BenchError, match=message):
-        ReadOptions(**names)
+        ReadOptions(**options)
 
 
 def test_a_stress_without_a_cell_is_not_used(tmp_path):
@@ -133,7 +133,7 @@ def test_a_stress_without_a_cell_is_not_used(tmp_path):
     )
 
 
-def test_charges_that_sum_to_another_total_are_counted():
+def test_charges_that_do_not_sum_to_the_total_charge_are_counted():
     (warning,) = warnings_of(load_for_training(str(DATA / "ion_charges.xyz")))
     assert "charges of 1 of 1 structures" in warning
     assert "largest difference is +1 e, in 0000000. No total charge is given" in warning
@@ -147,7 +147,7 @@ def water(id, total, charges):
     )
 
 
-def test_charges_beside_a_total_charge_that_is_given(tmp_path):
+def test_charges_compared_with_a_given_total_charge(tmp_path):
     rows = [
         water("a", 1, [0.2, 0.4, 0.4]),
         water("bb", -1, [-0.2, 0.4, 0.4]),
@@ -160,30 +160,30 @@ def test_charges_beside_a_total_charge_that_is_given(tmp_path):
     assert "No total charge" not in warning
 
 
-def moved(rng, count):
-    """Copies of one structure, each with one coordinate moved by 0.001 Å or more."""
+def displaced(rng, count):
+    """Returns copies of a structure, each with one coordinate moved by >= 0.001 Å."""
     base = 5 * rng.uniform(size=(20, 3))
-    places = np.repeat(base[None], count, 0)
+    positions = np.repeat(base[None], count, 0)
     for i in range(1, count):
-        places[i, i % 20, i % 3] += 0.001 * i
-    return places
+        positions[i, i % 20, i % 3] += 0.001 * i
+    return positions
 
 
-def test_structures_are_identical_up_to_rounding():
+def test_duplicates_are_equal_up_to_rounding():
     rng = np.random.default_rng(0)
     cell = 6 * np.eye(3)
     make = lambda i, x, n=(1, 6) * 10, c=cell: Row(f"{i:03d}", f"{i}", n, x, c)
-    places = moved(rng, 30)
-    rows = [make(i, x) for i, x in enumerate(places)]
-    single = places[3].astype(np.float32)
+    positions = displaced(rng, 30)
+    rows = [make(i, x) for i, x in enumerate(positions)]
+    single = positions[3].astype(np.float32)
     rows += [
         make(30, single),
-        make(31, np.round(places[7], 6)),
-        make(32, places[3] - 1e-7),
-        # None of these is one of the others.
-        make(33, places[5], (6, 1) * 10),
-        make(34, places[5], c=cell + np.diag([0, 0, 0.001])),
-        make(35, places[5], c=None),
+        make(31, np.round(positions[7], 6)),
+        make(32, positions[3] - 1e-7),
+        # These differ from all others.
+        make(33, positions[5], (6, 1) * 10),
+        make(34, positions[5], c=cell + np.diag([0, 0, 0.001])),
+        make(35, positions[5], c=None),
     ]
     groups = find_duplicates(columns_from_rows(rows))
     assert [g.tolist() for g in groups] == [[3, 30, 32], [7, 31]]
@@ -193,33 +193,33 @@ def test_structures_are_identical_up_to_rounding():
     )
 
 
-def test_many_copies_cost_no_more_than_their_number():
-    """All pairs of these would be 200 million."""
+def test_many_copies_take_linear_time():
+    """There are 200 million pairs."""
     rows = [Row("a", "a", [1, 1], [[0, 0, 0], [0, 0, 0.7]])] * 20_000
     (group,) = find_duplicates(columns_from_rows(rows))
     assert len(group) == 20_000
 
 
 class Stop(Exception):
-    """Ends a grid before it trains."""
+    """Stops a grid before it trains."""
 
 
-def test_a_run_begins_with_the_warnings(tmp_path, grid_of):
-    heard = []
+def test_warnings_are_printed_before_training(tmp_path, grid_of):
+    warnings = []
 
     def stop(sentence):
-        heard.append(sentence)
+        warnings.append(sentence)
         raise Stop
 
     for name, splits in (("repeated", ("random",)), ("force", ("cluster",))):
         grid = grid_of(DATA / f"{name}.xyz").model_copy(update={"splits": splits})
         with output_folder(tmp_path / name, grid) as folder, pytest.raises(Stop):
             execute_runs(grid, folder, lambda *_: None, warn=stop)
-    assert "4 structures are not unique" in heard[0]
-    assert "`--forces-key force` reads it" in heard[1]
+    assert "4 structures are not unique" in warnings[0]
+    assert "`--forces-key force` reads it" in warnings[1]
 
 
-def test_identical_frames_are_counted_and_named(tmp_path):
+def test_duplicates_are_counted_and_listed(tmp_path):
     path = DATA / "repeated.xyz"
     (warning,) = warnings_of(load_for_training(str(path)))
     assert "4 structures are not unique, of 1 geometry, such as 0000000" in warning
@@ -227,7 +227,7 @@ def test_identical_frames_are_counted_and_named(tmp_path):
     assert warnings_of(load_for_training(str(path)), split_at_random=False) == []
     _, data = prepared(path, tmp_path / "out")
     assert f"warning          {warning}" in describe(data)
-    # In one group they stay together.
+    # Splits do not separate the structures of a group.
     frames = ase.io.read(path, ":")
     for atoms in frames:
         atoms.info["group"] = "water"
