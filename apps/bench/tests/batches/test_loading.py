@@ -1,4 +1,4 @@
-"""Batches of a data set: content, order, resumption and prefetching."""
+"""Batches of a dataset: content, order, resumption and prefetching."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Splits of a data set."""
+"""Splits of a dataset."""
 
 import itertools
 from typing import get_args

@@ -79,9 +79,9 @@ class SizeBucket:
 
 @dataclasses.dataclass(frozen=True)
 class BatchedDataset:
-    """A data set divided into buckets of batches for one kind of model.
+    """A dataset divided into buckets of batches for one kind of model.
 
-    Structures are read from the data set when a batch is built.
+    Structures are read from the dataset when a batch is built.
 
     Args:
         data: labeled structures.
@@ -208,7 +208,7 @@ def _grouped(chunks: list[tuple[int, np.ndarray]], batches_per_step: int) -> lis
 
 
 def batch_dataset(data: Dataset, grid: Grid, backbone: Backbone) -> BatchedDataset:
-    """Divides a data set into buckets of batches that all splits share.
+    """Divides a dataset into buckets of batches that all splits share.
 
     Memory that grows with the data: a few numbers per structure, the backbone's plans
     and, for sets of up to a million atoms, the edges.

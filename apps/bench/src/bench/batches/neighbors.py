@@ -1,4 +1,4 @@
-"""Neighbor lists of a data set.
+"""Neighbor lists of a dataset.
 
 Those of a small set are cached; worker processes compute those of a large set ahead of
 their use.
@@ -20,7 +20,7 @@ from bench.exceptions import BenchError
 from bench.execution.workers import Pool, available_cores
 
 LARGE = 1 << 20
-"""Number of atoms above which the edges of a data set are not cached but recomputed by
+"""Number of atoms above which the edges of a dataset are not cached but recomputed by
 worker processes. Below, the edges within 4.5 Å take about 1 GB at most."""
 
 BLOCK = 64
@@ -36,7 +36,7 @@ class EdgeCounts(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Edges:
-    """The edges of all structures of a data set.
+    """The edges of all structures of a dataset.
 
     Args:
         structures: returns the structure of an index.

@@ -87,7 +87,7 @@ def by_similarity(
 
     Args:
         frames: of the test set.
-        similarity: `nearest_similarity` by index in the data set.
+        similarity: `nearest_similarity` by index in the dataset.
         kind: of error, see `absolute_errors`.
     """
     frames, errors = _structure_errors(frames, kind)

@@ -61,7 +61,7 @@ def non_finite_samples(
 
     Args:
         potential: to evaluate.
-        batched: data set.
+        batched: dataset.
         members: indices of samples.
     """
     predictions = predict_samples(potential, batched, members)
@@ -81,7 +81,7 @@ def divergence_cause(
     Args:
         diverged: the step.
         initial: the potential with its initial weights.
-        batched: data set with labels.
+        batched: dataset with labels.
         members: indices of the samples of the step.
     """
     samples = non_finite_samples(diverged.potential, batched, members)
@@ -108,7 +108,7 @@ def format_ids(batched: BatchedDataset, members: np.ndarray) -> str:
     """Returns the ids of the first few samples and the number of the others.
 
     Args:
-        batched: data set.
+        batched: dataset.
         members: indices of samples.
     """
     ids = ", ".join(repr(batched.data.ids[int(m)]) for m in members[:_NAMED])

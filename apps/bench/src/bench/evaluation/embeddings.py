@@ -65,7 +65,7 @@ def mean_features(
 
     Args:
         potential: from `with_feature_probe`.
-        batched: data set, batched for this potential.
+        batched: dataset, batched for this potential.
         members: indices of samples.
     """
     atomic_energies = dict(potential.atomic_energies)

@@ -40,7 +40,7 @@ def predict_held_out(
 
     Args:
         potential: trained.
-        batched: data set with labels.
+        batched: dataset with labels.
         members: indices of the samples of `validation` and, last, `test`.
         kinds: of labels, see `predicted_kinds`.
         align_sign: whether to choose the sign of latent charges by validation labels.

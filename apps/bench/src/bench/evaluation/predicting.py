@@ -59,7 +59,7 @@ def predict(
     *,
     born_charges: bool = False,
 ) -> list[Prediction]:
-    """Predicts energies, forces, stress and charges of all structures of a data set.
+    """Predicts energies, forces, stress and charges of all structures of a dataset.
 
     Args:
         potential: from `load_potential`.
@@ -126,7 +126,7 @@ def predict_samples(
 
     Args:
         potential: to evaluate.
-        batched: data set.
+        batched: dataset.
         members: indices of samples.
         forces: whether to predict forces and stress.
         born: whether to predict Born charges.

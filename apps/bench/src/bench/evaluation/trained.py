@@ -1,4 +1,4 @@
-"""Evaluation of a trained model on a data set."""
+"""Evaluation of a trained model on a dataset."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ from bench.settings.parsing import read_object
 from bench.settings.training import TrainSettings
 
 EVALUATION = "evaluation.json"
-"""File of the errors of a model on a data set."""
+"""File of the errors of a model on a dataset."""
 
 
 class TrainedModel(NamedTuple):
@@ -48,7 +48,7 @@ class TrainedModel(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Errors of a model on a data set."""
+    """Errors of a model on a dataset."""
 
     errors: dict[str, float | None]
     floors: dict[str, float | None]
@@ -77,7 +77,7 @@ def load_trained_model(folder: Path) -> TrainedModel:
 
 
 def training_dataset(folder: Path) -> str:
-    """Returns the data set that a run was trained on, as named in its grid.
+    """Returns the dataset that a run was trained on, as named in its grid.
 
     Args:
         folder: of the run.
@@ -96,13 +96,13 @@ def training_dataset(folder: Path) -> str:
 def evaluate(
     trained: TrainedModel, source: str, out: Path, *, is_training_data: bool = False
 ) -> Evaluation:
-    """Writes and returns the errors of a model on a data set.
+    """Writes and returns the errors of a model on a dataset.
 
     Args:
         trained: the model.
-        source: name or path of a data set; labels may be missing.
+        source: name or path of a dataset; labels may be missing.
         out: folder that receives `predictions.extxyz` and `evaluation.json`.
-        is_training_data: whether the model was trained on this data set, which must
+        is_training_data: whether the model was trained on this dataset, which must
             not have changed since.
 
     Raises:
@@ -162,7 +162,7 @@ def _checked_provenance(
             None if "data" not in trained.made_from else trained.made_from,
             trained.made_from
             | {"data": data.digest, "atomic_energies": data.atomic_energies},
-            "train it again, or pass the data set explicitly to test on it as it is",
+            "train it again, or pass the dataset explicitly to test on it as it is",
         )
     made_from = trained.made_from | {"data": data.digest}
     if path.exists():
@@ -209,7 +209,7 @@ def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
 def _supported_samples(
     trained: TrainedModel, source: str
 ) -> tuple[Dataset, np.ndarray, dict[str, int]]:
-    """Opens a data set.
+    """Opens a dataset.
 
     Returns:
         The data, indices of the samples whose elements the model supports, and the

@@ -74,7 +74,7 @@ def train(
 
     Args:
         potential: with initial weights.
-        batched: data set with labels.
+        batched: dataset with labels.
         indices: of the samples in each set of the split.
         settings: phases, learning rate and loss weights; those of charges must be zero
             for latent charges.
@@ -134,7 +134,7 @@ class _Training:
 
     Args:
         potential: with initial weights.
-        batched: data set with labels.
+        batched: dataset with labels.
         indices: of the samples in each set of the split.
         settings: of training.
         seed: of the order of the data.
@@ -259,7 +259,7 @@ def validate(
 
     Args:
         potential: to evaluate.
-        batched: data set with labels.
+        batched: dataset with labels.
         members: indices of samples.
         kinds: of labels to compare with.
     """

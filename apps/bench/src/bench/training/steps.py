@@ -54,7 +54,7 @@ def count_steps(
     """Returns the number of steps per epoch.
 
     Args:
-        batched: data set with labels.
+        batched: dataset with labels.
         members: indices of samples.
         settings: devices and accumulation.
     """
@@ -77,7 +77,7 @@ def step_inputs(
     label weights.
 
     Args:
-        batched: data set with labels.
+        batched: dataset with labels.
         members: indices of samples.
         atomic_energies: eV by atomic number.
         rng: determines the order.
@@ -103,7 +103,7 @@ def step_members(
     """Returns the indices of the samples in each of the `step_inputs` of an epoch.
 
     Args:
-        batched: data set with labels.
+        batched: dataset with labels.
         members: indices of samples.
         rng: equal to that of `step_inputs`.
         settings: devices and accumulation.
