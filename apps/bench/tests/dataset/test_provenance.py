@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from backbones import read_header
-from bench.dataset.provenance import KEY, check_provenance, differences
+from bench.dataset.provenance import PROVENANCE_KEY, check_provenance, differences
 from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
 from bench.experiment.grid import claim_folder, execute_runs, output_folder
@@ -68,9 +68,9 @@ def test_a_stopped_run_resumes_and_its_files_store_the_provenance(resumed):
     grid, data, folder = resumed
     assert run_single(grid, folder, grid.runs()[0]) is None
     run_folder = folder / RUN
-    made_from = json.loads((run_folder / "result.json").read_text())[KEY]
+    made_from = json.loads((run_folder / "result.json").read_text())[PROVENANCE_KEY]
     for name in ("last.npz", "best.npz"):
-        assert read_header(run_folder / name)[KEY] == made_from
+        assert read_header(run_folder / name)[PROVENANCE_KEY] == made_from
     assert made_from["settings"]["train"]["epochs"] == 2
     # The finished run is reused until the data change.
     assert execute_runs(grid, folder, lambda *_: None).results
@@ -157,7 +157,7 @@ def test_old_and_damaged_checkpoints_are_rejected(resumed, name):
     grid, _, folder = resumed
     path = folder / RUN / name
     content = path.read_bytes()
-    change_header(path, lambda header: header.pop(KEY))
+    change_header(path, lambda header: header.pop(PROVENANCE_KEY))
     reason = run_single(grid, folder, grid.runs()[0])
     assert f"{name} was made by an older version" in reason
     path.write_bytes(content[: len(content) // 2])

@@ -9,7 +9,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import units
-from bench.dataset.parts import units_of
+from bench.dataset.parts import row_ranges_of
 from bench.exceptions import BenchError
 from bench.sources import ReadOptions, Rejected, RowRange, open_source
 
@@ -206,7 +206,7 @@ def test_ase_database_is_read(tmp_path, frames):
         assert path.read_bytes() == content
     path.write_bytes(b"no database" * 100)
     with pytest.raises(BenchError, match="cannot be read as db .*not a database"):
-        units_of(open_source(str(path), ReadOptions()))
+        row_ranges_of(open_source(str(path), ReadOptions()))
 
 
 def test_format_option_selects_a_reader(tmp_path):

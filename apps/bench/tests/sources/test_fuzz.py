@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from bench.dataset.columns import columns_from_rows
 from bench.dataset.filters import Filters
-from bench.dataset.parts import read_unit, units_of
+from bench.dataset.parts import read_row_range, row_ranges_of
 from bench.dataset.preparing import prepare
 from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
@@ -78,7 +78,9 @@ def outcome(path):
     """Returns the valid rows as columns, or the error message."""
     try:
         source = open_source(str(path), ReadOptions())
-        read = [read_unit(source, u, Filters(), False) for u in units_of(source)]
+        read = [
+            read_row_range(source, r, Filters(), False) for r in row_ranges_of(source)
+        ]
     except BenchError as error:
         message = str(error)
         assert (

@@ -15,7 +15,7 @@ from backbones import Structure
 from bench.dataset.columns import FLAGS, LAYOUT, Columns, concatenate
 from bench.dataset.filters import Filters
 from bench.dataset.merging import check_labels, digest_of, reading_facts
-from bench.dataset.parts import read_unit, units_of
+from bench.dataset.parts import read_row_range, row_ranges_of
 from bench.dataset.prepared import is_prepared, is_unfinished, open_prepared
 from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError
@@ -230,7 +230,7 @@ def open_dataset(source: str, *, strict: bool = True) -> Dataset:
 def _read(source: str, name: str, reading: ReadOptions, strict: bool) -> Dataset:
     """Reads all structures of a source into memory."""
     reader = open_source(source, reading)
-    read_all = functools.partial(_read_units, strict=strict)
+    read_all = functools.partial(_read_row_ranges, strict=strict)
     ((_, parts),) = run_tasks(
         read_all, [reader], int(reader.format in CRASH_PRONE_FORMATS)
     )
@@ -249,8 +249,13 @@ def _read(source: str, name: str, reading: ReadOptions, strict: bool) -> Dataset
     return Dataset(name, columns, order, header)
 
 
-def _read_units(reader: Source, strict: bool) -> list[tuple[Columns, ReadStatistics]]:
-    return [read_unit(reader, unit, Filters(), strict) for unit in units_of(reader)]
+def _read_row_ranges(
+    reader: Source, strict: bool
+) -> list[tuple[Columns, ReadStatistics]]:
+    return [
+        read_row_range(reader, row_range, Filters(), strict)
+        for row_range in row_ranges_of(reader)
+    ]
 
 
 def _sample(columns: Columns, i: int) -> Sample:

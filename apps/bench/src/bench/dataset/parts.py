@@ -1,4 +1,4 @@
-"""Parts: filtered rows of one unit of a source, in a file until all are merged."""
+"""Parts: filtered rows of one range of a source, in a file until all are merged."""
 
 import io
 import itertools
@@ -21,8 +21,8 @@ from bench.sources import ROWS_PER_RANGE, Rejected, Row, RowRange, Source
 REMEDY = "fix or remove it; `bench prepare` without --strict leaves it out"
 
 
-def units_of(source: Source) -> list[RowRange]:
-    """Returns the units of a source, at least one.
+def row_ranges_of(source: Source) -> list[RowRange]:
+    """Returns the row ranges of a source, at least one.
 
     Args:
         source: reader of its files.
@@ -32,42 +32,44 @@ def units_of(source: Source) -> list[RowRange]:
     """
     paths = ", ".join(str(path) for path in source.files[:3])
     try:
-        units = source.row_ranges()
+        row_ranges = source.row_ranges()
     except BenchError:
         raise
     except Exception as error:  # readers of damaged files raise any exception
         raise _unreadable(source, paths, error) from error
-    if not units:
+    if not row_ranges:
         raise BenchError(f"{paths}: there are no structures.")
-    return units
+    return row_ranges
 
 
-def read_unit(
-    source: Source, unit: RowRange, filters: Filters, strict: bool
+def read_row_range(
+    source: Source, row_range: RowRange, filters: Filters, strict: bool
 ) -> tuple[Columns, ReadStatistics]:
-    """Reads the rows of a unit that pass the filters, as columns.
+    """Reads the rows of a range that pass the filters, as columns.
 
     Args:
         source: reader of its file.
-        unit: one of the units of the source.
+        row_range: one of the ranges of the source.
         filters: conditions on single rows.
         strict: whether a row that cannot be used is an error.
 
     Raises:
         BenchError: the file cannot be read, or `strict` and a row cannot be used.
     """
-    columns, statistics = zip(*read_blocks(source, unit, filters, strict), strict=True)
+    columns, statistics = zip(
+        *read_blocks(source, row_range, filters, strict), strict=True
+    )
     return concatenate(columns), combined(statistics)
 
 
 def read_blocks(
-    source: Source, unit: RowRange, filters: Filters, strict: bool
+    source: Source, row_range: RowRange, filters: Filters, strict: bool
 ) -> Iterator[tuple[Columns, ReadStatistics]]:
-    """Yields the rows of `read_unit` in blocks, since units can exceed the memory.
+    """Yields the rows of `read_row_range` in blocks, for ranges larger than memory.
 
     Args:
         source: reader of its file.
-        unit: one of the units of the source.
+        row_range: one of the ranges of the source.
         filters: conditions on single rows.
         strict: whether a row that cannot be used is an error.
 
@@ -77,9 +79,9 @@ def read_blocks(
     Raises:
         BenchError: the file cannot be read, or `strict` and a row cannot be used.
     """
-    rows = source.rows(unit)
+    rows = source.rows(row_range)
     while True:
-        # One more row than a unit of limited size has, which is then a single block.
+        # One more row than a range of limited size has, which is then a single block.
         block = itertools.islice(rows, ROWS_PER_RANGE + 1)
         with warnings.catch_warnings():
             # The checks of a row also find what readers warn about.
@@ -89,7 +91,7 @@ def read_blocks(
             except BenchError:
                 raise
             except Exception as error:  # readers of damaged files raise any exception
-                raise _unreadable(source, unit.path, error) from error
+                raise _unreadable(source, row_range.path, error) from error
         yield columns, statistics
         if statistics.read <= ROWS_PER_RANGE:
             return
@@ -156,7 +158,7 @@ def save_part(path: Path, columns: Columns, statistics: ReadStatistics) -> None:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """Returns the paths of all parts of a unit, in order.
+    """Returns the paths of all parts of a row range, in order.
 
     Args:
         path: of the last part, which is written after the others.
@@ -165,7 +167,7 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def part_before(path: Path, number: int) -> Path:
-    """Returns the path of a part that is not the last one of its unit.
+    """Returns the path of a part that is not the last one of its row range.
 
     Args:
         path: of the last part.

@@ -14,8 +14,8 @@ from bench.dataset.parts import (
     part_before,
     parts_of,
     read_blocks,
+    row_ranges_of,
     save_part,
-    units_of,
 )
 from bench.dataset.prepared import HEADER, check_version, is_prepared
 from bench.dataset.read_statistics import ReadStatistics, combined
@@ -40,28 +40,28 @@ PrepareCallback = Callback[int, int]
 
 
 class _ReadJob(NamedTuple):
-    """One unit to read.
+    """One row range to read.
 
     Args:
         source: reader of its file.
-        unit: part of the file.
+        row_range: indices of the rows.
         filters: conditions that rows must meet.
         strict: whether a row that cannot be used is an error.
-        path: of the last part of the unit.
+        path: of the last part of the range.
     """
 
     source: Source
-    unit: RowRange
+    row_range: RowRange
     filters: Filters
     strict: bool
     path: Path
 
 
-def _read_unit(job: _ReadJob) -> None:
-    """Writes the parts of a unit; the last one, which marks it complete, at the end."""
+def _read_row_range(job: _ReadJob) -> None:
+    """Writes the parts of a row range; the last one marks the range as complete."""
     previous = None
     for number, part in enumerate(
-        read_blocks(job.source, job.unit, job.filters, job.strict)
+        read_blocks(job.source, job.row_range, job.filters, job.strict)
     ):
         if previous is not None:
             _save(part_before(job.path, number - 1), *previous)
@@ -88,8 +88,8 @@ def prepare(
     """Prepares a dataset: reads a source and writes it as columns.
 
     An interrupted preparation resumes if it is called with the same arguments. With a
-    shard only the units of that shard are read; a call without one reads the remaining
-    units and merges all parts.
+    shard only the row ranges of that shard are read; a call without one reads the
+    remaining ranges and merges all parts.
 
     Args:
         request: source, keys, filters and options.
@@ -111,7 +111,7 @@ def prepare(
     if is_prepared(out):
         return _finished_header(out, inputs)
     fragile = source.format in CRASH_PRONE_FORMATS and workers > 0
-    ((_, units),) = run_tasks(units_of, [source], int(fragile))
+    ((_, row_ranges),) = run_tasks(row_ranges_of, [source], int(fragile))
     try:
         remove_leftovers(out)
         claim_folder(out, inputs)
@@ -119,8 +119,8 @@ def prepare(
         raise write_error(out, error) from error
     path = lambda i: out / PARTS / f"{i:07d}.npz"
     jobs = [
-        _ReadJob(source, unit, request.filters, request.strict, path(i))
-        for i, unit in enumerate(units)
+        _ReadJob(source, row_range, request.filters, request.strict, path(i))
+        for i, row_range in enumerate(row_ranges)
     ]
     if shard is not None:
         # A failed shard does not release the folder: other shards may be reading.
@@ -149,15 +149,15 @@ def _as_json(atomic_energies: Any) -> dict[str, Any]:
 
 
 def _read(jobs: Sequence[_ReadJob], workers: int, callback: PrepareCallback) -> None:
-    """Reads the units that have not been read."""
+    """Reads the row ranges that have not been read."""
     remaining = [job for job in jobs if not job.path.exists()]
     done = len(jobs) - len(remaining)
     callback(done, len(jobs))
-    # Starting a process takes longer than reading one unit of a safe format.
+    # Starting a process takes longer than reading one row range of a safe format.
     in_processes = len(remaining) > 1 or any(
         job.source.format in CRASH_PRONE_FORMATS for job in remaining
     )
-    finished = run_tasks(_read_unit, remaining, workers if in_processes else 0)
+    finished = run_tasks(_read_row_range, remaining, workers if in_processes else 0)
     for count, _ in enumerate(finished, 1):
         callback(done + count, len(jobs))
 

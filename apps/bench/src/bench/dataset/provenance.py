@@ -10,7 +10,7 @@ from bench.dataset.opening import Dataset
 from bench.exceptions import BenchError, abbreviate
 from bench.settings.grid import Grid, Run
 
-KEY = "made_from"
+PROVENANCE_KEY = "made_from"
 """Key of the provenance in headers and results."""
 
 _MAX_LISTED = 3
@@ -52,7 +52,7 @@ def provenance(
     return json.loads(json.dumps(values))
 
 
-def devices_of(made_from: Any) -> int | None:
+def stored_device_count(made_from: Any) -> int | None:
     """Returns the number of devices that shared a step; None if it is not stored.
 
     Args:

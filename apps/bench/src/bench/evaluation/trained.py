@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from bench.batches.loading import BatchedDataset, batch_dataset
 from bench.dataset.opening import Dataset, load_for_prediction
-from bench.dataset.provenance import KEY, check_provenance
+from bench.dataset.provenance import PROVENANCE_KEY, check_provenance
 from bench.evaluation.divergence import format_ids
 from bench.evaluation.embeddings import mean_features, with_feature_probe
 from bench.evaluation.errors import errors_of, floor_of
@@ -70,7 +70,7 @@ def load_trained_model(folder: Path) -> TrainedModel:
     potential = load_potential(folder)
     run, settings, metadata = read_model_metadata(folder)
     digest = {"model": file_digest(folder / "model.npz")}
-    made_from = (metadata.get(KEY) or {}) | digest
+    made_from = (metadata.get(PROVENANCE_KEY) or {}) | digest
     kinds = tuple(metadata.get("kinds", run.kinds))
     sign = metadata.get("charge_sign", 1)
     return TrainedModel(potential, run, settings, sign, kinds, made_from)
@@ -144,7 +144,7 @@ def evaluate(
         path, data, {"test": members}, {"test": predictions}, atomic_energies
     )
     header: dict[str, Any] = {"model": run.name, "data": data.digest, "source": source}
-    header[KEY] = made_from
+    header[PROVENANCE_KEY] = made_from
     write_text(out / EVALUATION, json.dumps(header | evaluation._asdict(), indent=1))
     return evaluation
 
@@ -167,7 +167,7 @@ def _checked_provenance(
     made_from = trained.made_from | {"data": data.digest}
     if path.exists():
         remedy = f"choose another folder with --out, or delete {path}"
-        existing = read_object(path, f"{remedy}.").get(KEY)
+        existing = read_object(path, f"{remedy}.").get(PROVENANCE_KEY)
         check_provenance(str(path), existing, made_from, remedy)
     return made_from
 

@@ -11,7 +11,12 @@ from chemsplit import Split
 
 from bench.batches.loading import BatchedDataset
 from bench.dataset.opening import load_for_training
-from bench.dataset.provenance import KEY, check_provenance, devices_of, provenance
+from bench.dataset.provenance import (
+    PROVENANCE_KEY,
+    check_provenance,
+    provenance,
+    stored_device_count,
+)
 from bench.evaluation.run_files import read_failure_reason, read_result
 from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
@@ -67,9 +72,9 @@ class GridRunner:
         if not path.exists():
             return None
         result = read_result(folder)
-        stored = result.get(KEY)
+        stored = result.get(PROVENANCE_KEY)
         # A result remains valid on another number of devices.
-        devices = devices_of(stored)
+        devices = stored_device_count(stored)
         current = provenance(self.grid, run, self.data, _load_split(folder), devices)
         remedy = (
             "restore the earlier ones, choose another folder with --out, or delete "

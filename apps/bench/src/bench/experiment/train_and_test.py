@@ -13,7 +13,7 @@ from chemsplit import Split
 from bench.batches.loading import BatchedDataset, batch_dataset
 from bench.dataset.opening import Dataset, Sample
 from bench.dataset.per_element import atomic_energies_for, mean_charges
-from bench.dataset.provenance import KEY, provenance
+from bench.dataset.provenance import PROVENANCE_KEY, provenance
 from bench.evaluation.errors import errors_of, floor_of
 from bench.evaluation.held_out import predict_held_out
 from bench.evaluation.prediction_files import write_predictions
@@ -104,7 +104,7 @@ def train_and_test(
         "charge_sign": held_out.charge_sign,
         "kinds": list(kinds),
         "settings": grid.model.model_dump(mode="json"),
-        KEY: made_from,
+        PROVENANCE_KEY: made_from,
     }
     if is_main_process():
         save(folder / "model.npz", best)

@@ -9,7 +9,7 @@ from typing import Any
 
 from backbones import read_arrays, read_header, write_arrays
 
-from bench.dataset.provenance import KEY, check_provenance
+from bench.dataset.provenance import PROVENANCE_KEY, check_provenance
 from bench.exceptions import BenchError
 from bench.files import write_text
 
@@ -51,7 +51,11 @@ class Checkpoints:
             state: training state, a tree of arrays.
             rows: metrics of the epochs so far.
         """
-        header = {"epoch": rows[-1]["epoch"], "rows": rows, KEY: self._made_from}
+        header = {
+            "epoch": rows[-1]["epoch"],
+            "rows": rows,
+            PROVENANCE_KEY: self._made_from,
+        }
         write_arrays(self.last, state, header)
 
     def save_best(self, average: Any, epoch: int) -> None:
@@ -61,7 +65,9 @@ class Checkpoints:
             average: averaged weights.
             epoch: its number, from 1.
         """
-        write_arrays(self.best, average, {"epoch": epoch, KEY: self._made_from})
+        write_arrays(
+            self.best, average, {"epoch": epoch, PROVENANCE_KEY: self._made_from}
+        )
 
     def load_last[State](self, initial: State) -> tuple[State, list[dict[str, Any]]]:
         """Returns the last state and the metrics of the epochs before it.
@@ -104,7 +110,7 @@ class Checkpoints:
             "restore the earlier ones, choose another folder with --out, or delete "
             f"{self._folder}"
         )
-        check_provenance(str(path), header.get(KEY), self._made_from, remedy)
+        check_provenance(str(path), header.get(PROVENANCE_KEY), self._made_from, remedy)
         return header
 
     def _arrays[Tree](self, path: Path, like: Tree) -> Tree:

@@ -12,7 +12,7 @@ import numpy as np
 from ase import units
 from backbones import Structure, read_arrays, write_arrays
 
-from bench.dataset.provenance import KEY
+from bench.dataset.provenance import PROVENANCE_KEY
 from bench.dynamics.checks.stability import (
     Failure,
     Limits,
@@ -288,7 +288,7 @@ class _StageSimulation:
             "survived": self.survived,
             "previous_energies": self.previous_energies,
             "failures": [failure and list(failure) for failure in self.failures],
-            KEY: self._made_from,
+            PROVENANCE_KEY: self._made_from,
         }
         engine.save(self.files.checkpoint, header)
         kinetic = float(np.mean(snapshot.kinetic))

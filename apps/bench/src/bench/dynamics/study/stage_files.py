@@ -13,7 +13,7 @@ import numpy as np
 from ase import units
 from backbones import read_header
 
-from bench.dataset.provenance import KEY, check_provenance
+from bench.dataset.provenance import PROVENANCE_KEY, check_provenance
 from bench.dynamics.engine.block import Snapshot
 from bench.dynamics.study.result_files import CHECKPOINT, RESULT, write_json
 from bench.exceptions import BenchError, one_line
@@ -99,7 +99,9 @@ class StageFiles:
         remedy = (
             f"choose another folder with --out, or delete {self._folder}, and {rerun}"
         )
-        check_provenance(str(self.checkpoint), header.get(KEY), made_from, remedy)
+        check_provenance(
+            str(self.checkpoint), header.get(PROVENANCE_KEY), made_from, remedy
+        )
         try:
             return load(self.checkpoint)
         except ValueError as error:
