@@ -1,4 +1,4 @@
-"""The ASE calculator and the energy function against the potential."""
+"""The ASE calculator against the potential."""
 
 import warnings
 
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
-from backbones._triplets import triplets_within
 from matscipy.neighbours import neighbour_list
 
 # For tests that do not depend on the model.
@@ -287,45 +286,3 @@ def test_positions_far_from_the_origin_keep_precision(
                 close(dipole, charges @ atoms.positions, 1e-12)
     assert abs(results[1][0] - results[0][0]) < 1e-6
     assert np.abs(results[1][1] - results[0][1]).max() < 1e-5
-
-
-@pytest.mark.parametrize(
-    ("kind", "periodic"),
-    [(bb.MACE, True), (bb.MACE, False), (bb.Allegro, True), (bb.DimeNet, True)],
-)
-def test_energy_function_agrees_with_the_potential_for_any_order_of_edges(
-    kind, periodic, model, structure, predict
-):
-    potential, s = model(kind), structure(1, periodic=periodic)
-    out = predict(potential, s)
-    # A neighbor list with a skin, shuffled and padded as in molecular dynamics.
-    pairs = bb.neighbors(s, 5.0)
-    order = np.random.default_rng(0).permutation(len(pairs) + 9)
-    pad = lambda x, value: np.concatenate([x, np.full((9, *x.shape[1:]), value)])[order]
-    edges = [jnp.asarray(pad(x, len(s))) for x in (pairs.senders, pairs.receivers)]
-    shifts = jnp.asarray(pad(pairs.shifts, 0))
-    energy = bb.energy_function(
-        potential, s.numbers, total_charge=s.total_charge, triplets=4096
-    )
-    box = None if s.cell is None else jnp.asarray(s.cell)
-    value_and_grad = jax.jit(jax.value_and_grad(energy))
-    value, gradient = value_and_grad(jnp.asarray(s.positions), *edges, shifts, box)
-    close(value, out.energy[0])
-    close(-gradient, out.forces[0])
-
-
-def test_too_many_triplets_are_detected(structure):
-    pairs = bb.neighbors(structure(1), 4.0)
-    real = jnp.ones(len(pairs), bool)
-    edges = tuple(map(jnp.asarray, pairs))
-    needed = int(np.sum(np.bincount(pairs.receivers) ** 2))
-    find = lambda size: triplets_within(edges, real, 7, size)
-    assert find(needed)[1] and not find(needed - 1)[1]
-    assert int(find(needed)[0].mask.sum()) == needed - len(pairs)
-
-
-def test_energy_function_checks_its_arguments(model):
-    with pytest.raises(ValueError, match="DimeNet needs triplets"):
-        bb.energy_function(model(bb.DimeNet), np.array([1]), total_charge=0.0)
-    with pytest.raises(ValueError, match="does not support Cu"):
-        bb.energy_function(model(), np.array([29]), total_charge=0.0)

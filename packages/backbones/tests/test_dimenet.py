@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.neighborlist import neighbor_list
-from backbones._triplets import count_triplets, find_triplets
 from backbones.dimenet._spherical_bessel import (
     bessel_zeros,
-    radial_waves,
-    spherical_bessel,
-    zonal_harmonics,
 )
-from scipy.integrate import quad
 from scipy.special import eval_legendre, expit, spherical_jn
 
 DATA = Path(__file__).parent / "data"
@@ -33,102 +28,6 @@ SIZE = bb.DimeNetSize(
     out_emb_channels=6,
     num_output_layers=2,
 )
-
-
-@pytest.mark.parametrize("degree", range(8))
-def test_bessel_functions_agree_with_scipy(degree):
-    x = np.linspace(0.0, 40.0, 4001)
-    expected = spherical_jn(degree, x)
-    np.testing.assert_allclose(
-        spherical_bessel(jnp.asarray(x), degree), expected, atol=3e-15
-    )
-    # For small arguments the closed form loses all digits by cancellation.
-    single = spherical_bessel(jnp.asarray(x[1:], jnp.float32), degree)
-    assert single.dtype == jnp.float32
-    exact = spherical_jn(degree, np.asarray(x[1:], np.float32).astype(float))
-    # Rounding of up to seven steps of the recurrence.
-    np.testing.assert_allclose(single, exact, atol=1e-6)
-    small = x[1:] < degree + 1
-    np.testing.assert_allclose(single[small], exact[small], rtol=5e-6)
-
-
-def test_derivatives_of_bessel_functions_agree_across_the_branches():
-    derivative = jax.vmap(jax.grad(lambda x: spherical_bessel(x, 3)))
-    x = np.array([1e-3, 4.9, 5.0, 5.1, 12.0])
-    np.testing.assert_allclose(derivative(x), spherical_jn(3, x, True), atol=1e-14)
-
-
-def test_zeros_of_bessel_functions_are_complete():
-    zeros = bessel_zeros(7, 6)
-    grid = np.linspace(0.5, 35.0, 200_000)
-    for degree, row in enumerate(zeros):
-        values = spherical_jn(degree, grid)
-        crossings = grid[:-1][np.diff(np.sign(values)) != 0]
-        np.testing.assert_allclose(row, crossings[:6], atol=2e-4)
-        assert np.abs(spherical_jn(degree, row)).max() < 1e-14
-
-
-def test_radial_waves_are_orthonormal():
-    cutoff = 3.0
-    r = np.linspace(1e-6, cutoff, 20_001)
-    waves = np.asarray(radial_waves(jnp.asarray(r), cutoff, 4, 3))
-    gram = np.trapezoid(
-        np.einsum("rln,rlm->rlnm", waves, waves) * r[:, None, None, None] ** 2,
-        r,
-        axis=0,
-    )
-    np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), (4, 3, 3)), atol=1e-6)
-
-
-def test_harmonics_are_normalized_legendre_polynomials():
-    cosine = np.linspace(-1, 1, 11)
-    harmonics = zonal_harmonics(jnp.asarray(cosine), 5)
-    for degree in range(5):
-        norm = quad(lambda c, d=degree: 2 * np.pi * eval_legendre(d, c) ** 2, -1, 1)[0]
-        expected = eval_legendre(degree, cosine) / norm**0.5
-        np.testing.assert_allclose(harmonics[:, degree], expected, atol=1e-14)
-
-
-@pytest.mark.parametrize("box", [3.0, 8.0])
-@pytest.mark.parametrize("periodic", [True, False])
-def test_triplets_agree_with_a_loop(box, periodic, structure):
-    pairs = bb.neighbors(structure(1, atoms=4, box=box, periodic=periodic), 4.0)
-    expected = {
-        (f, e)
-        for e in range(len(pairs))
-        for f in range(len(pairs))
-        if pairs.receivers[f] == pairs.senders[e]
-        and not (
-            pairs.senders[f] == pairs.receivers[e]
-            and np.all(pairs.shifts[f] + pairs.shifts[e] == 0)
-        )
-    }
-    incoming, outgoing = find_triplets(pairs)
-    assert set(zip(incoming, outgoing, strict=True)) == expected
-    assert len(incoming) == len(expected) == count_triplets(pairs)
-    assert np.all(np.diff(outgoing) >= 0)
-
-
-def test_one_pair_or_one_atom_has_no_triplets():
-    pair = bb.Structure(np.array([1, 1]), np.array([[0, 0, 0], [0, 0, 1.0]]))
-    assert count_triplets(bb.neighbors(pair, 4.0)) == 0
-    assert find_triplets(bb.neighbors(pair, 4.0))[0].shape == (0,)
-    atom = bb.Structure(np.array([1]), np.zeros((1, 3)))
-    assert count_triplets(bb.neighbors(atom, 4.0)) == 0
-    assert find_triplets(bb.neighbors(atom, 4.0))[0].shape == (0,)
-
-
-def test_triplets_of_batches_have_the_indices_of_their_edges(structure):
-    parts = [structure(1, atoms=5), structure(2, atoms=6)]
-    (bucket,) = bb.pack(parts, cutoff=4.0, graphs=2, triplets=True)
-    batch = bucket.batch([0, 1])
-    t = batch.triplets
-    real = np.asarray(t.mask)
-    assert real.sum() == sum(count_triplets(p) for p in bucket.pairs)
-    adjacent = np.asarray(batch.receivers[t.incoming] == batch.senders[t.outgoing])
-    assert adjacent[real].all()
-    assert np.all(np.diff(t.outgoing) >= 0)
-    assert np.asarray(batch.edge_mask)[np.asarray(t.incoming)[real]].all()
 
 
 def swish(x):
