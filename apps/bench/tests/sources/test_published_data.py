@@ -341,5 +341,7 @@ def test_every_folder_is_prepared_and_described(folder, tmp_path):
     kinds = ("energy", "forces", "stress", "charges")
     named = {label.split()[0] for label in sections["labels"].split(", ")}
     assert all((header["labels"][k] > 0) == (k in named) for k in kinds)
-    assert ("eV/atom" in sections.get("spread", "")) == (header["labels"]["energy"] > 0)
+    assert ("eV/atom" in sections.get("distribution", "")) == (
+        header["labels"]["energy"] > 0
+    )
     assert max(map(len, lines)) < 2500
