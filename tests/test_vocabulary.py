@@ -51,7 +51,8 @@ PHRASES = re.compile(
 
 def offenses(path: Path) -> list[str]:
     """Lines `file:line: entry` for each listed name, word or phrase."""
-    text = path.read_text()
+    # The name of a module of another package is not ours to spell.
+    text = path.read_text().replace("matscipy.neighbours", "matscipy")
     matches = [
         (text.count("\n", 0, match.start()) + 1, " ".join(match[0].split()))
         for pattern in (WORDS, PHRASES)
