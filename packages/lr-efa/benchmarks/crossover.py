@@ -1,8 +1,9 @@
-"""Pairs of atoms or quadrature: which is faster, for how many atoms and which grid.
+"""Exact sum over pairs or quadrature: the faster one by number of atoms and grid.
 
-Compared are `attend(..., method="exact")` and `method="quadrature"` on the same atoms
-in float32: one evaluation with the gradients for positions, queries, keys and values,
-and the same for 16 structures at once. `"auto"` rests on this table.
+Compares `attend(..., method="exact")` and `method="quadrature"` for the same atoms in
+float32: one evaluation with the gradients with respect to positions, queries, keys and
+values, for one structure and for 16 structures. The threshold of `"auto"` is taken from
+this table.
 
     python crossover.py
 """
@@ -21,22 +22,24 @@ def program(method, grid, extent):
     omegas = frequency_grid(16, grid.max_phase / extent)
 
     def total(query, key, value, positions):
-        seen = attend(query, key, value, positions, omegas, method=method, grid=grid)
-        return jnp.sum(seen**2)
+        attended = attend(
+            query, key, value, positions, omegas, method=method, grid=grid
+        )
+        return jnp.sum(attended**2)
 
     gradients = jax.value_and_grad(total, argnums=(0, 1, 2, 3))
     return jax.jit(jax.vmap(gradients))
 
 
 def medians(programs, arguments, repeats):
-    """Milliseconds of processor and wall-clock time of each program, in turns."""
+    """Median milliseconds of CPU and wall-clock time, programs run alternately."""
     times = {name: [] for name in programs}
     for _ in range(repeats + 1):
         for name, run in programs.items():
-            wall, processor = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), time.process_time()
             jax.block_until_ready(run(*arguments))
-            spent = time.process_time() - processor, time.perf_counter() - wall
-            times[name].append(spent)
+            elapsed = time.process_time() - cpu, time.perf_counter() - wall
+            times[name].append(elapsed)
     return {
         name: [1e3 * statistics.median(x) for x in zip(*values[1:], strict=True)]
         for name, values in times.items()
@@ -47,12 +50,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two sizes, one grid")
     quick = parser.parse_args().quick
-    names = "exact cpu", "grid cpu", "exact", "grid"
+    names = "exact cpu", "quad cpu", "exact", "quad"
     head = f"{'points':>6} {'graphs':>6} {'atoms':>6}"
-    print(head, *(f"{name:>9}" for name in names), "(ms)  exact/grid cpu, wall")
+    print(head, *(f"{name:>9}" for name in names), "(ms)  exact/quad cpu, wall")
     sizes = (32, 128) if quick else (32, 64, 128, 256, 512, 1024)
-    for x_max in (3.14,) if quick else (3.14, 12.0, 24.0):
-        grid = lebedev_grid(x_max)
+    for max_phase in (3.14,) if quick else (3.14, 12.0, 24.0):
+        grid = lebedev_grid(max_phase)
         for graphs in (1, 16):
             for atoms in sizes:
                 if graphs * atoms > 2048:
@@ -64,11 +67,18 @@ def main():
                     method: program(method, grid, 11.0)
                     for method in ("exact", "quadrature")
                 }
-                found = medians(programs, (*features, positions), 1 if quick else 5)
-                exact, fast = found["exact"], found["quadrature"]
-                values = [exact[0], fast[0], exact[1], fast[1]]
+                medians_by_method = medians(
+                    programs, (*features, positions), 1 if quick else 5
+                )
+                exact, quadrature = (
+                    medians_by_method["exact"],
+                    medians_by_method["quadrature"],
+                )
+                values = [exact[0], quadrature[0], exact[1], quadrature[1]]
                 row = f"{len(grid):6} {graphs:6} {atoms:6}"
-                ratios = f"{exact[0] / fast[0]:12.2f} {exact[1] / fast[1]:6.2f}"
+                ratios = (
+                    f"{exact[0] / quadrature[0]:12.2f} {exact[1] / quadrature[1]:6.2f}"
+                )
                 print(row, *(f"{x:9.2f}" for x in values), ratios, flush=True)
 
 

@@ -1,14 +1,13 @@
-"""Against a write-up of the reference's batched form, in memory and in time.
+"""Comparison with the published batched form, in memory and time.
 
-Compared are (a) the published form, which makes the outer product of every atom's
-turned key with its value at every point of the grid, `[atoms, points, D_qk, D_v]`, sums
-it over each graph and gathers the sums back to the atoms, and (b) `attend` by
-quadrature under `jax.vmap`. Both on the same grid of 50 points, D_qk = D_v = 32,
-float32, one evaluation with the gradients for positions, queries, keys and values.
-Memory is the compiler's count of temporary storage. Then (b) alone, from 1 000 to
-16 000 atoms.
+(a) The published form: the outer product of the rotated key and the value of every atom
+at every grid point, `[atoms, points, D_qk, D_v]`, is summed over each graph and the
+sums are gathered to the atoms. (b) `attend` by quadrature under `jax.vmap`. Both use
+the same grid of 50 points, D_qk = D_v = 32 and float32; one evaluation with the
+gradients with respect to positions, queries, keys and values. Memory is the temporary
+storage that the compiler reports. Then (b) alone, from 1 000 to 16 000 atoms.
 
-python reference.py
+    python reference.py
 """
 
 import argparse
@@ -21,8 +20,8 @@ import jax.random as jr
 import numpy as np
 from lr_efa import attend, frequency_grid, lebedev_grid
 
-X_MAX, EXTENT = np.pi, 10.0
-GRID, OMEGAS = lebedev_grid(X_MAX), frequency_grid(16, X_MAX / EXTENT)
+MAX_PHASE, EXTENT = np.pi, 10.0
+GRID, OMEGAS = lebedev_grid(MAX_PHASE), frequency_grid(16, MAX_PHASE / EXTENT)
 
 
 def outer_products(query, key, value, positions):
@@ -36,15 +35,15 @@ def outer_products(query, key, value, positions):
     phases = phases[:, :, None] * jnp.asarray(OMEGAS)
     cosines, sines = jnp.cos(phases), jnp.sin(phases)
 
-    def turned(x):
+    def rotated(x):
         first, second = x[:, None, 0::2], x[:, None, 1::2]
         pair = first * cosines - second * sines, second * cosines + first * sines
         return jnp.stack(pair, axis=-1).reshape(len(x), len(points), -1)
 
-    products = turned(key)[..., None] * value[:, None, None]
+    products = rotated(key)[..., None] * value[:, None, None]
     sums = jax.ops.segment_sum(products, graph, graphs)
-    seen = jnp.einsum("npd,npdv->npv", turned(query), sums[graph])
-    mean = jnp.einsum("p,npv->nv", weights, seen) / query.shape[1] ** 0.5
+    attended = jnp.einsum("npd,npdv->npv", rotated(query), sums[graph])
+    mean = jnp.einsum("p,npv->nv", weights, attended) / query.shape[1] ** 0.5
     return mean.reshape(graphs, atoms, -1)
 
 
@@ -60,14 +59,14 @@ def compiled(form, arguments):
 
 
 def seconds(programs, arguments, repeats):
-    """Medians of wall-clock and processor time, all programs in turns."""
+    """Medians of wall-clock and CPU time, programs run alternately."""
     times = {name: [] for name in programs}
     for _ in range(repeats + 1):
         for name, run in programs.items():
-            wall, processor = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), time.process_time()
             jax.block_until_ready(run(*arguments))
-            spent = time.perf_counter() - wall, time.process_time() - processor
-            times[name].append(spent)
+            elapsed = time.perf_counter() - wall, time.process_time() - cpu
+            times[name].append(elapsed)
     return {
         name: [statistics.median(x) for x in zip(*values[1:], strict=True)]
         for name, values in times.items()
@@ -96,23 +95,23 @@ def main():
         }
         left, right = (run(*arguments)[1][3] for run in programs.values())
         error = jnp.max(jnp.abs(left - right)) / jnp.max(jnp.abs(left))
-        found = seconds(programs, arguments, repeats)
+        medians = seconds(programs, arguments, repeats)
         rows = []
         for name, run in programs.items():
             memory = run.memory_analysis().temp_size_in_bytes / 1e6
-            wall, processor = (1e3 * x for x in found[name])
-            rows.append((memory, wall, processor))
+            wall, cpu = (1e3 * x for x in medians[name])
+            rows.append((memory, wall, cpu))
             row = f"{graphs:6} {atoms:6} {name:<15} {memory:8.1f}"
-            print(row, f"{wall:8.1f} {processor:8.1f}", flush=True)
+            print(row, f"{wall:8.1f} {cpu:8.1f}", flush=True)
         ratios = [f"{a / b:8.1f}" for a, b in zip(*rows, strict=True)]
         print(f"{'':13} {'ratio':<15}", *ratios, f" gradients differ by {error:.0e}")
     for atoms in (250, 500) if quick else (1000, 2000, 4000, 8000, 16000):
         arguments = features(1, atoms)
         run = compiled(ours, arguments)
-        wall, processor = seconds({"attend": run}, arguments, repeats)["attend"]
+        wall, cpu = seconds({"attend": run}, arguments, repeats)["attend"]
         memory = run.memory_analysis().temp_size_in_bytes / 1e6
         row = f"{1:6} {atoms:6} {'attend':<15} {memory:8.1f} {1e3 * wall:8.1f}"
-        print(row, f"{1e3 * processor:8.1f}  {1e6 * processor / atoms:.1f} us an atom")
+        print(row, f"{1e3 * cpu:8.1f}  {1e6 * cpu / atoms:.1f} us per atom")
 
 
 if __name__ == "__main__":

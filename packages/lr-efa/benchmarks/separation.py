@@ -1,12 +1,11 @@
-"""A tiny local model with and without the layer, of equally many parameters.
+"""A small local model with and without the layer, with the same number of parameters.
 
-Two exact laws of the paper's kind: `cluster`, 32 like atoms within 5 Å of a centre,
+Two potentials of the paper: `cluster`, 32 identical atoms within 5 Å of a center,
 E = sum over pairs of 2 (r^-6 - r^-1), and `two-atoms`, E = 12/11 (r^-12 - r^-1) from 1
-to 10 Å. Messages reach 3 Å and are passed twice. Compared are the errors on unseen
-structures of (a) the local model, widened until it has as many parameters, and (b) the
-model with Euclidean fast attention before each exchange of messages, both trained
-alike. A row is printed at every tenth of the training, so that a run that is stopped
-has shown what it found.
+to 10 Å. Messages have a cutoff of 3 Å and two rounds. Compared are the errors on test
+structures of (a) the local model, widened to the same number of parameters, and (b) the
+model with Euclidean fast attention before each round of messages, both trained in the
+same way. A row is printed after every tenth of the training.
 
     python separation.py cluster
     python separation.py two-atoms
@@ -25,43 +24,45 @@ import jax.random as jr
 import numpy as np
 from lr_efa import EuclideanFastAttention
 
-CUTOFF, NEIGHBOURS, BASIS, ROUNDS = 3.0, 16, 24, 2
+CUTOFF, NUM_NEIGHBORS, BASIS, ROUNDS = 3.0, 16, 24, 2
 OMEGA_MAX, RATE = 2.0, 3e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Energies are sums over pairs; positions are drawn anew from the same law."""
+    """A pair energy, a sampler of positions and the training settings."""
 
     pair_energy: Callable
-    draw: Callable
+    sample: Callable
     batch: int
     epochs: int
 
 
-def draw_clusters(rng, count, atoms=32, radius=5.0, closest=1.2):
-    """Uniform in a ball, one atom after the other, none closer than allowed."""
+def sample_clusters(rng, count, atoms=32, radius=5.0, closest=1.2):
+    """Positions uniform in a ball, with a minimum distance between atoms."""
     positions = np.full((count, atoms, 3), np.inf)
     for structure in positions:
-        done = 0
-        while done < atoms:
+        placed = 0
+        while placed < atoms:
             point = rng.uniform(-radius, radius, 3)
-            free = np.linalg.norm(structure[:done] - point, axis=1) > closest
+            free = np.linalg.norm(structure[:placed] - point, axis=1) > closest
             if np.linalg.norm(point) < radius and free.all():
-                structure[done] = point
-                done += 1
+                structure[placed] = point
+                placed += 1
     return positions
 
 
-def draw_pairs(rng, count):
-    apart = rng.normal(size=(count, 3))
-    apart *= rng.uniform(1, 10, (count, 1)) / np.linalg.norm(apart, axis=1)[:, None]
-    return np.stack([0 * apart, apart], axis=1)
+def sample_pairs(rng, count):
+    separation = rng.normal(size=(count, 3))
+    separation *= (
+        rng.uniform(1, 10, (count, 1)) / np.linalg.norm(separation, axis=1)[:, None]
+    )
+    return np.stack([0 * separation, separation], axis=1)
 
 
 TASKS = {
-    "cluster": Task(lambda r: 2 * (r**-6 - 1 / r), draw_clusters, 16, 20),
-    "two-atoms": Task(lambda r: 12 / 11 * (r**-12 - 1 / r), draw_pairs, 50, 800),
+    "cluster": Task(lambda r: 2 * (r**-6 - 1 / r), sample_clusters, 16, 20),
+    "two-atoms": Task(lambda r: 12 / 11 * (r**-12 - 1 / r), sample_pairs, 50, 800),
 }
 
 
@@ -72,70 +73,72 @@ def distances(positions):
 
 
 def labels(task, positions):
-    """Energy, and forces as its slope."""
+    """Energies and forces."""
 
     def energy(positions):
-        apart = distances(positions)
-        return 0.5 * jnp.sum(jnp.where(jnp.eye(len(apart)), 0, task.pair_energy(apart)))
+        separation = distances(positions)
+        return 0.5 * jnp.sum(
+            jnp.where(jnp.eye(len(separation)), 0, task.pair_energy(separation))
+        )
 
     energies, slopes = jax.vmap(jax.value_and_grad(energy))(positions)
     return positions, energies, -slopes
 
 
-def neighbours(positions, count):
-    """The nearest atoms and their distances, with itself beyond the cutoff."""
-    apart = distances(positions) + 2 * CUTOFF * jnp.eye(len(positions))
-    near, which = jax.lax.top_k(-apart, count)
-    return -near, which
+def neighbors(positions, count):
+    """Distances and indices of the nearest atoms; excludes the atom itself."""
+    separation = distances(positions) + 2 * CUTOFF * jnp.eye(len(positions))
+    negative, indices = jax.lax.top_k(-separation, count)
+    return -negative, indices
 
 
 class Perceptron(eqx.Module):
-    """A linear map and one with a hidden layer, added."""
+    """Sum of a linear map and a network with one hidden layer."""
 
-    straight: eqx.nn.Linear
-    bent: eqx.nn.MLP
+    linear: eqx.nn.Linear
+    hidden: eqx.nn.MLP
 
     def __init__(self, inputs, outputs, width, keys):
-        self.straight = eqx.nn.Linear(inputs, outputs, key=next(keys))
+        self.linear = eqx.nn.Linear(inputs, outputs, key=next(keys))
         silu, key = jax.nn.silu, next(keys)
-        self.bent = eqx.nn.MLP(inputs, outputs, width, 1, silu, key=key)
+        self.hidden = eqx.nn.MLP(inputs, outputs, width, 1, silu, key=key)
 
     def __call__(self, x):
-        """Both parts at one place."""
-        return self.straight(x) + self.bent(x)
+        """Returns the sum of both."""
+        return self.linear(x) + self.hidden(x)
 
 
 class Model(eqx.Module):
-    """Messages within the cutoff, gated by distance; an energy from each atom."""
+    """Message passing within the cutoff and a sum of atomic energies."""
 
-    start: jax.Array
+    embedding: jax.Array
     filters: list[Perceptron]
     updates: list[Perceptron]
     attention: list[EuclideanFastAttention]
     readout: Perceptron
 
-    def __init__(self, width, *, attentive, key):
+    def __init__(self, width, *, with_attention, key):
         keys = iter(jr.split(key, 30))
-        self.start = jr.normal(next(keys), (width,))
+        self.embedding = jr.normal(next(keys), (width,))
         self.filters = [Perceptron(BASIS, width, width, keys) for _ in range(ROUNDS)]
         self.updates = [
             Perceptron(2 * width, width, width, keys) for _ in range(ROUNDS)
         ]
         self.attention = [
             EuclideanFastAttention(width, omega_max=OMEGA_MAX, key=next(keys))
-            for _ in range(ROUNDS if attentive else 0)
+            for _ in range(ROUNDS if with_attention else 0)
         ]
         self.readout = Perceptron(width, "scalar", width, keys)
 
     def __call__(self, positions):
-        """The energy."""
+        """Returns the energy."""
         atoms = len(positions)
-        apart, near = neighbours(positions, min(atoms, NEIGHBOURS))
-        x = jnp.minimum(apart / CUTOFF, 1.0)[..., None]
+        separation, near = neighbors(positions, min(atoms, NUM_NEIGHBORS))
+        x = jnp.minimum(separation / CUTOFF, 1.0)[..., None]
         envelope = (1 - x) ** 3 * (1 + 3 * x + 6 * x**2)
         orders = jnp.arange(1, BASIS + 1) * math.pi
-        basis = jnp.sin(orders * x) / apart[..., None] * envelope
-        features = jnp.broadcast_to(self.start, (atoms, len(self.start)))
+        basis = jnp.sin(orders * x) / separation[..., None] * envelope
+        features = jnp.broadcast_to(self.embedding, (atoms, len(self.embedding)))
         mask = jnp.ones(atoms, bool)
         for i in range(ROUNDS):
             if self.attention:
@@ -157,12 +160,14 @@ def size(model):
 
 
 def pair_of_models(width, key):
-    """With the layer, and the local one whose size comes closest to it."""
-    make = lambda width, attentive: Model(width, attentive=attentive, key=key)
-    attentive = make(width, True)
-    surplus = lambda width: abs(size(make(width, False)) - size(attentive))
-    local = make(min(range(width, 3 * width), key=surplus), False)
-    return {"local": local, "attention": attentive}
+    """The model with attention, and the local model of the most similar size."""
+    make = lambda width, with_attention: Model(
+        width, with_attention=with_attention, key=key
+    )
+    with_attention = make(width, True)
+    difference = lambda width: abs(size(make(width, False)) - size(with_attention))
+    local = make(min(range(width, 3 * width), key=difference), False)
+    return {"local": local, "attention": with_attention}
 
 
 def adam_step(arrays, moments, gradient, count, rate):
@@ -176,7 +181,7 @@ def adam_step(arrays, moments, gradient, count, rate):
 
 
 class Fit:
-    """A model in training, in units of the root mean square force."""
+    """Training of a model, in units of the root mean square force."""
 
     def __init__(self, model, train, batch):
         self.scale, self.shift = jnp.std(train[2]), jnp.mean(train[1])
@@ -210,7 +215,7 @@ class Fit:
         self._predict = jax.jit(lambda a, r: predict(eqx.combine(a, static), r))
 
     def epoch(self, last):
-        """Once through the training set, at a rate that falls to zero at the last."""
+        """Trains for one epoch; the learning rate decreases to zero at the last one."""
         start = time.process_time()
         rate = RATE / 2 * (1 + math.cos(math.pi * self.epochs / last))
         state = self.arrays, self.moments, jnp.asarray(self.count, float)
@@ -220,7 +225,7 @@ class Fit:
         self.seconds += time.process_time() - start
 
     def errors(self, test):
-        """Mean absolute and root mean square errors of energies and forces."""
+        """Returns mean absolute and root mean square errors of energies and forces."""
         found = self._predict(self.arrays, test[0])
         energy = found[0] * self.scale + self.shift - test[1]
         force = found[1] * self.scale - test[2]
@@ -232,8 +237,10 @@ class Fit:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=TASKS)
-    parser.add_argument("--epochs", type=int, help="default: that of the README")
-    parser.add_argument("--structures", type=int, default=2000, help="to train on")
+    parser.add_argument("--epochs", type=int, help="default: as in the README")
+    parser.add_argument(
+        "--structures", type=int, default=2000, help="of the training set"
+    )
     parser.add_argument("--width", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="3 epochs, 200 structures")
@@ -244,14 +251,14 @@ def main():
     last = options.epochs or task.epochs
     with jax.enable_x64(True):
         parts = [
-            labels(task, jnp.asarray(task.draw(rng, count)))
+            labels(task, jnp.asarray(task.sample(rng, count)))
             for count in (options.structures, 500)
         ]
     train, test = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), parts)
-    near = jax.vmap(lambda r: jnp.sum(distances(r) < CUTOFF, axis=1) - 1)(train[0])
+    counts = jax.vmap(lambda r: jnp.sum(distances(r) < CUTOFF, axis=1) - 1)(train[0])
     print(f"{options.task}: {options.structures} structures, {last} epochs")
     print(f"rms force {float(jnp.std(test[2])):.3f} eV/A, {len(test[0])} to test on")
-    print(f"at most {int(near.max())} neighbours, {NEIGHBOURS} allowed")
+    print(f"at most {int(counts.max())} neighbors, {NUM_NEIGHBORS} allowed")
     models = pair_of_models(options.width, jr.key(options.seed))
     fits = {name: Fit(model, train, task.batch) for name, model in models.items()}
     head = f"{'model':<10} {'weights':>8} {'epochs':>7} {'cpu min':>7}"
@@ -264,9 +271,8 @@ def main():
                 row = f"{name:<10} {size(models[name]):>8} {fit.epochs:>7}"
                 print(row, f"{fit.seconds / 60:7.1f} {values}", flush=True)
     force = {name: fit.errors(test)[3] for name, fit in fits.items()}
-    print(
-        f"force error, local over attention: {force['local'] / force['attention']:.1f}"
-    )
+    ratio = force["local"] / force["attention"]
+    print(f"ratio of force errors, local / attention: {ratio:.1f}")
 
 
 if __name__ == "__main__":

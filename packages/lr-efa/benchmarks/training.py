@@ -1,13 +1,13 @@
-"""What the periodic form costs in training: products of matrices or vector by vector.
+"""Cost of the periodic form in training: matrix products or rotary phases per vector.
 
-Compared, on the same crystals in float32, are (a) the periodic form as it is, where
-waves are shared by all channels and each frequency has its own vectors, and (b) the
-form before that: queries and keys turned by every wave, all frequencies on all vectors,
-in chunks that each derivative recomputes. Timed are one evaluation and one training
-step: the gradient, for the weights of queries, keys, values and output, of a loss of
-forces, with features that depend on positions. Frequencies up to 2 per Å, shells of
+Compared, for the same crystals in float32, are (a) the periodic form of the package, in
+which waves are shared by all channels and each frequency has its own vectors, and (b)
+an alternative in which queries and keys are rotated by every wave, for all frequencies
+and all vectors, in rematerialized chunks. Timed are one evaluation and one training
+step: the gradient of a force loss with respect to the weights of queries, keys, values
+and output, with features that depend on positions. Frequencies up to 2 per Å, shells of
 0.15 per Å, D_qk = D_v = 16, vmap over the structures of a batch. Memory is the
-compiler's count of temporary storage.
+temporary storage that the compiler reports.
 
     python training.py
 """
@@ -28,30 +28,30 @@ from lr_efa._waves import RotaryPhases, attend_to_waves
 OMEGAS, WIDTH, CHANNELS, QK, V = frequency_grid(8, 2.0), 0.15, 32, 16, 16
 
 
-def as_it_is(query, key, value, positions, cell, grid):
+def matrix_products(query, key, value, positions, cell, grid):
     return attend_periodic(
         query, key, value, positions, cell, OMEGAS, shell_width=WIDTH, grid=grid
     )
 
 
-def vector_by_vector(query, key, value, positions, cell, grid):
+def rotary_phases(query, key, value, positions, cell, grid):
     dual, volume = reciprocal(cell)
     waves = weighted_waves(grid, dual, OMEGAS, WIDTH, jnp.ones((1, 1, 1)))
-    turns = 2 * np.pi * jnp.matmul(positions, dual.T, precision="highest")
+    phases = 2 * np.pi * jnp.matmul(positions, dual.T, precision="highest")
     arrays = (x[:, None] for x in (query, key, value))
-    seen = attend_to_waves(*arrays, RotaryPhases(turns[:, None], None), waves)
-    return seen[:, 0] * (2 * np.pi) ** 3 / (volume * QK**0.5)
+    attended = attend_to_waves(*arrays, RotaryPhases(phases[:, None], None), waves)
+    return attended[:, 0] * (2 * np.pi) ** 3 / (volume * QK**0.5)
 
 
-FORMS = {"vector by vector": vector_by_vector, "as it is": as_it_is}
+FORMS = {"rotary phases": rotary_phases, "matrix products": matrix_products}
 
 
 def energy(form, weights, positions, cell, grid):
-    start, query, key, value, output = weights
-    features = jnp.sin(positions @ start)
+    embedding, query, key, value, output = weights
+    features = jnp.sin(positions @ embedding)
     q, k = jax.nn.gelu(features @ query), jax.nn.gelu(features @ key)
-    seen = form(q, k, features @ value, positions, cell, grid)
-    return jnp.sum((features + 1e-3 * seen @ output) ** 2)
+    attended = form(q, k, features @ value, positions, cell, grid)
+    return jnp.sum((features + 1e-3 * attended @ output) ** 2)
 
 
 def programs(form, arguments):
@@ -80,7 +80,7 @@ def crystals(graphs, atoms, edge):
 
 
 def milliseconds(runs, arguments, repeats):
-    """Medians of processor time, all programs in turns."""
+    """Medians of CPU time, programs run alternately."""
     times = {name: [] for name in runs}
     for _ in range(repeats + 1):
         for name, run in runs.items():
@@ -95,7 +95,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one batch, once")
     quick = parser.parse_args().quick
     head = f"{'graphs':>6} {'atoms':>5} {'vectors':>7} {'form':<17}"
-    print(head, "evaluation  training step (processor ms per atom)  step MB")
+    print(head, "evaluation  training step (CPU ms per atom)  step MB")
     cases = ((8, 30, 11.0), (8, 60, 13.0), (4, 110, 16.0))
     for graphs, atoms, edge in cases[:1] if quick else cases:
         arguments = crystals(graphs, atoms, edge)
@@ -116,7 +116,7 @@ def main():
             row = f"{graphs:6} {atoms:5} {vectors:7} {name:<17}"
             each = [x[name] / (graphs * atoms) for x in found]
             print(row, f"{each[0]:10.3f} {each[1]:13.3f} {memory:36.0f}", flush=True)
-        ratio = [x["vector by vector"] / x["as it is"] for x in found]
+        ratio = [x["rotary phases"] / x["matrix products"] for x in found]
         row = f"{'':20} {'ratio':<17} {ratio[0]:10.1f} {ratio[1]:13.1f}"
         print(row, f"   gradients differ by {error:.0e}", flush=True)
 

@@ -1,4 +1,4 @@
-"""Structures, features and turned frames, in float64 for the time of each test."""
+"""Structures, features and rotations; all tests run in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def triclinic():
 
 @pytest.fixture
 def structure():
-    """Queries, keys, values and positions of atoms within some Å."""
+    """Queries, keys, values and positions within 6 Å."""
 
     def make(atoms=6, seed=0, qk=6, v=3, sph=None):
         rng = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def structure():
 
 @pytest.fixture
 def axes():
-    """A proper rotation, or one with a reflection."""
+    """A rotation matrix, or an improper one."""
 
     def make(improper=False):
         q = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]

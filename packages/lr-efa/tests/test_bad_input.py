@@ -1,4 +1,4 @@
-"""Every mistake is named in one sentence that says what to do."""
+"""Bad arguments raise errors that name the argument and the remedy."""
 
 import warnings
 
@@ -30,7 +30,7 @@ CELL = 7 * np.eye(3)
 
 @pytest.fixture
 def call():
-    """The open or the periodic kernel with one argument changed."""
+    """Calls the open or the periodic kernel with changed arguments."""
 
     def make(kernel=attend, **changed):
         r = jnp.asarray(POSITIONS)
@@ -44,33 +44,39 @@ def call():
 
 
 @pytest.fixture
-def refused():
+def raises_value_error():
     return lambda message: pytest.raises(ValueError, match=message)
 
 
-def test_features(call, refused):
+def test_bad_features_raise_errors(call, raises_value_error):
     odd = jnp.ones((3, 5))
-    with refused("pairs of channels, so D_qk is even, got 5"):
+    with raises_value_error("pairs of channels, so D_qk is even, got 5"):
         call(query=odd, key=odd)
-    with refused(r"`frequencies` has one frequency for each of the 2 pairs.*\[3\]"):
+    with raises_value_error(
+        r"`frequencies` has one frequency for each of the 2 pairs.*\[3\]"
+    ):
         call(frequencies=frequency_grid(3, 1.0))
     components = {name: jnp.ones((3, 3, 4)) for name in ("query", "key", "value")}
-    with refused(r"have \(L \+ 1\)\*\*2 components in e3nn order.*got 3"):
+    with raises_value_error(r"have \(L \+ 1\)\*\*2 components in e3nn order.*got 3"):
         call(attend_directional, degree=1, **components)
     components = {name: jnp.ones((3, 4, 4)) for name in ("query", "key", "value")}
-    with refused(r"`coupling` has one weight for each of the 4 paths.*\[3\]"):
+    with raises_value_error(
+        r"`coupling` has one weight for each of the 4 paths.*\[3\]"
+    ):
         call(attend_directional, degree=1, coupling=np.ones(3), **components)
 
 
-def test_cells_and_grids_of_the_open_form(call, refused):
+def test_bad_cells_and_grids_of_the_open_form_raise_errors(call, raises_value_error):
     assert call(grid=lebedev_grid(11.5), method="quadrature").shape == (3, 4)
-    with refused("A `cell` is given to the open form.*use `attend_periodic`"):
+    with raises_value_error(
+        "A `cell` is given to the open form.*use `attend_periodic`"
+    ):
         call(cell=CELL)
-    with refused(
+    with raises_value_error(
         "frequencies` up to 1 1/Å in a structure of extent .* beyond the grid"
     ):
         call(grid=lebedev_grid(5.0), method="quadrature")
-    with refused(r"`grid` integrates harmonics up to degree 0, needed is 1"):
+    with raises_value_error(r"`grid` integrates harmonics up to degree 0, needed is 1"):
         components = {name: jnp.ones((3, 1, 4)) for name in ("query", "key", "value")}
         call(
             attend_directional,
@@ -79,122 +85,151 @@ def test_cells_and_grids_of_the_open_form(call, refused):
             grid=lebedev_grid(10.0),
             **components,
         )
-    with refused("traced, so the grid they need is unknown: pass `grid=lebedev_grid"):
+    with raises_value_error(
+        "traced, so the grid they need is unknown: pass `grid=lebedev_grid"
+    ):
         jax.jit(lambda r: call(positions=r, method="quadrature"))(
             jnp.asarray(POSITIONS)
         )
 
 
-def test_what_the_type_checker_of_the_tests_would_stop_first(refused):
+def test_checks_that_the_type_checker_of_the_tests_preempts(raises_value_error):
     r = jnp.asarray(POSITIONS)
-    with refused(r"`query` and `key` have the same shape, got \[3, 4\] and \[3, 6\]"):
+    with raises_value_error(
+        r"`query` and `key` have the same shape, got \[3, 4\] and \[3, 6\]"
+    ):
         check_arguments(SCALARS, jnp.ones((3, 6)), SCALARS, r, OMEGAS)
-    with refused(r"`value` has one row for each of the 3 atoms.*got \[2, 4\]"):
+    with raises_value_error(
+        r"`value` has one row for each of the 3 atoms.*got \[2, 4\]"
+    ):
         check_arguments(SCALARS, SCALARS, jnp.ones((2, 4)), r, OMEGAS)
-    with refused(r"`positions` has shape \[atoms, 3\], got \[1, 3, 3\].*jax.vmap"):
+    with raises_value_error(
+        r"`positions` has shape \[atoms, 3\], got \[1, 3, 3\].*jax.vmap"
+    ):
         check_arguments(SCALARS, SCALARS, SCALARS, r[None], OMEGAS)
-    with refused("`boundary` is one of .*, got 'open'"):
+    with raises_value_error("`boundary` is one of .*, got 'open'"):
         check_choice("boundary", "open", ("cell", "ignore"))
 
 
 @pytest.mark.parametrize("order", [13, 25, 27])
-def test_grids_with_negative_weights(refused, order):
-    with refused(f"order {order} has negative weights"):
+def test_rules_with_negative_weights_raise_errors(raises_value_error, order):
+    with raises_value_error(f"order {order} has negative weights"):
         LebedevGrid(order)
 
 
-def test_grids_that_are_not(refused):
-    with refused("There is no Lebedev rule of order 12"):
+def test_bad_settings_of_lebedev_grids_raise_errors(raises_value_error):
+    with raises_value_error("There is no Lebedev rule of order 12"):
         LebedevGrid(12)
-    with refused("No Lebedev grid integrates phases up to 1000.0 to 1e-05"):
+    with raises_value_error("No Lebedev grid integrates phases up to 1000.0 to 1e-05"):
         lebedev_grid(1000.0)
-    with refused("`max_phase` must not be negative, got -1.0"):
+    with raises_value_error("`max_phase` must not be negative, got -1.0"):
         lebedev_grid(-1.0)
-    with refused("`accuracy` is an error between 0 and 0.1"):
+    with raises_value_error("`accuracy` is an error between 0 and 0.1"):
         lebedev_grid(1.0, 0.5)
-    with refused("`omega_max` is not negative, got 2 and -1.0"):
+    with raises_value_error("`omega_max` is not negative, got 2 and -1.0"):
         frequency_grid(2, -1.0)
 
 
-def test_lattices(call, refused):
-    with refused("`cell` is singular"):
+def test_bad_cells_and_shell_grids_raise_errors(call, raises_value_error):
+    with raises_value_error("`cell` is singular"):
         call(attend_periodic, cell=jnp.diag(jnp.array([5.0, 5.0, 0.0])))
-    with refused("`shell_width` must be positive"):
+    with raises_value_error("`shell_width` must be positive"):
         call(attend_periodic, shell_width=0.0)
-    with refused("`frequencies` not empty, got 0.3, 0.001 and \\[\\]"):
+    with raises_value_error("`frequencies` not empty, got 0.3, 0.001 and \\[\\]"):
         shell_grid(CELL, np.array([]), shell_width=0.3)
-    with refused("or `frequencies` are traced, so the reciprocal vectors"):
+    with raises_value_error("or `frequencies` are traced, so the reciprocal vectors"):
         jax.jit(lambda cell: call(attend_periodic, cell=cell))(jnp.asarray(CELL))
-    narrow = shell_grid(CELL, OMEGAS, shell_width=0.1)
-    with refused("`grid` has a cutoff of 1.6 1/Å, these frequencies and .* need 2.8"):
-        call(attend_periodic, grid=narrow)
-    many = shell_grid(CELL[None], OMEGAS, shell_width=0.3)
-    with refused("one structure, its cell .* and a grid without graph axis"):
-        call(attend_periodic, grid=many)
-    with refused(r"made for cells of shape \[1, 3, 3\], got \[3, 3\]"):
-        many.covers(CELL)
-    with refused("more than `max_vectors=10`"):
+    narrow_shells = shell_grid(CELL, OMEGAS, shell_width=0.1)
+    with raises_value_error(
+        "`grid` has a cutoff of 1.6 1/Å, these frequencies and .* need 2.8"
+    ):
+        call(attend_periodic, grid=narrow_shells)
+    batch = shell_grid(CELL[None], OMEGAS, shell_width=0.3)
+    with raises_value_error("one structure, its cell .* and a grid without graph axis"):
+        call(attend_periodic, grid=batch)
+    with raises_value_error(r"made for cells of shape \[1, 3, 3\], got \[3, 3\]"):
+        batch.covers(CELL)
+    with raises_value_error("more than `max_vectors=10`"):
         shell_grid(CELL, OMEGAS, shell_width=0.3, max_vectors=10)
 
 
-def test_layers(refused):
+def test_bad_settings_of_a_layer_raise_errors(raises_value_error):
     make = lambda **options: EuclideanFastAttention(
         4, **({"omega_max": 1.0, "key": jr.key(0)} | options)
     )
-    with refused("`qk_size` is even and at least one, got 5"):
+    with raises_value_error("`qk_size` is even and at least one, got 5"):
         make(qk_size=5)
-    with refused("`num_heads` is at least one, got 0"):
+    with raises_value_error("`num_heads` is at least one, got 0"):
         make(num_heads=0)
-    with refused("`omega_max` and `shell_width` are positive.*got -1.0 and 0.15"):
+    with raises_value_error(
+        "`omega_max` and `shell_width` are positive.*got -1.0 and 0.15"
+    ):
         make(omega_max=-1.0)
-    with refused("`grid` integrates harmonics up to degree 0, the layer has degree 2"):
+    with raises_value_error(
+        "`grid` integrates harmonics up to degree 0, the layer has degree 2"
+    ):
         make(degree=2, grid=lebedev_grid(1.0))
-    with refused("`degree` is not negative"):
+    with raises_value_error("`degree` is not negative"):
         make(degree=-1)
     layer, mask = make(degree=1), jnp.ones(3, bool)
-    with refused(r"of degree 1 have shape \[3, 4, 4\], got \[3, 1, 4\]"):
+    with raises_value_error(r"of degree 1 have shape \[3, 4, 4\], got \[3, 1, 4\]"):
         layer(jnp.ones((3, 1, 4)), jnp.asarray(POSITIONS), None, mask)
 
 
 @pytest.fixture
 def untyped():
-    """Annotations unchecked, as for users: the messages are for them."""
+    """Disables the type checks of annotations, so that our own messages are raised."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-def test_what_does_not_fit_a_layer(refused, untyped):
+def test_bad_arguments_of_a_layer_raise_errors(raises_value_error, untyped):
     layer = EuclideanFastAttention(4, omega_max=1.0, shell_width=0.3, key=jr.key(0))
-    places, cell = jnp.asarray(POSITIONS), jnp.asarray(CELL)
-    one = {"features": SCALARS, "positions": places, "cell": cell}
-    one |= {"mask": jnp.ones(3, bool)}
-    call = lambda **changed: layer(**(one | changed))
-    with refused(r"of degree 0 have shape \[3, 4\], got \[3, 5\]"):
+    positions, cell = jnp.asarray(POSITIONS), jnp.asarray(CELL)
+    arguments = {"features": SCALARS, "positions": positions, "cell": cell}
+    arguments |= {"mask": jnp.ones(3, bool)}
+    call = lambda **changed: layer(**(arguments | changed))
+    with raises_value_error(r"of degree 0 have shape \[3, 4\], got \[3, 5\]"):
         call(features=jnp.ones((3, 5)))
-    with refused(r"`mask` is true on real atoms, shape \[3\].*got None: pass"):
+    with raises_value_error(
+        r"`mask` is true on real atoms, shape \[3\].*got None: pass"
+    ):
         call(mask=None)
     plan = layer.plan_for(CELL[None], POSITIONS[None], np.ones((1, 3), bool))
-    with refused(r"without graph axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"):
+    with raises_value_error(
+        r"without graph axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
+    ):
         call(plan=plan)
-    own = jax.tree.map(lambda x: x[0], plan)
-    few = eqx.tree_at(
+    single_plan = jax.tree.map(lambda x: x[0], plan)
+    stacked_rows = eqx.tree_at(
         lambda p: (p.indices, p.valid, p.cell, p.num_empty),
-        own,
-        tuple(jnp.stack([x] * 2)[:, 0] for x in (own.indices, own.valid, own.cell))
+        single_plan,
+        tuple(
+            jnp.stack([x] * 2)[:, 0]
+            for x in (single_plan.indices, single_plan.valid, single_plan.cell)
+        )
         + (jnp.zeros(2, int),),
     )
-    with refused(r"got cells of shape \[3, 3\] and a grid for cells of \[3\]"):
-        jax.vmap(lambda c, p: call(cell=c, plan=p)[0])(jnp.stack([cell] * 2), few)
-    with refused("The grid was made for the cell .* up to 0.0011.*make a grid"):
-        call(cell=1.05 * cell, plan=own)
-    # What no atom sits in does not matter.
-    assert not jnp.any(call(cell=1.05 * cell, plan=own, mask=jnp.zeros(3, bool))[0])
+    with raises_value_error(
+        r"got cells of shape \[3, 3\] and a grid for cells of \[3\]"
+    ):
+        jax.vmap(lambda c, p: call(cell=c, plan=p)[0])(
+            jnp.stack([cell] * 2), stacked_rows
+        )
+    with raises_value_error(
+        "The grid was made for the cell .* up to 0.0011.*make a grid"
+    ):
+        call(cell=1.05 * cell, plan=single_plan)
+    # Any cell is covered if there are no atoms.
+    assert not jnp.any(
+        call(cell=1.05 * cell, plan=single_plan, mask=jnp.zeros(3, bool))[0]
+    )
 
 
 @pytest.mark.parametrize("number", [np.float64, np.float32, jnp.asarray])
-def test_numbers_of_numpy_are_numbers(number, untyped):
-    """Of whatever is static: no warning, and the plans that floats give."""
+def test_numpy_scalars_are_accepted_as_settings(number, untyped):
+    """Static settings are converted to Python numbers, without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         layer = EuclideanFastAttention(
@@ -217,13 +252,13 @@ def test_numbers_of_numpy_are_numbers(number, untyped):
     ]
     floats += [sphere.accuracy, layer.grid.accuracy]
     assert all(type(x) is float for x in floats)
-    whole = [
+    integers = [
         layer.degree,
         layer.num_heads,
         sphere.order,
         sphere.degree,
         layer.grid.degree,
     ]
-    assert all(type(x) is int for x in whole)
+    assert all(type(x) is int for x in integers)
     plan = layer.plan_for(None, POSITIONS[None], np.ones((1, 3), bool))
     assert plan is None or type(plan.max_extent) is float

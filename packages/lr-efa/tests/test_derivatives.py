@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.test_util import check_grads
 from lr_efa import (
@@ -14,7 +15,7 @@ from lr_efa import (
 )
 
 OMEGAS = frequency_grid(2, 0.9)
-# Derivatives are those of the sum that is made, whatever its error.
+# A coarse grid: derivatives are compared with those of the same sum.
 GRID = lebedev_grid(5.0, 1e-2, degree=2)
 METHODS = pytest.mark.parametrize("method", ["exact", "quadrature"])
 
@@ -25,10 +26,10 @@ def test_derivatives_to_second_order(structure, method):
 
     @jax.jit
     def value(q, k, v, r):
-        seen = attend_directional(
+        attended = attend_directional(
             q, k, v, r, OMEGAS, degree=1, method=method, grid=GRID
         )
-        return jnp.sum(jnp.sin(seen))
+        return jnp.sum(jnp.sin(attended))
 
     check_grads(value, (q, k, v, r), order=2, modes=["rev"], atol=1e-4, rtol=1e-4)
 
@@ -45,14 +46,14 @@ def test_forward_derivatives_of_gradients(structure, method):
 
 
 @METHODS
-def test_forces_are_finite_and_zero_where_they_must_be(structure, method):
+def test_forces_are_finite_and_zero_on_padding(structure, method):
     q, k, v, r = structure(6, qk=4)
     r = r.at[1].set(r[0]).at[3:].set(r[0])
     mask = jnp.arange(6) < 3
 
     def value(q, k, v, r):
-        seen = attend(q, k, v, r, OMEGAS, mask=mask, method=method, grid=GRID)
-        return jnp.sum(seen**2)
+        attended = attend(q, k, v, r, OMEGAS, mask=mask, method=method, grid=GRID)
+        return jnp.sum(attended**2)
 
     @jax.jit
     def both(*arrays):
@@ -61,27 +62,28 @@ def test_forces_are_finite_and_zero_where_they_must_be(structure, method):
         return forces(*arrays), jax.grad(penalty, argnums=(0, 1, 2, 3))(*arrays)
 
     forces, second = both(q, k, v, r)
-    assert jnp.all(jnp.isfinite(forces)) and jnp.all(forces[3:] == 0)
-    assert jnp.max(jnp.abs(jnp.sum(forces, axis=0))) < 1e-10
-    for gradient in second:
-        assert jnp.all(jnp.isfinite(gradient)) and jnp.all(gradient[3:] == 0)
+    forces = np.asarray(forces)
+    assert np.all(np.isfinite(forces)) and np.all(forces[3:] == 0)
+    assert np.max(np.abs(np.sum(forces, axis=0))) < 1e-10
+    for gradient in map(np.asarray, second):
+        assert np.all(np.isfinite(gradient)) and np.all(gradient[3:] == 0)
     check_grads(jax.jit(value), (q, k, v, r), 2, modes=["rev"], atol=1e-4, rtol=1e-4)
 
 
-def test_directions_of_coincident_atoms_have_derivatives(structure):
+def test_derivatives_of_directional_attention_at_coincident_atoms(structure):
     q, k, v, r = structure(3, qk=4, sph=1)
     r = r.at[1].set(r[0])
 
     @jax.jit
     def value(r):
-        seen = attend_directional(q, k, v, r, OMEGAS, degree=2, method="exact")
-        return jnp.sum(jnp.sin(seen))
+        attended = attend_directional(q, k, v, r, OMEGAS, degree=2, method="exact")
+        return jnp.sum(jnp.sin(attended))
 
     check_grads(value, (r,), order=2, modes=["rev"], atol=1e-4, rtol=1e-4)
 
 
 def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
-    # One frequency and one band of vectors: what is compiled is large as it is.
+    # One frequency and one band of vectors, for a short compilation.
     omegas = OMEGAS[1:]
     q, k, v, r = structure(4, qk=2, sph=1)
     r = r.at[1].set(r[0])
@@ -89,20 +91,20 @@ def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
 
     @jax.jit
     def value(q, v, r, strain):
-        deform = jnp.eye(3) + strain
-        seen = attend_directional_periodic(
+        deformation = jnp.eye(3) + strain
+        attended = attend_directional_periodic(
             q,
             k,
             v,
-            r @ deform,
-            triclinic @ deform,
+            r @ deformation,
+            triclinic @ deformation,
             omegas,
             degree=1,
             shell_width=0.1,
             grid=grid,
             normalize=True,
         )
-        return jnp.sum(jnp.sin(seen))
+        return jnp.sum(jnp.sin(attended))
 
     arguments = q, v, r, jnp.full((3, 3), 0.01)
     check_grads(value, arguments, order=2, modes=["rev"], atol=1e-4, rtol=1e-4)

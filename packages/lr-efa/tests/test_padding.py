@@ -1,4 +1,4 @@
-"""Padding is inert whatever it holds, in every derivative that training takes."""
+"""Padding has no effect, whatever its values, up to second derivatives."""
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ CELL = np.array([[5.0, 0.3, 0], [1.0, 5.5, 0], [-1.0, 0.8, 6.0]])
 MASK = jnp.arange(5) < 3
 
 
-def layer(method, degree):
+def make_layer(method, degree):
     options = {
         "qk_size": 4,
         "v_size": 1,
@@ -20,8 +20,8 @@ def layer(method, degree):
         "method": method,
         "degree": degree,
     }
-    made = EuclideanFastAttention(2, omega_max=0.5, key=jr.key(0), **options)
-    return eqx.tree_at(lambda x: x.output, made, jnp.ones((degree + 1, 1, 2)))
+    layer = EuclideanFastAttention(2, omega_max=0.5, key=jr.key(0), **options)
+    return eqx.tree_at(lambda x: x.output, layer, jnp.ones((degree + 1, 1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -29,19 +29,19 @@ def layer(method, degree):
     [("exact", 1, None), ("quadrature", 0, None), ("auto", 1, CELL)],
 )
 def test_padding_reaches_no_derivative(method, degree, cell):
-    efa = layer(method, degree)
+    efa = make_layer(method, degree)
     rng = np.random.default_rng(0)
-    places, scalars = rng.uniform(0, 5, (5, 3)), rng.normal(size=5)
+    positions, scalars = rng.uniform(0, 5, (5, 3)), rng.normal(size=5)
     cells = None if cell is None else cell[None]
-    plan = efa.plan_for(cells, places[None], np.asarray(MASK)[None])
+    plan = efa.plan_for(cells, positions[None], np.asarray(MASK)[None])
     plan = jax.tree.map(lambda x: x[0], plan)
     arguments = (0, 1) if cell is None else (0, 1, 2)
     shape = (5, (degree + 1) ** 2, 2)
 
-    def update(scalars, places, cell):
+    def update(scalars, positions, cell):
         shaped = scalars[:, None, None] * jnp.ones(shape)
         features = shaped if degree else shaped[:, 0]
-        return efa(features, places, cell, MASK, plan=plan)[0]
+        return efa(features, positions, cell, MASK, plan=plan)[0]
 
     def total(*inputs):
         return jnp.sum(jnp.sin(update(*inputs)))
@@ -51,16 +51,18 @@ def test_padding_reaches_no_derivative(method, degree, cell):
         return sum(jnp.sum(jnp.cos(s)) for s in slopes), slopes
 
     @jax.jit
-    def everything(scalars, places):
-        """Values, slopes and slopes of slopes."""
-        inputs = scalars, places, None if cell is None else jnp.asarray(cell)
+    def values_and_derivatives(scalars, positions):
+        """Values, first and second derivatives."""
+        inputs = scalars, positions, None if cell is None else jnp.asarray(cell)
         return update(*inputs), *jax.grad(sloped, arguments, has_aux=True)(*inputs)
 
-    found = []
-    for junk in (0.0, np.nan, np.inf):
-        filled = np.where(MASK, scalars, junk), np.where(MASK[:, None], places, junk)
-        found.append(jax.tree.leaves(everything(*map(jnp.asarray, filled))))
-    assert all(jnp.all(jnp.isfinite(x)) and jnp.any(x) for x in found[0])
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
+    results = []
+    for fill in (0.0, np.nan, np.inf):
+        filled = np.where(MASK, scalars, fill), np.where(MASK[:, None], positions, fill)
+        results.append(
+            jax.tree.leaves(values_and_derivatives(*map(jnp.asarray, filled)))
+        )
+    assert all(jnp.all(jnp.isfinite(x)) and jnp.any(x) for x in results[0])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -1,4 +1,4 @@
-"""The periodic form: lattices, limits and smoothness."""
+"""The periodic form: invariances, limits and smoothness."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ OMEGAS, WIDTH = frequency_grid(3, 1.3), 0.25
 
 
 def shells(lengths, omega, width):
-    """w_k of given lengths, normalised by numerical integration."""
+    """w_k at the given lengths, normalized by numerical integration."""
     shape = lambda x: np.exp(-0.5 * ((x - omega) / width) ** 2)
     norm = quad(lambda x: 4 * np.pi * x**2 * shape(x), 0, omega + 10 * width)[0]
     return shape(lengths) / norm
@@ -26,7 +26,7 @@ def shells(lengths, omega, width):
 
 @jax.jit
 def compiled(query, key, value, positions, cell, grid):
-    """Degree 0 and degree 2 of scalars, unnormalised."""
+    """Attention of degree 0 and of degree 2 for scalar features, unnormalized."""
     scalars = attend_periodic(
         query, key, value, positions, cell, OMEGAS, shell_width=WIDTH, grid=grid
     )
@@ -50,8 +50,8 @@ def evaluate(query, key, value, positions, cell, grid=None):
     return compiled(query, key, value, positions, cell, grid)
 
 
-def whole(attend, *arrays, omegas, **options):
-    """A form of one structure, compiled as a whole with the grid of its cell."""
+def compiled_with_grid(attend, *arrays, omegas, **options):
+    """Calls a periodic kernel under jit, with a grid made for the cell."""
     grid = shell_grid(arrays[-1], omegas, shell_width=options["shell_width"])
     return jax.jit(lambda grid, *a: attend(*a, omegas, grid=grid, **options))(
         grid, *arrays
@@ -67,7 +67,7 @@ def same(close):
     return check
 
 
-def test_the_sum_over_all_vectors_written_out(structure, triclinic, close):
+def test_attention_equals_the_direct_sum_over_vectors(structure, triclinic, close):
     q, k, v, r = (np.asarray(x) for x in structure())
     dual = 2 * np.pi * np.linalg.inv(triclinic).T
     ranges = [np.arange(-6, 7)] * 3
@@ -83,28 +83,30 @@ def test_the_sum_over_all_vectors_written_out(structure, triclinic, close):
         expected = expected + sums @ v
     expected *= (2 * np.pi) ** 3 / abs(np.linalg.det(triclinic)) / 6**0.5
     found = evaluate(q, k, v, r, triclinic)
-    # The window cuts shells below 4e-6 of their height.
+    # The window cuts off less than 4e-6 of the height of a shell.
     close(found[0], expected, 3e-6)
     close(found[1][:, 0], expected, 3e-6)
 
 
-def test_wrapping_moving_and_turning_change_nothing(structure, triclinic, axes, same):
+def test_attention_is_invariant_under_wrapping_and_rigid_motions(
+    structure, triclinic, axes, same
+):
     *features, r = structure()
     expected = evaluate(*features, r, triclinic)
-    whole = np.random.default_rng(4).integers(-3, 4, (6, 3)).astype(float)
-    moved = r + whole @ triclinic + jnp.array([0.3, -20.0, 1.1])
+    shifts = np.random.default_rng(4).integers(-3, 4, (6, 3)).astype(float)
+    moved = r + shifts @ triclinic + jnp.array([0.3, -20.0, 1.1])
     same(evaluate(*features, moved, triclinic), expected)
-    turn = axes(True)
+    matrix = axes(True)
     grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
-    assert grid.covers(triclinic @ turn)
-    scalars, directions = evaluate(*features, r @ turn, triclinic @ turn, grid)
+    assert grid.covers(triclinic @ matrix)
+    scalars, directions = evaluate(*features, r @ matrix, triclinic @ matrix, grid)
     same([scalars], expected[:1])
     scale = lambda x: jnp.linalg.norm(x[:, 4:], axis=1)
     same([scale(directions)], [scale(expected[1])])
-    same([directions[:, 1:4]], [jnp.einsum("xy,nxv->nyv", turn, expected[1][:, 1:4])])
+    same([directions[:, 1:4]], [jnp.einsum("xy,nxv->nyv", matrix, expected[1][:, 1:4])])
 
 
-def test_another_cell_of_the_same_lattice(structure, triclinic, same):
+def test_attention_is_independent_of_the_unit_cell(structure, triclinic, same):
     arrays = structure()
     expected = evaluate(*arrays, triclinic)
     unimodular = jnp.array([[1.0, 1, 0], [0, 1, 0], [-1, 0, 1]])
@@ -116,14 +118,14 @@ def test_another_cell_of_the_same_lattice(structure, triclinic, same):
 def test_supercells(structure, triclinic, close, normalize):
     q, k, v, r = structure()
     options = {"omegas": OMEGAS, "shell_width": WIDTH, "normalize": normalize}
-    call = lambda *arrays: whole(attend_periodic, *arrays, **options)
+    call = lambda *arrays: compiled_with_grid(attend_periodic, *arrays, **options)
     twice = triclinic * jnp.array([[2.0], [1.0], [1.0]])
     images = jnp.concatenate([r, r + triclinic[0]])
     found = call(*(jnp.tile(x, (2, 1)) for x in (q, k, v)), images, twice)
     close(found, jnp.tile(call(q, k, v, r, triclinic), (2, 1)), 1e-11)
 
 
-def test_padding_is_inert(structure, triclinic, close):
+def test_padding_has_no_effect(structure, triclinic, close):
     arrays = structure()
     call = jax.jit(
         lambda mask, *arrays: attend_periodic(
@@ -135,17 +137,20 @@ def test_padding_is_inert(structure, triclinic, close):
             normalize=True,
         )
     )
-    mask = jnp.arange(106) < 6
-    pad = lambda x, junk: jnp.concatenate([x, jnp.full((100, x.shape[1]), junk)])
-    results = [call(mask, *(pad(x, j) for x in arrays)) for j in (0.0, 1e5, jnp.nan)]
-    assert all(jnp.array_equal(x, results[0]) for x in results)
-    assert jnp.all(results[0][6:] == 0)
+    mask = np.arange(106) < 6
+    pad = lambda x, fill: np.concatenate([x, np.full((100, x.shape[1]), fill)])
+    results = [
+        np.asarray(call(mask, *(pad(x, fill) for x in arrays)))
+        for fill in (0.0, 1e5, np.nan)
+    ]
+    assert all(np.array_equal(x, results[0]) for x in results)
+    assert np.all(results[0][6:] == 0)
     close(results[0][:6], call(jnp.ones(6, bool), *arrays), 1e-12)
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2])
-def test_a_growing_cell_gives_the_kernel_of_the_shells(structure, degree):
-    # Every atom alone with one other, and the kernel by numerical integration.
+def test_large_cells_give_the_kernel_of_the_shells(structure, degree):
+    # Two atoms in a large cell; the kernel by numerical integration.
     r, omegas, width = 2.3, np.array([1.1]), 0.4
     positions = jnp.array([[0.0, 0, 0], [r, 0, 0]])
     q, k = jnp.array([[[1.0, 0.5]]] * 2), jnp.array([[[0.3, -0.7]]] * 2)
@@ -154,16 +159,16 @@ def test_a_growing_cell_gives_the_kernel_of_the_shells(structure, degree):
     integrand = lambda x: weight(x) * spherical_jn(degree, x * r)
     kernel = quad(integrand, 0, 4, limit=200)[0]
     product = [0.3 - 0.35, -0.7 - 0.15][degree % 2]
-    # The second atom lies in direction x: seen from the first, d = -x.
+    # The second atom is displaced along x: d = -x for the first atom.
     component, harmonic = [(0, 1.0), (1, -(3**0.5)), (8, -(15**0.5) / 2)][degree]
     expected = (-1) ** (degree // 2) * product * harmonic * kernel / 2**0.5
     errors = []
     for length in (8.0, 14.0, 30.0):
         arrays = q, k, v, positions, length * jnp.eye(3)
         options = {"omegas": omegas, "degree": degree, "shell_width": width}
-        found = whole(attend_directional_periodic, *arrays, **options)
+        found = compiled_with_grid(attend_directional_periodic, *arrays, **options)
         errors.append(abs(found[0, component, 0] - expected))
-    # Shells begin at K = 0, where their height jumps for degrees above zero.
+    # Shells have a jump at K = 0 for degrees above zero.
     assert errors[2] < [1e-6, 1e-4, 1e-4][degree] < errors[0]
 
 
@@ -175,7 +180,9 @@ def test_narrow_shells_in_a_large_cell_give_the_open_form(structure):
     errors = []
     for width in (0.08, 0.04):
         options = {"omegas": omegas, "degree": 2, "shell_width": width}
-        found = whole(attend_directional_periodic, q, k, v, r, box, **options)
+        found = compiled_with_grid(
+            attend_directional_periodic, q, k, v, r, box, **options
+        )
         errors.append(jnp.max(jnp.abs(found - expected)))
     scale = jnp.max(jnp.abs(expected))
     # The kernel differs from the sinc by order (s r)^2.
@@ -186,57 +193,60 @@ def test_the_weight_of_zero_wave_vector_is_that_of_the_integral():
     omegas, cell = np.array([0.0]), jnp.diag(jnp.array([4.0, 5.0, 6.0]))
     q = jnp.array([[1.0, 0.0]])
     width = 0.05
-    found = attend_periodic(
-        q, q, jnp.ones((1, 1)), jnp.zeros((1, 3)), cell, omegas, shell_width=width
+    call = jax.jit(
+        lambda q, normalize: attend_periodic(
+            q,
+            q,
+            jnp.ones((1, 1)),
+            jnp.zeros((1, 3)),
+            cell,
+            omegas,
+            shell_width=width,
+            normalize=normalize,
+        ),
+        static_argnums=1,
     )
-    # One vector within reach: its weight is (2 pi)^3 / V times that of a Gaussian.
+    # The only vector within the shell has the weight (2 pi)^3 / V times that of a
+    # Gaussian.
     weight = (2 * np.pi) ** 1.5 / (120 * width**3)
-    np.testing.assert_allclose(found, weight / 2**0.5, rtol=1e-12)
-    normal = attend_periodic(
-        q,
-        q,
-        jnp.ones((1, 1)),
-        jnp.zeros((1, 3)),
-        cell,
-        omegas,
-        shell_width=width,
-        normalize=True,
-    )
-    np.testing.assert_allclose(normal, weight / 2**0.5 / (1 + weight), rtol=1e-12)
+    np.testing.assert_allclose(call(q, False), weight / 2**0.5, rtol=1e-12)
+    normalized = weight / 2**0.5 / (1 + weight)
+    np.testing.assert_allclose(call(q, True), normalized, rtol=1e-12)
 
 
 def vectors_within(cell, grid):
-    """Number of vectors that the shells reach in this cell."""
+    """Number of vectors within the cutoff of the shells in this cell."""
     dual = 2 * np.pi * np.linalg.inv(cell).T
     lengths = np.linalg.norm(np.asarray(grid.indices) @ dual, axis=1)
     return np.sum(lengths < OMEGAS[-1] + 6 * WIDTH)
 
 
-@pytest.mark.parametrize("pull", ["breathing", "shearing"])
-def test_energy_is_smooth_when_the_cell_changes(structure, pull):
+@pytest.mark.parametrize("strain", ["expansion", "shear"])
+def test_attention_is_a_smooth_function_of_the_cell(structure, strain):
     q, k, v, r = structure(8)
-    change = {"breathing": jnp.eye(3), "shearing": jnp.eye(3, k=1)}[pull]
-    steps = 0.002 * jnp.arange(121.0)
-    start = 9.15 * jnp.eye(3)
+    change = {"expansion": np.eye(3), "shear": np.eye(3, k=1)}[strain]
+    steps = 0.002 * np.arange(121.0)
+    start = 9.15 * np.eye(3)
     grid = shell_grid(start, OMEGAS, shell_width=WIDTH, margin=0.1)
 
     def energy(step, r):
         cell = start + step * change
-        seen = attend_periodic(
+        attended = attend_periodic(
             q, k, v, r @ cell / 9, cell, OMEGAS, shell_width=WIDTH, grid=grid
         )
-        return jnp.sum(seen**2)
+        return jnp.sum(attended**2)
 
     along = jax.jit(jax.vmap(jax.value_and_grad(energy), (0, None)))
-    values, slopes = along(steps, r)
+    values, slopes = map(np.asarray, along(steps, r))
     rule = 0.001 * (slopes[1:] + slopes[:-1])
-    jump = jnp.abs(values[1:] - values[:-1] - rule)
-    assert jnp.max(jump / jnp.abs(values[1:])) < 1e-6
+    error = np.abs(values[1:] - values[:-1] - rule)
+    assert np.max(error / np.abs(values[1:])) < 1e-6
 
     assert vectors_within(start, grid) != vectors_within(start + 0.24 * change, grid)
     forces = jax.jit(jax.vmap(jax.grad(energy, argnums=1), (0, None)))(steps, r)
-    fourth = jnp.diff(forces, n=4, axis=0)
-    assert jnp.max(jnp.abs(fourth)) < 1e-6 * jnp.sqrt(jnp.mean(forces**2))
+    forces = np.asarray(forces)
+    fourth = np.diff(forces, n=4, axis=0)
+    assert np.max(np.abs(fourth)) < 1e-6 * np.sqrt(np.mean(forces**2))
 
 
 def test_stress_is_symmetric(structure, triclinic):
@@ -246,7 +256,7 @@ def test_stress_is_symmetric(structure, triclinic):
     @jax.jit
     def total(strain):
         deform = jnp.eye(3) + strain
-        seen = attend_periodic(
+        attended = attend_periodic(
             q,
             k,
             v,
@@ -256,13 +266,13 @@ def test_stress_is_symmetric(structure, triclinic):
             shell_width=WIDTH,
             grid=grid,
         )
-        return jnp.sum(seen**2)
+        return jnp.sum(attended**2)
 
     found = jax.jit(jax.grad(total))(jnp.zeros((3, 3)))
     np.testing.assert_allclose(found, found.T, atol=1e-11 * jnp.max(jnp.abs(found)))
 
 
-def test_batches_have_a_grid_for_every_cell(structure, close):
+def test_batches_with_one_grid_per_cell(structure, close):
     cells = jnp.array([np.diag([6.0, 7, 5]), np.diag([4.0, 5, 9]), np.eye(3)])
     masks = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
     parts = [structure(seed=s) for s in range(3)]
@@ -276,48 +286,51 @@ def test_batches_have_a_grid_for_every_cell(structure, close):
         )
 
     found = jax.jit(jax.vmap(one))(*arrays, cells, plan, masks)
-    alone = jax.jit(one)
+    single_call = jax.jit(one)
     for g in range(2):
-        own = shell_grid(cells[g], OMEGAS, shell_width=WIDTH)
-        single = alone(*(x[g] for x in arrays), cells[g], own, masks[g])
+        grid = shell_grid(cells[g], OMEGAS, shell_width=WIDTH)
+        single = single_call(*(x[g] for x in arrays), cells[g], grid, masks[g])
         close(found[g], single, 1e-11)
     assert jnp.all(found[2] == 0)
 
 
-def test_grids_cover_the_cells_they_promise(structure, triclinic, same):
+def test_grids_cover_cells_within_their_margin(structure, triclinic, same):
     grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH, margin=0.1)
     plain = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
     assert grid.covers(1.09 * triclinic) and not grid.covers(1.12 * triclinic)
     assert plain.covers(triclinic) and not plain.covers(1.01 * triclinic)
     arrays = structure()
     same(evaluate(*arrays, triclinic, grid), evaluate(*arrays, triclinic, plain))
-    wide = 1.09 * triclinic
-    own = shell_grid(wide, OMEGAS, shell_width=WIDTH)
-    same(evaluate(*arrays, wide, grid), evaluate(*arrays, wide, own))
-    lost = evaluate(*arrays, 1.12 * triclinic, grid)
-    assert all(jnp.all(jnp.isnan(x)) for x in lost)
+    stretched = 1.09 * triclinic
+    exact_grid = shell_grid(stretched, OMEGAS, shell_width=WIDTH)
+    expected = evaluate(*arrays, stretched, exact_grid)
+    same(evaluate(*arrays, stretched, grid), expected)
+    uncovered = evaluate(*arrays, 1.12 * triclinic, grid)
+    assert all(np.all(np.isnan(x)) for x in uncovered)
 
 
-def test_frequencies_in_any_order_and_a_grid_of_others(structure, triclinic, close):
+def test_unsorted_frequencies_and_a_grid_of_other_frequencies(
+    structure, triclinic, close
+):
     q, k, v, r = structure(qk=10)
     omegas = frequency_grid(5, 1.3)
-    expected = attend_periodic(q, k, v, r, triclinic, omegas, shell_width=WIDTH)
-    others = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
-    close(
-        attend_periodic(q, k, v, r, triclinic, omegas, shell_width=WIDTH, grid=others),
-        expected,
-        1e-12,
-    )
+
+    def call(q, k, omegas, grid=None):
+        kernel = lambda *arrays: attend_periodic(
+            *arrays, triclinic, omegas, shell_width=WIDTH, grid=grid
+        )
+        return jax.jit(kernel)(q, k, v, r)
+
+    expected = call(q, k, omegas)
+    other_grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
+    close(call(q, k, omegas, other_grid), expected, 1e-12)
     order = np.array([3, 0, 4, 1, 2])
-    shuffle = lambda x: x.reshape(6, 5, 2)[:, order].reshape(6, 10)
-    found = attend_periodic(
-        shuffle(q), shuffle(k), v, r, triclinic, omegas[order], shell_width=WIDTH
-    )
-    close(found, expected, 1e-12)
+    shuffle = lambda x: np.asarray(x).reshape(6, 5, 2)[:, order].reshape(6, 10)
+    close(call(shuffle(q), shuffle(k), omegas[order]), expected, 1e-12)
 
 
 @pytest.mark.parametrize("degree", [0, 1])
-def test_chunks_of_vectors_change_nothing(
+def test_results_are_independent_of_chunks_of_vectors(
     structure, triclinic, close, monkeypatch, degree
 ):
     q, k, v, r = structure(5, sph=(degree + 1) ** 2)
@@ -326,7 +339,7 @@ def test_chunks_of_vectors_change_nothing(
     def results(limit):
         monkeypatch.setattr("lr_efa._structure_factors._CHUNK", limit)
 
-        def seen(r):
+        def attended(r):
             return attend_directional_periodic(
                 q,
                 k,
@@ -339,39 +352,40 @@ def test_chunks_of_vectors_change_nothing(
                 grid=grid,
             )
 
-        force = jax.grad(lambda r: jnp.sum(seen(r) ** 2))
+        force = jax.grad(lambda r: jnp.sum(attended(r) ** 2))
         penalty = lambda r: jnp.sum(force(r) ** 2)
-        return jax.jit(lambda r: (seen(r), force(r), jax.grad(penalty)(r)))(r)
+        return jax.jit(lambda r: (attended(r), force(r), jax.grad(penalty)(r)))(r)
 
     for left, right in zip(results(20_000), results(2**22), strict=True):
         close(left, right, 1e-11)
 
 
-def test_no_vector_of_a_band_is_shorter_than_promised(triclinic):
+def test_no_vector_of_a_band_is_shorter_than_its_bound(triclinic):
     grid = shell_grid(triclinic, frequency_grid(6, 1.3), shell_width=WIDTH, margin=0.1)
     assert len(grid.bands) == 4
+    indices, valid, cells = map(np.asarray, (grid.indices, grid.valid, triclinic))
     first = 0
     for size, start in grid.bands:
         band = slice(first, first + size)
-        for cell in (triclinic, 1.09 * triclinic, 0.8 * triclinic):
-            waves = 2 * np.pi * grid.indices[band] @ np.linalg.inv(cell).T
-            shortest = np.linalg.norm(waves, axis=1)[grid.valid[band]].min()
+        for cell in (cells, 1.09 * cells, 0.8 * cells):
+            waves = 2 * np.pi * indices[band] @ np.linalg.inv(cell).T
+            shortest = np.linalg.norm(waves, axis=1)[valid[band]].min()
             assert start <= shortest
         first += size
     assert first == len(grid.indices)
 
 
-def test_grids_come_in_few_sizes_and_waste_little():
-    rng, found = np.random.default_rng(0), {}
+def test_padded_sizes_are_few_and_tight():
+    rng, counts_by_bands = np.random.default_rng(0), {}
     for edge in rng.uniform(6, 14, 40):
         cell = edge * (np.eye(3) + 0.2 * rng.uniform(-1, 1, (3, 3)))
         grid = shell_grid(cell, frequency_grid(8, 2.0), shell_width=0.15)
-        found.setdefault(grid.bands, []).append(int(grid.valid.sum()))
-    # Volumes differ by a factor of twenty, four doublings with eight sizes each.
-    assert len(found) <= 33
-    for bands, counts in found.items():
-        room = sum(size for size, _ in bands)
-        assert max(counts) <= room <= 1.3 * min(counts) + 30
+        counts_by_bands.setdefault(grid.bands, []).append(int(grid.valid.sum()))
+    # Volumes differ by a factor of twenty: four doublings with eight sizes each.
+    assert len(counts_by_bands) <= 33
+    for bands, counts in counts_by_bands.items():
+        padded = sum(size for size, _ in bands)
+        assert max(counts) <= padded <= 1.3 * min(counts) + 30
 
 
 def test_empty_frequencies_are_counted():

@@ -1,8 +1,8 @@
-"""Errors of the mesh by order and spacing, from which `mesh` takes its rules.
+"""Errors of the mesh by order and spacing, for the rules of `mesh`.
 
-Forty random charges in a triclinic cell, five draws, float64: root mean square error of
-the energy over that of each charge with itself, and of the forces over themselves,
-against the sum over vectors at 1e-12.
+Forty random charges in a triclinic cell, five samples, float64: root mean square error
+of the energy relative to the self energy, and of the forces relative to the forces,
+compared with the sum over vectors at a tolerance of 1e-12.
 
     uv run python packages/lr-les/benchmarks/accuracy_of_meshes.py [--quick]
 """
@@ -26,24 +26,24 @@ def evaluated(q, r, grid):
     return jax.value_and_grad(total)(r)
 
 
-def errors(order, spacing, draws):
-    rng, found = np.random.default_rng(0), []
+def errors(order, spacing, samples):
+    rng, relative = np.random.default_rng(0), []
     shape = tuple(int(np.ceil(x / spacing)) for x in np.linalg.norm(CELL, axis=1))
     plan = dataclasses.replace(mesh(CELL), shape=shape, order=order)
-    for _ in range(draws):
+    for _ in range(samples):
         q = jnp.asarray(rng.normal(size=40))
         r = jnp.asarray(rng.uniform(0, 14, (40, 3)))
         exact, forces = evaluated(q, r, k_grid(CELL, tolerance=1e-12))
-        value, other = evaluated(q, r, plan)
+        value, forces_on_mesh = evaluated(q, r, plan)
         scale = 14.399645 * jnp.sum(q * q) / jnp.sqrt(2 * jnp.pi)
-        off = jnp.linalg.norm(other - forces) / jnp.linalg.norm(forces)
-        found.append([(value - exact) / scale, off])
-    return np.sqrt(np.mean(np.square(found), axis=0))
+        force_error = jnp.linalg.norm(forces_on_mesh - forces) / jnp.linalg.norm(forces)
+        relative.append([(value - exact) / scale, force_error])
+    return np.sqrt(np.mean(np.square(relative), axis=0))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two orders, one draw")
+    parser.add_argument("--quick", action="store_true", help="two orders, one sample")
     quick = parser.parse_args().quick
     spacings = (0.45, 0.6) if quick else (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
     print("| order | " + " | ".join(f"{h} σ" for h in spacings) + " |")

@@ -1,9 +1,9 @@
 """Time and memory of energy + forces from 500 to 20 000 atoms: vectors, mesh, open.
 
-Random charges at 0.1 atoms per Å³, float32, tolerance 1e-5, every point in a process of
-its own, whose peak memory is given less that of a process that sums eight atoms.
-`jax-pme` is its Ewald sum over the same vectors, up to the size that it reaches within
-the memory limit of 8 GB.
+Random charges at 0.1 atoms per Å³, float32, tolerance 1e-5. Every point is measured in
+a separate process; memory is its peak minus that of a process with eight atoms.
+`jax-pme` is its Ewald sum over the same vectors, up to the largest size within the
+memory limit of 8 GB.
 
     uv run python packages/lr-les/benchmarks/scaling.py [--quick]
 """
@@ -19,7 +19,7 @@ import time
 import jax
 import jax.numpy as jnp
 from lr_les import energy, k_grid, mesh
-from speed import of_jax_pme, slopes, structure
+from speed import energy_and_gradient, of_jax_pme, structure
 
 LIMIT = 8 * 2**30
 
@@ -33,11 +33,11 @@ def value_of(method, cell):
     return lambda q, r, cell: jnp.sum(energy(q, r, cell, grid=plan))
 
 
-def one(method, atoms):
-    """Median seconds of three calls, and peak bytes of this process."""
+def measure(method, atoms):
+    """Returns the median seconds of three calls and the peak bytes of this process."""
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     q, r, cell = structure(atoms)
-    function = slopes(value_of(method, cell))
+    function = energy_and_gradient(value_of(method, cell))
     arguments = [jnp.asarray(x, jnp.float32) for x in (q, r, cell)]
     jax.block_until_ready(function(*arguments))
     times = []
@@ -49,9 +49,9 @@ def one(method, atoms):
     return statistics.median(times), peak
 
 
-def apart(method, atoms):
-    """The same in a process of its own; None where it fails."""
-    command = [sys.executable, __file__, "--one", method, str(atoms)]
+def measure_in_process(method, atoms):
+    """Calls `measure` in a separate process; returns None if it fails."""
+    command = [sys.executable, __file__, "--measure", method, str(atoms)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if run.returncode else json.loads(run.stdout.splitlines()[-1])
 
@@ -59,27 +59,27 @@ def apart(method, atoms):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two small sizes")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(one(options.one[0], int(options.one[1]))))
+    if options.measure:
+        print(json.dumps(measure(options.measure[0], int(options.measure[1]))))
         return
     sizes = (200, 500) if options.quick else (500, 1000, 2000, 5000, 10_000, 20_000)
     methods = ("direct", "mesh", "open", "jax-pme")
-    base = {method: apart(method, 8)[1] for method in methods}
+    base = {method: measure_in_process(method, 8)[1] for method in methods}
     print("| atoms | " + " | ".join(f"{m}, s | {m}, MB" for m in methods) + " |")
     print("|---:|" + "---:|" * 2 * len(methods))
     failed = set()
     for atoms in sizes:
         cells = []
         for method in methods:
-            found = None if method in failed else apart(method, atoms)
-            if found is None:
+            result = None if method in failed else measure_in_process(method, atoms)
+            if result is None:
                 failed.add(method)
                 cells.append("- | -")
             else:
-                extra = max(0.0, found[1] - base[method]) / 1e6
-                cells.append(f"{found[0]:.3f} | {extra:.0f}")
+                extra = max(0.0, result[1] - base[method]) / 1e6
+                cells.append(f"{result[0]:.3f} | {extra:.0f}")
         print(f"| {atoms} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -1,20 +1,20 @@
-"""Energy and forces of the reciprocal sum: lr-les against jax-pme and torch-pme.
+"""Energy and forces of the reciprocal sum: lr-les, jax-pme and torch-pme.
 
-Both sides see the same random charges at 0.1 atoms per Å³, the same smearing (1 Å) and
+All codes use the same random charges at 0.1 atoms per Å³, the same smearing (1 Å) and
 the same vectors (all with |k| < k_c, k_c for a tolerance of 1e-6). First, in float64,
-energies are compared with jax-pme's sum over our list of vectors, from which "the same
-vectors" without our smooth window must not differ, and forces with our sum at 1e-12.
-Then all are timed in float32, in turns, and the medians are compared. Of each peer
-several forms are listed: Ewald sums over the box of vectors that it makes itself, Ewald
-sums over our list ("sphere"), and its P3M mesh with at most 0.6 Å ("coarse") and 0.3 Å
-("fine") between points, in numbers that it rounds up to powers of two; "mesh 1e-4" is
-ours at a tolerance more like theirs. A batch of 16 unequal structures is a `vmap` over
-padded structures for lr-les and jax-pme, and a loop for torch-pme. The gradient of a
-force loss, what a training step needs, is timed for the JAX codes.
+energies are compared with those of jax-pme for our list of vectors (ours without the
+smooth window), and forces with our sum at 1e-12. Then all are timed in float32,
+alternately, and the medians are compared. The other codes have several forms: Ewald
+sums over their default box of vectors ("box"), Ewald sums over our list ("sphere"), and
+P3M meshes with at most 0.6 Å ("coarse") and 0.3 Å ("fine") between points, rounded up
+to powers of two; "mesh 1e-4" is ours at a tolerance similar to theirs. A batch of 16
+structures of different size is a `vmap` over padded structures for lr-les and jax-pme,
+and a loop for torch-pme. The gradient of a force loss, as in a training step, is timed
+for the JAX codes.
 
     uv run python packages/lr-les/benchmarks/speed.py [--quick]
 
-torch-pme runs in an environment of its own: name its Python in TORCH_PME_PYTHON.
+torch-pme runs in a separate environment: set TORCH_PME_PYTHON to its Python.
 """
 
 import argparse
@@ -37,7 +37,8 @@ from jaxpme.solvers import ewald, p3m
 from lr_les import COULOMB_CONSTANT, energy, k_grid, mesh
 
 DENSITY, SIGMA = 0.1, 1.0
-# Arrays of all atoms and vectors that a peer holds at once, and the bytes it may take.
+# Estimated number of arrays of atoms times vectors in other codes; memory limit in
+# bytes.
 COPIES, MEMORY = 6, 8e9
 SPACINGS = {"P3M coarse": 0.6, "P3M fine": 0.3}
 
@@ -50,15 +51,15 @@ def structure(atoms, seed=0):
     return charges - charges.mean(), rng.uniform(0, 1, (atoms, 3)) @ cell, cell
 
 
-def box_of(cell, end):
-    """Points a lattice direction of the smallest box of vectors around the sphere."""
-    most = np.floor(np.linalg.norm(cell, axis=1) * end / (2 * np.pi)).astype(int)
-    return tuple(int(n) for n in 2 * most + 1)
+def box_of(cell, cutoff):
+    """Points per lattice direction of the smallest box of vectors around the sphere."""
+    bounds = np.floor(np.linalg.norm(cell, axis=1) * cutoff / (2 * np.pi)).astype(int)
+    return tuple(int(n) for n in 2 * bounds + 1)
 
 
-def half_sphere(cell, end):
-    """Integers of one half of the vectors with |k| < end."""
-    shape = box_of(cell, end)
+def half_sphere(cell, cutoff):
+    """Integers of one half of the vectors with |k| < cutoff."""
+    shape = box_of(cell, cutoff)
     n = np.stack(
         np.meshgrid(*[np.arange(s) - s // 2 for s in shape], indexing="ij"), -1
     )
@@ -66,18 +67,18 @@ def half_sphere(cell, end):
     first = (n[:, 0] > 0) | ((n[:, 0] == 0) & (n[:, 1] > 0))
     n = n[first | ((n[:, 0] == 0) & (n[:, 1] == 0) & (n[:, 2] > 0))]
     k = 2 * np.pi * n @ np.linalg.inv(cell).T
-    return n[np.sum(k * k, axis=1) < end**2]
+    return n[np.sum(k * k, axis=1) < cutoff**2]
 
 
 def ours(grid):
     return lambda q, r, cell: jnp.sum(energy(q, r, cell, grid=grid))
 
 
-def of_jax_pme(kind, cell, end):
-    """The reciprocal energy as jax-pme's solvers make it, k_e included."""
+def of_jax_pme(kind, cell, cutoff):
+    """The reciprocal energy of jax-pme's solvers, including k_e."""
     periodic, kernel = np.array([True] * 3), potential()
-    shape = box_of(cell, end)
-    integers = jnp.asarray(half_sphere(cell, end), jnp.result_type(float))
+    shape = box_of(cell, cutoff)
+    integers = jnp.asarray(half_sphere(cell, cutoff), jnp.result_type(float))
 
     def value(q, r, cell):
         reciprocal = get_reciprocal(cell)
@@ -107,21 +108,21 @@ def of_jax_pme(kind, cell, end):
     return value
 
 
-def exactly(q, r, cell, end):
-    """jax-pme's energy of neutral charges, its vectors in parts that fit the memory."""
+def exact_energy(q, r, cell, cutoff):
+    """jax-pme's energy of neutral charges, summed over parts of the vectors."""
     kernel, periodic = potential(), np.array([True] * 3)
     volume, width = jnp.abs(jnp.linalg.det(cell)), jnp.asarray(SIGMA, r.dtype)
     solver, total = ewald(kernel, halfspace=True), 0.0
-    vectors = half_sphere(np.asarray(cell), end) @ np.asarray(get_reciprocal(cell))
+    vectors = half_sphere(np.asarray(cell), cutoff) @ np.asarray(get_reciprocal(cell))
     parts = np.array_split(vectors, max(1, len(vectors) * len(q) // 20_000_000))
-    own = jnp.sum(q * q) / (SIGMA * math.sqrt(2 * math.pi))
+    self_energy = jnp.sum(q * q) / (SIGMA * math.sqrt(2 * math.pi))
     for part in parts:
         half = solver.kspace(width, q, jnp.asarray(part), r, volume, cell, periodic)
-        total = total + jnp.sum(q * half) + own  # every part subtracts it
-    return COULOMB_CONSTANT * (total - own)
+        total = total + jnp.sum(q * half) + self_energy  # each part subtracts it
+    return COULOMB_CONSTANT * (total - self_energy)
 
 
-def slopes(value):
+def energy_and_gradient(value):
     return jax.jit(jax.value_and_grad(value, argnums=1))
 
 
@@ -130,8 +131,8 @@ def force_loss(value):
     return jax.jit(jax.grad(loss, argnums=(0, 1)))
 
 
-def in_turns(functions, arguments, repeats):
-    """Median seconds of each function, called one after the other, round by round."""
+def alternating_medians(functions, arguments, repeats):
+    """Median seconds of each function; the functions are called alternately."""
     for function in functions.values():
         jax.block_until_ready(function(*arguments))
     times = {name: [] for name in functions}
@@ -143,17 +144,24 @@ def in_turns(functions, arguments, repeats):
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def torch_pme(structures, end, repeats):
-    """Seconds, energies and gradients of torch-pme in its own environment, by form."""
+def torch_pme(structures, cutoff, repeats):
+    """Seconds, energies and gradients of torch-pme by form, in a separate process."""
     python = os.environ.get("TORCH_PME_PYTHON")
     if not python:
-        print("torch-pme not run: TORCH_PME_PYTHON names no Python with torch-pme")
+        print(
+            "torch-pme is not measured: set TORCH_PME_PYTHON to a Python with torch-pme"
+        )
         return {}
     script = Path(__file__).with_name("torch_pme_side.py")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "structures.json"
         arrays = [[x.tolist() for x in parts] for parts in structures]
-        settings = {"end": end, "sigma": SIGMA, "copies": COPIES, "memory": MEMORY}
+        settings = {
+            "cutoff": cutoff,
+            "sigma": SIGMA,
+            "copies": COPIES,
+            "memory": MEMORY,
+        }
         settings |= {"spacings": SPACINGS}
         path.write_text(json.dumps({"structures": arrays} | settings))
         command = [python, str(script), str(path), str(repeats)]
@@ -161,60 +169,66 @@ def torch_pme(structures, end, repeats):
     return {f"torch-pme {k}": x for k, x in json.loads(run.stdout).items()}
 
 
-def errors(values, exact, cell, end):
-    """The measure of errors, and what energies and forces of `values` have of them."""
-    reference = float(exactly(*exact, end))
-    sharp = slopes(ours(k_grid(cell, dl=2 * math.pi / end)))(*exact)[0]
-    forces = slopes(ours(k_grid(cell, tolerance=1e-12)))(*exact)[1]
+def errors(values, exact, cell, cutoff):
+    """Returns an error function, and the errors of energies and forces of `values`."""
+    reference = float(exact_energy(*exact, cutoff))
+    sharp = energy_and_gradient(ours(k_grid(cell, dl=2 * math.pi / cutoff)))(*exact)[0]
+    forces = energy_and_gradient(ours(k_grid(cell, tolerance=1e-12)))(*exact)[1]
 
-    def off(energy, gradient):
-        far = np.linalg.norm(np.asarray(gradient) - forces) / np.linalg.norm(forces)
-        return abs(float(energy) / reference - 1), float(far)
+    def error_of(energy, gradient):
+        difference = np.linalg.norm(np.asarray(gradient) - forces)
+        relative = difference / np.linalg.norm(forces)
+        return abs(float(energy) / reference - 1), float(relative)
 
-    print(f"\n{len(forces)} atoms; energy of the same vectors off by", end=" ")
+    print(f"\n{len(forces)} atoms; energy error for the same vectors", end=" ")
     print(f"{abs(float(sharp) / reference - 1):.0e}")
-    return off, {name: off(*slopes(value)(*exact)) for name, value in values.items()}
+    return error_of, {
+        name: error_of(*energy_and_gradient(value)(*exact))
+        for name, value in values.items()
+    }
 
 
 def compare_single(atoms, repeats):
     q, r, cell = structure(atoms)
-    end = k_grid(cell).cutoff
+    cutoff = k_grid(cell).cutoff
     names = {"sphere": "jax-pme sphere", "box": "jax-pme box"}
     names |= {kind: f"jax-pme {kind}" for kind in SPACINGS}
-    if 8 * COPIES * atoms * math.prod(box_of(cell, end)) > MEMORY:
+    if 8 * COPIES * atoms * math.prod(box_of(cell, cutoff)) > MEMORY:
         del names["box"]
     values = {"direct": ours(k_grid(cell)), "mesh": ours(mesh(cell, tolerance=1e-6))}
     values |= {"mesh 1e-4": ours(mesh(cell, tolerance=1e-4))}
     with jax.enable_x64(True):
         exact = [jnp.asarray(x) for x in (q, r, cell)]
-        theirs = {name: of_jax_pme(kind, cell, end) for kind, name in names.items()}
-        if 8 * COPIES * atoms * len(half_sphere(cell, end)) > MEMORY:
+        theirs = {name: of_jax_pme(kind, cell, cutoff) for kind, name in names.items()}
+        if 8 * COPIES * atoms * len(half_sphere(cell, cutoff)) > MEMORY:
             del theirs["jax-pme sphere"]
-        off, found = errors(values | theirs, exact, cell, end)
-    values |= {name: of_jax_pme(kind, cell, end) for kind, name in names.items()}
+        error_of, by_name = errors(values | theirs, exact, cell, cutoff)
+    values |= {name: of_jax_pme(kind, cell, cutoff) for kind, name in names.items()}
     small = [jnp.asarray(x, jnp.float32) for x in (q, r, cell)]
-    forward = in_turns({k: slopes(v) for k, v in values.items()}, small, repeats)
-    torch = torch_pme([(q, r, cell)], end, repeats)
-    found |= {
-        name: off(x["energies"][0], x["gradients"][0])
+    forward = alternating_medians(
+        {k: energy_and_gradient(v) for k, v in values.items()}, small, repeats
+    )
+    torch = torch_pme([(q, r, cell)], cutoff, repeats)
+    by_name |= {
+        name: error_of(x["energies"][0], x["gradients"][0])
         for name, x in torch.items()
         if "energies" in x
     }
     forward |= {name: x["seconds"] for name, x in torch.items() if "seconds" in x}
-    table(forward, "energy + forces", found)
+    table(forward, "energy + forces", by_name)
     if atoms <= 1000:
         chosen = {k: force_loss(v) for k, v in values.items() if k != "jax-pme box"}
-        train = in_turns(chosen, small, max(3, repeats // 2))
-        table(train, "gradient of a force loss", found)
+        train = alternating_medians(chosen, small, max(3, repeats // 2))
+        table(train, "gradient of a force loss", by_name)
 
 
-def table(seconds, title, off):
-    """Milliseconds, ratios to our two ways, errors of energy and (if any) forces."""
+def table(seconds, title, errors):
+    """Prints milliseconds, ratios to our methods, errors of energy and forces."""
     print(f"| {title} | ms | times direct | times mesh | error of energy, forces |")
     print("|---|---:|---:|---:|---:|")
     for name, value in seconds.items():
         ratios = [value / seconds[side] for side in ("direct", "mesh")]
-        text = ", ".join(f"{x:.0e}" for x in off.get(name, ()))
+        text = ", ".join(f"{x:.0e}" for x in errors.get(name, ()))
         numbers = f"{1e3 * value:.2f} | {ratios[0]:.1f} | {ratios[1]:.1f} | {text}"
         print(f"| {name} | {numbers} |", flush=True)
 
@@ -229,8 +243,8 @@ def compare_batch(repeats):
         q[i, : sizes[i]], r[i, : sizes[i]] = charges, positions
     mask = np.arange(slots) < sizes[:, None]
     cells = np.stack([cell for _, _, cell in parts])
-    end = k_grid(cells).cutoff
-    lists = [half_sphere(cell, end) for cell in cells]
+    cutoff = k_grid(cells).cutoff
+    lists = [half_sphere(cell, cutoff) for cell in cells]
     padded = np.zeros((16, max(map(len, lists)), 3))
     for i, n in enumerate(lists):
         padded[i, : len(n)] = n
@@ -252,14 +266,15 @@ def compare_batch(repeats):
         one = lambda q, r, c, m, g: jnp.sum(energy(q, r, c, mask=m, grid=g))
         return lambda q, r, c: jax.vmap(one)(q, r, c, jnp.asarray(mask), plan)
 
-    largest = cells[np.argmax(sizes)]  # the others are of the same form
+    largest = cells[np.argmax(sizes)]  # the other cells have the same shape
     values = {
         "direct": with_plan(k_grid),
         "mesh": with_plan(lambda cells: mesh(cells, tolerance=1e-6)),
         "jax-pme sphere": theirs,
     }
     values |= {
-        f"jax-pme {kind}": jax.vmap(of_jax_pme(kind, largest, end)) for kind in SPACINGS
+        f"jax-pme {kind}": jax.vmap(of_jax_pme(kind, largest, cutoff))
+        for kind in SPACINGS
     }
     with jax.enable_x64(True):
         exact = [jnp.asarray(x) for x in (q, r, cells)]
@@ -267,22 +282,26 @@ def compare_batch(repeats):
         reference = np.asarray(energies.pop("jax-pme sphere"))
     summed = {k: lambda *a, v=v: jnp.sum(v(*a)) for k, v in values.items()}
     small = [jnp.asarray(x, jnp.float32) for x in (q, r, cells)]
-    forward = in_turns({k: slopes(v) for k, v in summed.items()}, small, repeats)
-    train = in_turns({k: force_loss(v) for k, v in summed.items()}, small, repeats)
-    torch = torch_pme(parts, end, repeats)
+    forward = alternating_medians(
+        {k: energy_and_gradient(v) for k, v in summed.items()}, small, repeats
+    )
+    train = alternating_medians(
+        {k: force_loss(v) for k, v in summed.items()}, small, repeats
+    )
+    torch = torch_pme(parts, cutoff, repeats)
     energies |= {name: x["energies"] for name, x in torch.items()}
     forward |= {name: x["seconds"] for name, x in torch.items()}
-    off = {
+    errors_by_name = {
         name: [np.max(np.abs(np.asarray(each) / reference - 1))]
         for name, each in energies.items()
     }
-    print(f"\n16 structures of {sizes.min()} to {slots} atoms; of energies the worst")
-    table(forward, "energy + forces", off)
-    table(train, "gradient of a force loss", off)
+    print(f"\n16 structures of {sizes.min()} to {slots} atoms; largest energy error")
+    table(forward, "energy + forces", errors_by_name)
+    table(train, "gradient of a force loss", errors_by_name)
 
 
 def crossover(repeats):
-    """Where the mesh overtakes the vectors: `lattice_plan` has its limit from here."""
+    """Number of atoms above which the mesh is faster, used by `lattice_plan`."""
     print("\n| atoms | atoms x vectors | energy + forces, direct / mesh | training |")
     print("|---:|---:|---:|---:|")
     for atoms in (50, 100, 200, 400, 800):
@@ -291,8 +310,8 @@ def crossover(repeats):
         grid = k_grid(cell)
         values = {"direct": ours(grid), "mesh": ours(mesh(cell, tolerance=1e-6))}
         both = [
-            in_turns({k: make(v) for k, v in values.items()}, small, repeats)
-            for make in (slopes, force_loss)
+            alternating_medians({k: make(v) for k, v in values.items()}, small, repeats)
+            for make in (energy_and_gradient, force_loss)
         ]
         ratios = " | ".join(f"{times['direct'] / times['mesh']:.2f}" for times in both)
         work = atoms * len(half_sphere(cell, grid.cutoff))

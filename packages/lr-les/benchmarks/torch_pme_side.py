@@ -1,8 +1,8 @@
-"""The torch-pme side of `speed.py`, run in an environment of its own.
+"""The torch-pme part of `speed.py`, run in a separate environment.
 
-Reads structures from a JSON file; prints, as JSON, energies and gradients in float64
-and median seconds of both in float32 of its reciprocal parts, summed over structures.
-What would not fit the given memory is left out.
+Reads structures from a JSON file. Prints, as JSON, energies and gradients in float64 of
+the reciprocal sums and median seconds of both in float32, summed over structures. Forms
+that do not fit the given memory are left out.
 """
 
 import json
@@ -18,36 +18,36 @@ import torchpme
 COULOMB_CONSTANT = 14.399645
 
 
-def vectors(cell, end):
-    """All k with 0 < |k| < end."""
-    most = np.floor(np.linalg.norm(cell, axis=1) * end / (2 * np.pi)).astype(int)
-    axes = [np.arange(-m, m + 1) for m in most]
+def vectors(cell, cutoff):
+    """All k with 0 < |k| < cutoff."""
+    bounds = np.floor(np.linalg.norm(cell, axis=1) * cutoff / (2 * np.pi)).astype(int)
+    axes = [np.arange(-m, m + 1) for m in bounds]
     n = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     k = 2 * np.pi * n @ np.linalg.inv(cell).T
     squared = np.sum(k * k, axis=1)
-    return k[(squared > 0) & (squared < end**2)]
+    return k[(squared > 0) & (squared < cutoff**2)]
 
 
 def calculators(data, dtype):
-    """Every form by name, and whether it is given the vectors."""
+    """Calculators by name, and whether the vectors are passed to them."""
     single = torchpme.CoulombPotential(smearing=data["sigma"]).to(dtype)
-    box = torchpme.EwaldCalculator(single, lr_wavelength=np.pi / data["end"])
-    found = {"Ewald sphere": (box, True), "Ewald box": (box, False)}
+    box = torchpme.EwaldCalculator(single, lr_wavelength=np.pi / data["cutoff"])
+    by_name = {"Ewald sphere": (box, True), "Ewald box": (box, False)}
     for name, spacing in data["spacings"].items():
-        # It halves the spacing that it is given.
+        # torch-pme halves the given spacing.
         given = {"mesh_spacing": 2 * spacing, "interpolation_nodes": 5}
-        found[name] = (torchpme.P3MCalculator(single, **given), False)
-    return found
+        by_name[name] = (torchpme.P3MCalculator(single, **given), False)
+    return by_name
 
 
-def energy_and_gradient(form, charges, cell, places, waves):
-    calculator, given_vectors = form
-    given = {"kvectors": waves} if given_vectors else {}
-    places = places.detach().requires_grad_(True)
-    half = calculator._compute_kspace(charges[:, None], cell, places, **given)
+def energy_and_gradient(form, charges, cell, positions, waves):
+    calculator, pass_vectors = form
+    given = {"kvectors": waves} if pass_vectors else {}
+    positions = positions.detach().requires_grad_(True)
+    half = calculator._compute_kspace(charges[:, None], cell, positions, **given)
     energy = COULOMB_CONSTANT * (charges[:, None] * half).sum()
     energy.backward()
-    return energy.item(), places.grad
+    return energy.item(), positions.grad
 
 
 def seconds_of(form, inputs, repeats):
@@ -66,23 +66,23 @@ def main():
     for dtype in (torch.float64, torch.float32):
         inputs[dtype] = []
         for q, r, cell in data["structures"]:
-            k = vectors(np.array(cell), data["end"])
-            most = np.linalg.norm(cell, axis=1) * data["end"] / (2 * np.pi)
-            counts = {"Ewald sphere": len(k), "Ewald box": np.prod(2 * most + 1)}
+            k = vectors(np.array(cell), data["cutoff"])
+            bounds = np.linalg.norm(cell, axis=1) * data["cutoff"] / (2 * np.pi)
+            counts = {"Ewald sphere": len(k), "Ewald box": np.prod(2 * bounds + 1)}
             work |= {n: max(work[n], len(q) * count) for n, count in counts.items()}
             parts = [torch.tensor(x, dtype=dtype) for x in (q, cell, r, k.tolist())]
             inputs[dtype].append(parts)
-    found = {}
+    results = {}
     for name, form in calculators(data, torch.float64).items():
-        found[name] = {}
+        results[name] = {}
         if 8 * data["copies"] * work.get(name, 0) < data["memory"]:
             both = [energy_and_gradient(form, *x) for x in inputs[torch.float64]]
-            found[name]["energies"] = [energy for energy, _ in both]
-            found[name]["gradients"] = [gradient.tolist() for _, gradient in both]
+            results[name]["energies"] = [energy for energy, _ in both]
+            results[name]["gradients"] = [gradient.tolist() for _, gradient in both]
     for name, form in calculators(data, torch.float32).items():
         if 4 * data["copies"] * work.get(name, 0) < data["memory"]:
-            found[name]["seconds"] = seconds_of(form, inputs[torch.float32], repeats)
-    print(json.dumps(found))
+            results[name]["seconds"] = seconds_of(form, inputs[torch.float32], repeats)
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Structures and a compiled energy, in float64 for the time of each test."""
+"""Structures, cells and a compiled energy; all tests run in float64."""
 
 import functools as ft
 
@@ -25,7 +25,7 @@ def float64():
 
 @pytest.fixture
 def untyped():
-    """Annotations unchecked, as for users: the messages are for them."""
+    """Disables the type checks of annotations, so that our own messages are raised."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -49,7 +49,7 @@ def triclinic():
 
 @pytest.fixture
 def structure():
-    """Two charge channels, not neutral, and positions within some Å."""
+    """Charges of two channels, not neutral, and positions within 6 Å."""
 
     def make(atoms=6, seed=0, channels=2):
         rng = np.random.default_rng(seed)
@@ -68,7 +68,7 @@ def compiled(charges, positions, cell, grid, mask, sigma, options):
 
 @pytest.fixture
 def evaluate():
-    """`energy` under jit with a grid of the cell's own; extra options go through."""
+    """`energy` under jit with a grid made for the cell; options are passed on."""
 
     def call(charges, positions, cell=None, *, grid=None, mask=None, **options):
         sigma, tolerance = options.pop("sigma", 1.0), options.pop("tolerance", 1e-6)

@@ -1,4 +1,4 @@
-"""Forces, stress and their derivatives; smoothness when the cell breathes."""
+"""Forces, stress and their derivatives; smoothness as a function of the cell."""
 
 import math
 
@@ -59,59 +59,61 @@ def test_stress_is_the_strain_derivative_and_symmetric(structure, periodic):
         deform = jnp.eye(3) + strain
         return jnp.sum(energy(q, r @ deform, periodic @ deform, grid=grid))
 
-    found = jax.jit(jax.grad(total))(jnp.zeros((3, 3)))
-    np.testing.assert_allclose(found, found.T, atol=1e-12 * jnp.max(jnp.abs(found)))
-    step, steps = 1e-4, jnp.eye(9).reshape(3, 3, 3, 3)
+    stress = np.asarray(jax.jit(jax.grad(total))(jnp.zeros((3, 3))))
+    np.testing.assert_allclose(stress, stress.T, atol=1e-12 * np.max(np.abs(stress)))
+    step, units = 1e-4, np.eye(9).reshape(3, 3, 3, 3)
     for i, j in np.ndindex(3, 3):
-        ends = [total(s * step * steps[i, j]) for s in (-1, 1)]
-        assert abs((ends[1] - ends[0]) / (2 * step) - found[i, j]) < 1e-5
+        ends = [float(total(s * step * units[i, j])) for s in (-1, 1)]
+        assert abs((ends[1] - ends[0]) / (2 * step) - stress[i, j]) < 1e-5
 
 
 @pytest.fixture
-def breathing(structure):
+def error_along_expansion(structure):
     """Largest error of the trapezoid rule along 500 steps of 0.002 Å, relative."""
-    q, r = structure(8, channels=1)
+    q, r = map(np.asarray, structure(8, channels=1))
     q = q - q.mean()
-    lengths = 9.0 + 0.002 * jnp.arange(501.0)
+    lengths = 9.0 + 0.002 * np.arange(501.0)
 
-    def jump(grid):
+    def largest_error(grid):
         def total(length):
-            return jnp.sum(energy(q, r * length / 9, length * jnp.eye(3), grid=grid))
+            positions, cell = jnp.asarray(r) * length / 9, length * jnp.eye(3)
+            return jnp.sum(energy(jnp.asarray(q), positions, cell, grid=grid))
 
-        slopes = jax.value_and_grad(total)
-        values, slopes = jax.jit(lambda: jax.lax.map(slopes, lengths, batch_size=50))()
+        both = jax.value_and_grad(total)
+        mapped = jax.jit(lambda lengths: jax.lax.map(both, lengths, batch_size=50))
+        values, slopes = map(np.asarray, mapped(lengths))
         rule = 0.001 * (slopes[1:] + slopes[:-1])
-        # The energy crosses zero on the way: then that of each charge with itself.
-        self_energy = COULOMB_CONSTANT * jnp.sum(q**2) / math.sqrt(2 * math.pi)
-        scale = jnp.maximum(jnp.abs(values[1:]), 1e-2 * self_energy)
-        return jnp.max(jnp.abs(values[1:] - values[:-1] - rule) / scale)
+        # The energy passes through zero; errors are then relative to the self energy.
+        self_energy = COULOMB_CONSTANT * np.sum(q**2) / math.sqrt(2 * math.pi)
+        scale = np.maximum(np.abs(values[1:]), 1e-2 * self_energy)
+        return np.max(np.abs(values[1:] - values[:-1] - rule) / scale)
 
-    return jump
+    return largest_error
 
 
 CELL = 9 * np.eye(3)
 
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
-def test_energy_is_smooth_when_the_cell_breathes(breathing, tolerance):
-    assert breathing(k_grid(CELL, tolerance=tolerance, margin=0.12)) < 1e-7
+def test_energy_is_a_smooth_function_of_the_cell(error_along_expansion, tolerance):
+    assert error_along_expansion(k_grid(CELL, tolerance=tolerance, margin=0.12)) < 1e-7
 
 
-def test_mesh_energy_is_smooth_when_the_cell_breathes(breathing):
-    assert breathing(mesh(CELL, margin=0.12)) < 1e-7
+def test_energy_on_a_mesh_is_a_smooth_function_of_the_cell(error_along_expansion):
+    assert error_along_expansion(mesh(CELL, margin=0.12)) < 1e-7
 
 
-def test_published_cut_jumps_when_the_cell_breathes(breathing):
-    assert breathing(k_grid(CELL, dl=2.0, margin=0.12)) > 1e-4
+def test_energy_jumps_with_the_published_sharp_cutoff(error_along_expansion):
+    assert error_along_expansion(k_grid(CELL, dl=2.0, margin=0.12)) > 1e-4
 
 
 def test_two_grids_of_one_cell_agree(structure, evaluate, triclinic):
     q, r = structure()
-    far = k_grid(triclinic, margin=0.2)
-    near = k_grid(triclinic)
-    assert far.index_pairs.shape[0] > near.index_pairs.shape[0]
+    large = k_grid(triclinic, margin=0.2)
+    small = k_grid(triclinic)
+    assert large.index_pairs.shape[0] > small.index_pairs.shape[0]
     np.testing.assert_allclose(
-        evaluate(q, r, triclinic, grid=far),
-        evaluate(q, r, triclinic, grid=near),
+        evaluate(q, r, triclinic, grid=large),
+        evaluate(q, r, triclinic, grid=small),
         rtol=1e-12,
     )

@@ -1,4 +1,4 @@
-"""Which vectors a grid holds, what it covers, and what it refuses."""
+"""The vectors of a grid, the cells it covers, and errors for bad arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ import pytest
 from lr_les import energy, k_grid
 
 
-def held_vectors(grid):
-    """The integers n of k = 2 pi C^-1 n that a grid of one structure holds."""
+def vectors_of(grid):
+    """The integers n of k = 2 pi C^-1 n in a grid of one structure."""
     pairs, depth = (
         np.asarray(grid.index_pairs)[np.asarray(grid.valid)],
         len(grid.third_indices),
@@ -20,14 +20,14 @@ def held_vectors(grid):
 
 
 @pytest.mark.parametrize("skew", [0, 7])
-def test_every_vector_within_the_margin_is_there_once(triclinic, skew):
+def test_every_vector_within_the_margin_is_present_once(triclinic, skew):
     cell = np.array([[1, skew, 0], [0, 1, 0], [0, -skew, 1]]) @ np.asarray(triclinic)
     grid = k_grid(cell, tolerance=1e-2, margin=0.1)
-    vectors = held_vectors(grid)
-    held = {tuple(n) for n in vectors.tolist()}
-    assert len(held) == len(vectors)
-    assert not any(tuple(-n) in held for n in vectors)
-    # A box around the sphere in the short basis, then in that of the cell.
+    vectors = vectors_of(grid)
+    present = {tuple(n) for n in vectors.tolist()}
+    assert len(present) == len(vectors)
+    assert not any(tuple(-n) in present for n in vectors)
+    # A box around the sphere in the reduced basis, converted to the basis of the cell.
     box = (np.array(list(np.ndindex(13, 13, 13))) - 6) @ np.array(
         [[1, 0, 0], [skew, 1, -skew], [0, 0, 1]]
     )
@@ -40,7 +40,9 @@ def test_every_vector_within_the_margin_is_there_once(triclinic, skew):
         lengths = np.linalg.norm(k, axis=0)
         needed = box[(lengths > 0) & (lengths < grid.cutoff)].tolist()
         assert len(needed) > 80
-        assert all((tuple(n) in held) != (tuple(-m for m in n) in held) for n in needed)
+        assert all(
+            (tuple(n) in present) != (tuple(-m for m in n) in present) for n in needed
+        )
 
 
 def test_skew_cells_need_no_more_vectors(triclinic):
@@ -50,7 +52,7 @@ def test_skew_cells_need_no_more_vectors(triclinic):
     assert plain.third_indices.shape == other.third_indices.shape
 
 
-def test_sizes_are_few_and_not_much_too_large():
+def test_padded_sizes_are_few_and_tight():
     grids = [k_grid(length * np.eye(3)) for length in np.linspace(3, 13, 60)]
     sizes = np.array(
         [(*grid.index_pairs.shape, grid.third_indices.shape[0]) for grid in grids]
@@ -62,7 +64,7 @@ def test_sizes_are_few_and_not_much_too_large():
     assert len({jax.tree.structure(grid) for grid in grids}) == 1
 
 
-def test_uncovered_cells_are_nan_and_said_to_be(structure, evaluate, triclinic):
+def test_uncovered_cells_give_nan_and_covers_is_false(structure, evaluate, triclinic):
     q, r = structure()
     for margin in (0.0, 0.001, 0.1):
         grid = k_grid(triclinic, margin=margin)
@@ -72,14 +74,14 @@ def test_uncovered_cells_are_nan_and_said_to_be(structure, evaluate, triclinic):
             assert jnp.all(jnp.isfinite(evaluate(q, r, cell, grid=grid)) == covered)
 
 
-def test_uncovered_cells_have_no_gradient_either(structure, triclinic):
+def test_gradients_in_uncovered_cells_are_nan(structure, triclinic):
     q, r = structure()
     grid = k_grid(triclinic)
     total = lambda r, cell: jnp.sum(energy(q, r, cell, grid=grid))
     assert jnp.all(jnp.isnan(jax.jit(jax.grad(total))(r, 1.1 * triclinic)))
 
 
-def test_narrow_traced_widths_are_nan(structure, triclinic):
+def test_traced_widths_below_that_of_the_grid_give_nan(structure, triclinic):
     q, r = structure()
     grid = k_grid(triclinic, sigma=0.9)
     total = jax.jit(lambda sigma: energy(q, r, triclinic, sigma=sigma, grid=grid))
@@ -87,7 +89,7 @@ def test_narrow_traced_widths_are_nan(structure, triclinic):
     assert jnp.all(jnp.isnan(total(0.89)))
 
 
-def test_covers_answers_for_every_graph():
+def test_covers_returns_one_bool_per_graph():
     cells = np.stack([6 * np.eye(3), 7 * np.eye(3), np.eye(3)])
     grid = k_grid(cells)
     assert grid.covers(cells).all()
@@ -107,13 +109,13 @@ def test_covers_answers_for_every_graph():
         ({"sigma": 0.001}, "needs about [0-9]{5,} reciprocal vectors"),
     ],
 )
-def test_bad_numbers_are_refused(options, message):
+def test_bad_numbers_raise_errors(options, message):
     with pytest.raises(ValueError, match=message):
         k_grid(8 * np.eye(3), **options)
 
 
 @pytest.mark.usefixtures("untyped")
-def test_slabs_and_misshapen_cells_are_refused(structure):
+def test_slabs_and_cells_of_wrong_shape_raise_errors(structure):
     slab = np.diag([8.0, 8.0, 0.0])
     for call in (k_grid, lambda cell: energy(*structure(), jnp.asarray(cell))):
         with pytest.raises(ValueError, match="singular: only open .* not slabs"):
@@ -130,7 +132,7 @@ def test_traced_cells_and_widths_need_a_grid(structure, triclinic):
         jax.jit(lambda sigma: energy(q, r, triclinic, sigma=sigma))(1.0)
 
 
-def test_grids_that_do_not_fit_are_refused(structure, triclinic):
+def test_grids_that_do_not_fit_raise_errors(structure, triclinic):
     q, r = structure()
     grid = k_grid(triclinic)
     with pytest.raises(ValueError, match="made for widths from 1.0 Å, got sigma = 0.5"):
@@ -154,7 +156,7 @@ def test_grids_that_do_not_fit_are_refused(structure, triclinic):
     ],
 )
 @pytest.mark.usefixtures("untyped")
-def test_wrong_shapes_are_refused(change, message):
+def test_wrong_shapes_raise_errors(change, message):
     shapes = {"charges": (6,), "positions": (6, 3), "mask": (6,)} | change
     arrays = {name: jnp.ones(shape) for name, shape in shapes.items()}
     arrays["mask"] = arrays["mask"].astype(bool)

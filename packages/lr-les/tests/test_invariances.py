@@ -1,4 +1,4 @@
-"""What must change nothing: frames, order, padding, the choice of the cell."""
+"""Invariances: rotation, permutation, padding, choice of the unit cell."""
 
 import jax
 import jax.numpy as jnp
@@ -11,51 +11,51 @@ def close(a, b, rtol=1e-10):
     np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.max(np.abs(b)))
 
 
-def turn(improper):
+def orthogonal_matrix(improper):
     axes = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     flipped = np.linalg.det(axes) < 0
     return jnp.asarray(axes if flipped == improper else -axes)
 
 
 @pytest.mark.parametrize("improper", [False, True], ids=["rotation", "reflection"])
-def test_rigid_motions_change_nothing(evaluate, structure, cell, improper):
+def test_energy_is_invariant_under_rigid_motions(evaluate, structure, cell, improper):
     q, r = structure()
-    axes = turn(improper)
+    axes = orthogonal_matrix(improper)
     moved = r @ axes + jnp.array([1.0, -2.0, 30.5])
-    turned = None if cell is None else cell @ axes
-    close(evaluate(q, moved, turned), evaluate(q, r, cell))
+    rotated = None if cell is None else cell @ axes
+    close(evaluate(q, moved, rotated), evaluate(q, r, cell))
 
 
-def test_the_grid_of_a_cell_serves_the_turned_cell(evaluate, structure, triclinic):
+def test_the_grid_of_a_cell_covers_the_rotated_cell(evaluate, structure, triclinic):
     q, r = structure()
-    axes = turn(True)
+    axes = orthogonal_matrix(True)
     grid = k_grid(triclinic)
     assert grid.covers(triclinic @ axes)
     close(evaluate(q, r @ axes, triclinic @ axes, grid=grid), evaluate(q, r, triclinic))
 
 
-def test_forces_turn_with_the_frame(structure, cell):
+def test_forces_rotate_with_the_structure(structure, cell):
     q, r = structure()
-    axes = turn(False)
+    axes = orthogonal_matrix(False)
     grid = None if cell is None else k_grid(cell)
 
     @jax.jit
     def forces(r, cell):
         return -jax.grad(lambda r: jnp.sum(energy(q, r, cell, grid=grid)))(r)
 
-    turned = None if cell is None else cell @ axes
-    close(forces(r @ axes, turned), forces(r, cell) @ axes)
+    rotated = None if cell is None else cell @ axes
+    close(forces(r @ axes, rotated), forces(r, cell) @ axes)
     assert jnp.max(jnp.abs(jnp.sum(forces(r, cell), axis=0))) < 1e-10
 
 
-def test_order_of_atoms_only_relabels(evaluate, structure, cell):
+def test_energies_are_equivariant_under_permutations(evaluate, structure, cell):
     q, r = structure()
     order = np.random.default_rng(2).permutation(len(q))
     close(evaluate(q[order], r[order], cell), evaluate(q, r, cell)[order])
 
 
 @pytest.mark.parametrize("neutralize", [False, True])
-def test_padding_is_inert_and_zero(evaluate, structure, cell, neutralize):
+def test_padding_has_no_effect_and_zero_energy(evaluate, structure, cell, neutralize):
     q, r = structure()
     junk_q, junk_r = structure(3, seed=3)
     junk_r = junk_r.at[1].set(r[0]).at[2].set(1e6)
@@ -67,19 +67,19 @@ def test_padding_is_inert_and_zero(evaluate, structure, cell, neutralize):
     assert jnp.all(padded[6:] == 0)
 
 
-def test_wrapping_by_lattice_vectors_changes_nothing(evaluate, structure, periodic):
+def test_energy_is_invariant_under_wrapping(evaluate, structure, periodic):
     q, r = structure()
-    whole = np.random.default_rng(4).integers(-3, 4, (6, 3)).astype(float)
-    close(evaluate(q, r + whole @ periodic, periodic), evaluate(q, r, periodic))
+    shifts = np.random.default_rng(4).integers(-3, 4, (6, 3)).astype(float)
+    close(evaluate(q, r + shifts @ periodic, periodic), evaluate(q, r, periodic))
 
 
-def test_another_cell_of_the_same_lattice(evaluate, structure, periodic):
+def test_energy_is_independent_of_the_unit_cell(evaluate, structure, periodic):
     q, r = structure()
     unimodular = jnp.array([[1.0, 1, 0], [0, 1, 0], [-1, 0, 1]])
     close(evaluate(q, r, unimodular @ periodic), evaluate(q, r, periodic))
 
 
-def test_handedness_means_nothing(evaluate, structure, triclinic):
+def test_energy_is_independent_of_handedness(evaluate, structure, triclinic):
     q, r = structure()
     for other in (triclinic[::-1], -triclinic):
         close(evaluate(q, r, other), evaluate(q, r, triclinic))
@@ -121,10 +121,10 @@ def test_batch_is_vmap_of_singles(structure, evaluate):
     assert all(jnp.all(g[~masks] == 0) for g in grads[:2])
 
 
-def test_channels_add_and_signs_do_not_matter(evaluate, structure, cell):
+def test_channels_add_and_the_sign_of_charges_is_arbitrary(evaluate, structure, cell):
     q, r = structure()
-    each = [evaluate(q[:, c], r, cell) for c in range(2)]
-    close(evaluate(q, r, cell), each[0] + each[1])
+    by_channel = [evaluate(q[:, c], r, cell) for c in range(2)]
+    close(evaluate(q, r, cell), by_channel[0] + by_channel[1])
     close(evaluate(-q, r, cell), evaluate(q, r, cell))
 
 
@@ -133,9 +133,11 @@ def test_neutralize_subtracts_the_mean(evaluate, structure, cell):
     close(evaluate(q, r, cell, neutralize=True), evaluate(q - q.mean(axis=0), r, cell))
 
 
-def test_far_fragments_only_feel_their_charges(evaluate, structure):
+def test_distant_fragments_interact_by_their_charges(evaluate, structure):
     q, r = structure(channels=1)
-    apart = jnp.where(jnp.arange(6)[:, None] < 3, r, r + jnp.array([5e3, 0, 0]))
+    separated = jnp.where(jnp.arange(6)[:, None] < 3, r, r + jnp.array([5e3, 0, 0]))
     alone = jnp.sum(evaluate(q[:3], r[:3])) + jnp.sum(evaluate(q[3:], r[3:]))
-    rest = 14.399645 * jnp.sum(q[:3]) * jnp.sum(q[3:]) / 5e3
-    assert jnp.abs(jnp.sum(evaluate(q, apart)) - alone - rest) < 2e-3 * jnp.abs(rest)
+    expected = 14.399645 * jnp.sum(q[:3]) * jnp.sum(q[3:]) / 5e3
+    assert jnp.abs(jnp.sum(evaluate(q, separated)) - alone - expected) < 2e-3 * jnp.abs(
+        expected
+    )

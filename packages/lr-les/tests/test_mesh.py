@@ -1,4 +1,4 @@
-"""The mesh against the sum over vectors, and large systems in blocks."""
+"""The mesh compared with the sum over vectors, and large systems in blocks."""
 
 import functools as ft
 
@@ -27,7 +27,7 @@ CELL = np.array([[9.0, 0.2, 0], [1.3, 8.5, 0], [-2.0, 2.5, 10.0]])
 
 
 @pytest.fixture
-def crowd():
+def forty_atoms():
     """Forty atoms with two channels of all moments in a triclinic cell."""
     rng = np.random.default_rng(7)
     q, u, second = (rng.normal(size=(40, 2, *s)) for s in ((), (3,), (3, 3)))
@@ -39,67 +39,74 @@ def crowd():
 @ft.partial(jax.value_and_grad, argnums=(1, 2), has_aux=True)
 def derivatives(q, r, cell, u, second, grid, kernel, degree):
     moments = dict(zip(("dipoles", "quadrupoles"), (u, second), strict=True))
-    chosen = dict(list(moments.items())[:degree])
-    energies = energy(q, r, cell, grid=grid, kernel=kernel, **chosen)
+    moments = dict(list(moments.items())[:degree])
+    energies = energy(q, r, cell, grid=grid, kernel=kernel, **moments)
     own = energy(q[:1], r[:1], kernel=kernel, remove_self=False)
     return jnp.sum(energies), (energies, jnp.abs(own[0]))
 
 
-def compare(crowd, tolerance, degree=0, kernel=None):
-    """Errors of energies, forces and stress, relative to natural scales."""
-    q, r, u, second = crowd
+@jax.jit
+def total_with_self(q, r, cell, grid, kernel):
+    return jnp.sum(energy(q, r, cell, grid=grid, kernel=kernel, remove_self=False))
+
+
+def compare(forty_atoms, tolerance, degree=0, kernel=None):
+    """Relative errors of energy, forces and stress on the mesh."""
+    q, r, u, second = forty_atoms
     power = 2 * degree + (0 if kernel is None else kernel.power)
-    cell, found = jnp.asarray(CELL), []
+    cell, results = jnp.asarray(CELL), []
     for grid in (
         k_grid(CELL, tolerance=1e-10, power=power),
         mesh(CELL, tolerance=tolerance, power=power),
     ):
         (value, _), slopes = derivatives(q, r, cell, u, second, grid, kernel, degree)
-        found.append((value, *slopes))
-    scale = jnp.sum(
-        energy(q, r, cell, grid=k_grid(CELL, power=6), kernel=kernel, remove_self=False)
-    )
-    (value, forces, strain), (value_2, forces_2, strain_2) = found
+        results.append([np.asarray(x) for x in (value, *slopes)])
+    scale = float(total_with_self(q, r, cell, k_grid(CELL, power=6), kernel))
+    (value, forces, strain), (value_2, forces_2, strain_2) = results
     return (
         abs(value_2 - value) / abs(scale),
-        jnp.sqrt(jnp.mean((forces_2 - forces) ** 2) / jnp.mean(forces**2)),
-        jnp.max(jnp.abs(strain_2 - strain)) / jnp.max(jnp.abs(strain)),
+        np.sqrt(np.mean((forces_2 - forces) ** 2) / np.mean(forces**2)),
+        np.max(np.abs(strain_2 - strain)) / np.max(np.abs(strain)),
     )
 
 
 @pytest.mark.parametrize("tolerance", [1e-5, 1e-8])
-def test_mesh_keeps_its_tolerance(crowd, tolerance):
-    of_energy, of_forces, of_stress = compare(crowd, tolerance)
+def test_mesh_keeps_its_tolerance(forty_atoms, tolerance):
+    of_energy, of_forces, of_stress = compare(forty_atoms, tolerance)
     assert of_energy < tolerance
     assert of_forces < 10 * tolerance and of_stress < 10 * tolerance
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_mesh_keeps_its_tolerance_with_moments(crowd, degree):
-    of_energy, of_forces, of_stress = compare(crowd, 1e-5, degree)
+def test_mesh_keeps_its_tolerance_with_moments(forty_atoms, degree):
+    of_energy, of_forces, of_stress = compare(forty_atoms, 1e-5, degree)
     assert of_energy < 1e-5 and of_forces < 1e-4 and of_stress < 1e-4
 
 
 @pytest.mark.parametrize(
     "kernel", [InverseSixth(), GaussianSum(np.array([0.7, -0.4]), np.array([1.1, 2.0]))]
 )
-def test_mesh_keeps_its_tolerance_with_other_kernels(crowd, kernel):
-    of_energy, of_forces, of_stress = compare(crowd, 1e-5, 0, kernel)
+def test_mesh_keeps_its_tolerance_with_other_kernels(forty_atoms, kernel):
+    of_energy, of_forces, of_stress = compare(forty_atoms, 1e-5, 0, kernel)
     assert of_energy < 1e-5 and of_forces < 1e-4 and of_stress < 1e-4
 
 
-def test_splines_sum_to_one_and_reproduce_lines():
-    x = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (4, 3)))
+def test_splines_sum_to_one_and_reproduce_linear_functions():
+    x = np.random.default_rng(0).uniform(0, 1, (4, 3))
+
+    @ft.partial(jax.jit, static_argnums=1)
+    def weights_and_slope(x, order):
+        first = lambda x: spline_weights(x, order, 1)[1]
+        return spline_weights(x, order, 2), jax.jvp(first, (x,), (x * 0 + 1,))[1]
+
     for order in (6, 8):
-        values, first, second = spline_weights(x, order, 2)
-        nodes = jnp.arange(order) - order / 2 + 1
-        np.testing.assert_allclose(jnp.sum(values, -1), 1.0, rtol=1e-12)
-        np.testing.assert_allclose(jnp.sum(values * nodes, -1), x, atol=1e-12)
-        np.testing.assert_allclose(jnp.sum(first * nodes, -1), 1.0, rtol=1e-12)
-        slope = jax.jvp(
-            lambda x, p=order: spline_weights(x, p, 1)[1], (x,), (x * 0 + 1,)
-        )
-        np.testing.assert_allclose(slope[1], second, atol=1e-12)
+        weights, slope = weights_and_slope(x, order)
+        values, first, second = map(np.asarray, weights)
+        nodes = np.arange(order) - order / 2 + 1
+        np.testing.assert_allclose(np.sum(values, -1), 1.0, rtol=1e-12)
+        np.testing.assert_allclose(np.sum(values * nodes, -1), x, atol=1e-12)
+        np.testing.assert_allclose(np.sum(first * nodes, -1), 1.0, rtol=1e-12)
+        np.testing.assert_allclose(slope, second, atol=1e-12)
 
 
 def test_mesh_derivatives_to_second_order(structure):
@@ -140,18 +147,18 @@ def test_mesh_under_vmap_with_padding(structure):
     assert all(jnp.all(jnp.isfinite(s)) and not jnp.any(s[~mask]) for s in slopes)
 
 
-def test_mesh_does_not_hold_for_larger_cells(structure):
+def test_mesh_does_not_cover_larger_cells(structure):
     q, r = structure()
     grid = mesh(CELL, margin=0.01)
     assert grid.covers(CELL) and not grid.covers(1.02 * CELL)
-    found = jax.jit(lambda cell: energy(q, r, cell, grid=grid))
-    assert jnp.all(jnp.isnan(found(jnp.asarray(1.02 * CELL))))
-    assert jnp.all(jnp.isfinite(found(jnp.asarray(0.9 * CELL))))
+    energies = jax.jit(lambda cell: energy(q, r, cell, grid=grid))
+    assert jnp.all(jnp.isnan(energies(jnp.asarray(1.02 * CELL))))
+    assert jnp.all(jnp.isfinite(energies(jnp.asarray(0.9 * CELL))))
     with pytest.raises(ValueError, match="plan was made for cells of shape"):
         grid.covers(CELL[None])
 
 
-def test_the_choice_follows_the_size():
+def test_lattice_plan_depends_on_the_number_of_atoms():
     small, large = (lattice_plan(CELL, atoms) for atoms in (40, 40_000))
     assert isinstance(small, KGrid) and isinstance(large, Mesh)
     assert isinstance(lattice_plan(CELL, 40_000, tolerance=1e-9), KGrid)
@@ -170,22 +177,22 @@ def test_the_choice_follows_the_size():
         ),
     ],
 )
-def test_bad_meshes_are_refused(options, message):
+def test_bad_settings_of_a_mesh_raise_errors(options, message):
     with pytest.raises(ValueError, match=message):
         mesh(CELL, **options)
 
 
 @pytest.fixture
 def tiny_blocks(monkeypatch):
-    """Every sum in many blocks, as in systems too large for memory."""
+    """Computes every sum in many blocks, as for systems too large for memory."""
     monkeypatch.setattr(_direct, "_WAVE_BYTES", 1)
     monkeypatch.setattr(_open, "_PAIR_BYTES", 1)
     monkeypatch.setattr(_spreading, "_SPLINE_BYTES", 1)
 
 
 @pytest.mark.parametrize("boundary", ["open", "vectors", "mesh"])
-def test_blocks_change_nothing(crowd, boundary, request):
-    q, r, u, _ = crowd
+def test_results_are_independent_of_the_block_size(forty_atoms, boundary, request):
+    q, r, u, _ = forty_atoms
     cell = None if boundary == "open" else jnp.asarray(CELL)
     grid = {
         "open": lambda: None,
@@ -198,23 +205,22 @@ def test_blocks_change_nothing(crowd, boundary, request):
             return jnp.sum(energy(q, r, cell, dipoles=u, grid=grid) ** 2)
 
         @jax.jit
-        def everything(r):
+        def energy_curvature_and_field(r):
             slope = lambda r: jax.jvp(total, (r,), (jnp.cos(r),))[1]
             field = potential_and_field(q, r, cell, dipoles=u, grid=grid)[1]
             return total(r), jax.grad(slope)(r), field
 
-        return everything(r)
+        return energy_curvature_and_field(r)
 
-    whole = results()
+    unblocked = results()
     request.getfixturevalue("tiny_blocks")
-    for one, other in zip(whole, results(), strict=True):
-        np.testing.assert_allclose(
-            other, one, rtol=1e-9, atol=1e-9 * jnp.max(jnp.abs(one))
-        )
+    for expected, blocked in zip(unblocked, results(), strict=True):
+        atol = 1e-9 * np.max(np.abs(expected))
+        np.testing.assert_allclose(blocked, expected, rtol=1e-9, atol=atol)
 
 
-def test_a_thousand_atoms_have_one_energy():
-    """To 1e-5 of itself, in float64 and, as the layer runs, in float32."""
+def test_energy_of_a_thousand_atoms_in_both_precisions():
+    """Grid and mesh agree to a relative 1e-5 in float64 and in float32."""
     rng = np.random.default_rng(4)
     cell = 21.5 * np.array([[1.0, 0.1, 0], [0, 0.95, 0.05], [-0.1, 0, 1.05]])
     q, r = rng.normal(size=1000), rng.uniform(0, 1, (1000, 3)) @ cell
@@ -239,7 +245,7 @@ def test_a_thousand_atoms_have_one_energy():
 
 @pytest.mark.parametrize("method", ["vectors", "mesh", "open"])
 def test_memory_for_twenty_thousand_atoms_is_bounded(method):
-    """Energy and forces in float32, as compiled: all waves at once would take 17 GB."""
+    """Compiled energy and forces in float32; all waves together would need 17 GB."""
     length = 58.5
     cell = length * np.eye(3)
     grid = None

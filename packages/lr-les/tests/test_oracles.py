@@ -1,4 +1,4 @@
-"""Independent answers: another code, brute force, crystals, growing cells."""
+"""Reference values: another code, direct sums, Madelung constants, large cells."""
 
 import json
 import math
@@ -69,14 +69,14 @@ def test_strain_derivative_of_another_implementation():
     np.testing.assert_allclose(derivative(jnp.zeros((3, 3))), expected, atol=1e-9)
 
 
-def brute_force(charges, positions, cell, sigma, reach, end=math.inf):
-    """The sum as the formula reads, in numpy: integers to `reach`, |k| up to `end`."""
+def direct_sum(charges, positions, cell, sigma, largest, cutoff=math.inf):
+    """The sum of the formula in NumPy: integers up to `largest`, |k| up to `cutoff`."""
     volume = abs(np.linalg.det(cell))
     total = 0.0
-    for n in np.ndindex(*(2 * reach + 1,) * 3):
-        n = np.array(n) - reach
+    for n in np.ndindex(*(2 * largest + 1,) * 3):
+        n = np.array(n) - largest
         k = 2 * np.pi * np.linalg.solve(cell, n)
-        if 0 < k @ k <= end**2 * (1 + 1e-9):
+        if 0 < k @ k <= cutoff**2 * (1 + 1e-9):
             waves = np.exp(1j * positions @ k)
             for q in charges.T:
                 total += (
@@ -94,39 +94,44 @@ def test_smooth_window_keeps_its_tolerance(
     evaluate, structure, periodic, sigma, tolerance
 ):
     q, r = structure()
-    expected = brute_force(*map(np.asarray, (q, r, periodic)), sigma, 9)
+    expected = direct_sum(*map(np.asarray, (q, r, periodic)), sigma, 9)
     found = jnp.sum(evaluate(q, r, periodic, sigma=sigma, tolerance=tolerance))
     scale = COULOMB_CONSTANT * jnp.sum(q**2) / (sigma * math.sqrt(2 * math.pi))
     assert abs(found - expected) < tolerance * scale
 
 
 @pytest.mark.parametrize("dl", [2.0, 1.3])
-def test_published_cut_in_any_cell(evaluate, structure, periodic, dl):
-    """Vectors on the sphere count: the orthorhombic cell has some for both cuts."""
+def test_published_sharp_cutoff_in_any_cell(evaluate, structure, periodic, dl):
+    """Vectors exactly at the cutoff are included; the orthorhombic cell has some."""
     q, r = structure()
     parts = *map(np.asarray, (q, r, periodic)), 1.0, 6
-    expected = brute_force(*parts, end=2 * math.pi / dl)
+    expected = direct_sum(*parts, cutoff=2 * math.pi / dl)
     found = jnp.sum(evaluate(q, r, periodic, grid=k_grid(periodic, dl=dl)))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
-    assert abs(brute_force(*parts) - expected) > 1e-6 * abs(expected)
+    assert abs(direct_sum(*parts) - expected) > 1e-6 * abs(expected)
 
 
-def test_jax_pme_with_its_background(evaluate, structure, triclinic):
+def test_energy_of_jax_pme_with_its_background(evaluate, structure, triclinic):
     q, r = structure(channels=1)
     sigma, volume = 1.1, jnp.abs(jnp.linalg.det(triclinic))
-    k = generate_kvectors(get_reciprocal(triclinic), (25, 25, 25), dtype=r.dtype)
-    half = ewald(potential()).kspace(
-        jnp.array(sigma), q[:, 0], k, r, volume, triclinic, np.array([True] * 3)
-    )
-    background = math.pi * sigma**2 * jnp.sum(q) ** 2 / volume
-    expected = COULOMB_CONSTANT * (jnp.sum(q[:, 0] * half) + background)
+
+    @jax.jit
+    def energy_of_jax_pme(q, r):
+        k = generate_kvectors(get_reciprocal(triclinic), (25, 25, 25), dtype=r.dtype)
+        half = ewald(potential()).kspace(
+            jnp.array(sigma), q[:, 0], k, r, volume, triclinic, np.array([True] * 3)
+        )
+        background = math.pi * sigma**2 * jnp.sum(q) ** 2 / volume
+        return COULOMB_CONSTANT * (jnp.sum(q[:, 0] * half) + background)
+
+    expected = energy_of_jax_pme(q, r)
     found = jnp.sum(evaluate(q, r, triclinic, sigma=sigma, tolerance=1e-14))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 FACES = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
-# Lattice, where the anions of each point are, charge of the cation, nearest distance,
-# all in units of the cube; the constant by tables, for that distance and formula unit.
+# Lattice points, shifts of the anions, charge of the cation, nearest distance, in units
+# of the cubic cell; tabulated Madelung constant for that distance and one formula unit.
 CRYSTALS = {
     "rock salt": (FACES, [0.5], 1, 0.5, 1.7475645946331822),
     "caesium chloride": ([[0, 0, 0]], [0.5], 1, 0.75**0.5, 1.76267477307099),
@@ -144,11 +149,11 @@ def test_madelung_constants(evaluate, crystal):
     smeared = evaluate(
         *map(jnp.asarray, (q, r, a * np.eye(3))), sigma=sigma, tolerance=1e-13
     )
-    # Point charges: add the energy that smearing takes from each pair at short range.
+    # Point charges: add the short-range energy that smearing removes from each pair.
     images = a * (np.array(list(np.ndindex(11, 11, 11))) - 5.0)
-    apart = np.linalg.norm(r[:, None, None] - r[None, :, None] + images, axis=-1)
-    apart = np.where(apart == 0, np.inf, apart)
-    short = np.vectorize(math.erfc)(apart / (math.sqrt(2) * sigma)) / apart
+    distances = np.linalg.norm(r[:, None, None] - r[None, :, None] + images, axis=-1)
+    distances = np.where(distances == 0, np.inf, distances)
+    short = np.vectorize(math.erfc)(distances / (math.sqrt(2) * sigma)) / distances
     points = jnp.sum(smeared) + COULOMB_CONSTANT / 2 * np.einsum(
         "i,ijn,j->", q, short, q
     )
@@ -157,7 +162,7 @@ def test_madelung_constants(evaluate, crystal):
 
 
 def test_sum_over_images_within_a_large_sphere(evaluate, triclinic):
-    """Without charge and dipole the sum over whole cells converges, as R^-4 or so."""
+    """Without charge and dipole the sum over cells converges, about as R^-4."""
     rng = np.random.default_rng(6)
     half, sigma = rng.uniform(-2, 2, (4, 3)), 1.2
     q = np.tile(rng.normal(size=4), 2)
@@ -166,9 +171,9 @@ def test_sum_over_images_within_a_large_sphere(evaluate, triclinic):
     images = images[np.linalg.norm(images, axis=1) < 130]
     expected = 0.0
     for i, j in np.ndindex(8, 8):
-        apart = np.linalg.norm(r[i] - r[j] + images, axis=1)
-        apart = apart[apart > 0]
-        kernel = scipy.special.erf(apart / (math.sqrt(2) * sigma)) / apart
+        distances = np.linalg.norm(r[i] - r[j] + images, axis=1)
+        distances = distances[distances > 0]
+        kernel = scipy.special.erf(distances / (math.sqrt(2) * sigma)) / distances
         expected += COULOMB_CONSTANT / 2 * q[i] * q[j] * np.sum(kernel)
     found = jnp.sum(evaluate(jnp.asarray(q), jnp.asarray(r), triclinic, sigma=sigma))
     np.testing.assert_allclose(found, expected, rtol=1e-6)

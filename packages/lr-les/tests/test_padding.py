@@ -1,4 +1,4 @@
-"""Padding is inert whatever it holds, in every derivative that training takes."""
+"""Padding has no effect, whatever its values, up to second derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -26,29 +26,28 @@ def energies(charges, positions, cell, grid):
     return energy(charges, positions, cell, **options)
 
 
-def layer(charges, positions, cell, grid):
+def layer_outputs(charges, positions, cell, grid):
     with jax.ensure_compile_time_eval():
-        made = LatentEwald(2, tolerance=1e-3, key=jr.key(0))
+        layer = LatentEwald(2, tolerance=1e-3, key=jr.key(0))
     features = charges[:, None] * jnp.ones(2)
-    return jnp.stack(made(features, positions, cell, MASK, plan=grid)[1:])
+    return jnp.stack(layer(features, positions, cell, MASK, plan=grid)[1:])
 
 
 def induced(charges, positions, cell, grid):
     responses = {"charge_response": charges, "polarizability": charges}
-    found = induction(charges, positions, cell, grid=grid, mask=MASK, **responses)
-    return found[0]
+    return induction(charges, positions, cell, grid=grid, mask=MASK, **responses)[0]
 
 
 def phases(charges, positions, cell, grid):
     del grid
-    found = polarization(charges, positions, cell, mask=MASK)
-    return jnp.concatenate([found.real, found.imag])
+    moment = polarization(charges, positions, cell, mask=MASK)
+    return jnp.concatenate([moment.real, moment.imag])
 
 
 def born(charges, positions, cell, grid):
     del grid
-    follow = lambda r, cell: jnp.where(MASK, charges, 0.0) * jnp.sum(r**2, axis=1)
-    return born_charges(follow, positions, cell, mask=MASK).reshape(5, 9)
+    moving = lambda r, cell: jnp.where(MASK, charges, 0.0) * jnp.sum(r**2, axis=1)
+    return born_charges(moving, positions, cell, mask=MASK).reshape(5, 9)
 
 
 def second_moment(charges, positions, cell, grid):
@@ -61,7 +60,7 @@ KERNELS = {
     "open": (energies, None),
     "direct": (energies, grid),
     "mesh": (energies, lambda: mesh(CELL, tolerance=1e-3, power=2)),
-    "layer": (layer, grid),
+    "layer": (layer_outputs, grid),
     "induction": (induced, grid),
     "phases": (phases, grid),
     "born charges": (born, grid),
@@ -74,30 +73,32 @@ KERNELS = {
 def test_padding_reaches_no_derivative(name):
     kernel, make = KERNELS[name]
     rng = np.random.default_rng(0)
-    places, scalars = rng.uniform(0, 5, (5, 3)), rng.normal(size=5)
+    positions, scalars = rng.uniform(0, 5, (5, 3)), rng.normal(size=5)
     cell = None if make is None else jnp.asarray(CELL)
     plan = None if make is None else make()
     arguments = (0, 1) if cell is None else (0, 1, 2)
 
-    def total(scalars, places, cell):
-        return jnp.sum(jnp.sin(kernel(scalars, places, cell, plan)))
+    def total(scalars, positions, cell):
+        return jnp.sum(jnp.sin(kernel(scalars, positions, cell, plan)))
 
     def sloped(*inputs):
         slopes = jax.grad(total, arguments)(*inputs)
         return sum(jnp.sum(jnp.cos(s)) for s in slopes), slopes
 
     @jax.jit
-    def everything(scalars, places):
-        """Values, slopes and slopes of slopes."""
-        inputs = scalars, places, cell
+    def values_and_derivatives(scalars, positions):
+        """Values, first and second derivatives."""
+        inputs = scalars, positions, cell
         value = kernel(*inputs, plan)
         return value, *jax.grad(sloped, arguments, has_aux=True)(*inputs)
 
-    found = []
-    for junk in (0.0, np.nan, np.inf):
-        filled = np.where(MASK, scalars, junk), np.where(MASK[:, None], places, junk)
-        found.append(jax.tree.leaves(everything(*map(jnp.asarray, filled))))
-    assert all(jnp.all(jnp.isfinite(x)) and jnp.any(x) for x in found[0])
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
+    results = []
+    for fill in (0.0, np.nan, np.inf):
+        filled = np.where(MASK, scalars, fill), np.where(MASK[:, None], positions, fill)
+        results.append(
+            jax.tree.leaves(values_and_derivatives(*map(jnp.asarray, filled)))
+        )
+    assert all(jnp.all(jnp.isfinite(x)) and jnp.any(x) for x in results[0])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -1,11 +1,11 @@
-"""How far the energy jumps while a cell grows: the smooth sum and the published cut.
+"""Jumps of the energy in an expanding cell: smooth sum and published cutoff.
 
-192 random charges (0.4 e root mean square) in a cubic cell of 12.4 Å that grows by 1 Å
-in 500 steps of 0.002 Å, float64. A jump is the change of the energy in a step less what
-the stress says, the trapezoid rule over the derivatives at its ends; for a smooth
-energy it falls with the third power of the step.
+192 random charges (0.4 e root mean square) in a cubic cell of 12.4 Å that expands by
+1 Å in 500 steps of 0.002 Å, float64. A jump is the change of the energy in a step minus
+the integral of the derivative by the trapezoidal rule; for a smooth energy it is
+proportional to the third power of the step.
 
-    uv run python packages/lr-les/benchmarks/breathing.py [--quick]
+    uv run python packages/lr-les/benchmarks/cell_expansion.py [--quick]
 """
 
 import argparse
@@ -17,8 +17,8 @@ from lr_les import energy, k_grid, mesh
 
 LENGTH, STEP = 12.4, 0.002
 PLANS = {
-    "published cut, dl = 2 Å": lambda cell: k_grid(cell, dl=2.0, margin=0.1),
-    "published cut, dl = 1 Å": lambda cell: k_grid(cell, dl=1.0, margin=0.1),
+    "published cutoff, dl = 2 Å": lambda cell: k_grid(cell, dl=2.0, margin=0.1),
+    "published cutoff, dl = 1 Å": lambda cell: k_grid(cell, dl=1.0, margin=0.1),
     "smooth, tolerance 1e-3": lambda cell: k_grid(cell, tolerance=1e-3, margin=0.1),
     "smooth, tolerance 1e-6": lambda cell: k_grid(cell, margin=0.1),
     "mesh, tolerance 1e-5": lambda cell: mesh(cell, margin=0.1),
@@ -26,7 +26,7 @@ PLANS = {
 
 
 def largest_jump(plan, steps):
-    """Of all steps, eV, and the energy at the start."""
+    """Returns the largest jump and the initial energy, eV."""
     rng = np.random.default_rng(0)
     charges = 0.4 * rng.normal(size=192)
     q = jnp.asarray(charges - charges.mean())
@@ -36,8 +36,8 @@ def largest_jump(plan, steps):
         return jnp.sum(energy(q, length * fractional, length * jnp.eye(3), grid=plan))
 
     lengths = LENGTH + STEP * jnp.arange(steps + 1.0)
-    both = jax.jit(lambda: jax.lax.map(jax.value_and_grad(total), lengths))
-    values, slopes = both()
+    evaluate = jax.jit(lambda: jax.lax.map(jax.value_and_grad(total), lengths))
+    values, slopes = evaluate()
     jumps = jnp.diff(values) - STEP / 2 * (slopes[1:] + slopes[:-1])
     return float(jnp.max(jnp.abs(jumps))), float(values[0])
 
@@ -46,11 +46,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="50 steps")
     steps = 50 if parser.parse_args().quick else 500
-    print("| sum | largest jump, meV | energy at the start, eV |\n|---|---:|---:|")
+    print("| sum | largest jump, meV | initial energy, eV |\n|---|---:|---:|")
     with jax.enable_x64(True):
         for name, make in PLANS.items():
-            jump, start = largest_jump(make(LENGTH * np.eye(3)), steps)
-            print(f"| {name} | {1e3 * jump:.1e} | {start:.6f} |", flush=True)
+            jump, initial = largest_jump(make(LENGTH * np.eye(3)), steps)
+            print(f"| {name} | {1e3 * jump:.1e} | {initial:.6f} |", flush=True)
 
 
 if __name__ == "__main__":
