@@ -192,9 +192,13 @@ class Fit:
 
         def loss(arrays, sample):
             positions, energies, forces = sample
-            found, found_forces = predict(eqx.combine(arrays, static), positions)
-            error = (found - (energies - self.shift) / self.scale) / positions.shape[1]
-            return jnp.mean((found_forces - forces / self.scale) ** 2) + jnp.mean(
+            predicted, predicted_forces = predict(
+                eqx.combine(arrays, static), positions
+            )
+            error = (
+                predicted - (energies - self.shift) / self.scale
+            ) / positions.shape[1]
+            return jnp.mean((predicted_forces - forces / self.scale) ** 2) + jnp.mean(
                 error**2
             )
 
@@ -226,9 +230,9 @@ class Fit:
 
     def errors(self, test):
         """Returns mean absolute and root mean square errors of energies and forces."""
-        found = self._predict(self.arrays, test[0])
-        energy = found[0] * self.scale + self.shift - test[1]
-        force = found[1] * self.scale - test[2]
+        predicted = self._predict(self.arrays, test[0])
+        energy = predicted[0] * self.scale + self.shift - test[1]
+        force = predicted[1] * self.scale - test[2]
         mean = lambda x: float(jnp.mean(jnp.abs(x)))
         root = lambda x: float(jnp.sqrt(jnp.mean(x**2)))
         return mean(energy), root(energy), mean(force), root(force)

@@ -101,7 +101,7 @@ def main():
         arguments = crystals(graphs, atoms, edge)
         vectors = arguments[3].indices.shape[1]
         both = {name: programs(form, arguments) for name, form in FORMS.items()}
-        found = [
+        medians = [
             milliseconds(
                 {n: p[i] for n, p in both.items()}, arguments, 1 if quick else 5
             )
@@ -114,9 +114,9 @@ def main():
         for name, (_, step) in both.items():
             memory = step.memory_analysis().temp_size_in_bytes / 1e6
             row = f"{graphs:6} {atoms:5} {vectors:7} {name:<17}"
-            each = [x[name] / (graphs * atoms) for x in found]
+            each = [x[name] / (graphs * atoms) for x in medians]
             print(row, f"{each[0]:10.3f} {each[1]:13.3f} {memory:36.0f}", flush=True)
-        ratio = [x["rotary phases"] / x["matrix products"] for x in found]
+        ratio = [x["rotary phases"] / x["matrix products"] for x in medians]
         row = f"{'':20} {'ratio':<17} {ratio[0]:10.1f} {ratio[1]:13.1f}"
         print(row, f"   gradients differ by {error:.0e}", flush=True)
 

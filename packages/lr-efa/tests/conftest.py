@@ -45,8 +45,8 @@ def axes():
 
 @pytest.fixture
 def close():
-    def check(found, expected, rtol=1e-10):
+    def check(actual, expected, rtol=1e-10):
         atol = rtol * float(jnp.max(jnp.abs(expected)))
-        np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+        np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
     return check

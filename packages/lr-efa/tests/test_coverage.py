@@ -91,13 +91,13 @@ def test_the_grid_of_the_layer_is_replaced_if_it_is_too_small(batch):
     plan = with_grid.plan_for(None, positions, mask)
     assert plan.grid == with_grid.grid and plan.covers(None, positions, mask).all()
     assert not plan.covers(None, 6 * positions, mask).any()
-    # Few slots sum over pairs, which every structure may.
+    # With few slots the pairs are summed exactly, which needs no plan.
     assert make_layer(method="auto").plan_for(None, positions, mask) is None
     assert make_layer(method="exact").plan_for(None, positions, mask) is None
     # A coarse grid of the layer makes the quadrature cheaper than the exact sum.
     coarse = make_layer(method="auto", grid=lebedev_grid(0.0))
-    many = np.concatenate([positions] * 5, axis=1) + np.arange(30)[:, None] / 10
-    plan = coarse.plan_for(None, many, np.ones((1, 30), bool))
+    thirty_atoms = np.concatenate([positions] * 5, axis=1) + np.arange(30)[:, None] / 10
+    plan = coarse.plan_for(None, thirty_atoms, np.ones((1, 30), bool))
     assert plan.grid.max_phase > coarse.grid.max_phase
 
 

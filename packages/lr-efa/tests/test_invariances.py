@@ -44,9 +44,9 @@ def test_attention_is_invariant_under_rigid_motions(structure, axes, close, impr
     q, k, v, r = structure()
     mask = jnp.ones(6, bool)
     moved = r @ axes(improper) + jnp.array([1.0, -2.0, 300.5])
-    found, expected = scalars(q, k, v, moved, mask), scalars(q, k, v, r, mask)
-    close(found[0], expected[0], 1e-12)
-    close(found[1], expected[1], 1e-10)
+    result, expected = scalars(q, k, v, moved, mask), scalars(q, k, v, r, mask)
+    close(result[0], expected[0], 1e-12)
+    close(result[1], expected[1], 1e-10)
 
 
 @pytest.mark.parametrize("improper", [False, True], ids=["rotation", "reflection"])
@@ -85,22 +85,22 @@ def test_a_coarse_grid_is_invariant_to_its_accuracy(structure, axes):
 def test_attention_is_equivariant_under_permutations(structure, close):
     arrays, mask = structure(), jnp.ones(6, bool)
     order = np.random.default_rng(2).permutation(6)
-    found = scalars(*(x[order] for x in arrays), mask)
-    for left, right in zip(found, scalars(*arrays, mask), strict=True):
+    result = scalars(*(x[order] for x in arrays), mask)
+    for left, right in zip(result, scalars(*arrays, mask), strict=True):
         close(left, right[order], 1e-12)
 
 
 def test_padding_has_no_effect_and_is_zero(structure, close):
-    arrays, alone = structure(), None
+    arrays, reference = structure(), None
     mask = jnp.arange(9) < 6
     for fill in (0.0, 1e6, np.nan, np.inf):
         padded = (np.concatenate([x, np.full((3, x.shape[1]), fill)]) for x in arrays)
-        found = scalars(*padded, mask)
-        alone = found if alone is None else alone
-        for left, right in zip(found, alone, strict=True):
+        result = scalars(*padded, mask)
+        reference = result if reference is None else reference
+        for left, right in zip(result, reference, strict=True):
             np.testing.assert_array_equal(left, right)
             assert np.all(np.asarray(left)[6:] == 0)
-    for left, right in zip(scalars(*arrays, jnp.ones(6, bool)), alone, strict=True):
+    for left, right in zip(scalars(*arrays, jnp.ones(6, bool)), reference, strict=True):
         close(right[:6], left, 1e-12)
 
 
@@ -124,10 +124,10 @@ def test_batches_equal_single_structures_and_gradients_do_not_mix(structure, clo
         results = jax.vmap(scalars)(*arrays, masks)
         return sum(jnp.sum(x[:2] ** 2) for x in results)
 
-    found = jax.vmap(scalars)(*arrays, masks)
+    result = jax.vmap(scalars)(*arrays, masks)
     for g in range(3):
         single = scalars(*(x[g] for x in arrays), masks[g])
-        for left, right in zip(found, single, strict=True):
+        for left, right in zip(result, single, strict=True):
             np.testing.assert_allclose(left[g], right, rtol=1e-10, atol=1e-13)
     masks = np.asarray(masks)
     for gradient in map(np.asarray, jax.jit(jax.grad(first_two))(arrays)):
@@ -136,13 +136,13 @@ def test_batches_equal_single_structures_and_gradients_do_not_mix(structure, clo
 
 
 def test_heads_are_independent(structure, close):
-    one, other = structure(), structure(seed=1)
-    r = one[3]
-    heads = [jnp.stack(pair) for pair in zip(one[:3], other[:3], strict=True)]
+    first, second = structure(), structure(seed=1)
+    r = first[3]
+    heads = [jnp.stack(pair) for pair in zip(first[:3], second[:3], strict=True)]
     call = lambda q, k, v: scalars(q, k, v, r, jnp.ones(6, bool))[1]
-    found = jax.vmap(call)(*heads)
-    close(found[0], call(*one[:3]))
-    close(found[1], call(*other[:3]))
+    result = jax.vmap(call)(*heads)
+    close(result[0], call(*first[:3]))
+    close(result[1], call(*second[:3]))
 
 
 def test_attention_is_bilinear_in_query_and_key(structure, close):

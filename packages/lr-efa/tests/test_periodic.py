@@ -60,8 +60,8 @@ def compiled_with_grid(attend, *arrays, omegas, **options):
 
 @pytest.fixture
 def same(close):
-    def check(found, expected, rtol=1e-11):
-        for left, right in zip(found, expected, strict=True):
+    def check(result, expected, rtol=1e-11):
+        for left, right in zip(result, expected, strict=True):
             close(left, right, rtol)
 
     return check
@@ -82,10 +82,10 @@ def test_attention_equals_the_direct_sum_over_vectors(structure, triclinic, clos
         sums = even * (np.cos(phases) @ w) + odd * (np.sin(phases) @ w)
         expected = expected + sums @ v
     expected *= (2 * np.pi) ** 3 / abs(np.linalg.det(triclinic)) / 6**0.5
-    found = evaluate(q, k, v, r, triclinic)
+    result = evaluate(q, k, v, r, triclinic)
     # The window cuts off less than 4e-6 of the height of a shell.
-    close(found[0], expected, 3e-6)
-    close(found[1][:, 0], expected, 3e-6)
+    close(result[0], expected, 3e-6)
+    close(result[1][:, 0], expected, 3e-6)
 
 
 def test_attention_is_invariant_under_wrapping_and_rigid_motions(
@@ -121,8 +121,8 @@ def test_supercells(structure, triclinic, close, normalize):
     call = lambda *arrays: compiled_with_grid(attend_periodic, *arrays, **options)
     twice = triclinic * jnp.array([[2.0], [1.0], [1.0]])
     images = jnp.concatenate([r, r + triclinic[0]])
-    found = call(*(jnp.tile(x, (2, 1)) for x in (q, k, v)), images, twice)
-    close(found, jnp.tile(call(q, k, v, r, triclinic), (2, 1)), 1e-11)
+    result = call(*(jnp.tile(x, (2, 1)) for x in (q, k, v)), images, twice)
+    close(result, jnp.tile(call(q, k, v, r, triclinic), (2, 1)), 1e-11)
 
 
 def test_padding_has_no_effect(structure, triclinic, close):
@@ -166,8 +166,8 @@ def test_large_cells_give_the_kernel_of_the_shells(structure, degree):
     for length in (8.0, 14.0, 30.0):
         arrays = q, k, v, positions, length * jnp.eye(3)
         options = {"omegas": omegas, "degree": degree, "shell_width": width}
-        found = compiled_with_grid(attend_directional_periodic, *arrays, **options)
-        errors.append(abs(found[0, component, 0] - expected))
+        result = compiled_with_grid(attend_directional_periodic, *arrays, **options)
+        errors.append(abs(result[0, component, 0] - expected))
     # Shells have a jump at K = 0 for degrees above zero.
     assert errors[2] < [1e-6, 1e-4, 1e-4][degree] < errors[0]
 
@@ -180,10 +180,10 @@ def test_narrow_shells_in_a_large_cell_give_the_open_form(structure):
     errors = []
     for width in (0.08, 0.04):
         options = {"omegas": omegas, "degree": 2, "shell_width": width}
-        found = compiled_with_grid(
+        result = compiled_with_grid(
             attend_directional_periodic, q, k, v, r, box, **options
         )
-        errors.append(jnp.max(jnp.abs(found - expected)))
+        errors.append(jnp.max(jnp.abs(result - expected)))
     scale = jnp.max(jnp.abs(expected))
     # The kernel differs from the sinc by order (s r)^2.
     assert errors[0] < 0.15 * scale and errors[1] < 0.3 * errors[0]
@@ -268,8 +268,8 @@ def test_stress_is_symmetric(structure, triclinic):
         )
         return jnp.sum(attended**2)
 
-    found = jax.jit(jax.grad(total))(jnp.zeros((3, 3)))
-    np.testing.assert_allclose(found, found.T, atol=1e-11 * jnp.max(jnp.abs(found)))
+    result = jax.jit(jax.grad(total))(jnp.zeros((3, 3)))
+    np.testing.assert_allclose(result, result.T, atol=1e-11 * jnp.max(jnp.abs(result)))
 
 
 def test_batches_with_one_grid_per_cell(structure, close):
@@ -285,13 +285,13 @@ def test_batches_with_one_grid_per_cell(structure, close):
             q, k, v, r, cell, OMEGAS, shell_width=WIDTH, grid=grid, mask=mask
         )
 
-    found = jax.jit(jax.vmap(one))(*arrays, cells, plan, masks)
+    result = jax.jit(jax.vmap(one))(*arrays, cells, plan, masks)
     single_call = jax.jit(one)
     for g in range(2):
         grid = shell_grid(cells[g], OMEGAS, shell_width=WIDTH)
         single = single_call(*(x[g] for x in arrays), cells[g], grid, masks[g])
-        close(found[g], single, 1e-11)
-    assert jnp.all(found[2] == 0)
+        close(result[g], single, 1e-11)
+    assert jnp.all(result[2] == 0)
 
 
 def test_grids_cover_cells_within_their_margin(structure, triclinic, same):

@@ -60,10 +60,10 @@ def test_padding_has_no_effect_and_zero_energy(evaluate, structure, cell, neutra
     junk_q, junk_r = structure(3, seed=3)
     junk_r = junk_r.at[1].set(r[0]).at[2].set(1e6)
     mask = jnp.arange(9) < 6
-    alone = evaluate(q, r, cell, neutralize=neutralize)
+    unpadded = evaluate(q, r, cell, neutralize=neutralize)
     both = jnp.concatenate([q, 100 * junk_q]), jnp.concatenate([r, junk_r])
     padded = evaluate(*both, cell, mask=mask, neutralize=neutralize)
-    close(padded[:6], alone)
+    close(padded[:6], unpadded)
     assert jnp.all(padded[6:] == 0)
 
 
@@ -136,8 +136,7 @@ def test_neutralize_subtracts_the_mean(evaluate, structure, cell):
 def test_distant_fragments_interact_by_their_charges(evaluate, structure):
     q, r = structure(channels=1)
     separated = jnp.where(jnp.arange(6)[:, None] < 3, r, r + jnp.array([5e3, 0, 0]))
-    alone = jnp.sum(evaluate(q[:3], r[:3])) + jnp.sum(evaluate(q[3:], r[3:]))
+    fragments = jnp.sum(evaluate(q[:3], r[:3])) + jnp.sum(evaluate(q[3:], r[3:]))
     expected = 14.399645 * jnp.sum(q[:3]) * jnp.sum(q[3:]) / 5e3
-    assert jnp.abs(jnp.sum(evaluate(q, separated)) - alone - expected) < 2e-3 * jnp.abs(
-        expected
-    )
+    interaction = jnp.sum(evaluate(q, separated)) - fragments
+    assert jnp.abs(interaction - expected) < 2e-3 * jnp.abs(expected)

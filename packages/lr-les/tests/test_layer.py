@@ -128,7 +128,7 @@ def test_initial_charges_are_near_a_tenth_and_the_width_is_the_given_one():
     spread = jnp.std(layer.latent_charges(features, jnp.ones(200, bool)))
     assert abs(spread - 0.1) < 0.01
     assert abs(layer.current_sigma() - 1.0) < 1e-12 and layer.sigma_min == 0.75
-    assert LatentEwald(4, key=jr.key(2)).width() == 1.0
+    assert LatentEwald(4, key=jr.key(2)).current_sigma() == 1.0
 
 
 def test_plans_cover_every_value_of_a_trained_width(batch):

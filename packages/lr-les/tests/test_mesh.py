@@ -41,8 +41,8 @@ def derivatives(q, r, cell, u, second, grid, kernel, degree):
     moments = dict(zip(("dipoles", "quadrupoles"), (u, second), strict=True))
     moments = dict(list(moments.items())[:degree])
     energies = energy(q, r, cell, grid=grid, kernel=kernel, **moments)
-    own = energy(q[:1], r[:1], kernel=kernel, remove_self=False)
-    return jnp.sum(energies), (energies, jnp.abs(own[0]))
+    single_atom = energy(q[:1], r[:1], kernel=kernel, remove_self=False)
+    return jnp.sum(energies), (energies, jnp.abs(single_atom[0]))
 
 
 @jax.jit

@@ -95,9 +95,9 @@ def test_smooth_window_keeps_its_tolerance(
 ):
     q, r = structure()
     expected = direct_sum(*map(np.asarray, (q, r, periodic)), sigma, 9)
-    found = jnp.sum(evaluate(q, r, periodic, sigma=sigma, tolerance=tolerance))
+    result = jnp.sum(evaluate(q, r, periodic, sigma=sigma, tolerance=tolerance))
     scale = COULOMB_CONSTANT * jnp.sum(q**2) / (sigma * math.sqrt(2 * math.pi))
-    assert abs(found - expected) < tolerance * scale
+    assert abs(result - expected) < tolerance * scale
 
 
 @pytest.mark.parametrize("dl", [2.0, 1.3])
@@ -106,8 +106,8 @@ def test_published_sharp_cutoff_in_any_cell(evaluate, structure, periodic, dl):
     q, r = structure()
     parts = *map(np.asarray, (q, r, periodic)), 1.0, 6
     expected = direct_sum(*parts, cutoff=2 * math.pi / dl)
-    found = jnp.sum(evaluate(q, r, periodic, grid=k_grid(periodic, dl=dl)))
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    result = jnp.sum(evaluate(q, r, periodic, grid=k_grid(periodic, dl=dl)))
+    np.testing.assert_allclose(result, expected, rtol=1e-10)
     assert abs(direct_sum(*parts) - expected) > 1e-6 * abs(expected)
 
 
@@ -125,8 +125,8 @@ def test_energy_of_jax_pme_with_its_background(evaluate, structure, triclinic):
         return COULOMB_CONSTANT * (jnp.sum(q[:, 0] * half) + background)
 
     expected = energy_of_jax_pme(q, r)
-    found = jnp.sum(evaluate(q, r, triclinic, sigma=sigma, tolerance=1e-14))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    result = jnp.sum(evaluate(q, r, triclinic, sigma=sigma, tolerance=1e-14))
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
 
 
 FACES = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
@@ -175,8 +175,8 @@ def test_sum_over_images_within_a_large_sphere(evaluate, triclinic):
         distances = distances[distances > 0]
         kernel = scipy.special.erf(distances / (math.sqrt(2) * sigma)) / distances
         expected += COULOMB_CONSTANT / 2 * q[i] * q[j] * np.sum(kernel)
-    found = jnp.sum(evaluate(jnp.asarray(q), jnp.asarray(r), triclinic, sigma=sigma))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    result = jnp.sum(evaluate(jnp.asarray(q), jnp.asarray(r), triclinic, sigma=sigma))
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("neutral", "power"), [(True, 5), (False, 3)])
@@ -188,10 +188,10 @@ def test_growing_cell_becomes_open(evaluate, structure, neutral, power):
     charge, dipole = jnp.sum(q), jnp.sum(q * r, axis=0)
 
     def difference(length):
-        found = jnp.sum(evaluate(q, r, length * jnp.eye(3), **accuracy))
+        result = jnp.sum(evaluate(q, r, length * jnp.eye(3), **accuracy))
         images = 2 * math.pi / (3 * length**3) * jnp.sum(dipole**2) * neutral
         images = images + 2.837297 * charge**2 / (2 * length)
-        return found + COULOMB_CONSTANT * images - jnp.sum(evaluate(q, r, **accuracy))
+        return result + COULOMB_CONSTANT * images - jnp.sum(evaluate(q, r, **accuracy))
 
     ratio = difference(20.0) / difference(30.0)
     assert abs(ratio / 1.5**power - 1) < 0.05
@@ -207,5 +207,5 @@ def test_open_form_is_the_double_sum(structure):
                 expected[i] += (
                     COULOMB_CONSTANT / 2 * q[i] @ q[j] * math.erf(d / 1.3 / 2**0.5) / d
                 )
-    found = energy(jnp.asarray(q), jnp.asarray(r), sigma=1.3)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    result = energy(jnp.asarray(q), jnp.asarray(r), sigma=1.3)
+    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)

@@ -19,7 +19,7 @@ from ._pairs import attend_to_pairs
 from ._waves import RotaryPhases, Waves, attend_to_waves
 
 
-def attend(
+def attend(  # noqa: PLR0913  terms of the equation
     query: Float[Array, "atoms qk"],
     key: Float[Array, "atoms qk"],
     value: Float[Array, "atoms v"],
@@ -89,7 +89,7 @@ def attend(
     )[:, 0]
 
 
-def attend_directional(
+def attend_directional(  # noqa: PLR0913  terms of the equation
     query: Float[Array, "atoms sph qk"],
     key: Float[Array, "atoms sph qk"],
     value: Float[Array, "atoms components v"],

@@ -107,7 +107,7 @@ def harmonic_coupling(
     Float[Array, "waves output components"],
     Float[Array, "waves output components"] | None,
 ]:
-    """The map from value to output of every wave, for even and odd harmonics apart."""
+    """Matrices from value to output per wave, for even and for odd harmonics."""
     degree = degree_of_axis(harmonics.shape[1])
     odd = degrees_of(degree) % 2 == 1
     contract = lambda selected: jnp.einsum(

@@ -80,7 +80,7 @@ class EuclideanFastAttention(eqx.Module):
     boundary: Literal["cell", "ignore"] = eqx.field(static=True)
     normalize: Literal["periodic", "always", "never"] = eqx.field(static=True)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  settings of the layer
         self,
         channels: int,
         *,

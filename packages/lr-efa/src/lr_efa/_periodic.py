@@ -15,7 +15,7 @@ from ._shell_weights import weighted_bands
 from ._structure_factors import attend_to_lattice
 
 
-def attend_periodic(
+def attend_periodic(  # noqa: PLR0913  terms of the equation
     query: Float[Array, "atoms qk"],
     key: Float[Array, "atoms qk"],
     value: Float[Array, "atoms v"],
@@ -87,7 +87,7 @@ def attend_periodic(
     )[:, 0]
 
 
-def attend_directional_periodic(
+def attend_directional_periodic(  # noqa: PLR0913  terms of the equation
     query: Float[Array, "atoms sph qk"],
     key: Float[Array, "atoms sph qk"],
     value: Float[Array, "atoms components v"],

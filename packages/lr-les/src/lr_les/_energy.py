@@ -9,7 +9,7 @@ from ._mesh import Mesh
 from ._system import make_system
 
 
-def energy(
+def energy(  # noqa: PLR0913  terms of the equation
     charges: Float[Array, " atoms"] | Float[Array, "atoms charge_channels"],
     positions: Float[Array, "atoms 3"],
     cell: Float[Array | np.ndarray, "3 3"] | None = None,
@@ -94,7 +94,7 @@ def energy(
     return system.energies(system.potential(remove_self=remove_self))
 
 
-def potential_and_field(
+def potential_and_field(  # noqa: PLR0913  terms of the equation
     charges: Float[Array, " atoms"] | Float[Array, "atoms charge_channels"],
     positions: Float[Array, "atoms 3"],
     cell: Float[Array | np.ndarray, "3 3"] | None = None,

@@ -10,7 +10,7 @@ from ._mesh import Mesh
 from ._system import make_system
 
 
-def induction(
+def induction(  # noqa: PLR0913  terms of the equation
     charges: Float[Array, " atoms"] | Float[Array, "atoms charge_channels"],
     positions: Float[Array, "atoms 3"],
     cell: Float[Array | np.ndarray, "3 3"] | None = None,

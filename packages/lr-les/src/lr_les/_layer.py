@@ -72,7 +72,7 @@ class LatentEwald(eqx.Module):
     dl: float | None = eqx.field(static=True)
     method: str = eqx.field(static=True)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  settings of the layer
         self,
         channels: int,
         *,

@@ -71,7 +71,7 @@ class System(eqx.Module):
         return jnp.where(self.mask, 0.5 * self.moments.dot(potential), 0.0)
 
 
-def make_system(
+def make_system(  # noqa: PLR0913  as many as `energy` has
     charges: Float[Array, "..."],
     positions: Float[Array, "atoms 3"],
     cell: Float[Array | np.ndarray, "3 3"] | None,
