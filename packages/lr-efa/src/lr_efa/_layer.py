@@ -1,6 +1,5 @@
 """The long-range layer: Euclidean fast attention of all atoms."""
 
-import warnings
 from typing import ClassVar, Literal
 
 import equinox as eqx
@@ -21,7 +20,7 @@ from ._attention import attend_directional
 from ._coupling import path_weights
 from ._lebedev import LebedevGrid, extent, frequency_grid, lebedev_grid
 from ._linear import gated_gelu, init_linear, linear
-from ._method import Method, prefers_exact
+from ._method import Method, check_layer_grid, prefers_exact
 from ._open_plan import OpenPlan
 from ._periodic import attend_directional_periodic
 from ._shell import ShellGrid, shell_grid
@@ -139,7 +138,7 @@ class EuclideanFastAttention(eqx.Module):
         check_choice("method", method, ("auto", "exact", "quadrature"))
         check_choice("boundary", boundary, ("cell", "ignore"))
         check_choice("normalize", normalize, ("periodic", "always", "never"))
-        _check_grid(grid, degree)
+        check_layer_grid(grid, degree, _ACCURACY)
         seeds = jr.split(key, 3)
         self.query = init_linear(degree, channels, num_heads * qk_size, seeds[0])
         self.key = init_linear(degree, channels, num_heads * qk_size, seeds[1])
@@ -285,22 +284,4 @@ class EuclideanFastAttention(eqx.Module):
             grid=self.grid if plan is None else plan.grid,
             normalize=self.normalize == "always",
             **common,
-        )
-
-
-def _check_grid(grid: LebedevGrid | None, degree: int) -> None:
-    if degree < 0:
-        raise ValueError(f"`degree` is not negative, got {degree}.")
-    if grid is None:
-        return
-    if grid.degree < degree:
-        raise ValueError(
-            f"`grid` integrates harmonics up to degree {grid.degree}, the layer has "
-            f"degree {degree}: make it with `lebedev_grid(..., degree={degree})`."
-        )
-    if grid.accuracy > _ACCURACY:
-        warnings.warn(
-            f"`grid` integrates plane waves to {grid.accuracy} only, not {_ACCURACY}: "
-            "rotations of a structure will change results by this error.",
-            stacklevel=3,
         )

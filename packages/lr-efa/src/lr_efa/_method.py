@@ -1,5 +1,6 @@
 """The choice between exact sum and quadrature, and of the quadrature grid."""
 
+import warnings
 from typing import Literal
 
 import jax
@@ -86,3 +87,22 @@ def one_within_reach(
     phase = 2 * radius * jnp.max(jnp.abs(frequencies), initial=0.0)
     covered = phase <= grid.max_phase * _ROUNDING
     return jnp.where(covered, 1.0, jnp.nan).astype(centered.dtype)
+
+
+def check_layer_grid(grid: LebedevGrid | None, degree: int, accuracy: float) -> None:
+    """Raises a ValueError for a grid of too low degree; warns if it is inaccurate."""
+    if degree < 0:
+        raise ValueError(f"`degree` is not negative, got {degree}.")
+    if grid is None:
+        return
+    if grid.degree < degree:
+        raise ValueError(
+            f"`grid` integrates harmonics up to degree {grid.degree}, the layer has "
+            f"degree {degree}: make it with `lebedev_grid(..., degree={degree})`."
+        )
+    if grid.accuracy > accuracy:
+        warnings.warn(
+            f"`grid` integrates plane waves to {grid.accuracy} only, not {accuracy}: "
+            "rotations of a structure will change results by this error.",
+            stacklevel=3,
+        )

@@ -87,23 +87,16 @@ class _ReducedLattice(eqx.Module):
         axis = jnp.all(pairs == 0, axis=1)[:, None]
         included = valid[:, None] & ~(axis & (third == 0)) & ((sign > 0) | (third > 0))
         squared = jnp.where(included, squared, 1.0)
-        weights = self.kernel.fourier_transform(squared, self.sigma) * self.grid.window(
-            squared
-        )
-        return (
-            jnp.where(included, weights * jnp.where(axis, 0.5, 1.0), 0.0) / self.volume
-        )
+        transform = self.kernel.fourier_transform(squared, self.sigma)
+        weights = transform * self.grid.window(squared) * jnp.where(axis, 0.5, 1.0)
+        return jnp.where(included, weights, 0.0) / self.volume
 
 
 def _background(moments: Multipoles, lattice: _ReducedLattice) -> Float[Array, ""]:
     """The energy of the term at k = 0, which some kernels have."""
     total = jnp.sum(moments.charges, axis=0)
-    return (
-        0.5
-        * lattice.kernel.fourier_at_zero(lattice.sigma)
-        * jnp.sum(total**2)
-        / lattice.volume
-    )
+    at_zero = lattice.kernel.fourier_at_zero(lattice.sigma)
+    return 0.5 * at_zero * jnp.sum(total**2) / lattice.volume
 
 
 def _energy_of_pairs(

@@ -29,9 +29,8 @@ def smooth_cutoff(tolerance: float, power: int = 0) -> float:
     beyond = np.linspace(0.0, 12.0, 2401)
     for _ in range(60):
         cutoff = (low + high) / 2
-        x = np.concatenate(
-            [np.linspace(ONSET * cutoff, cutoff, 401), cutoff + beyond[1:]]
-        )
+        falling = np.linspace(ONSET * cutoff, cutoff, 401)
+        x = np.concatenate([falling, cutoff + beyond[1:]])
         step = np.clip((x / cutoff - ONSET) / (1 - ONSET), 0.0, 1.0)
         missing = step**3 * (10 - 15 * step + 6 * step**2)
         error = np.trapezoid(missing * x**power * np.exp(-(x**2) / 2), x)
