@@ -19,7 +19,7 @@ SMALL = {
 }
 
 
-def springs(seed: int, periodic: bool = False) -> ase.Atoms:
+def toy_structure(seed: int, periodic: bool = False) -> ase.Atoms:
     """Five atoms with a pairwise repulsion of 1/r^4, and its exact forces."""
     rng = np.random.default_rng(seed)
     corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1.0]])
@@ -59,22 +59,22 @@ def call_bench(monkeypatch, capfd):
 
 
 @pytest.fixture
-def own_file(tmp_path) -> Path:
+def structure_file(tmp_path) -> Path:
     path = tmp_path / "own.extxyz"
-    ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
+    ase.io.write(path, [toy_structure(i) for i in range(24)], format="extxyz")
     return path
 
 
 @pytest.fixture
 def periodic_file(tmp_path) -> Path:
     path = tmp_path / "periodic.extxyz"
-    ase.io.write(path, [springs(i, True) for i in range(4)], format="extxyz")
+    ase.io.write(path, [toy_structure(i, True) for i in range(4)], format="extxyz")
     return path
 
 
 @pytest.fixture
-def small_grid(own_file):
-    return grid_of(own_file)
+def small_grid(structure_file):
+    return grid_of(structure_file)
 
 
 def grid_of(file: Path):
@@ -88,6 +88,6 @@ def _grid_of():
     return grid_of
 
 
-@pytest.fixture(name="springs", scope="session")
-def _springs():
-    return springs
+@pytest.fixture(name="toy_structure", scope="session")
+def _toy_structure():
+    return toy_structure

@@ -19,10 +19,10 @@ ORDER = (
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, springs, grid_of):
+def folder(tmp_path_factory, toy_structure, grid_of):
     """A working directory with a file of structures and a grid of one short run."""
     path = tmp_path_factory.mktemp("api")
-    frames = [springs(seed) for seed in range(24)]
+    frames = [toy_structure(seed) for seed in range(24)]
     ase.io.write(path / "mine.extxyz", frames, format="extxyz")
     grid = grid_of("mine.extxyz").model_dump(mode="json")
     grid |= {"splits": ["random"], "long_range": ["none"]}

@@ -62,7 +62,9 @@ def test_leftovers_of_dead_processes_are_deleted(tmp_path):
         other.communicate(b"\n")
 
 
-def test_commands_delete_leftovers_in_their_folder(own_file, tmp_path, call_bench):
+def test_commands_delete_leftovers_in_their_folder(
+    structure_file, tmp_path, call_bench
+):
     out = tmp_path / "prepared"
     (out / "parts").mkdir(parents=True)
     leftovers = [
@@ -71,7 +73,7 @@ def test_commands_delete_leftovers_in_their_folder(own_file, tmp_path, call_benc
     ]
     for path in leftovers:
         path.touch()
-    status, _, err = call_bench("prepare", own_file, "--out", out, "--workers", 1)
+    status, _, err = call_bench("prepare", structure_file, "--out", out, "--workers", 1)
     assert (status, [p for p in leftovers if p.exists()]) == (0, []), err
 
 
@@ -116,11 +118,11 @@ def test_a_second_process_in_a_folder_is_rejected(small_grid, tmp_path, call_ben
 
 @pytest.mark.parametrize("command", ["run", "md"])
 def test_the_first_line_is_printed_immediately_without_a_terminal(
-    command, own_file, tmp_path
+    command, structure_file, tmp_path
 ):
     """Within ten seconds, before imports and compilation."""
     arguments = (
-        ["quick", "-o", f"dataset={own_file}"] if command == "run" else [tmp_path]
+        ["quick", "-o", f"dataset={structure_file}"] if command == "run" else [tmp_path]
     )
     start = time.perf_counter()
     with start_command(command, *arguments, "--out", tmp_path / "out") as process:

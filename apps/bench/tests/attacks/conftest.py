@@ -80,16 +80,16 @@ def contents(folder):
 
 
 @pytest.fixture(scope="session")
-def bases(command, springs, tmp_path_factory):
+def bases(command, toy_structure, tmp_path_factory):
     """Returns paths of valid files and folders, to be copied and damaged."""
     home = tmp_path_factory.mktemp("bases")
-    frames = [springs(i) for i in range(12)]
+    frames = [toy_structure(i) for i in range(12)]
     for i, atoms in enumerate(frames):
         atoms.info["material"] = f"m{i // 3}"
     valid = types.SimpleNamespace(home=home, frames=frames)
     valid.xyz = home / "own.extxyz"
     ase.io.write(valid.xyz, frames, format="extxyz")
-    periodic = [springs(i, True) for i in range(4)]
+    periodic = [toy_structure(i, True) for i in range(4)]
     valid.periodic = home / "periodic.extxyz"
     ase.io.write(valid.periodic, periodic, format="extxyz")
     valid.cif = home / "one.cif"

@@ -20,9 +20,9 @@ ATOMIC_ENERGIES = {1: -13.0, 6: -1000.0, 8: -2000.0}
 
 
 @pytest.fixture
-def grid(tmp_path, springs):
+def grid(tmp_path, toy_structure):
     """Crystals of three sizes, some without forces."""
-    frames = [springs(i, periodic=True) for i in range(22)]
+    frames = [toy_structure(i, periodic=True) for i in range(22)]
     for i, atoms in enumerate(frames):
         results = atoms.calc.results
         for _ in range(i % 3):

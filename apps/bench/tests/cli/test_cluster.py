@@ -41,9 +41,9 @@ def cluster(monkeypatch):
 
 
 @pytest.fixture
-def file(tmp_path, springs):
+def file(tmp_path, toy_structure):
     path = tmp_path / "frames.xyz"
-    ase.io.write(path, [springs(i) for i in range(12)], format="extxyz")
+    ase.io.write(path, [toy_structure(i) for i in range(12)], format="extxyz")
     return path
 
 
@@ -86,13 +86,13 @@ def test_unknown_options_and_missing_library_are_errors(
         submit_shards(request, tmp_path / "out", 2, {})
 
 
-def test_runs_are_submitted(cluster, grid_of, springs, tmp_path):
+def test_runs_are_submitted(cluster, grid_of, toy_structure, tmp_path):
     """Each job makes one run; the same command without --submit writes the report."""
     import yaml
     from bench.cli.main import app
 
     path = tmp_path / "own.extxyz"
-    ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
+    ase.io.write(path, [toy_structure(i) for i in range(24)], format="extxyz")
     grid = grid_of(path)
     settings = {"train": {"epochs": 1}, "splits": ["random"], "long_range": ["none"]}
     config = tmp_path / "grid.yaml"

@@ -48,11 +48,11 @@ def test_user_errors_are_one_line(arguments, message, tmp_path, call_bench):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_run_and_report_of_a_file(own_file, tmp_path, monkeypatch):
+def test_run_and_report_of_a_file(structure_file, tmp_path, monkeypatch):
     from bench.cli.main import app
 
     out = tmp_path / "out"
-    override = ("-o", f"dataset={own_file}", *FAST)
+    override = ("-o", f"dataset={structure_file}", *FAST)
     result = CliRunner().invoke(app, ["run", "quick", "--out", str(out), *override])
     assert result.exit_code == 0, result.output
     assert "cluster" in result.output and "mace+les" in result.output

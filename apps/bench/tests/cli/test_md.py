@@ -37,13 +37,13 @@ def potential_of(settings, long_range="none", seed=0):
 
 
 @pytest.fixture
-def trained(small_grid, tmp_path, springs):
+def trained(small_grid, tmp_path, toy_structure):
     return lambda name, **options: finished_run(
-        small_grid.model, tmp_path / name, springs, **options
+        small_grid.model, tmp_path / name, toy_structure, **options
     )
 
 
-def finished_run(settings, grid, springs, *, layer="none", seed=0, charged=()):
+def finished_run(settings, grid, toy_structure, *, layer="none", seed=0, charged=()):
     """Writes the folder of a grid with one finished run, as `bench run` does."""
     run = Run("own", "random", "mace", layer, seed)
     folder = grid / run.name
@@ -56,7 +56,7 @@ def finished_run(settings, grid, springs, *, layer="none", seed=0, charged=()):
     }
     (folder / "result.json").write_text(json.dumps(values))
     (grid / "config.yaml").write_text("dataset: own\n")
-    frames = [springs(i, True) for i in range(6)]
+    frames = [toy_structure(i, True) for i in range(6)]
     for i, atoms in enumerate(frames):
         atoms.info |= {"part": "test" if i else "validation"}
         atoms.info |= {"total_charge": float(i in charged)}
@@ -70,10 +70,10 @@ def run_md(*arguments):
     return CliRunner().invoke(app, ["md", *map(str, arguments)])
 
 
-def test_a_study_from_start_to_page(trained, tmp_path, springs):
+def test_a_study_from_start_to_page(trained, tmp_path, toy_structure):
     run, out = trained("grid", layer="les"), tmp_path / "md"
     structure = tmp_path / "own.xyz"
-    ase.io.write(structure, springs(1, True), format="extxyz")
+    ase.io.write(structure, toy_structure(1, True), format="extxyz")
     call = [run.parent, "--mode", "dev", "--out", out, "--structure", structure]
     call += ["--reference", run / "predictions.extxyz"]
     completed = run_md(*call, "--timestep", 1.5)
@@ -243,9 +243,9 @@ def test_names_of_structures_are_valid_folder_names(tmp_path):
     assert non_ascii.startswith("äää") and len(non_ascii.encode()) <= 120
 
 
-def test_structures_are_read_like_data(tmp_path, springs):
+def test_structures_are_read_like_data(tmp_path, toy_structure):
     """From every format of `bench prepare`; invalid labels are ignored."""
-    atoms = springs(3, periodic=True)
+    atoms = toy_structure(3, periodic=True)
     atoms.info["total_charge"] = 2
     paths = [tmp_path / f"a.{kind}" for kind in ("extxyz", "db", "traj")]
     for path in paths:

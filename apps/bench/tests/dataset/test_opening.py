@@ -10,22 +10,24 @@ from bench.dataset.per_element import element_counts, fit_atomic_energies
 from bench.exceptions import BenchError
 
 
-def test_a_user_file_is_read(own_file, springs):
-    data = load_for_training(str(own_file))
+def test_a_user_file_is_read(structure_file, toy_structure):
+    data = load_for_training(str(structure_file))
     assert data.name == "own"
     assert data.ids == [f"s{i:03d}" for i in range(24)]
     assert len(set(data.groups)) == 12
-    expected = springs(3)
+    expected = toy_structure(3)
     np.testing.assert_allclose(data.samples[3].forces, expected.get_forces(), atol=1e-7)
     np.testing.assert_allclose(data.samples[3].energy, expected.get_potential_energy())
 
 
-def test_the_order_of_the_file_is_irrelevant(tmp_path, springs, own_file):
+def test_the_order_of_the_file_is_irrelevant(tmp_path, toy_structure, structure_file):
     reversed_file = tmp_path / "own2.extxyz"
-    ase.io.write(reversed_file, [springs(i) for i in range(24)][::-1], format="extxyz")
+    ase.io.write(
+        reversed_file, [toy_structure(i) for i in range(24)][::-1], format="extxyz"
+    )
     assert (
         load_for_training(str(reversed_file)).digest
-        == load_for_training(str(own_file)).digest
+        == load_for_training(str(structure_file)).digest
     )
 
 
@@ -51,8 +53,8 @@ def test_bundled_datasets(name):
         assert {-2, -1, 0, 1, 2} <= {s.structure.total_charge for s in data.samples}
 
 
-def test_fitted_atomic_energies_sum_to_the_mean_energy(own_file):
-    samples = load_for_training(str(own_file)).samples
+def test_fitted_atomic_energies_sum_to_the_mean_energy(structure_file):
+    samples = load_for_training(str(structure_file)).samples
     assert element_counts(samples[:1], [1, 6, 8]).tolist() == [[2, 2, 1]]
     # All structures have one composition, which determines only the sum.
     energies = fit_atomic_energies(samples)
@@ -65,7 +67,7 @@ def write(path, *frames):
     return str(path)
 
 
-def test_unusable_files_are_one_line_errors(tmp_path, springs):
+def test_unusable_files_are_one_line_errors(tmp_path, toy_structure):
     with pytest.raises(BenchError, match="no data set 'nowhere.xyz'"):
         load_for_training("nowhere.xyz")
     empty = tmp_path / "empty.extxyz"
@@ -81,41 +83,45 @@ def test_unusable_files_are_one_line_errors(tmp_path, springs):
     )
     with pytest.raises(BenchError, match="No structure of .* has an energy"):
         load_for_training(unlabeled)
-    no_energy = springs(1)
+    no_energy = toy_structure(1)
     no_energy.calc = SinglePointCalculator(no_energy, charges=np.zeros(5))
     with pytest.raises(BenchError, match="'s001' has no energy, as 1 of 2 structures"):
-        load_for_training(write(tmp_path / "some.extxyz", springs(0), no_energy))
-    repeated = write(tmp_path / "repeated.extxyz", springs(1), springs(1))
+        load_for_training(write(tmp_path / "some.extxyz", toy_structure(0), no_energy))
+    repeated = write(tmp_path / "repeated.extxyz", toy_structure(1), toy_structure(1))
     with pytest.raises(BenchError, match="uses the id 's001' twice"):
         load_for_training(repeated)
-    mixed = write(tmp_path / "mixed.extxyz", springs(1), springs(2, periodic=True))
+    mixed = write(
+        tmp_path / "mixed.extxyz", toy_structure(1), toy_structure(2, periodic=True)
+    )
     with pytest.raises(BenchError, match="mixes open and periodic"):
         load_for_training(mixed)
-    slab = springs(2, periodic=True)
+    slab = toy_structure(2, periodic=True)
     slab.pbc = [True, True, False]
     with pytest.raises(BenchError, match="Frame 0 .* mix open and periodic"):
         load_for_training(write(tmp_path / "slab.extxyz", slab))
 
 
-def test_values_that_are_not_finite_are_rejected(tmp_path, springs):
-    invalid = springs(1)
+def test_values_that_are_not_finite_are_rejected(tmp_path, toy_structure):
+    invalid = toy_structure(1)
     forces = invalid.get_forces()
     forces[2, 1] = np.nan
     invalid.calc = SinglePointCalculator(invalid, energy=1.0, forces=forces)
     with pytest.raises(BenchError, match="Frame 1 of .*: forces is not finite"):
-        load_for_training(write(tmp_path / "nan.extxyz", springs(0), invalid))
-    invalid = springs(1)
+        load_for_training(write(tmp_path / "nan.extxyz", toy_structure(0), invalid))
+    invalid = toy_structure(1)
     invalid.positions[0, 0] = np.nan
     with pytest.raises(BenchError, match="position of atom 0 is not finite"):
         load_for_training(write(tmp_path / "position.extxyz", invalid))
 
 
-def test_missing_labels_of_single_frames_are_none(tmp_path, springs):
-    energy_only = springs(1)
+def test_missing_labels_of_single_frames_are_none(tmp_path, toy_structure):
+    energy_only = toy_structure(1)
     energy_only.calc = SinglePointCalculator(energy_only, energy=1.0)
-    data = load_for_training(write(tmp_path / "some.extxyz", springs(0), energy_only))
+    data = load_for_training(
+        write(tmp_path / "some.extxyz", toy_structure(0), energy_only)
+    )
     first, second = data.samples
-    np.testing.assert_allclose(first.forces, springs(0).get_forces(), atol=1e-6)
+    np.testing.assert_allclose(first.forces, toy_structure(0).get_forces(), atol=1e-6)
     assert first.charges is not None
     assert second.forces is None and second.charges is None and second.stress is None
     assert data.columns.has("forces").tolist() == [True, False]
@@ -123,8 +129,8 @@ def test_missing_labels_of_single_frames_are_none(tmp_path, springs):
     assert np.isnan(data.columns.values("forces", 1)).all()
 
 
-def test_samples_are_a_sequence(own_file):
-    samples = load_for_training(str(own_file)).samples
+def test_samples_are_a_sequence(structure_file):
+    samples = load_for_training(str(structure_file)).samples
     assert len(samples) == 24 and len(samples[:5]) == 5
     assert [s.id for s in samples[2:8:3]] == ["s002", "s005"]
     assert samples[-1].id == "s023" == list(samples)[-1].id

@@ -112,8 +112,8 @@ def test_files_preserve_rows(tmp_path_factory, rows, cut):
     assert ids == sorted(r.id for r in rows)
 
 
-def test_the_digest_depends_on_the_data_but_not_on_their_order(springs):
-    make_row = lambda i: row_from_atoms(springs(i), ReadOptions(), f"x{i}", None)
+def test_the_digest_depends_on_the_data_but_not_on_their_order(toy_structure):
+    make_row = lambda i: row_from_atoms(toy_structure(i), ReadOptions(), f"x{i}", None)
     rows = [make_row(i) for i in range(5)]
     digest = lambda rows: digest_of(columns_from_rows(rows).arrays["digest"])
     assert digest(rows) == digest(rows[::-1])
@@ -140,8 +140,10 @@ def test_the_digest_depends_on_the_data_but_not_on_their_order(springs):
 
 
 @pytest.fixture
-def folder(tmp_path, springs):
-    rows = [row_from_atoms(springs(i), ReadOptions(), f"x{i}", None) for i in range(5)]
+def folder(tmp_path, toy_structure):
+    rows = [
+        row_from_atoms(toy_structure(i), ReadOptions(), f"x{i}", None) for i in range(5)
+    ]
     write_prepared(
         tmp_path,
         lambda: iter([columns_from_rows(rows)]),

@@ -29,10 +29,10 @@ def small_ranges(monkeypatch):
 
 
 @pytest.fixture
-def file(tmp_path, springs):
+def file(tmp_path, toy_structure):
     """Twelve frames in ranges of five rows; the ids are not in file order."""
     path = tmp_path / "frames.xyz"
-    frames = [springs(i) for i in range(12)]
+    frames = [toy_structure(i) for i in range(12)]
     for i, atoms in enumerate(frames):
         atoms.info["id"] = f"x{(7 * i) % 12:02d}"
     ase.io.write(path, frames, format="extxyz")
@@ -130,8 +130,13 @@ def test_a_failed_preparation_releases_its_folder(file, tmp_path):
     assert {p.suffix for p in out.iterdir() if p.name != ".lock"} == {".npy", ".json"}
 
 
-def test_a_failed_strict_preparation_can_be_repeated_without_strict(tmp_path, springs):
-    path, out = with_invalid_rows(tmp_path / "invalid.xyz", springs), tmp_path / "out"
+def test_a_failed_strict_preparation_can_be_repeated_without_strict(
+    tmp_path, toy_structure
+):
+    path, out = (
+        with_invalid_rows(tmp_path / "invalid.xyz", toy_structure),
+        tmp_path / "out",
+    )
     with pytest.raises(BenchError, match="is not finite; fix or remove it; `bench pr"):
         prepare(request_for(path, strict=True), out)
     assert prepare(request_for(path), out)["structures"] == 6
@@ -244,9 +249,9 @@ prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]), callback=callback)
 
 
 @pytest.mark.parametrize("after", [1, 17, 46])
-def test_a_killed_preparation_resumes(file, tmp_path, springs, after):
+def test_a_killed_preparation_resumes(file, tmp_path, toy_structure, after):
     """SIGKILL at an arbitrary moment after a number of the 48 parts."""
-    ase.io.write(file, [springs(i) for i in range(240)], format="extxyz")
+    ase.io.write(file, [toy_structure(i) for i in range(240)], format="extxyz")
     uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
     command = [sys.executable, "-c", KILLED, str(file), str(killed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -263,9 +268,9 @@ def test_a_killed_preparation_resumes(file, tmp_path, springs, after):
     assert columns_of(killed) == columns_of(uninterrupted)
 
 
-def with_atoms(path, springs, *isolated):
+def with_atoms(path, toy_structure, *isolated):
     """Writes five structures of H, C and O, and atoms of given energy and charge."""
-    frames = [springs(i) for i in range(5)]
+    frames = [toy_structure(i) for i in range(5)]
     for symbol, energy, charge in isolated:
         atom = ase.Atoms(symbol, [[0, 0, 0]])
         atom.info = {"id": f"{symbol}{charge}{energy}", "total_charge": charge}
@@ -284,8 +289,8 @@ ISOLATED = (
 )
 
 
-def test_isolated_atoms_become_atomic_energies(tmp_path, springs):
-    path = with_atoms(tmp_path / "a.xyz", springs, *ISOLATED)
+def test_isolated_atoms_become_atomic_energies(tmp_path, toy_structure):
+    path = with_atoms(tmp_path / "a.xyz", toy_structure, *ISOLATED)
     header = prepare(request_for(path, atomic_energies="atoms"), tmp_path / "out")
     assert header["structures"] == 5
     assert header["left_out"] == {"isolated atoms, used as atomic energies": 5}
@@ -383,15 +388,17 @@ def test_invalid_atomic_energies_are_rejected(file, tmp_path, text, message):
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
-def test_missing_isolated_atoms_are_listed(tmp_path, springs):
-    path = with_atoms(tmp_path / "a.xyz", springs, ("H", -13.0, 0), ("C", -1.0, 1))
+def test_missing_isolated_atoms_are_listed(tmp_path, toy_structure):
+    path = with_atoms(
+        tmp_path / "a.xyz", toy_structure, ("H", -13.0, 0), ("C", -1.0, 1)
+    )
     with pytest.raises(BenchError, match="no atomic energy of C, O"):
         prepare(request_for(path, atomic_energies="atoms"), tmp_path / "out")
 
 
-def with_invalid_rows(path, springs):
+def with_invalid_rows(path, toy_structure):
     """Frame 3 has an infinite force, 6 is a copy of 5, 7 has the id of 5."""
-    frames = [springs(i) for i in range(9)]
+    frames = [toy_structure(i) for i in range(9)]
     forces = frames[3].get_forces()
     forces[1, 1] = np.inf
     energy = frames[3].get_potential_energy()
@@ -403,8 +410,8 @@ def with_invalid_rows(path, springs):
     return path
 
 
-def test_invalid_rows_are_counted_and_left_out(tmp_path, springs):
-    path = with_invalid_rows(tmp_path / "invalid.xyz", springs)
+def test_invalid_rows_are_counted_and_left_out(tmp_path, toy_structure):
+    path = with_invalid_rows(tmp_path / "invalid.xyz", toy_structure)
     header = prepare(request_for(path), tmp_path / "out")
     assert header["read"] == 9 and header["structures"] == 6
     assert header["left_out"] == {"repeats of another structure": 1}
@@ -420,8 +427,8 @@ def test_invalid_rows_are_counted_and_left_out(tmp_path, springs):
     assert "left out         repeats of another structure: 1" in text
 
 
-def test_strict_rejects_invalid_rows(tmp_path, springs):
-    path = with_invalid_rows(tmp_path / "invalid.xyz", springs)
+def test_strict_rejects_invalid_rows(tmp_path, toy_structure):
+    path = with_invalid_rows(tmp_path / "invalid.xyz", toy_structure)
     with pytest.raises(BenchError, match="Frame 3 of .*: forces is not finite"):
         prepare(request_for(path, strict=True), tmp_path / "out")
     frames = ase.io.read(path, ":")
@@ -430,7 +437,7 @@ def test_strict_rejects_invalid_rows(tmp_path, springs):
         prepare(request_for(path, strict=True), tmp_path / "out2")
 
 
-def test_filters_and_their_counts(file, tmp_path, springs):
+def test_filters_and_their_counts(file, tmp_path, toy_structure):
     filters = Filters(total_charges=(1.0,))
     with pytest.raises(
         BenchError, match=r"12 structures .* none is left \(other total"
@@ -454,8 +461,8 @@ def test_keys_that_no_structure_has_are_rejected(file, tmp_path):
     prepare(request_for(file), tmp_path / "out")
 
 
-def test_likely_keys_are_suggested(tmp_path, springs):
-    frames = [springs(i) for i in range(3)]
+def test_likely_keys_are_suggested(tmp_path, toy_structure):
+    frames = [toy_structure(i) for i in range(3)]
     for atoms in frames:
         atoms.info["REF_energy"] = atoms.calc.results["energy"]
         atoms.arrays["REF_forces"] = atoms.calc.results["forces"]
@@ -470,8 +477,8 @@ def test_likely_keys_are_suggested(tmp_path, springs):
     assert header["labels"]["energy"] == header["labels"]["forces"] == 3
 
 
-def test_a_dataset_without_energies(tmp_path, springs):
-    frames = [springs(i) for i in range(3)]
+def test_a_dataset_without_energies(tmp_path, toy_structure):
+    frames = [toy_structure(i) for i in range(3)]
     for atoms in frames:
         atoms.calc.results.pop("energy")
     path = tmp_path / "charges.xyz"
@@ -484,8 +491,8 @@ def test_a_dataset_without_energies(tmp_path, springs):
     assert all(s.charges is not None for s in samples)
 
 
-def test_placeholder_forces_are_reported(tmp_path, springs):
-    frames = [springs(i) for i in range(3)]
+def test_placeholder_forces_are_reported(tmp_path, toy_structure):
+    frames = [toy_structure(i) for i in range(3)]
     for atoms in frames:
         atoms.calc.results["forces"][:] = 0
     path = tmp_path / "zeros.xyz"
@@ -510,8 +517,8 @@ except BenchError as error:
 
 
 @pytest.mark.parametrize("limit", [100, 20_000])
-def test_a_full_disk_leaves_no_partial_files(file, tmp_path, springs, limit):
-    frames = [springs(i) for i in range(400)]
+def test_a_full_disk_leaves_no_partial_files(file, tmp_path, toy_structure, limit):
+    frames = [toy_structure(i) for i in range(400)]
     ase.io.write(file, frames, format="extxyz")
     out = tmp_path / "out"
     command = [sys.executable, "-c", FULL_DISK, str(file), str(out), str(limit)]
@@ -637,7 +644,7 @@ def test_the_command_prepares_and_describes(file, tmp_path):
     assert "has changed" in str(invoke("info", out, "--verify").exception)
 
 
-def test_the_command_passes_all_options(tmp_path, springs, monkeypatch):
+def test_the_command_passes_all_options(tmp_path, toy_structure, monkeypatch):
     received = {}
 
     def record(request, out, **arguments):

@@ -31,10 +31,10 @@ def stop(run, row):
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory, springs, grid_of):
+def stopped(tmp_path_factory, toy_structure, grid_of):
     """Returns a grid of one run, its data, and its folder stopped after one epoch."""
     path = tmp_path_factory.mktemp("data") / "own.extxyz"
-    ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
+    ase.io.write(path, [toy_structure(i) for i in range(24)], format="extxyz")
     changes = {"splits": ("random",), "long_range": ("none",)}
     changes |= {"train": {"epochs": 2, "batch_size": 4}}
     grid = Grid(**(grid_of(path).model_dump() | changes))

@@ -14,8 +14,8 @@ from bench.settings.training import LossSettings
 LATENT_KINDS = [kind for kind in KINDS if kind != "charge"]
 
 
-def test_errors_are_those_computed_expected_loss(own_file):
-    samples = load_for_training(str(own_file)).samples[:2]
+def test_errors_are_those_computed_expected_loss(structure_file):
+    samples = load_for_training(str(structure_file)).samples[:2]
     predictions = [
         Prediction(
             s.energy + 0.01 * len(s.structure), s.forces + 0.2, None, s.charges - 0.03

@@ -31,8 +31,8 @@ def double():
         yield
 
 
-def labeled(springs, seed, charge=0, **labels):
-    atoms = springs(seed)
+def labeled(toy_structure, seed, charge=0, **labels):
+    atoms = toy_structure(seed)
     results = atoms.calc.results | labels
     atoms.calc = SinglePointCalculator(atoms, **results)
     atoms.info["total_charge"] = charge
@@ -47,8 +47,8 @@ def prepared_data(frames, tmp_path, **reading):
     return open_dataset(str(tmp_path / "prepared"))
 
 
-def test_dipoles_are_stored_about_the_center_of_mass(springs, tmp_path):
-    frames = [labeled(springs, i, -i, dipole=[1.0, 2.0, 3.0]) for i in range(2)]
+def test_dipoles_are_stored_about_the_center_of_mass(toy_structure, tmp_path):
+    frames = [labeled(toy_structure, i, -i, dipole=[1.0, 2.0, 3.0]) for i in range(2)]
     center = frames[1].get_center_of_mass()
     samples = prepared_data(frames, tmp_path / "a", dipole_origin="coordinates").samples
     np.testing.assert_allclose(samples[0].dipole, [1, 2, 3])
@@ -72,8 +72,10 @@ def folders(tmp_path):
         (tmp_path / name).mkdir()
 
 
-def test_born_charges_are_stored_as_polarization_by_displacement(springs, tmp_path):
-    frame = springs(0)
+def test_born_charges_are_stored_as_polarization_by_displacement(
+    toy_structure, tmp_path
+):
+    frame = toy_structure(0)
     tensors = np.random.default_rng(0).normal(size=(5, 3, 3))
     frame.arrays["bec"] = tensors.reshape(5, 9)
     names = dict(born_charges="bec")
@@ -86,9 +88,9 @@ def test_born_charges_are_stored_as_polarization_by_displacement(springs, tmp_pa
 
 
 @pytest.fixture(params=["open", "periodic"])
-def model(request, springs, grid_of, tmp_path):
+def model(request, toy_structure, grid_of, tmp_path):
     periodic = request.param == "periodic"
-    frames = [springs(i, periodic) for i in range(3)]
+    frames = [toy_structure(i, periodic) for i in range(3)]
     path = tmp_path / "own.extxyz"
     ase.io.write(path, frames, format="extxyz")
     grid = grid_of(path).model_copy(update={"long_range": ("celli",)})
@@ -177,8 +179,8 @@ def test_the_loss_contains_dipoles(model):
     np.testing.assert_allclose(value, 2.0 * 0.3**2 / 3, rtol=1e-6)
 
 
-def test_errors_of_dipoles_and_born_charges(springs, tmp_path):
-    frame = labeled(springs, 0, dipole=[0.5, 0.0, -0.5])
+def test_errors_of_dipoles_and_born_charges(toy_structure, tmp_path):
+    frame = labeled(toy_structure, 0, dipole=[0.5, 0.0, -0.5])
     frame.arrays["born_charges"] = np.tile(np.eye(3).ravel(), (5, 1))
     (sample,) = prepared_data([frame], tmp_path / "a").samples
     prediction = Prediction(
@@ -215,9 +217,9 @@ def test_forces_and_born_charges_are_predicted_on_request(model):
     np.testing.assert_allclose(plain[2].energy, full[2].energy, atol=1e-6)
 
 
-def test_loss_weights_without_labels_are_rejected(springs, grid_of, tmp_path):
+def test_loss_weights_without_labels_are_rejected(toy_structure, grid_of, tmp_path):
     path = tmp_path / "own.extxyz"
-    ase.io.write(path, [springs(i) for i in range(4)], format="extxyz")
+    ase.io.write(path, [toy_structure(i) for i in range(4)], format="extxyz")
     grid, samples = grid_of(path), open_dataset(str(path)).samples
     celli = next(r for r in _with(grid, ("celli",)).runs())
     plain = next(r for r in _with(grid, ("none",)).runs())

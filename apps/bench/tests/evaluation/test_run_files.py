@@ -29,7 +29,7 @@ RUN = Run("own", "random", "mace", "none", 0)
 
 
 @pytest.fixture
-def run_folder(tmp_path, springs):
+def run_folder(tmp_path, toy_structure):
     """The folder of a finished run, without weights."""
     folder = tmp_path / RUN.name
     folder.mkdir()
@@ -53,7 +53,7 @@ def run_folder(tmp_path, springs):
     row = {"epoch": 1, "validation_energy_mae": 2.0, "validation_stress_mae": None}
     (folder / "metrics.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
     Split(["s000"], ["s001"], ["s002", "s003"]).save(folder / "split.json")
-    frames = [springs(i) for i in range(1, 4)]
+    frames = [toy_structure(i) for i in range(1, 4)]
     for i, atoms in enumerate(frames, 1):
         part = "validation" if i == 1 else "test"
         atoms.info |= {"part": part, "index": i, "total_charge": 0.0}

@@ -31,10 +31,10 @@ RUN = "named-mace+les-seed0"
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory, springs, grid_of):
+def grid(tmp_path_factory, toy_structure, grid_of):
     """Twelve molecules with dipoles and Born charges; four of them are the test set."""
     path = tmp_path_factory.mktemp("data") / "own.extxyz"
-    frames = [springs(i) for i in range(12)]
+    frames = [toy_structure(i) for i in range(12)]
     for i, frame in enumerate(frames):
         frame.info["id"] = f"{'test' if i < 4 else 'train'}/{i}"
         charges = frame.calc.results["charges"]

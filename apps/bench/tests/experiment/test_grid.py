@@ -20,9 +20,9 @@ from bench.experiment.parallel import run_single
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory, springs, grid_of):
+def grid(tmp_path_factory, toy_structure, grid_of):
     path = tmp_path_factory.mktemp("data") / "own.extxyz"
-    ase.io.write(path, [springs(i) for i in range(24)], format="extxyz")
+    ase.io.write(path, [toy_structure(i) for i in range(24)], format="extxyz")
     grid = grid_of(path)
     settings = grid.train.model_copy(update={"epochs": 8})
     return grid.model_copy(update={"splits": ("random",), "train": settings})

@@ -36,11 +36,11 @@ FAST += (
 
 
 @pytest.fixture
-def write(tmp_path, springs):
+def write(tmp_path, toy_structure):
     """Returns a function that writes structures with the given labels only."""
 
     def write_file(*labels, count=24):
-        frames = [springs(i) for i in range(count)]
+        frames = [toy_structure(i) for i in range(count)]
         for atoms in frames:
             results = {label: atoms.calc.results[label] for label in labels}
             atoms.calc = SinglePointCalculator(atoms, **results)
@@ -149,10 +149,10 @@ def result_ids(folder):
     return json.loads((folder / "split.json").read_text())["test"]
 
 
-def test_structures_without_trainable_labels_are_errors(write, tmp_path, springs):
+def test_structures_without_trainable_labels_are_errors(write, tmp_path, toy_structure):
     assert load_for_training(str(write("charges", count=3))).samples[0].energy is None
     mixed = tmp_path / "mixed.extxyz"
-    frames = [springs(i) for i in range(3)]
+    frames = [toy_structure(i) for i in range(3)]
     frames[1].calc = None
     frames[0].calc.results.pop("energy"), frames[2].calc.results.pop("energy")
     ase.io.write(mixed, frames, format="extxyz")

@@ -80,8 +80,8 @@ def test_folders_in_use_or_of_other_experiments_are_rejected(small_grid, tmp_pat
         pass
 
 
-def test_structures_of_new_elements_are_excluded_and_reported(own_file):
-    data = load_for_training(str(own_file))
+def test_structures_of_new_elements_are_excluded_and_reported(structure_file):
+    data = load_for_training(str(structure_file))
 
     class FixedSplit:
         def indices(self, ids):

@@ -15,9 +15,9 @@ from scipy.sparse import csr_matrix
 
 
 @pytest.fixture
-def mixed(tmp_path, springs):
+def mixed(tmp_path, toy_structure):
     """Structures of two sizes, some of them charged; two per group."""
-    frames = [springs(i) for i in range(24)]
+    frames = [toy_structure(i) for i in range(24)]
     for frame in frames:
         frame.calc.results = {"energy": frame.calc.results["energy"]}
     for frame in frames[8:]:
@@ -54,9 +54,9 @@ def test_every_split_uses_all_structures_and_does_not_divide_groups(kind, mixed)
     ],
 )
 def test_too_few_structures_for_a_split_are_rejected(
-    kind, count, groups, fraction, message, tmp_path, springs
+    kind, count, groups, fraction, message, tmp_path, toy_structure
 ):
-    frames = [springs(i) for i in range(count)]
+    frames = [toy_structure(i) for i in range(count)]
     for i, frame in enumerate(frames):
         frame.info["group"] = f"g{i % groups}"
     path = tmp_path / "few.extxyz"

@@ -101,9 +101,11 @@ def test_initial_weights_do_not_depend_on_other_layers():
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_weight_of_every_layer_has_a_gradient(backbone, own_file, periodic_file):
+def test_every_weight_of_every_layer_has_a_gradient(
+    backbone, structure_file, periodic_file
+):
     """With open and with periodic boundaries, after a random change of all weights."""
-    for file in (own_file, periodic_file):
+    for file in (structure_file, periodic_file):
         grid = Grid(dataset=str(file), model=SHALLOW, train={"batch_size": 2})
         data = load_for_training(grid.dataset)
         run = Run(grid.dataset, "random", backbone, "charge+celli+efa+les", 0)

@@ -18,7 +18,7 @@ def read_rows(path, **keys):
 
 
 @pytest.fixture
-def omol(tmp_path, springs):
+def omol(tmp_path, toy_structure):
     """Rows in the format of OMol25: two steps of a molecule, two conformers."""
     path = tmp_path / "omol.aselmdb"
     names = [
@@ -38,7 +38,7 @@ def omol(tmp_path, springs):
                 "lowdin_charges": np.linspace(-0.2, 0.2, 5) + i,
                 "nbo_charges": np.full(5, 0.1 * i),
             }
-            database.write(springs(i), data=data)
+            database.write(toy_structure(i), data=data)
     return path
 
 
@@ -70,10 +70,10 @@ def test_keys_of_charges_and_group_can_be_given(omol):
     assert all(row.charges is None for row in read_rows(omol, charges="ddec"))
 
 
-def test_odac25_frames_are_grouped_by_mof(tmp_path, springs):
+def test_odac25_frames_are_grouped_by_mof(tmp_path, toy_structure):
     path = tmp_path / "part.aselmdb"
     with ase.db.connect(path, type="aselmdb") as database:
-        atoms = springs(1, periodic=True)
+        atoms = toy_structure(1, periodic=True)
         atoms.set_tags([0, 0, 0, 1, 1])
         del atoms.calc.results["charges"]
         data = {"sid": 3, "fid": 14, "name": "ABCDEF_CO2", "mof_name": "ABCDEF"}

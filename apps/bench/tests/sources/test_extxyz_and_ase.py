@@ -20,8 +20,8 @@ def read_rows(path, format=None, **keys):
 
 
 @pytest.fixture
-def frames(springs):
-    return [springs(i, periodic=i % 2 == 0) for i in range(7)]
+def frames(toy_structure):
+    return [toy_structure(i, periodic=i % 2 == 0) for i in range(7)]
 
 
 @pytest.fixture

@@ -99,9 +99,9 @@ def outcome(path):
 
 
 @pytest.fixture
-def valid_files(tmp_path, springs):
+def valid_files(tmp_path, toy_structure):
     """One valid file of every format, by suffix."""
-    frames = [springs(i, periodic=True) for i in range(4)]
+    frames = [toy_structure(i, periodic=True) for i in range(4)]
     ase.io.write(tmp_path / "a.xyz", frames, format="extxyz")
     ase.io.write(tmp_path / "b.traj", frames)
     ase.io.write(tmp_path / "c.cif", frames[0])
@@ -274,11 +274,13 @@ def test_rows_are_valid_or_rejected(numbers, positions, cell, energy, **more):
 
 
 @pytest.mark.parametrize("fill", [b"\xff", b"\x00", b"\x5a"])
-def test_damaged_database_crashes_only_the_reading_process(tmp_path, springs, fill):
+def test_damaged_database_crashes_only_the_reading_process(
+    tmp_path, toy_structure, fill
+):
     path = tmp_path / "a.aselmdb"
     with ase.db.connect(path, type="aselmdb") as database:
         for i in range(30):
-            database.write(springs(i), data={"text": "x" * 5000 * (i % 2)})
+            database.write(toy_structure(i), data={"text": "x" * 5000 * (i % 2)})
     with lmdb.open(str(path), subdir=False, readonly=True, lock=False) as database:
         used = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
     content = path.read_bytes()

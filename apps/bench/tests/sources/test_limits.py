@@ -58,11 +58,11 @@ def write_rows(path, **rows):
             view.put(key.encode(), zlib.compress(text.encode()))
 
 
-def test_database_with_missing_rows(tmp_path, springs):
+def test_database_with_missing_rows(tmp_path, toy_structure):
     path = tmp_path / "a.aselmdb"
     with ase.db.connect(path, type="aselmdb") as database:
         for i in range(3):
-            database.write(springs(i))
+            database.write(toy_structure(i))
     write_rows(path, nextid="6")
     rows = read_rows(path)
     assert [isinstance(row, Rejected) for row in rows] == [False] * 3 + [True] * 2
@@ -238,10 +238,10 @@ def test_xml_with_entities_is_rejected(tmp_path, declared, encoding):
     assert "declares the entity" in error_message(named, "vasp-xml")
 
 
-def test_database_with_views_is_rejected(tmp_path, springs):
+def test_database_with_views_is_rejected(tmp_path, toy_structure):
     path = tmp_path / "a.db"
     with ase.db.connect(path) as database:
-        database.write(springs(0))
+        database.write(toy_structure(0))
     with sqlite3.connect(path) as database:
         database.execute("ALTER TABLE systems RENAME TO renamed")
         database.execute(

@@ -32,8 +32,8 @@ def structure(atoms, charges, cm5):
 
 
 @pytest.fixture
-def database(tmp_path, springs):
-    atoms = [springs(i, periodic=True) for i in range(3)]
+def database(tmp_path, toy_structure):
+    atoms = [toy_structure(i, periodic=True) for i in range(3)]
     charges = [np.arange(5) / 10 + i for i in range(3)]
     energies = [-10.5, None, -12.5]
     names = ["qmof-b", "qmof-a", "qmof-c"]

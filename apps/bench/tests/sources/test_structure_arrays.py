@@ -15,8 +15,8 @@ def read_rows(path, **keys):
 
 
 @pytest.fixture
-def atoms(springs):
-    return [springs(i) for i in range(4)]
+def atoms(toy_structure):
+    return [toy_structure(i) for i in range(4)]
 
 
 def save_concatenated(path, atoms, **more):
@@ -188,9 +188,9 @@ def test_damaged_and_empty_hdf5_files_are_errors(groups, tmp_path):
 
 
 @pytest.fixture
-def system(tmp_path, springs):
+def system(tmp_path, toy_structure):
     """A DeePMD system with two sets, from frames with a known stress."""
-    atoms = [springs(i, periodic=True) for i in range(5)]
+    atoms = [toy_structure(i, periodic=True) for i in range(5)]
     root = tmp_path / "system"
     types = {1: 1, 6: 0, 8: 2}
     for a in atoms:

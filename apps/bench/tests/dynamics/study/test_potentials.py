@@ -109,17 +109,17 @@ def test_a_translation_of_a_crystal_absorbs_no_infrared_light(settings, tmp_path
 def test_force_prechecks_detect_wrong_gradients_and_net_forces():
     atoms = molecule()
 
-    def springs(atoms, error=0.0, net_force=0.0):
+    def toy_structure(atoms, error=0.0, net_force=0.0):
         vectors = atoms.positions[:, None] - atoms.positions
         energy = 0.25 * np.sum(vectors**2)
         forces = -vectors.sum(1) * (1 + error) + net_force
         return energy, forces
 
-    correct = check_forces(springs, atoms)
+    correct = check_forces(toy_structure, atoms)
     assert all(check.passed for check in correct) and correct[0].value < 1e-6
-    steep = check_forces(lambda a: springs(a, error=0.1), atoms)
+    steep = check_forces(lambda a: toy_structure(a, error=0.1), atoms)
     assert not steep[0].passed and steep[1].passed
-    pushed = check_forces(lambda a: springs(a, net_force=0.2), atoms)
+    pushed = check_forces(lambda a: toy_structure(a, net_force=0.2), atoms)
     assert not pushed[1].passed
 
 

@@ -28,7 +28,7 @@ def double_precision():
         yield
 
 
-def springs(weights, positions, senders, receivers, shifts, box, plan, triplets):
+def toy_structure(weights, positions, senders, receivers, shifts, box, plan, triplets):
     """Harmonic pairs with optional defects, one for each failure cause.
 
     The weights are: stiffness, length, soft repulsion, height and distance of a step of
@@ -67,7 +67,7 @@ UNSTABLE = {
 
 def interaction(**changes):
     weights = jnp.array(list((STABLE | changes).values()), float)
-    return Interaction(CUTOFF, springs, weights)
+    return Interaction(CUTOFF, toy_structure, weights)
 
 
 def make_system(atoms, programs, **changes):
