@@ -1,1 +1,1 @@
-"""Data sets as columns: prepare, store, open, describe."""
+"""Datasets as columns: preparation, storage, opening and summaries."""

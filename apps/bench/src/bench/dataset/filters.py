@@ -76,9 +76,9 @@ def lowest_energy(count: int) -> Callable[[Candidates], np.ndarray]:
         begins = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])[: len(groups)]
         lengths = np.diff(np.r_[begins, len(groups)])
         rank = np.arange(len(groups)) - np.repeat(begins, lengths)
-        kept = np.zeros(len(groups), bool)
-        kept[order] = rank < count
-        return kept & np.isfinite(candidates.energies)
+        mask = np.zeros(len(groups), bool)
+        mask[order] = rank < count
+        return mask & np.isfinite(candidates.energies)
 
     return keep
 
@@ -94,13 +94,13 @@ def frequent_elements(least: int) -> Callable[[Candidates], np.ndarray]:
     """
 
     def keep(candidates: Candidates) -> np.ndarray:
-        kept = np.ones(len(candidates.ids), bool)
+        mask = np.ones(len(candidates.ids), bool)
         while True:
-            totals = candidates.counts[kept].sum(0)
+            totals = candidates.counts[mask].sum(0)
             rare = (totals > 0) & (totals < least)
             if not rare.any():
-                return kept
-            kept &= candidates.counts[:, np.flatnonzero(rare)].sum(1) == 0
+                return mask
+            mask &= candidates.counts[:, np.flatnonzero(rare)].sum(1) == 0
 
     return keep
 
@@ -236,18 +236,18 @@ class Filters:
         Returns:
             Indices of the kept structures, and the number of others by reason.
         """
-        kept, left_out = np.arange(len(candidates.energies)), {}
+        rows, left_out = np.arange(len(candidates.energies)), {}
         recipe = RECIPES.get(self.recipe or "")
         for reason, keep in (recipe.joint_filters if recipe else {}).items():
-            selected = kept[keep(candidates.take(kept))]
-            left_out[reason] = len(kept) - len(selected)
-            kept = selected
-        if self.sample is not None and self.sample < len(kept):
-            by_id = kept[np.argsort(candidates.ids[kept], kind="stable")]
-            drawn = np.random.default_rng(0).permutation(len(kept))[: self.sample]
-            left_out["not drawn"] = len(kept) - self.sample
-            kept = np.sort(by_id[drawn])
-        return kept, {reason: n for reason, n in left_out.items() if n}
+            selected = rows[keep(candidates.take(rows))]
+            left_out[reason] = len(rows) - len(selected)
+            rows = selected
+        if self.sample is not None and self.sample < len(rows):
+            by_id = rows[np.argsort(candidates.ids[rows], kind="stable")]
+            drawn = np.random.default_rng(0).permutation(len(rows))[: self.sample]
+            left_out["not drawn"] = len(rows) - self.sample
+            rows = np.sort(by_id[drawn])
+        return rows, {reason: n for reason, n in left_out.items() if n}
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> BenchError:

@@ -68,24 +68,24 @@ def merge(
     rows = unique[selected]
     if not len(rows):
         raise no_structures_error(statistics, facts["source"])
-    kept = candidates.take(rows)
-    fit = fit_composition(kept.counts, kept.energies)
+    structures = candidates.take(rows)
+    fit = fit_composition(structures.counts, structures.energies)
     if atomic_energies is not None:
         facts = facts | {
             "atomic_energies": atomic_energy_residuals(
-                atomic_energies, kept, facts["source"]
+                atomic_energies, structures, facts["source"]
             )
         }
     header = {
         **facts,
         "structures": len(rows),
-        "atoms": int(kept.counts.sum()),
+        "atoms": int(structures.counts.sum()),
         "digest": digest_of(digests[rows]),
         **reading_facts(statistics),
         "labels": {k: int((present[rows] & bit > 0).sum()) for k, bit in FLAGS.items()},
-        **_composition_facts(fit, kept),
+        **_composition_facts(fit, structures),
     }
-    order = np.argsort(kept.ids, kind="stable")
+    order = np.argsort(structures.ids, kind="stable")
     return write_prepared(out, lambda: _selected(paths, rows), order, header)
 
 
@@ -251,9 +251,9 @@ def _selected(paths: Sequence[Path], rows: np.ndarray) -> Iterator[Columns]:
         start = stop
 
 
-def _composition_facts(fit: Fit, kept: Candidates) -> dict[str, Any]:
+def _composition_facts(fit: Fit, structures: Candidates) -> dict[str, Any]:
     residuals = fit.residuals[np.isfinite(fit.residuals)]
-    totals = kept.counts.sum(0)
+    totals = structures.counts.sum(0)
     return {
         "elements": {chemical_symbols[z]: int(totals[z]) for z in fit.elements},
         "composition_fit": {
@@ -264,7 +264,7 @@ def _composition_facts(fit: Fit, kept: Candidates) -> dict[str, Any]:
             "rmse": float((residuals**2).mean() ** 0.5) if len(residuals) else None,
             "outliers": len(fit.outliers),
             "examples": [
-                [bytes(kept.ids[i]).decode(), float(fit.residuals[i])]
+                [bytes(structures.ids[i]).decode(), float(fit.residuals[i])]
                 for i in fit.outliers[:MAX_EXAMPLES]
             ],
         },

@@ -118,8 +118,10 @@ class Grid(Strict):
         """
         # `mp4` is MACE with more interactions.
         other = "mace" if backbone == "mp4" else backbone
-        own = self.train_overrides.get(backbone, self.train_overrides.get(other, {}))
-        return TrainSettings(**_merged(self.train.model_dump(exclude_unset=True), own))
+        changes = self.train_overrides
+        changes = changes.get(backbone, changes.get(other, {}))
+        shared = self.train.model_dump(exclude_unset=True)
+        return TrainSettings(**_merged(shared, changes))
 
     def runs(self) -> list["Run"]:
         """Returns one run for each combination of the lists."""
