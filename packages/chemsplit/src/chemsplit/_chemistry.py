@@ -63,7 +63,9 @@ def element_labels(numbers: Sequence[ArrayLike], *, n_named: int = 7) -> np.ndar
     >>> element_labels([[8, 1, 1], [30, 8], [30, 6, 1]], n_named=1).tolist()
     ['other', 'Zn', 'Zn']
     """
-    heaviest = np.array([np.max(atomic_numbers) for atomic_numbers in numbers])
+    heaviest = np.array(
+        [np.asarray(atomic_numbers).max() for atomic_numbers in numbers]
+    )
     elements, counts = np.unique(heaviest, return_counts=True)
     frequent = elements[np.argsort(-counts, kind="stable")[:n_named]]
     names = np.array(symbols(heaviest), dtype=object)

@@ -94,18 +94,20 @@ def make_splitter(
             f"{kind} split; leave it out."
         )
     random = GroupShuffleSplit if grouped else ShuffleSplit
-    size = {"test_size": test_fraction}
+    size = test_fraction
     constructors = {
-        "random": lambda: random(1, **size),
+        "random": lambda: random(1, test_size=size),
         "size": lambda: (
-            SizeSplit(**size) if max_train is None else SizeSplit(max_train=max_train)
+            SizeSplit(test_size=size)
+            if max_train is None
+            else SizeSplit(max_train=max_train)
         ),
-        "cluster": lambda: ClusterSplit(1, n_clusters=n_clusters, **size),
+        "cluster": lambda: ClusterSplit(1, n_clusters=n_clusters, test_size=size),
         "seed-similarity": lambda: SeedSimilaritySplit(
-            n_candidates=n_candidates, **size
+            n_candidates=n_candidates, test_size=size
         ),
-        "max-min": lambda: MaxMinSplit(**size),
-        "separated": lambda: SeparatedSplit(criterion=criterion, **size),
+        "max-min": lambda: MaxMinSplit(test_size=size),
+        "separated": lambda: SeparatedSplit(criterion=criterion, test_size=size),
     }
     return constructors[kind]()
 

@@ -74,9 +74,8 @@ def make_split(
     seeded = _with_seed(splitter, seed)
     if isinstance(seeded, ShuffleSplit | GroupShuffleSplit):
         # Checked here because scikit-learn's message names its internal parameters.
-        grouped = isinstance(seeded, GroupShuffleSplit) and group_of_row is not None
         count, what = len(order), "samples"
-        if grouped:
+        if isinstance(seeded, GroupShuffleSplit) and group_of_row is not None:
             count, what = len(set(group_of_row)), "groups"
         set_sizes(count, seeded.train_size, seeded.test_size, what)
     train, test = next(iter(seeded.split(X, None, group_of_row)))

@@ -212,7 +212,7 @@ def _read_frames(run: Path, check: Callable[[Any], None]) -> list[Any]:
     path = run / "predictions.extxyz"
     try:
         with path.open(encoding="utf-8") as file:
-            parse = {"properties_parser": parse_comment}
+            parse: dict[str, Any] = {"properties_parser": parse_comment}
             frames = list(ase.io.iread(file, format="extxyz", **parse))
         for frame in frames:
             check(frame)

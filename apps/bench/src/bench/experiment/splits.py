@@ -211,21 +211,21 @@ def _check_groups(data: Dataset, kind: str, settings: SplitSettings) -> None:
 
 def _splitter(kind: str, settings: SplitSettings, n_groups: int) -> Any:
     """Returns the splitter of a kind."""
-    size = {"test_size": settings.test_fraction}
+    size = settings.test_fraction
     clusters = min(settings.clusters, n_groups)
     return {
-        "random": lambda: GroupShuffleSplit(1, **size),
+        "random": lambda: GroupShuffleSplit(1, test_size=size),
         "cluster": lambda: ClusterSplit(
-            1, n_clusters=clusters, fraction_of=settings.fraction_of, **size
+            1, n_clusters=clusters, fraction_of=settings.fraction_of, test_size=size
         ),
         "size": lambda: (
             SizeSplit(max_train=settings.max_train)
             if settings.max_train
-            else SizeSplit(**size)
+            else SizeSplit(test_size=size)
         ),
-        "seed-similarity": lambda: SeedSimilaritySplit(1, **size),
-        "max-min": lambda: MaxMinSplit(1, **size),
-        "separated": lambda: SeparatedSplit(1, **size),
+        "seed-similarity": lambda: SeedSimilaritySplit(1, test_size=size),
+        "max-min": lambda: MaxMinSplit(1, test_size=size),
+        "separated": lambda: SeparatedSplit(1, test_size=size),
         "charge": lambda: PredefinedTestSplit(
             "The charge split needs neutral and charged structures, but all are {}: "
             "choose another split.",

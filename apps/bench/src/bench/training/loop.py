@@ -91,7 +91,8 @@ def train(
     schedule = settings.schedule
     total_steps = len(schedule) * count_steps(batched, indices.train, settings)
     checkpoints = Checkpoints(folder, made_from or {})
-    optimizer = make_optimizer(settings, total_steps)
+    # Frozen pydantic models are hashable, which their type does not declare.
+    optimizer = make_optimizer(settings, total_steps)  # pyright: ignore[reportArgumentType]
     training = _Training(
         potential, batched, indices, settings, seed, optimizer, mesh, checkpoints
     )

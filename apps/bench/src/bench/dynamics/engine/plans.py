@@ -35,8 +35,11 @@ class StructurePlan(NamedTuple):
         if plan_covers(self.plan, box, positions[None], mask):
             return True
         # A plan without `covers` is valid only for the structure it was made for.
-        same_positions = np.array_equal(positions, self.positions)
-        return same_positions and np.array_equal(cell, self.cell)
+        if cell is None or self.cell is None:
+            same_cell = cell is self.cell
+        else:
+            same_cell = np.array_equal(cell, self.cell)
+        return same_cell and np.array_equal(positions, self.positions)
 
 
 def make_plan(

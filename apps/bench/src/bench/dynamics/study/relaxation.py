@@ -87,7 +87,8 @@ def _minimize(
     relaxed, failure = _without_results(atoms), None
     energies: list[float] = []
     relaxed.calc = calculator
-    fire, began = FIRE(relaxed, logfile=None), time.perf_counter()
+    began = time.perf_counter()
+    fire = FIRE(relaxed, logfile=None)  # pyright: ignore[reportArgumentType]
     try:
         for _ in fire.irun(fmax=FORCE_TOLERANCE, steps=steps):
             energies.append(float(relaxed.get_potential_energy()))

@@ -1,5 +1,6 @@
 """Structures from files, with the readers of `bench prepare`."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ TEXT = (
 unpickles content of a file; only such formats may be added."""
 
 # An empty name disables the label, so that invalid labels cause no error.
-_GEOMETRY = ReadOptions(**dict.fromkeys(LABELS, ""))
-_CHARGED = ReadOptions(**dict.fromkeys(set(LABELS) - {"total_charge"}, ""))
+_DISABLED: dict[str, Any] = dict.fromkeys(LABELS, "")
+_GEOMETRY = ReadOptions(**_DISABLED)
+_CHARGED = dataclasses.replace(_GEOMETRY, total_charge=ReadOptions().total_charge)
 
 
 def read_frames(path: Path, *, charged: bool = False) -> list[ase.Atoms]:
