@@ -33,7 +33,7 @@ def candidates_of(rows):
     return Candidates(energies, groups, columns.texts("id"), count_elements(columns))
 
 
-def kept(rows, keep):
+def accepted_ids(rows, keep):
     return [r.id for r, k in zip(rows, keep(candidates_of(rows)), strict=True) if k]
 
 
@@ -46,11 +46,11 @@ def test_lowest_energies_of_each_group_are_kept():
         row(4, energy=-2.0, group="a"),
         row(5, energy=None, group="c"),
     ]
-    assert kept(rows, lowest_energy(1)) == ["r01", "r02"]
-    assert kept(rows, lowest_energy(2)) == ["r01", "r02", "r04"]
-    assert kept(rows, lowest_energy(9)) == ["r00", "r01", "r02", "r04"]
+    assert accepted_ids(rows, lowest_energy(1)) == ["r01", "r02"]
+    assert accepted_ids(rows, lowest_energy(2)) == ["r01", "r02", "r04"]
+    assert accepted_ids(rows, lowest_energy(9)) == ["r00", "r01", "r02", "r04"]
     # Ties are decided by the id, not by the order of the source.
-    assert kept(rows[::-1], lowest_energy(1)) == ["r02", "r01"]
+    assert accepted_ids(rows[::-1], lowest_energy(1)) == ["r02", "r01"]
 
 
 @given(
@@ -67,15 +67,15 @@ def test_lowest_energies_agree_with_sorting_each_group(entries, count):
             (r for r in rows if r.group == group), key=lambda r: (r.energy, r.id)
         )
         expected += [r.id for r in members[:count]]
-    assert kept(rows, lowest_energy(count)) == sorted(expected)
+    assert accepted_ids(rows, lowest_energy(count)) == sorted(expected)
 
 
 def test_rare_elements_are_removed_repeatedly():
     rows = [row(i, (1, 8)) for i in range(10)] + [row(10, (1, 6, 6)), row(11, (6, 7))]
     # Without the structure that contains nitrogen, carbon is rare too.
-    assert kept(rows, frequent_elements(3)) == [f"r{i:02d}" for i in range(10)]
-    assert len(kept(rows, frequent_elements(1))) == 12
-    assert kept(rows, frequent_elements(20)) == []
+    assert accepted_ids(rows, frequent_elements(3)) == [f"r{i:02d}" for i in range(10)]
+    assert len(accepted_ids(rows, frequent_elements(1))) == 12
+    assert accepted_ids(rows, frequent_elements(20)) == []
 
 
 def test_reasons_for_leaving_rows_out():

@@ -88,7 +88,7 @@ def outcome(path):
         ), message
         return message
     for columns, statistics in read:
-        assert statistics.read == statistics.kept + statistics.rejected
+        assert statistics.read == statistics.accepted + statistics.rejected
         assert all(
             len(reason) < 400 and "\n" not in reason
             for _, reason in statistics.examples

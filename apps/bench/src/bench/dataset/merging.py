@@ -132,7 +132,7 @@ def check_labels(
         BenchError: a key or all trainable labels are missing; the message lists the
             keys of the source.
     """
-    if statistics.kept == 0:
+    if statistics.accepted == 0:
         raise no_structures_error(statistics, source)
     available = ", ".join(sorted(statistics.available_keys)) or "no keys"
     for kind, key in given_keys.items():

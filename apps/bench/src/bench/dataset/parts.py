@@ -129,7 +129,7 @@ def _filtered(
         rows = [row for i, row in enumerate(rows) if i not in overlaps]
         columns = columns_from_rows(rows)
     for row in rows:
-        statistics.kept += 1
+        statistics.accepted += 1
         statistics.labels.update(k for k in LABELS if getattr(row, k) is not None)
         if row.forces is not None and len(row) > 1 and not row.forces.any():
             statistics.zero_force_structures += 1

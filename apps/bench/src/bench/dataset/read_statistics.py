@@ -1,4 +1,4 @@
-"""Statistics of reading a source: rows read, kept, left out and rejected."""
+"""Statistics of reading a source: rows read, accepted, left out and rejected."""
 
 import collections
 import dataclasses
@@ -20,12 +20,12 @@ class ReadStatistics:
 
     Args:
         read: rows of the source.
-        kept: rows that passed all checks and filters.
+        accepted: rows that passed all checks and filters.
         left_out: rows by the filter that removed them.
         rejected: rows that cannot be used.
         examples: location and reason of the first rejected rows.
-        labels: kept rows by label.
-        zero_force_structures: kept rows of at least two atoms whose forces are all
+        labels: accepted rows by label.
+        zero_force_structures: accepted rows of at least two atoms whose forces are all
             exactly zero.
         stress_without_cell: rows without a cell that have a stress, which is ignored.
         available_keys: keys of all values in the source.
@@ -34,7 +34,7 @@ class ReadStatistics:
     """
 
     read: int = 0
-    kept: int = 0
+    accepted: int = 0
     left_out: collections.Counter[str] = dataclasses.field(
         default_factory=collections.Counter
     )
@@ -101,7 +101,7 @@ def combined(statistics: Iterable[ReadStatistics]) -> ReadStatistics:
     sums = ReadStatistics()
     for part in statistics:
         sums.read += part.read
-        sums.kept += part.kept
+        sums.accepted += part.accepted
         sums.rejected += part.rejected
         sums.zero_force_structures += part.zero_force_structures
         sums.stress_without_cell += part.stress_without_cell
