@@ -68,7 +68,7 @@ PARTS = (
         f"packages/{path.parent.name}"
         for path in ROOT.glob("packages/*/pyproject.toml")
     ),
-    *("apps", "tests", "tools", ".ci", ".github", "README.md", "pyproject.toml"),
+    *("apps", "tests", "tools", ".ci", "README.md", "pyproject.toml"),
 )
 
 
