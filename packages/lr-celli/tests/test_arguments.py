@@ -81,7 +81,7 @@ def test_shapes_that_do_not_fit_the_layer(make):
         call(layer, species=jnp.asarray(np.full(3, 6)))
     with raises(r"`positions` has shape \[atoms, 3\], got \[1, 4, 3\].*jax.vmap"):
         call(layer, positions=jnp.asarray(POSITIONS[None]))
-    with raises(r"without graph axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"):
+    with raises(r"without batch axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"):
         call(layer, plan=plan_for(make_layer()))
     polarizable = make is make_polarizable
     with raises("got a ParticleMesh" if polarizable else r"shape \[1, 4, "):

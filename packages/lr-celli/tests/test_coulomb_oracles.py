@@ -40,7 +40,7 @@ def test_the_product_of_sums_and_charges_is_the_reciprocal_sum(
     r, sigma = structure(atoms, low=WIDTHS[widths][0], high=WIDTHS[widths][1])
     q = np.random.default_rng(3).normal(size=atoms)
     plan = Ewald.for_cells(triclinic, tolerance=1e-9)
-    assert plan.has_wide
+    assert plan.has_wide_gaussians
     expected = reciprocal_sum(r, sigma, triclinic) @ q
     actual = potential_from_sums(r, sigma, triclinic, plan, q)
     bound = 1e-9 * COULOMB_CONSTANT * np.abs(q).sum()

@@ -63,7 +63,11 @@ def test_bounds_on_widths_reduce_the_number_of_images(triclinic):
     unbounded = Ewald.for_cells(triclinic, smearing=0.8)
     narrow = Ewald.for_cells(triclinic, smearing=0.8, width_bounds=(0.1, 0.5))
     wide = Ewald.for_cells(triclinic, smearing=0.8, width_bounds=(0.9, 3.0))
-    assert unbounded.has_wide and not narrow.has_wide and not wide.has_wide
+    assert (
+        unbounded.has_wide_gaussians
+        and not narrow.has_wide_gaussians
+        and not wide.has_wide_gaussians
+    )
     assert wide.images.shape[0] == 0 < narrow.images.shape[0]
     assert narrow.images.shape[0] <= unbounded.images.shape[0]
 

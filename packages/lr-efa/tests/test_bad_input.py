@@ -145,7 +145,7 @@ def test_bad_cells_and_shell_grids_raise_errors(call, raises_value_error):
     ):
         call(attend_periodic, grid=narrow_shells)
     batch = shell_grid(CELL[None], OMEGAS, shell_width=0.3)
-    with raises_value_error("one structure, its cell .* and a grid without graph axis"):
+    with raises_value_error("one structure, its cell .* and a grid without batch axis"):
         call(attend_periodic, grid=batch)
     with raises_value_error(r"made for cells of shape \[1, 3, 3\], got \[3, 3\]"):
         batch.covers(CELL)
@@ -198,7 +198,7 @@ def test_bad_arguments_of_a_layer_raise_errors(raises_value_error, untyped):
         call(mask=None)
     plan = layer.plan_for(CELL[None], POSITIONS[None], np.ones((1, 3), bool))
     with raises_value_error(
-        r"without graph axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
+        r"without batch axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
     ):
         call(plan=plan)
     single_plan = jax.tree.map(lambda x: x[0], plan)

@@ -54,7 +54,7 @@ def test_wrong_shapes_raise_errors(raises_value_error, method):
         call(layer, mask=jnp.ones(3, bool))
     plan = layer.plan_for(CELL[None], POSITIONS[None], np.ones((1, 4), bool))
     with raises_value_error(
-        r"without graph axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
+        r"without batch axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
     ):
         call(layer, plan=plan)
     single = jax.tree.map(lambda x: x[0], plan)

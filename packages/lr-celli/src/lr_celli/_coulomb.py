@@ -6,7 +6,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
-from ._lattice import checked_cells, strained_within
+from ._lattice import checked_cells, strain_is_within
 from ._multipoles import Charges, ChargesAndDipoles
 from ._sums import CoulombSums, open_sums, periodic_sums
 
@@ -118,7 +118,7 @@ def _validity(
 ) -> Float[Array, ""]:
     """1 if the plan covers the structure, else NaN."""
     planned = jnp.asarray(plan.cell, cell.dtype)
-    covered = strained_within(cell, planned, plan.stretch)
+    covered = strain_is_within(cell, planned, plan.stretch)
     covered &= jnp.all(within_bounds(widths, plan.width_bounds))
     return jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan).astype(cell.dtype)
 
@@ -191,7 +191,7 @@ def _checked_plan(
     if plan.indices.ndim != 2 or cell.ndim != 2:
         raise ValueError(
             "`coulomb_matrix` and the layer take one structure, its cell [3, 3] and a "
-            f"plan without graph axis, got cells of shape {list(cell.shape)} and a "
+            f"plan without batch axis, got cells of shape {list(cell.shape)} and a "
             f"plan for cells of shape {list(plan.cell.shape)}: use `jax.vmap` over "
             "structures, cells and plan together."
         )

@@ -14,7 +14,8 @@ from ._lattice import ROUNDING, checked_cells
 from ._reciprocal_vectors import padded, rounded_up
 from ._truncation import image_counts, wave_vectors
 
-# Computing time of one image of all pairs, in units of one reciprocal vector.
+# Cost of one lattice image for all pairs, relative to the cost of one reciprocal
+# vector.
 _IMAGE_COST = 100.0
 # Values of the smearing that are tried, Å.
 _CANDIDATES = 0.2 * 1.03 ** np.arange(150)
@@ -23,25 +24,25 @@ _CANDIDATES = 0.2 * 1.03 ** np.arange(150)
 class Ewald(eqx.Module):
     r"""The plan of a periodic Coulomb matrix, for one cell or a batch of cells.
 
-    The reciprocal sum uses Gaussians of width $\max(\sigma_i, s)$, with the smearing
-    $s$. A real-space sum over images corrects pairs with a Gaussian narrower than $s$.
-    Pairs with a Gaussian wider than $\sqrt2 s$ are computed by the reciprocal sum
-    alone, so that the number of images does not depend on the largest width. Each cell
-    has its own smearing. Reciprocal vectors and images are integer indices, which are
-    multiplied with the cell at evaluation. Arrays have a leading graph axis if made for
-    a batch.
+    If both widths $\sigma_i$ of a pair are below $\sqrt2 s$, with the smearing $s$, the
+    reciprocal sum uses the widths $\max(\sigma_i, s)$, and a real-space sum over images
+    corrects the pair if one width is below $s$. All other pairs are computed by the
+    reciprocal sum alone, with the widths $\sigma_i$ themselves, so that the number of
+    images does not depend on the largest width. Each cell has its own smearing.
+    Reciprocal vectors and images are integer indices, which are multiplied with the
+    cell at evaluation. Arrays have a leading batch axis if made for a batch.
 
     Attributes:
         indices: of the reciprocal vectors, one of each pair $\pm k$, zero on padding.
         valid: false on padding.
         images: lattice translations of the second atom of a pair.
         image_valid: false on padding.
-        wrap_offset: 1/2 or 0 per axis; fractional separations are wrapped to an
-            interval of length one that starts at minus this.
+        wrap_offset: 1/2 or 0 per axis; fractional separations are wrapped to the
+            interval [-wrap_offset, 1 - wrap_offset).
         cell: the cell that the plan was made for, Å.
         smearing: $s$, Å.
-        has_wide: whether the bounds allow widths above $\sqrt2 s$ together with widths
-            below $s$.
+        has_wide_gaussians: whether the bounds allow widths above $\sqrt2 s$ together
+            with widths below $s$.
         width_bounds: the smallest and the largest width that the plan covers, Å.
         tolerance: bound on the error of a matrix element in units of $k_e$/Å.
         stretch: factor by which the cell may be stretched or compressed.
@@ -54,7 +55,7 @@ class Ewald(eqx.Module):
     wrap_offset: Float[Array, "*graphs 3"]
     cell: Float[Array, "*graphs 3 3"]
     smearing: Float[Array, "*graphs"]
-    has_wide: bool = eqx.field(static=True)
+    has_wide_gaussians: bool = eqx.field(static=True)
     width_bounds: tuple[float, float] = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
     stretch: float = eqx.field(static=True)
@@ -86,12 +87,12 @@ class Ewald(eqx.Module):
             max_vectors: largest number of reciprocal vectors per structure.
 
         Returns:
-            The plan for `coulomb_matrix`, with a leading graph axis if `cells` has
+            The plan for `coulomb_matrix`, with a leading batch axis if `cells` has
             one.
 
         Raises:
-            ValueError: a cell is traced, singular or of wrong shape, or a number is
-                out of its range.
+            ValueError: a cell is traced, singular or of wrong shape, or an argument is
+                out of range.
         """
         if isinstance(cells, Tracer):
             raise ValueError(
@@ -115,11 +116,13 @@ class Ewald(eqx.Module):
             flat, smearings[:, None], width_bounds, tolerance / 2, stretch
         )
         images, image_valid, wrap_offset = _images(counts[:, 0])
-        spheres = [
+        vectors_per_cell = [
             wave_vectors(cell, width, tolerance / 2, stretch, max_vectors)
             for cell, width in zip(flat, smearings, strict=True)
         ]
-        indices, valid = padded(spheres, rounded_up(max(map(len, spheres))))
+        indices, valid = padded(
+            vectors_per_cell, rounded_up(max(map(len, vectors_per_cell)))
+        )
         graphs = cells.shape[:-2]
         to_device = lambda x: jnp.asarray(x.reshape((*graphs, *x.shape[1:])))
         return cls(
@@ -130,7 +133,7 @@ class Ewald(eqx.Module):
             wrap_offset=to_device(wrap_offset),
             cell=jnp.asarray(cells, jnp.result_type(float)),
             smearing=to_device(smearings.astype(float)),
-            has_wide=_has_wide(smearings, width_bounds),
+            has_wide_gaussians=_has_wide_gaussians(smearings, width_bounds),
             width_bounds=width_bounds,
             tolerance=tolerance,
             stretch=stretch,
@@ -190,7 +193,7 @@ def _check_numbers(tolerance: float, margin: float, smearing: float | None) -> N
         raise ValueError(f"`smearing` is a width and must be positive, got {smearing}.")
 
 
-def _has_wide(smearings: np.ndarray, bounds: tuple[float, float]) -> bool:
+def _has_wide_gaussians(smearings: np.ndarray, bounds: tuple[float, float]) -> bool:
     narrow = bounds[0] < float(smearings.max())
     return narrow and bounds[1] > math.sqrt(2) * float(smearings.min())
 
@@ -204,8 +207,8 @@ def _image_counts(
 ) -> np.ndarray:
     r"""Number of translations per axis in the sum over images.
 
-    In a corrected pair one Gaussian is narrower than the smearing $s$, and the other is
-    not wider than $\sqrt2 s$.
+    In a pair that the real-space sum corrects, one Gaussian is narrower than the
+    smearing $s$, and the other is narrower than $\sqrt2 s$.
 
     Args:
         cells: rows are lattice vectors, `[graphs, 3, 3]`, Å.
@@ -239,8 +242,11 @@ def _cheapest_smearings(
     counts = _image_counts(cells, candidates[None], bounds, tolerance, stretch)
     images = counts.prod(axis=-1)
     volumes = np.abs(np.linalg.det(cells))[:, None]
-    reach = float(erfcinv(tolerance))
-    vectors = volumes * (reach / candidates * stretch) ** 3 / (12 * math.pi**2)
+    cutoff_factor = float(erfcinv(tolerance))
+    # Vectors shorter than K, one of each pair k and -k: half the volume 4π K³/3 of the
+    # sphere, divided by the volume (2π)³/V per vector, is V K³/(12 π²).
+    radii = cutoff_factor / candidates * stretch
+    n_vectors = volumes * radii**3 / (12 * math.pi**2)
     lowest_cost, best = math.inf, candidates[:1]
     for max_images in np.unique(images):
         if _IMAGE_COST * max_images >= lowest_cost:
@@ -249,8 +255,8 @@ def _cheapest_smearings(
         if not (np.take_along_axis(images, largest[:, None], 1) <= max_images).all():
             continue
         smearings = candidates[largest]
-        reciprocal_sums = 1 + _has_wide(smearings, bounds)
-        max_vectors = np.take_along_axis(vectors, largest[:, None], 1).max()
+        reciprocal_sums = 1 + _has_wide_gaussians(smearings, bounds)
+        max_vectors = np.take_along_axis(n_vectors, largest[:, None], 1).max()
         cost = _IMAGE_COST * max_images + reciprocal_sums * max(max_vectors, 16)
         if cost < lowest_cost:
             lowest_cost, best = cost, smearings
@@ -258,10 +264,11 @@ def _cheapest_smearings(
 
 
 def _images(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Translations `[graphs, images, 3]`, a mask of real ones, and `wrap_offset`.
+    """Translations `[graphs, images, 3]`, a mask false on padding, and `wrap_offset`.
 
-    With n translations per axis all images within n/2 heights are included if
-    fractional separations are wrapped to [-1/2, 1/2) for odd n, to [0, 1) for even n.
+    With n translations per axis all images within n/2 perpendicular cell widths are
+    included if fractional separations are wrapped to [-1/2, 1/2) for odd n, to [0, 1)
+    for even n.
     """
     parts = []
     for graph_counts in counts:

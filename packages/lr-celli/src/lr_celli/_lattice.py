@@ -32,7 +32,7 @@ def fractional(
     return coordinates - jax.lax.stop_gradient(jnp.round(coordinates))
 
 
-def squared_vectors(
+def squared_lengths(
     indices: Float[Array, "vectors 3"],
     dual: Float[Array, "3 3"],
     valid: Bool[Array, " vectors"],
@@ -42,13 +42,13 @@ def squared_vectors(
     return jnp.where(valid, jnp.sum(k * k, axis=1), 1.0)
 
 
-def strained_within(
+def strain_is_within(
     cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
 ) -> Bool[Array, ""]:
     """Whether all singular values of a deformation are in `(1/limit, limit)`.
 
-    The deformation maps `reference` to `cell`. Gradients are stopped. False for a cell
-    of NaN.
+    The deformation maps `reference` to `cell`. Gradients are stopped. False if the
+    cell contains NaN.
     """
     cell, reference = jax.lax.stop_gradient((cell, reference))
     deformation = jnp.matmul(dual_and_volume(reference)[0].T, cell, precision="highest")
@@ -64,8 +64,8 @@ def checked_cells(cells: np.ndarray) -> np.ndarray:
             "A cell has shape [3, 3] (rows are lattice vectors) and a batch of cells "
             f"[graphs, 3, 3], got {list(cells.shape)}."
         )
-    lengths = np.prod(np.linalg.norm(cells, axis=-1), axis=-1)
-    singular = ~(np.abs(np.linalg.det(cells)) > 1e-6 * lengths)
+    length_products = np.prod(np.linalg.norm(cells, axis=-1), axis=-1)
+    singular = ~(np.abs(np.linalg.det(cells)) > 1e-6 * length_products)
     if singular.any():
         raise ValueError(
             f"The cell {cells[singular][0].tolist()} is singular: give three "
@@ -76,7 +76,7 @@ def checked_cells(cells: np.ndarray) -> np.ndarray:
 
 
 def heights(cells: np.ndarray) -> np.ndarray:
-    """Distances between opposite faces of cells `[..., 3, 3]`, Å."""
+    """Perpendicular widths of cells `[..., 3, 3]`: distances of opposite faces, Å."""
     return 1 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
 
 
@@ -89,7 +89,10 @@ def _cross(
 
 
 def _stretch_below(deformation: Float[Array, "3 3"], limit: float) -> Bool[Array, ""]:
-    """Whether the largest singular value is below `limit`, by three leading minors."""
+    """Whether the largest singular value is below `limit`.
+
+    By Sylvester's criterion (three leading principal minors).
+    """
     product = jnp.matmul(deformation.T, deformation, precision="highest")
     matrix = limit**2 * jnp.eye(3, dtype=deformation.dtype) - product
     minor = matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]

@@ -105,7 +105,7 @@ class ChargeEquilibration(eqx.Module):
             key: seed of the weights.
 
         Raises:
-            ValueError: a number is out of its range, or `energy` or `solver` is not one
+            ValueError: an argument is out of range, or `energy` or `solver` is not one
                 of the listed values.
         """
         if channels < 1:
@@ -277,7 +277,7 @@ class ChargeEquilibration(eqx.Module):
             margin: relative strain of the cells that the plan covers.
 
         Returns:
-            A plan with a leading graph axis, for `jax.vmap`; None without cells.
+            A plan with a leading batch axis, for `jax.vmap`; None without cells.
         """
         if cells is None:
             return None

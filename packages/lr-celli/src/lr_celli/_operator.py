@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._coulomb import check_positive, check_widths
 from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
-from ._lattice import dual_and_volume, squared_vectors, strained_within
+from ._lattice import dual_and_volume, squared_lengths, strain_is_within
 from ._particle_mesh import ParticleMesh
 from ._plane_waves import plane_waves
 from ._spline import influence_function, mesh_potential, spline
@@ -166,7 +166,7 @@ def coulomb_operator(
     smeared = 1 / (plan.smearing * math.sqrt(math.pi))
     indices = plan.indices.astype(dtype)
     wrapped = coordinates - jax.lax.stop_gradient(jnp.round(coordinates))
-    squared = squared_vectors(indices, dual, plan.valid)
+    squared = squared_lengths(indices, dual, plan.valid)
     points, weights, kernel = None, None, _reciprocal_kernel(squared, volume, plan)
     if plan.mesh is not None:
         points, weights = spline(coordinates, plan.mesh)
@@ -259,4 +259,4 @@ def _is_covered(
     within_skin = jnp.all(squared <= (plan.skin / 2 + 2e-3) ** 2)
     narrow = jnp.all(widths <= plan.width_max * (1 + 1e-5))
     planned = plan.cell.astype(cell.dtype)
-    return within_skin & narrow & strained_within(cell, planned, plan.stretch)
+    return within_skin & narrow & strain_is_within(cell, planned, plan.stretch)

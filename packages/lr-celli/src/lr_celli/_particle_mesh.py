@@ -27,7 +27,7 @@ class ParticleMesh(eqx.Module):
 
     The mesh sums the interaction of Gaussians of one common width, the smearing. A pair
     sum within a cutoff adds the difference to the interaction of the true widths.
-    Arrays have a leading graph axis if made for a batch.
+    Arrays have a leading batch axis if made for a batch.
 
     Attributes:
         neighbors: indices of the neighbors of each atom; the atom itself with zero
@@ -89,12 +89,12 @@ class ParticleMesh(eqx.Module):
                 of the mesh.
 
         Returns:
-            The plan for `coulomb_operator`, with a leading graph axis if `cells` has
+            The plan for `coulomb_operator`, with a leading batch axis if `cells` has
             one.
 
         Raises:
-            ValueError: a cell or a position is traced, a cell is singular, or a number
-                is out of its range.
+            ValueError: a cell or a position is traced, a cell is singular, or an
+                argument is out of range.
         """
         if any(isinstance(x, Tracer) for x in (cells, positions, mask)):
             raise ValueError(
@@ -111,22 +111,26 @@ class ParticleMesh(eqx.Module):
         shape = positions.shape[:2]
         mask = np.ones(shape, bool) if mask is None else np.asarray(mask).reshape(shape)
         coordinates = np.where(mask[..., None], positions, 0.0) @ np.linalg.inv(flat)
-        reach = float(erfcinv(tolerance / 2))
+        cutoff_factor = float(erfcinv(tolerance / 2))
         stretch = (1.0 + margin) * ROUNDING
         smearing = max(_MIN_SMEARING, width_max)
         if direct:
             smearing = max(smearing, _balanced_smearing(flat, mask))
-        cutoff = (2 * reach * smearing + skin) * stretch
+        cutoff = (2 * cutoff_factor * smearing + skin) * stretch
         neighbors, shifts = _neighbor_tables(coordinates, flat, mask, cutoff)
-        radius = reach / smearing if direct else _PRECONDITIONER_CUTOFF
-        spheres = [half_sphere(c, radius * stretch, 1_000_000) for c in flat]
+        radius = cutoff_factor / smearing if direct else _PRECONDITIONER_CUTOFF
+        vectors_per_cell = [half_sphere(c, radius * stretch, 1_000_000) for c in flat]
         counts = [
             min(_MAX_PRECONDITIONER_VECTORS, _count_preconditioner_vectors(c, s))
-            for c, s in zip(flat, spheres, strict=True)
+            for c, s in zip(flat, vectors_per_cell, strict=True)
         ]
         if not direct:
-            spheres = [s[:n] for s, n in zip(spheres, counts, strict=True)]
-        indices, valid = padded(spheres, rounded_up(max(map(len, spheres))))
+            vectors_per_cell = [
+                s[:n] for s, n in zip(vectors_per_cell, counts, strict=True)
+            ]
+        indices, valid = padded(
+            vectors_per_cell, rounded_up(max(map(len, vectors_per_cell)))
+        )
         to_device = lambda x: jnp.asarray(x.reshape(*graphs, *x.shape[1:]))
         return cls(
             neighbors=to_device(neighbors),
@@ -216,7 +220,7 @@ def _balanced_smearing(cells: np.ndarray, mask: np.ndarray) -> float:
     """
     volumes = np.abs(np.linalg.det(cells))
     density = mask.sum(axis=1) / volumes
-    # (4 pi/3) density (2 reach s)³ = volume (reach/s)³ / (12 pi²)
+    # (4π/3) density (2 f s)³ = volume (f/s)³ / (12 π²), with the cutoff factor f
     sixth = volumes / (128 * math.pi**3 * np.maximum(density, 1e-3))
     return float(sixth.max() ** (1 / 6))
 

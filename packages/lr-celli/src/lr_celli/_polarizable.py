@@ -233,7 +233,7 @@ class PolarizableChargeEquilibration(eqx.Module):
             margin: relative strain of the cells that the plan covers.
 
         Returns:
-            A plan with a leading graph axis; None without cells.
+            A plan with a leading batch axis; None without cells.
         """
         plan = self.equilibration.plan_for(cells, positions, mask, margin=margin)
         return plan if isinstance(plan, Ewald) else None

@@ -57,7 +57,7 @@ def _largest_indices(cell: np.ndarray, radius: float) -> np.ndarray:
 
 
 def padded(parts: list[np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index vectors of several graphs in one array, and a mask of real entries."""
+    """Index vectors of several graphs in one array, and a mask false on padding."""
     indices = np.zeros((len(parts), size, 3), np.int32)
     valid = np.zeros((len(parts), size), bool)
     for i, part in enumerate(parts):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
 from ._gaussian import COULOMB_CONSTANT
-from ._lattice import dual_and_volume, fractional, squared_vectors
+from ._lattice import dual_and_volume, fractional, squared_lengths
 from ._multipoles import Multipoles, circulant
 from ._plane_waves import plane_waves
 
@@ -109,7 +109,7 @@ def periodic_sums(
     dual, volume = dual_and_volume(cell)
     coordinates = fractional(positions, dual)
     indices = plan.indices.astype(cell.dtype)
-    squared = squared_vectors(indices, dual, plan.valid)
+    squared = squared_lengths(indices, dual, plan.valid)
     vectors = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
     factors = multipoles.structure_factors(plane_waves(coordinates, indices), vectors)
     # Includes both k and -k.
@@ -124,7 +124,9 @@ def periodic_sums(
 
     smearing = plan.smearing.astype(cell.dtype)
     smeared = jnp.maximum(widths, smearing)
-    narrow = mask & (widths < math.sqrt(2) * smearing) if plan.has_wide else mask
+    narrow = (
+        mask & (widths < math.sqrt(2) * smearing) if plan.has_wide_gaussians else mask
+    )
     reciprocal = damped_factors(smeared, narrow)
     real_space = jnp.zeros((len(reciprocal), len(reciprocal)), cell.dtype)
     if plan.images.shape[0] > 0:
@@ -133,7 +135,7 @@ def periodic_sums(
         variance = _pair_variance(widths) - _pair_variance(smeared)
         pairs = validity * pairs.at[0].add((2 * math.pi / volume) * variance)
         real_space = _where_both(per_component(narrow), multipoles.matrix(pairs))
-    if not plan.has_wide:
+    if not plan.has_wide_gaussians:
         return CoulombSums(real_space, reciprocal)
     wide, is_narrow = damped_factors(widths, mask), per_component(narrow | ~mask)
     return CoulombSums(real_space, reciprocal, wide, is_narrow)

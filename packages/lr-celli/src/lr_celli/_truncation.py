@@ -1,5 +1,6 @@
 """Truncation of the sums of a Coulomb matrix by bounds on the omitted terms."""
 
+import functools as ft
 import math
 
 import numpy as np
@@ -17,11 +18,11 @@ def image_counts(
 ) -> np.ndarray:
     r"""Number of translations per axis so that omitted images are below a tolerance.
 
-    With n translations per axis, all images within n/2 heights are included. An omitted
-    image at a distance r contributes at most $\operatorname{erfc}(r/a)/r$, a mixture of
-    Gaussians of width below $a/\sqrt2$. Omitted images form lattice planes. The sum of
-    a Gaussian over a plane is largest if its center is a lattice point, and is then
-    bounded by sums over lines of points.
+    With n translations per axis, all images within n/2 perpendicular cell widths are
+    included. An omitted image at a distance r contributes at most
+    $\operatorname{erfc}(r/a)/r$, a mixture of Gaussians of width below $a/\sqrt2$.
+    Omitted images form lattice planes. The sum of a Gaussian over a plane is largest if
+    its center is a lattice point, and is then bounded by sums over lines of points.
 
     Args:
         cells: rows are lattice vectors, `[graphs, 3, 3]`, Å.
@@ -74,16 +75,16 @@ def wave_vectors(
         stretch: factor by which the cell may be stretched.
         max_vectors: limit on the number of vectors.
     """
-    reach = float(erfcinv(tolerance))
-    check_count(cell, reach / smearing * stretch, max_vectors)
+    lowest_factor = float(erfcinv(tolerance))
+    check_count(cell, lowest_factor / smearing * stretch, max_vectors)
     volume = abs(np.linalg.det(cell)) / stretch**3
     # A stretched cell has shorter vectors in the exponential and in the denominator.
     scale = stretch**2 / volume
-    cutoff = reach + 1.0
-    width = smearing / stretch
-    while (rest := scale * _bound_beyond(cell, width, cutoff)) > 0.05 * tolerance:
-        cutoff += 0.3
-    indices, squared = vectors_below(cell, cutoff / smearing * stretch)
+    cutoff_factor = lowest_factor + 1.0
+    bound = ft.partial(_bound_beyond, cell, smearing / stretch)
+    while (rest := scale * bound(cutoff_factor)) > 0.05 * tolerance:
+        cutoff_factor += 0.3
+    indices, squared = vectors_below(cell, cutoff_factor / smearing * stretch)
     squared = squared / stretch**2
     terms = 8 * math.pi / volume * np.exp(-(smearing**2) * squared) / squared
     tails = np.cumsum(terms[::-1])[::-1]
@@ -116,16 +117,19 @@ def _bound_over_lines(spacing: np.ndarray, a: np.ndarray) -> np.ndarray:
     return 1 + np.minimum(math.sqrt(math.pi) / q, series)
 
 
-def _bound_beyond(cell: np.ndarray, smearing: float, reach: float) -> float:
+def _bound_beyond(cell: np.ndarray, smearing: float, cutoff_factor: float) -> float:
     r"""Upper bound on $\sum_{sk > x} 4\pi e^{-s^2k^2}/k^2$ over reciprocal vectors, Å².
 
-    For $sk > x$, $e^{-s^2k^2} \le e^{-x^2 + t} e^{-t s^2k^2/x^2}$; sums over lines of
-    lattice points bound the sum of the right-hand side.
+    The cutoff factor is $x$. For $sk > x$, $e^{-s^2k^2} \le
+    e^{-x^2 + t} e^{-t s^2k^2/x^2}$; sums over lines of lattice points bound the sum of
+    the right-hand side.
     """
     t = 1.5
     dual = 2 * math.pi * np.linalg.inv(cell).T
     # Lengths of the vectors orthogonalized by Gram-Schmidt.
     lines = np.abs(np.diagonal(np.linalg.qr(dual.T)[1]))
-    points = _bound_over_lines(lines, np.asarray(reach / (smearing * math.sqrt(t))))
-    largest = math.exp(t - reach**2) * (smearing / reach) ** 2
+    points = _bound_over_lines(
+        lines, np.asarray(cutoff_factor / (smearing * math.sqrt(t)))
+    )
+    largest = math.exp(t - cutoff_factor**2) * (smearing / cutoff_factor) ** 2
     return 4 * math.pi * largest * float(np.prod(points))

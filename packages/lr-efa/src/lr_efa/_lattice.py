@@ -26,8 +26,8 @@ def within_stretch(
     r"""Returns whether the largest stretch from `reference` to `cell` is below `limit`.
 
     The largest singular value of the deformation $F = R^{-1} C$ is below $s$ exactly if
-    $s^2 - F^T F$ is positive definite, that is, if its three leading minors are
-    positive. Gradients are stopped. False for a cell of NaNs.
+    $s^2 - F^T F$ is positive definite, that is, if its three leading principal minors
+    are positive. Gradients are stopped. False if the cell contains NaN.
     """
     cell, reference = jax.lax.stop_gradient((cell, reference))
     deformation = jnp.matmul(reciprocal(reference)[0].T, cell, precision="highest")
@@ -46,8 +46,8 @@ def checked_cells(cells: np.ndarray) -> np.ndarray:
             "`cell` has shape [3, 3] (rows are lattice vectors), a batch of cells "
             f"[graphs, 3, 3], got {list(cells.shape)}."
         )
-    lengths = np.prod(np.linalg.norm(cells, axis=-1), axis=-1)
-    singular = ~(np.abs(np.linalg.det(cells)) > 1e-6 * lengths)
+    length_products = np.prod(np.linalg.norm(cells, axis=-1), axis=-1)
+    singular = ~(np.abs(np.linalg.det(cells)) > 1e-6 * length_products)
     if singular.any():
         raise ValueError(
             f"`cell` is singular: {cells[singular][0].tolist()} does not span space; "

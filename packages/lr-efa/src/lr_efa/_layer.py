@@ -222,7 +222,7 @@ class EuclideanFastAttention(eqx.Module):
     ) -> ShellGrid | OpenPlan | None:
         """Returns the grid for a batch of structures; runs on the host, before tracing.
 
-        Crystals: the reciprocal vectors of every cell, with a leading graph axis for
+        Crystals: the reciprocal vectors of every cell, with a leading batch axis for
         `jax.vmap`; `plan.num_empty` is the number of frequencies without reciprocal
         vectors in each cell. Molecules: the grid of the layer, or a larger one if that
         is too small for their extent; None if pairs of atoms are summed exactly, which

@@ -61,7 +61,7 @@ def attend_periodic(  # noqa: PLR0913  terms of the equation
 
     Raises:
         ValueError: shapes do not fit, the cell is singular, `shell_width` is not
-            positive, or the grid is missing, has a graph axis, or does not contain the
+            positive, or the grid is missing, has a batch axis, or does not contain the
             vectors that the frequencies, the width and the cell need.
 
     References:
@@ -180,7 +180,7 @@ def _checked_grid(
     if grid.indices.ndim != 2 or cell.ndim != 2:
         raise ValueError(
             "The periodic form takes one structure, its cell [3, 3] and a grid without "
-            f"graph axis, got cells of shape {list(cell.shape)} and a grid for cells "
+            f"batch axis, got cells of shape {list(cell.shape)} and a grid for cells "
             f"of {list(grid.cell.shape)}: use `jax.vmap` over structures, cells and "
             "grid together."
         )

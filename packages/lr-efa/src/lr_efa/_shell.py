@@ -29,7 +29,7 @@ class ShellGrid(eqx.Module):
 
     For one cell or a batch. It contains half of the lattice (K and -K count once) and
     K = 0. Wave vectors follow from the cell that is passed with the grid,
-    $K = 2\pi\, C^{-1} n$. Arrays have a leading graph axis, for `jax.vmap`, if
+    $K = 2\pi\, C^{-1} n$. Arrays have a leading batch axis, for `jax.vmap`, if
     `shell_grid` was given a batch.
 
     Attributes:
@@ -100,11 +100,11 @@ def shell_grid(
         max_vectors: upper limit of the number of vectors per structure.
 
     Returns:
-        A grid for `attend_periodic`, with a leading graph axis if `cells` has one.
+        A grid for `attend_periodic`, with a leading batch axis if `cells` has one.
 
     Raises:
-        ValueError: a cell is traced, singular or of a wrong shape, a number is out of
-            its range, or more than `max_vectors` vectors are needed.
+        ValueError: a cell is traced, singular or of a wrong shape, an argument is out
+            of range, or more than `max_vectors` vectors are needed.
     """
     if is_traced(cells, frequencies):
         raise ValueError(

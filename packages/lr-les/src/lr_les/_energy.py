@@ -68,7 +68,7 @@ def energy(  # noqa: PLR0913  terms of the equation
 
     Raises:
         ValueError: shapes do not fit, `sigma` is not positive, the cell is singular, or
-            the grid is missing, has a graph axis, does not cover the cell, is given
+            the grid is missing, has a batch axis, does not cover the cell, is given
             without a cell, or was made for a larger width or a lower power of k.
 
     References:

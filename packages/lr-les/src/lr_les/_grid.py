@@ -21,7 +21,7 @@ class KGrid(eqx.Module):
     $k = 2\pi\, (U C)^{-1} n$ with a reduced basis $U C$ of the lattice. The integers
     are $n = (n_1, n_2, \pm n_3)$ for every pair $(n_1, n_2)$ and every $n_3$, half of
     the lattice ($k$ and $-k$ count once), so that every plane wave is a product of two.
-    Arrays have a leading graph axis, for `jax.vmap`, if `k_grid` was given a batch.
+    Arrays have a leading batch axis, for `jax.vmap`, if `k_grid` was given a batch.
 
     Attributes:
         index_pairs: $n_1$ and $n_2$, zero on padding.
@@ -110,11 +110,11 @@ def k_grid(
         max_vectors: upper limit of the number of vectors per structure.
 
     Returns:
-        A grid for `energy`, with a leading graph axis if `cells` has one.
+        A grid for `energy`, with a leading batch axis if `cells` has one.
 
     Raises:
-        ValueError: a cell is traced, singular or of a wrong shape, a number is out of
-            its range, or more than `max_vectors` vectors are needed.
+        ValueError: a cell is traced, singular or of a wrong shape, an argument is out
+            of range, or more than `max_vectors` vectors are needed.
 
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.

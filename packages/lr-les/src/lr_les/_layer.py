@@ -247,7 +247,7 @@ class LatentEwald(eqx.Module):
             margin: relative stretch of the cells that remains covered.
 
         Returns:
-            A grid or mesh with a leading graph axis for `jax.vmap`.
+            A grid or mesh with a leading batch axis for `jax.vmap`.
         """
         del mask
         if cells is None:

@@ -26,7 +26,7 @@ class Mesh(eqx.Module):
 
     The mesh deforms with the cell that is passed with it, so that the energy is a
     smooth function of the cell. Its axes are a reduced basis $U C$ of the lattice.
-    Arrays have a leading graph axis, for `jax.vmap`, if `mesh` was given a batch.
+    Arrays have a leading batch axis, for `jax.vmap`, if `mesh` was given a batch.
 
     Attributes:
         basis: the integers $U$.
@@ -97,11 +97,11 @@ def mesh(
         max_points: upper limit of the number of mesh points per structure.
 
     Returns:
-        A mesh for `energy`, with a leading graph axis if `cells` has one.
+        A mesh for `energy`, with a leading batch axis if `cells` has one.
 
     Raises:
-        ValueError: a cell is traced, singular or of a wrong shape, a number is out of
-            its range, or more than `max_points` points are needed.
+        ValueError: a cell is traced, singular or of a wrong shape, an argument is out
+            of range, or more than `max_points` points are needed.
 
     References:
         Essmann et al., J. Chem. Phys. 103, 8577 (1995), doi:10.1063/1.470117.

@@ -44,8 +44,8 @@ def lattice_plan(
         A value for the `grid` argument of `energy`.
 
     Raises:
-        ValueError: a cell is traced, singular or of a wrong shape, a number is out of
-            its range, or the sum would be too large.
+        ValueError: a cell is traced, singular or of a wrong shape, an argument is out
+            of range, or the sum would be too large.
     """
     host_cells = concrete_cells(cells)
     sigma, tolerance, power = float(sigma), float(tolerance), int(power)

@@ -202,7 +202,7 @@ def _checked_grid(
     if grid.basis.ndim != 2 or cell.ndim != 2:
         raise ValueError(
             "`energy` and the layer take one structure, its cell [3, 3] and a grid "
-            "without graph axis, got cells of shape "
+            "without batch axis, got cells of shape "
             f"{list(cell.shape)} and a grid for cells of {list(grid.cell.shape)}: use "
             "`jax.vmap` over structures, cells and grid together."
         )
