@@ -25,7 +25,11 @@ from bench.dynamics.study.models import open_models
 from bench.dynamics.study.protocol import SimulationSettings, Stage
 from bench.dynamics.study.stage import System, run_stage
 from bench.dynamics.study.stage_files import read_thermo
-from bench.dynamics.study.structures import Pair, make_pairs, read_structures
+from bench.dynamics.study.structures import (
+    SimulationInputs,
+    list_simulations,
+    read_structures,
+)
 
 LIMITS = Limits(
     temperature=1e9,
@@ -39,9 +43,11 @@ CONFIGURATIONS = ((0.5, False), (0.25, False), (0.5, True))
 """Time step (fs) and double precision."""
 
 
-def measure_drift(pair: Pair, timestep: float, picoseconds: float, programs: dict):
+def measure_drift(
+    simulation: SimulationInputs, timestep: float, duration_ps: float, programs: dict
+):
     """Returns drift, its standard error and the last temperature, as text."""
-    model, initial = pair
+    model, initial = simulation
     structure = initial.structure
     system = System(
         initial.atoms,
@@ -51,7 +57,7 @@ def measure_drift(pair: Pair, timestep: float, picoseconds: float, programs: dic
         limits=LIMITS,
         programs=programs,
     )
-    stage = Stage("nve", "nve", picoseconds, 300.0, 300.0, "")
+    stage = Stage("nve", "nve", duration_ps, 300.0, 300.0, "")
     settings = SimulationSettings(
         timestep=timestep, sampling_interval=8, frame_interval=10**9
     )
@@ -82,8 +88,8 @@ def main():
     parser.add_argument("--structure", type=Path, action="append", default=[])
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    picoseconds = arguments.picoseconds / (10 if arguments.quick else 1)
-    print(f"{picoseconds:g} ps at constant energy")
+    duration_ps = arguments.picoseconds / (10 if arguments.quick else 1)
+    print(f"{duration_ps:g} ps at constant energy")
     print(
         "model         structure         fs  precision  meV/atom/ps  error    K at end"
     )
@@ -91,11 +97,11 @@ def main():
         with jax.enable_x64(double):
             structures = read_structures(arguments.structure, None, 0)
             models = open_models(arguments.folders)
-            for model, initial in make_pairs(models, structures):
+            for model, initial in list_simulations(models, structures):
                 programs = {}
                 for timestep in (step for step, d in CONFIGURATIONS if d == double):
                     drift, error, temperature = measure_drift(
-                        (model, initial), timestep, picoseconds, programs
+                        (model, initial), timestep, duration_ps, programs
                     )
                     print(
                         f"{model.name:13s} {initial.name:15s} {timestep:4g}"

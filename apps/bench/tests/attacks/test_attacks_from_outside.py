@@ -26,12 +26,17 @@ def program(name, *arguments, **options):
 
 def test_a_killed_simulation_resumes_with_equal_results(bases, command, tmp_path):
     out = tmp_path / "md"
-    pair_folder = out / "mace" / "own-0"
+    simulation_folder = out / "mace" / "own-0"
     line = ["md", bases.run, "--structure", bases.xyz, "--frames", "0"]
     line += ["--mode", "dev", "--out", out]
-    for name in ("pair.json", "relaxation.json", "nvt/end.npz", "ramp/thermo.csv"):
+    for name in (
+        "simulation.json",
+        "relaxation.json",
+        "nvt/end.npz",
+        "ramp/thermo.csv",
+    ):
         with program("bench", *line) as process:
-            while process.poll() is None and not (pair_folder / name).exists():
+            while process.poll() is None and not (simulation_folder / name).exists():
                 time.sleep(0.01)
             process.kill()
     assert command("bench", *line)[0] == 0

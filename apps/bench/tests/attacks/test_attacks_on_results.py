@@ -187,10 +187,17 @@ _models()
 
 
 def _simulations():
-    pair = "mace/own-0"
+    simulation = "mace/own-0"
     damages = [
-        *((f"{pair}/result.json", label) for label in DAMAGES if label != "missing"),
-        *((f"{pair}/pair.json", label) for label in ("empty", "cut", "list", "deep")),
+        *(
+            (f"{simulation}/result.json", label)
+            for label in DAMAGES
+            if label != "missing"
+        ),
+        *(
+            (f"{simulation}/simulation.json", label)
+            for label in ("empty", "cut", "list", "deep")
+        ),
         *(("settings.json", label) for label in ("empty", "cut", "list", "deep")),
     ]
     for name, label in damages:
@@ -204,7 +211,7 @@ def _simulations():
         attack("simulations", f"{name} {label}", build)
     for key, value in {
         "model": "another",
-        "atoms": 0,
+        "n_atoms": 0,
         "stages": [],
         "stages.0.replicas": [],
         "stages.1.name": "other",
@@ -218,7 +225,7 @@ def _simulations():
 
         def build(folder, bases, key=key, value=value):
             out = copied(bases.simulated, folder / "out")
-            damage(out / pair / "result.json", entry(key, value))
+            damage(out / simulation / "result.json", entry(key, value))
             structure = ("--structure", bases.xyz, "--frames", "0", "--mode", "dev")
             return "bench", "md", bases.run, *structure, "--out", out
 

@@ -20,7 +20,7 @@ from bench.dynamics.study.models import open_models
 from bench.dynamics.study.structure_files import read_frames
 from bench.dynamics.study.structures import (
     choose_structures,
-    make_pairs,
+    list_simulations,
     read_structures,
 )
 from bench.exceptions import BenchError
@@ -124,7 +124,7 @@ def test_a_study_from_start_to_page(trained, tmp_path, toy_structure):
     settings_path.write_text(renamed)
     assert_rejected("was made by an older version: choose", *call, "--timestep", 1.5)
     settings_path.write_text(content)
-    # Another model of the same name is rejected, whether the pair is finished or not.
+    # Another model of the same name is rejected, also for an unfinished simulation.
     twin = trained("twin", layer="les", seed=1)
     for _ in range(2):
         for message in (
@@ -164,7 +164,9 @@ def test_models_of_one_name_get_unique_names(trained, tmp_path):
     models = open_models(runs)
     assert [model.name for model in models] == ["mace"] * 3
     # Two data sets: one structure of each, for the models of that set.
-    names = [(model.name, initial.name) for model, initial in make_pairs(models, [])]
+    names = [
+        (model.name, initial.name) for model, initial in list_simulations(models, [])
+    ]
     assert names == [
         ("random-mace-seed0", "s001"),
         ("random-mace-seed1", "s001"),
@@ -173,11 +175,12 @@ def test_models_of_one_name_get_unique_names(trained, tmp_path):
     water = tmp_path / "water.xyz"
     ase.io.write(water, ase.build.molecule("H2O"))
     names = [
-        model.name for model, _ in make_pairs(models, read_structures([water], None, 0))
+        model.name
+        for model, _ in list_simulations(models, read_structures([water], None, 0))
     ]
     assert names[::2] == ["one-random-mace-seed0", "two-random-mace-seed0"]
     with pytest.raises(BenchError, match="Two models are called"):
-        make_pairs(open_models([runs[0], runs[0]]), [])
+        list_simulations(open_models([runs[0], runs[0]]), [])
 
 
 def test_structures_of_files(tmp_path):
@@ -366,7 +369,9 @@ def test_files_of_models(small_grid, tmp_path):
     path, water = tmp_path / "short.npz", tmp_path / "water.xyz"
     bb.save(path, potential_of(small_grid.model))
     ase.io.write(water, ase.build.molecule("H2O"))
-    ((model, _),) = make_pairs(open_models([path]), read_structures([water], None, 0))
+    ((model, _),) = list_simulations(
+        open_models([path]), read_structures([water], None, 0)
+    )
     assert model.name == "short"
     assert "file without data" in str(run_md(path).exception)
     layered = tmp_path / "layered.npz"

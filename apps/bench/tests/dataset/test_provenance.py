@@ -81,16 +81,22 @@ def test_a_stopped_run_resumes_and_its_files_store_the_provenance(resumed):
         is_training_data=True,
     )
     change_frames(data, lambda frames: frames[3].calc.results.update(energy=-1.0))
-    with pytest.raises(BenchError, match="result.json was made from other data, data"):
+    with pytest.raises(
+        BenchError, match="result.json was made from different data, hash"
+    ):
         execute_runs(grid, folder, lambda *_: None)
-    with pytest.raises(BenchError, match="model of .* was made from other data, data"):
+    with pytest.raises(
+        BenchError, match="model of .* was made from different data, hash"
+    ):
         evaluate(
             load_trained_model(run_folder),
             str(data),
             run_folder / "other",
             is_training_data=True,
         )
-    with pytest.raises(BenchError, match="evaluation.json was made from other data"):
+    with pytest.raises(
+        BenchError, match="evaluation.json was made from different data"
+    ):
         evaluate(load_trained_model(run_folder), str(data), run_folder / "eval")
     assert not (run_folder / "other").exists()
 
@@ -105,7 +111,7 @@ def test_changed_labels_are_rejected(resumed, label):
 
     change_frames(data, change)
     reason = run_single(grid, folder, grid.runs()[0])
-    assert "last.npz was made from other data, data (stored " in reason
+    assert "last.npz was made from different data, hash (stored " in reason
     assert "\n" not in reason and f"delete {folder / RUN}" in reason
     assert (folder / RUN / "last.npz").read_bytes() == before
 

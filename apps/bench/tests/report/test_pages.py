@@ -77,13 +77,13 @@ def test_markdown_of_plain_text_is_unchanged():
 
 def test_pages_of_simulations(tmp_path):
     replica = {"survived_ps": 0.1, "cause": "nan", "detail": MARKUP}
-    stage = {"start_temperature": 300.0, "end_temperature": 300.0}
-    stage |= {"picoseconds": 0.1, "passed": False}
+    stage = {"start_temperature_K": 300.0, "end_temperature_K": 300.0}
+    stage |= {"duration_ps": 0.1, "passed": False}
     stage |= {"replicas": [replica], "steps_per_second": 1.0}
     result = {
         "model": MARKUP,
         "structure": MARKUP,
-        "atoms": 3,
+        "n_atoms": 3,
         "periodic": False,
         "warning": MARKUP,
         "prechecks": [
@@ -93,7 +93,7 @@ def test_pages_of_simulations(tmp_path):
         "stages": [stage | {"name": name} for name in ("nvt", "nve", "ramp")],
         "charges": None,
         "radial_distribution": {"r": [1.0], "g": [1.0], "error": 0.5},
-        "vibrations": {"wavenumbers": [1.0], "density": [1.0]},
+        "vibrations": {"wavenumbers": [1.0], "density_of_states": [1.0]},
         "infrared": None,
     }
     assert_escaped(write_page([result], tmp_path).read_text())

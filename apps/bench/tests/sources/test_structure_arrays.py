@@ -96,7 +96,7 @@ def test_invalid_structures_are_rejected_and_invalid_files_are_errors(tmp_path, 
     with pytest.raises(BenchError, match="do not add up to 14 atoms"):
         read_rows(tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz", energy=np.zeros(3))
-    with pytest.raises(BenchError, match="has energy but no numbers"):
+    with pytest.raises(BenchError, match="has energy but no atomic numbers"):
         read_rows(tmp_path / "c.npz")
     content = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[:-100])

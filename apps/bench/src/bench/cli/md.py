@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.dynamics.study.models import Model
-    from bench.dynamics.study.structures import Pair
+    from bench.dynamics.study.structures import SimulationInputs
     from bench.dynamics.study.study import StudyCallback
 
 _MODES = ("dev", "fast", "standard")
@@ -135,8 +135,10 @@ def md_command(
     try:
         with jax.enable_x64(double):
             opened = _open_models(models, require_charges)
-            pairs = _make_pairs(opened, structure or (), total_charge, spin, frames)
-            _simulate(pairs, settings, out, reference, jobs)
+            simulations = _list_simulations(
+                opened, structure or (), total_charge, spin, frames
+            )
+            _simulate(simulations, settings, out, reference, jobs)
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted; checkpoints are kept, and the same command continues."
@@ -186,21 +188,21 @@ def _open_models(paths: list[Path], require_charges: bool) -> "list[Model]":
     return models
 
 
-def _make_pairs(
+def _list_simulations(
     models: "list[Model]",
     files: Sequence[Path],
     total_charge: float | None,
     spin: int,
     frames: str | None,
-) -> "list[Pair]":
-    from bench.dynamics.study.structures import make_pairs, read_structures
+) -> "list[SimulationInputs]":
+    from bench.dynamics.study.structures import list_simulations, read_structures
 
-    return make_pairs(models, read_structures(files, total_charge, spin, frames))
+    return list_simulations(models, read_structures(files, total_charge, spin, frames))
 
 
 def _simulate(
-    pairs: "list[Pair]",
-    settings: dict[str, Any],
+    simulations: "list[SimulationInputs]",
+    setting_values: dict[str, Any],
     out: Path,
     reference: Path | None,
     jobs: int,
@@ -223,13 +225,13 @@ def _simulate(
     from bench.dynamics.study.protocol import SimulationSettings, timestep_warning
     from bench.dynamics.study.study import run_study
 
-    simulation = SimulationSettings(**settings)
-    for initial in dict.fromkeys(initial for _, initial in pairs):
-        warning = timestep_warning(initial.atoms, simulation.timestep)
+    settings = SimulationSettings(**setting_values)
+    for initial in dict.fromkeys(initial for _, initial in simulations):
+        warning = timestep_warning(initial.atoms, settings.timestep)
         if warning:
             console.print(f"Warning: {warning}", highlight=False, soft_wrap=True)
     results, failures = run_study(
-        pairs, simulation, out, _callback(console), reference=frames, jobs=jobs
+        simulations, settings, out, _callback(console), reference=frames, jobs=jobs
     )
     if results:
         for result in results:
@@ -238,7 +240,7 @@ def _simulate(
     if failures:
         name, reason = next(iter(failures.items()))
         raise BenchError(
-            f"{len(failures)} of {len(pairs)} could not be simulated. The first, "
+            f"{len(failures)} of {len(simulations)} could not be simulated. The first, "
             f"{name}: {reason}"
         )
 

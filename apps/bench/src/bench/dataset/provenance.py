@@ -86,10 +86,17 @@ def check_provenance(
             f"{name} was made by an older version, without its data, split and "
             f"settings: {remedy}."
         )
-    for key, noun in (("data", "data"), ("atomic_energies", "atomic energies")):
+    for key, noun, shown_key in (
+        ("data", "data", "hash"),
+        ("atomic_energies", "atomic energies", "atomic_energies"),
+    ):
         if stored.get(key) != current.get(key):
-            shown = differences({key: stored.get(key)}, {key: current.get(key)})
-            raise BenchError(f"{name} was made from other {noun}, {shown}: {remedy}.")
+            shown = differences(
+                {shown_key: stored.get(key)}, {shown_key: current.get(key)}
+            )
+            raise BenchError(
+                f"{name} was made from different {noun}, {shown}: {remedy}."
+            )
     if stored.get("settings") != current.get("settings"):
         shown = differences(stored.get("settings") or {}, current.get("settings") or {})
         raise BenchError(f"{name} was made with other settings, {shown}: {remedy}.")

@@ -61,7 +61,7 @@ def error_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws validation and test errors of every model by split.
 
     Args:
-        rows: from `error_rows`.
+        rows: result of `error_rows`.
     """
     has_errors = lambda kind: any(np.isfinite(row[f"test_{kind}"]) for row in rows)
     kinds = [kind for kind in _ERRORS if has_errors(kind)][:_MAX_PANELS]
@@ -107,8 +107,8 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]], kind: str = "energy") -> Fi
     """Draws test errors against the cost of a prediction, one panel per split.
 
     Args:
-        rows: from `error_rows`.
-        kind: of label.
+        rows: result of `error_rows`.
+        kind: kind of label.
     """
     splits = list(dict.fromkeys(row["split"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -152,8 +152,8 @@ def breakdown(
     Args:
         panels: pairs of class and error, by model, by criterion. Criteria with fewer
             than two classes are left out.
-        title: of the figure.
-        kind: of label, for criteria without their own.
+        title: title of the figure.
+        kind: kind of label, for panels that `_PANEL_KINDS` does not list.
     """
     shown = {
         criterion: series

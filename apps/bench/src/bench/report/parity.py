@@ -24,9 +24,9 @@ def parity(frames: Sequence[Any], title: str, kinds: Sequence[str]) -> Figure:
     """Draws predictions against labels of the test set.
 
     Args:
-        frames: of the test set, from `predictions.extxyz`.
-        title: of the figure.
-        kinds: of labels to compare; those without labels have no panel.
+        frames: frames of the test set, from `predictions.extxyz`.
+        title: title of the figure.
+        kinds: kinds of labels to compare; those without labels have no panel.
     """
     panels: list[tuple[str, str, Any]] = []
     if "energy" in kinds and (energies := _relative_energies(frames)) is not None:
@@ -86,8 +86,8 @@ def charge_densities(frames: Sequence[Any], title: str) -> Figure:
     """Draws distributions of labels and predictions of charges, one panel per element.
 
     Args:
-        frames: of the test set, some with `label_charges`.
-        title: of the figure.
+        frames: frames of the test set, some with `label_charges`.
+        title: title of the figure.
     """
     labeled = [f for f in frames if "label_charges" in f.arrays]
     numbers = np.concatenate([f.numbers for f in labeled])

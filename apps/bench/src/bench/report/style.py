@@ -35,10 +35,10 @@ def legend_below(figure: Figure, axes, columns: int, size: int = 8) -> None:
     """Adds one legend for all panels below the figure.
 
     Args:
-        figure: with a constrained layout.
+        figure: figure with a constrained layout.
         axes: panel whose lines are in the legend.
-        columns: of the legend.
-        size: of the font, pt.
+        columns: number of columns of the legend.
+        size: font size, pt.
     """
     figure.legend(
         *axes.get_legend_handles_labels(),
@@ -53,7 +53,7 @@ def as_data_url(figure: Figure) -> str:
     """Returns a figure as a data URL with a PNG image.
 
     Args:
-        figure: to embed in a page.
+        figure: figure to embed in a page.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160)

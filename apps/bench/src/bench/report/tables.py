@@ -39,9 +39,9 @@ def error_rows(
     """Returns one row per run: mean absolute errors, intervals, floors and gaps.
 
     Args:
-        results: as in the `result.json` of each run.
-        frames: of the test sets.
-        costs: as in `cost.json`, by name of the run.
+        results: contents of the `result.json` of each run.
+        frames: frames of the test sets, by name of the run.
+        costs: contents of `cost.json`, by name of the run.
     """
     rows = []
     for result in results:
@@ -80,7 +80,7 @@ def kinds_of(result: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the kinds of labels that the model of a run predicts.
 
     Args:
-        result: as in `result.json`.
+        result: contents of `result.json`.
     """
     return tuple(result.get("kinds", Run(**result["run"]).kinds))
 
@@ -89,7 +89,7 @@ def main_kind(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the first kind with errors, for figures that show a single kind.
 
     Args:
-        rows: from `error_rows`.
+        rows: result of `error_rows`.
     """
     has_errors = lambda kind: any(np.isfinite(row[f"test_{kind}"]) for row in rows)
     return next((kind for kind in UNITS if has_errors(kind)), "energy")
@@ -99,7 +99,7 @@ def error_tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
     """Returns one table per kind of label, without kinds that have no errors.
 
     Args:
-        rows: from `error_rows`.
+        rows: result of `error_rows`.
     """
     tables = {}
     for kind, unit in UNITS.items():
@@ -148,7 +148,7 @@ def comparison_table(runs: Sequence[Run], frames: FramesByRun) -> Table:
 
     Args:
         runs: finished runs of a grid.
-        frames: of the test sets.
+        frames: frames of the test sets, by name of the run.
     """
     all_frames = [f for run in runs for f in frames[run.name]]
     kinds = [k for k in _COMPARED if group_errors(all_frames, k) is not None]

@@ -48,7 +48,7 @@ def write_report(folder: str | os.PathLike) -> Path:
     """Writes `report.html`, `report.md` and the figures of a folder's finished runs.
 
     Args:
-        folder: of a grid.
+        folder: folder of a grid.
 
     Returns:
         Path of the page.
@@ -69,7 +69,10 @@ def write_report(folder: str | os.PathLike) -> Path:
     failed = [r for r in grid.runs() if (folder / r.name / "failed.json").exists()]
     runs = [r for r in grid.runs() if (folder / r.name / "result.json").exists()]
     if not runs:
-        raise BenchError(f"No run in {folder} is finished: start it with `bench run`.")
+        raise BenchError(
+            f"No run in {folder} has finished: start or resume the grid with "
+            "`bench run`."
+        )
     results = [read_result(folder / r.name) for r in runs]
     splits = {(r.split, r.seed): read_split(folder / r.name) for r in runs}
     frames = {
@@ -88,9 +91,9 @@ def write_report(folder: str | os.PathLike) -> Path:
         "errors": error_tables(rows),
         "comparison": comparison_table(runs, frames),
         "settings": read_text(config),
-        "notes": _set_sizes(results)
-        + _separations(splits, data, descriptors)
-        + [_failure(folder / r.name) for r in failed],
+        "notes": _split_size_notes(results)
+        + _separation_notes(splits, data, descriptors)
+        + [_failure_note(folder / r.name) for r in failed],
         "figures": _save_figures(
             folder,
             {"errors": ("Errors in and out of distribution", error_bars(rows))}
@@ -103,7 +106,7 @@ def write_report(folder: str | os.PathLike) -> Path:
             }
             | _maps(splits, data, descriptors)
             | _breakdowns(splits, results, frames, (data, descriptors), main_kind(rows))
-            | _parities(results, frames),
+            | _parity_plots(results, frames),
         ),
     }
     for name in ("report.md", "report.html"):
@@ -115,7 +118,7 @@ def render(name: str, context: dict[str, Any]) -> str:
     """Renders a template; markup in values is escaped.
 
     Args:
-        name: of the page, `report.md` or `report.html`.
+        name: name of the page, `report.md` or `report.html`.
         context: variables of the template.
     """
     template = resources.files("bench") / "templates" / f"{name}.jinja"
@@ -128,20 +131,20 @@ def render(name: str, context: dict[str, Any]) -> str:
 
 def _check_data(results: list[dict[str, Any]], data: Dataset, folder: Path) -> None:
     """Raises an error if the data changed since the results were made."""
-    others = {r["data"] for r in results} - {data.digest}
-    if others:
+    stored = {r["data"] for r in results} - {data.digest}
+    if stored:
         raise BenchError(
-            f"The results in {folder} were made from other data, data (stored "
-            f"{others.pop()}, now {data.digest}): restore these data, or run the grid "
-            "again in another folder."
+            f"The results in {folder} were made from different data (hash stored "
+            f"{stored.pop()}, now {data.digest}): restore the original data, or run "
+            "the grid again in another folder."
         )
 
 
-def _failure(run: Path) -> str:
+def _failure_note(run: Path) -> str:
     return f"{run.name} failed: {read_failure_reason(run)}"
 
 
-def _set_sizes(results: list[dict[str, Any]]) -> list[str]:
+def _split_size_notes(results: list[dict[str, Any]]) -> list[str]:
     """Returns the sizes of each split, with structures excluded from the test set."""
     notes = {}
     for result in results:
@@ -162,7 +165,7 @@ def _set_sizes(results: list[dict[str, Any]]) -> list[str]:
     return list(notes.values())
 
 
-def _separations(splits, data: Dataset, descriptors) -> list[str]:
+def _separation_notes(splits, data: Dataset, descriptors) -> list[str]:
     """Returns the distance between training and test set of each split."""
     notes = []
     for (name, seed), split in splits.items():
@@ -178,7 +181,9 @@ Figures = dict[str, tuple[str, Figure]]
 
 def _learning_curves(folder: Path, runs: list[Run]) -> Figures:
     histories = {r.name: read_history(folder / r.name) for r in runs}
-    return {"learning": ("Validation errors in training", learning_curves(histories))}
+    return {
+        "learning": ("Validation errors during training", learning_curves(histories))
+    }
 
 
 def _maps(splits, data: Dataset, descriptors) -> Figures:
@@ -191,7 +196,7 @@ def _maps(splits, data: Dataset, descriptors) -> Figures:
 
 
 def _breakdowns(splits, results, frames, data_and_descriptors, kind: str) -> Figures:
-    """Returns test errors by class of structures, one figure per split and seed."""
+    """Returns test errors by size, charge, element and similarity of each split."""
     figures = {}
     data, descriptors = data_and_descriptors
     kinds = {Run(**r["run"]): kinds_of(r) for r in results}
@@ -200,8 +205,8 @@ def _breakdowns(splits, results, frames, data_and_descriptors, kind: str) -> Fig
         nearest = nearest_similarity(descriptors, train, test)
         similarity = dict(zip(map(int, test), nearest, strict=True))
         runs = [r for r in kinds if (r.split, r.seed) == (name, seed)]
-        frames_of = lambda kind, runs=runs: {
-            r.model: frames[r.name] for r in runs if kind in kinds[r]
+        frames_of = lambda label, runs=runs: {
+            r.model: frames[r.name] for r in runs if label in kinds[r]
         }
         main = frames_of(kind).items()
         forces, charges = frames_of("force").items(), frames_of("charge").items()
@@ -215,12 +220,12 @@ def _breakdowns(splits, results, frames, data_and_descriptors, kind: str) -> Fig
             "element (charges)": {m: by_element(f, "charge") for m, f in charges},
         }
         title = f"{name} split, seed {seed}"
-        caption = f"Test errors by class of structures, {title}"
+        caption = f"Test errors by size, charge, element and similarity, {title}"
         figures[f"breakdown-{name}-{seed}"] = caption, breakdown(panels, title, kind)
     return figures
 
 
-def _parities(results, frames) -> Figures:
+def _parity_plots(results, frames) -> Figures:
     figures = {}
     for result in results:
         run = Run(**result["run"])

@@ -72,7 +72,7 @@ def row_from_atoms(
     """Returns the row of an `ase.Atoms` object.
 
     Args:
-        atoms: with calculator results, info and arrays.
+        atoms: ASE object with calculator results, info and arrays.
         options: keys and units of the labels.
         id: used if the object has none.
         group: used if the object has none; None uses the id.
@@ -145,7 +145,7 @@ def check_units(format: str, options: ReadOptions) -> None:
 
     Args:
         format: a key of `FORMATS`.
-        options: with the units that the user gave.
+        options: options with the units that the user gave.
 
     Raises:
         BenchError: units are given for converted labels, or missing.

@@ -222,7 +222,7 @@ def read_energy_column(path: Path, column: str) -> dict[str, float | None]:
     """Returns a column of a CSV file by the first column; empty fields are None.
 
     Args:
-        path: of the file, whose first row is a header.
+        path: path of the file, whose first row is a header.
         column: name of the column of energies, eV.
 
     Raises:

@@ -24,7 +24,7 @@ def apply_operations(
 
     Args:
         fractional: coordinates of the sites.
-        operations: of the space group, including the identity.
+        operations: operations of the space group, including the identity.
         cell: lattice vectors as rows, Å.
 
     Returns:

@@ -23,7 +23,7 @@ def site_columns(block: cif.Block) -> Columns | None:
     """Returns the columns of the loop with the coordinates; None if there is none.
 
     Args:
-        block: of a CIF.
+        block: data block of a CIF.
     """
     for names in (FRACTIONAL, CARTESIAN):
         values = block.find_values(SITE + names[0])
@@ -53,7 +53,7 @@ def check_ordered(columns: Columns, *, symmetric: bool) -> None:
     """Checks that a structure is ordered and has all its hydrogen atoms.
 
     Args:
-        columns: of the sites.
+        columns: columns of the loop of sites, by tag.
         symmetric: whether symmetry operations generate further atoms.
 
     Raises:
@@ -99,7 +99,7 @@ def site_atomic_numbers(columns: Columns) -> Int[np.ndarray, " sites"]:
     """Returns atomic numbers of the sites, from their types or else their labels.
 
     Args:
-        columns: of the sites.
+        columns: columns of the loop of sites, by tag.
 
     Raises:
         RowError: a type or label is not an element, or is ambiguous.
@@ -142,7 +142,7 @@ def fractional_coordinates(
     """Returns fractional coordinates of the sites.
 
     Args:
-        columns: of the sites.
+        columns: columns of the loop of sites, by tag.
         cell: lattice vectors as rows, Å.
 
     Raises:
@@ -161,7 +161,7 @@ def numeric_columns(columns: Columns) -> dict[str, Float[np.ndarray, " sites"]]:
     """Returns the columns that contain only numbers.
 
     Args:
-        columns: of the sites.
+        columns: columns of the loop of sites, by tag.
     """
     numeric: dict[str, Any] = {}
     for name, texts in columns.items():

@@ -56,7 +56,7 @@ def symmetry_operations(block: cif.Block, cell: Cell) -> Operations:
     """Returns the operations that a block lists, or those of its space group.
 
     Args:
-        block: of a CIF.
+        block: data block of a CIF.
         cell: lattice vectors as rows, Å.
 
     Raises:
@@ -86,8 +86,8 @@ def first_value(block: cif.Block, tags: tuple[str, ...]) -> str | None:
     """Returns the value of the first tag that has one; None if no tag has one.
 
     Args:
-        block: of a CIF.
-        tags: in order of preference.
+        block: data block of a CIF.
+        tags: tags in order of preference.
     """
     for tag in tags:
         value = block.find_value(tag)

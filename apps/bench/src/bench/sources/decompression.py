@@ -28,7 +28,7 @@ def max_decompressed_bytes(path: Path | str) -> int:
     """Returns the largest size in memory that is allowed for a file.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
     return ALWAYS_ALLOWED + MAX_RATIO * Path(path).stat().st_size
 
@@ -37,7 +37,7 @@ def check_size(path: Path | str, size: int, what: str = "it") -> None:
     """Checks that the decompressed size of a file is within its limit.
 
     Args:
-        path: of the file.
+        path: path of the file.
         size: decompressed bytes, or a lower bound.
         what: the part of the file that has this size, for the message.
 
@@ -57,7 +57,7 @@ def open_decompressed(path: Path) -> io.BufferedReader:
     """Opens a file for reading, decompressed if its suffix is a compression format.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         BenchError: when reading, if the content exceeds `max_decompressed_bytes`.
@@ -71,7 +71,7 @@ def check_decompressed_size(path: Path) -> None:
     """Checks a file for libraries that decompress it themselves.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         BenchError: it exceeds `max_decompressed_bytes`, or cannot be decompressed.

@@ -91,10 +91,10 @@ class FrameSet(NamedTuple):
     """The frames of one set.
 
     Args:
-        directory: of the set.
+        directory: directory of the set.
         elements: atomic number of each type.
         types: types of the atoms, `(atoms,)` or `(frames, atoms)`; -1 is padding.
-        arrays: by file name, one row per frame.
+        arrays: arrays of the set by file name, one row per frame.
         others: names of the arrays that are read only if the user gives their key.
     """
 

@@ -12,7 +12,7 @@ def atomic_number(symbol: str, atom: int) -> int:
     """Returns the atomic number of a symbol in any case, such as `zn` or `Zn`.
 
     Args:
-        symbol: of an element or of an isotope of hydrogen.
+        symbol: symbol of an element or of an isotope of hydrogen.
         atom: index of the atom, for the message.
 
     Raises:

@@ -132,7 +132,7 @@ def has_known_format(path: Path) -> bool:
     """Returns whether the name of a file matches a format.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
     return bool(_matching_formats(path))
 

@@ -84,7 +84,7 @@ class Hdf5Files(NamedTuple):
             StructureArrays(arrays, f"{path}{group_name}"),
             self.options,
             prefix,
-            first=row_range.start,
+            offset=row_range.start,
         )
 
 

@@ -28,6 +28,6 @@ def is_cut(line: bytes) -> bool:
     """Returns whether a line was longer than `MAX_LINE_BYTES`.
 
     Args:
-        line: from `next_lines`.
+        line: line returned by `next_lines`.
     """
     return len(line) == MAX_LINE_BYTES and not line.endswith(b"\n")

@@ -61,8 +61,8 @@ def _load(path: str) -> StructureArrays:
         raise
     except Exception as error:  # a damaged zip file can raise any exception
         raise BenchError(
-            f"{path} cannot be read as npz ({one_line(error)}): it is damaged, or "
-            "holds Python objects, which are never loaded."
+            f"{path} cannot be read as npz ({one_line(error)}): either the file "
+            "is damaged or it contains Python objects, which are never loaded."
         ) from error
     return StructureArrays(arrays, path)
 

@@ -9,7 +9,7 @@ class PublishedDataset(NamedTuple):
     Args:
         page: download page, with its conditions.
         files: their names and, if known, sizes.
-        license: of the data.
+        license: license of the data.
         citations: references to cite.
         command: `bench prepare` command that reads it.
     """

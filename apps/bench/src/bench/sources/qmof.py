@@ -53,7 +53,7 @@ def open_qmof(folder: Path, options: ReadOptions) -> Source:
     """Returns the reader of a folder of the QMOF database.
 
     Args:
-        folder: with `qmof.json` or `qmof.csv`.
+        folder: folder with `qmof.json` or `qmof.csv`.
         options: keys and units of the labels.
 
     Raises:

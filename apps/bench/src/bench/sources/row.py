@@ -34,16 +34,18 @@ class Row:
         id: unique in the source.
         group: material or molecule; splits do not separate rows of one group.
         numbers: atomic numbers, `(atoms,)`.
-        positions: Å, `(atoms, 3)`.
+        positions: positions of the atoms, Å, `(atoms, 3)`.
         cell: lattice vectors as rows, Å, `(3, 3)`; None for open boundaries.
-        total_charge: e.
+        total_charge: total charge, e.
         spin: multiplicity 2S + 1.
         energy: total energy, eV.
-        forces: eV/Å, `(atoms, 3)`.
-        stress: eV/Å^3, ASE's sign and Voigt order, `(6,)`.
+        forces: forces on the atoms, eV/Å, `(atoms, 3)`.
+        stress: stress, eV/Å^3, ASE's sign and Voigt order, `(6,)`.
         charges: atomic charges, e, `(atoms,)`.
-        dipole: e Å relative to the center of mass, `(3,)`; open boundaries only.
-        born_charges: e, [atom, direction of polarization, of displacement].
+        dipole: dipole relative to the center of mass, e Å, `(3,)`; open boundaries
+            only.
+        born_charges: Born charges, e, [atom, direction of polarization, direction of
+            displacement].
         tags: small integers that mark atoms, `(atoms,)`.
         info: scalars and strings of the source, for recipes; not stored.
         available_keys: keys of all values that the source has for this structure.

@@ -47,7 +47,7 @@ def build_row(
     """Returns a validated row in eV, Å and e.
 
     Args:
-        geometry: in the units of `options`.
+        geometry: elements, positions and cell in the units of `options`.
         values: all values that the source has for this structure, by key.
         options: keys and units that the user gave.
         id: used if no value is an id.

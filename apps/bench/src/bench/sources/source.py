@@ -69,7 +69,7 @@ def build_or_reject[T](
     Args:
         location: file and row, for the message.
         build: builds the row.
-        arguments: of `build`.
+        arguments: arguments of `build`.
     """
     try:
         return build(*arguments)
@@ -101,7 +101,7 @@ def stem(path: Path) -> str:
     """Returns a file name without its last suffix.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
     return path.stem
 
@@ -110,7 +110,7 @@ def name_before_dot(path: Path) -> str:
     """Returns a file name up to its first dot.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
     return path.name.split(".")[0]
 
@@ -121,9 +121,9 @@ def split_into_ranges(
     """Returns ranges of `ROWS_PER_RANGE` rows, or of more rows to respect a limit.
 
     Args:
-        path: of all ranges.
+        path: path of the file of all ranges.
         rows: number of rows in the file or group.
-        entry_point: of all ranges.
+        entry_point: entry point of all ranges, see `RowRange`.
         max_ranges: largest number of ranges; None means no limit.
 
     Raises:

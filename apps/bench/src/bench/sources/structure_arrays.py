@@ -35,17 +35,18 @@ LABEL_KEYS = DEFAULT_KEYS | {
 
 
 _PER_STRUCTURE = ("energy", "forces", "stress", "charges", "dipole", "born_charges")
-"""Labels that one array entry never gives for all structures."""
+"""Labels that always have one entry per structure or per atom, never one value shared
+by all structures."""
 
 
 class StructureArrays:
     """Arrays of one file or group, indexed by structure.
 
-    Structures lie along the first axis, padded to one size; or, if there is a count of
-    atoms per structure, atoms of all structures are concatenated.
+    Without atom counts, the first axis runs over structures, padded to the same number
+    of atoms. With atom counts, the atoms of all structures are concatenated.
 
     Args:
-        arrays: by key.
+        arrays: the arrays of the file or group, by key.
         location: file and group, for messages.
 
     Raises:
@@ -60,7 +61,7 @@ class StructureArrays:
         self.values = {k: v for k, v in arrays.items() if id(v) not in used}
         keys = ", ".join(arrays)
         if self.geometry["numbers"] is None:
-            raise no_structures_error(location, f"it has {keys} but no numbers")
+            raise no_structures_error(location, f"it has {keys} but no atomic numbers")
         if self.geometry["positions"] is None and self.geometry["frac"] is None:
             raise no_structures_error(location, f"it has {keys} but no positions")
         self.ends = self._structure_ends()
@@ -104,8 +105,8 @@ class StructureArrays:
                 if len(array) not in (len(self), atoms):
                     raise BenchError(
                         f"{self.location} holds {len(self)} structures, but "
-                        f"{len(array)} rows of {key}: it is damaged, or {key} is no "
-                        f"{label}."
+                        f"{len(array)} rows of {key}: either the file is damaged or "
+                        f"{key} does not contain {label}."
                     )
 
     def select(self, array: np.ndarray | None, i: int) -> Any:
@@ -117,8 +118,10 @@ class StructureArrays:
         """
         if array is None or array.ndim == 0:
             return array
-        if self.ends is not None and len(array) == self.ends[-1] != len(self.ends):
-            return array[self.ends[i - 1] if i else 0 : self.ends[i]]
+        if self.ends is not None:
+            n_structures, n_atoms = len(self.ends), self.ends[-1]
+            if len(array) == n_atoms and n_atoms != n_structures:
+                return array[self.ends[i - 1] if i else 0 : self.ends[i]]
         if len(array) == len(self):
             return array[i]
         return None
@@ -126,8 +129,8 @@ class StructureArrays:
     def _select_geometry(self, name: str, i: int) -> Any:
         """Returns a part of the geometry, which all structures may share.
 
-        The shape shows that an array is shared. Its length does not: there may be as
-        many structures as atoms.
+        Shared arrays are recognized by shape rather than length, because the number of
+        structures may equal the number of atoms.
         """
         array = self.geometry[name]
         shape = () if array is None else array.shape
@@ -173,16 +176,16 @@ def iterate_rows(
     options: ReadOptions,
     prefix: str,
     indices: range | None = None,
-    first: int = 0,
+    offset: int = 0,
 ) -> Iterator[Row | Rejected]:
     """Yields the structures of arrays one by one.
 
     Args:
-        arrays: of one file or group.
+        arrays: the arrays of one file or group.
         options: keys and units that the user gave.
         prefix: first part of the ids of structures without one.
-        indices: of the structures to yield; None means all.
-        first: number of structures of the group before the first one in `arrays`.
+        indices: indices of the structures to yield; None means all.
+        offset: index in the group of the first structure of `arrays`.
     """
     arrays.check_lengths(options.given_keys)
 
@@ -193,12 +196,12 @@ def iterate_rows(
             geometry,
             values,
             options,
-            id=f"{prefix}/{first + i:07d}",
+            id=f"{prefix}/{offset + i:07d}",
             default_keys=LABEL_KEYS,
         )
 
     for i in range(len(arrays)) if indices is None else indices:
-        yield build_or_reject(f"Structure {first + i} of {arrays.location}", build, i)
+        yield build_or_reject(f"Structure {offset + i} of {arrays.location}", build, i)
 
 
 def _atomic_numbers(given: np.ndarray) -> np.ndarray:
@@ -215,7 +218,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def _to_python(value: Any) -> Any:
-    """Converts NumPy scalars and bytes to Python's types, which `Row.info` keeps."""
+    """Converts NumPy scalars and bytes to built-in Python types for `Row.info`."""
     if isinstance(value, np.generic) or (
         isinstance(value, np.ndarray) and value.ndim == 0
     ):
@@ -234,7 +237,7 @@ def no_structures_error(location: Path | str, reason: str) -> BenchError:
 
     Args:
         location: the file or group.
-        reason: short.
+        reason: a short explanation.
     """
     return BenchError(
         f"{location} holds no structures: {reason}; atomic numbers are read from "

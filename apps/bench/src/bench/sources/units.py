@@ -32,7 +32,7 @@ def conversion_factor(name: str, table: dict[str, float]) -> float:
     """Returns the value of a unit in eV and Å.
 
     Args:
-        name: of the unit.
+        name: name of the unit.
         table: `ENERGY`, `LENGTH` or `STRESS`.
 
     Raises:

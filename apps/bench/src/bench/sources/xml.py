@@ -18,7 +18,7 @@ def check_no_entities(path: Path) -> None:
     Entities can expand without limit, or include other files.
 
     Args:
-        path: of the file, which may be compressed.
+        path: path of the file, which may be compressed.
 
     Raises:
         BenchError: it declares an entity, or is not XML.

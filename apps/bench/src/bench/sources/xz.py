@@ -19,8 +19,8 @@ class XzFile(io.RawIOBase):
     Reads concatenated streams, with zero bytes as padding after each of them.
 
     Args:
-        path: of the file.
-        mode: as in `open`; only for reading.
+        path: path of the file.
+        mode: mode of `open`; only for reading.
     """
 
     def __init__(self, path: Path, mode: str = "rb"):

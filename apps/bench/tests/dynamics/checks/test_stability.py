@@ -81,7 +81,9 @@ def test_drift_is_the_slope_in_meV_per_atom_and_ps():
     kinetic = 5 + 0.1 * np.sin(40 * times)
     linear = energy_drift(times, -100 + 0.003 * times, kinetic, 10)
     np.testing.assert_allclose(linear.rate, 0.3, rtol=1e-9)
-    np.testing.assert_allclose(linear.ratio, 0.006 / kinetic.std(), rtol=1e-9)
+    np.testing.assert_allclose(
+        linear.change_over_kinetic_std, 0.006 / kinetic.std(), rtol=1e-9
+    )
     # A vibration over complete periods has no slope.
     periodic = energy_drift(times, np.cos(2 * np.pi * times), kinetic, 10)
     assert abs(periodic.rate) < 1.0

@@ -100,5 +100,5 @@ def test_charge_statistics():
     statistics = charge_statistics(frames, ShiftedCharges(), 0.0)
     np.testing.assert_allclose(statistics["max_total_error"], 0.09)
     np.testing.assert_allclose(statistics["total_drift"], 0.09)
-    np.testing.assert_allclose(statistics["mean_change"], 0.02)
+    np.testing.assert_allclose(statistics["mean_change_between_halves"], 0.02)
     np.testing.assert_allclose((statistics["min"], statistics["max"]), (-0.8, 0.43))

@@ -97,7 +97,9 @@ def test_a_translation_of_a_crystal_absorbs_no_infrared_light(settings, tmp_path
     velocities[:, 3, 0] += np.cos(2 * np.pi * 600 * times)
     files = StageFiles(tmp_path, atoms, origin=np.zeros(3))
     for velocity in velocities:
-        files.write_motion(atoms.positions, velocity * atoms.get_masses()[:, None])
+        files.write_positions_and_velocities(
+            atoms.positions, velocity * atoms.get_masses()[:, None]
+        )
     calculator = bb.Calculator(potential, total_charge=0.0)
     relaxed = bb.Structure.from_ase(atoms, total_charge=0.0)
     spectrum = compute_spectra(tmp_path, relaxed, interval, calculator)["infrared"]

@@ -20,7 +20,7 @@ def test_a_displaced_crystal_returns_to_its_lattice(tmp_path):
     callback = lambda *arguments: progress.append(arguments)
     relaxation = relax(displaced, EMT(), 500, tmp_path, callback)
     result = relaxation.result
-    assert relaxation.passed and result["max_force"] < 0.05 and progress
+    assert relaxation.passed and result["max_force_eV_A"] < 0.05 and progress
     deviation = relaxation.atoms.positions - perfect.positions
     np.testing.assert_allclose(deviation - deviation.mean(0), 0.0, atol=0.02)
     np.testing.assert_allclose(relaxation.atoms.cell.array, perfect.cell.array)
@@ -35,7 +35,7 @@ def test_a_displaced_crystal_returns_to_its_lattice(tmp_path):
     displacements = relaxation.atoms.positions - displaced.positions
     relative = displacements - displacements.mean(0)
     largest = np.linalg.norm(relative, axis=1).max()
-    np.testing.assert_allclose(result["max_displacement"], largest, atol=1e-6)
+    np.testing.assert_allclose(result["max_displacement_A"], largest, atol=1e-6)
     assert np.all(displaced.positions != relaxation.atoms.positions), "input modified"
 
 
@@ -53,7 +53,7 @@ def test_too_few_steps_are_no_failure(tmp_path):
     near = MorsePotential(epsilon=2.0, r0=1.8, rho0=3.0)
     relaxation = relax(pair, near, 2, tmp_path, CALLBACK)
     assert relaxation.passed and relaxation.result["steps"] == 2
-    assert relaxation.result["max_force"] > 0.05
+    assert relaxation.result["max_force_eV_A"] > 0.05
 
 
 def test_a_second_call_reads_the_files_of_the_first(tmp_path):

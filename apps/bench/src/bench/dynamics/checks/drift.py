@@ -11,7 +11,7 @@ class Drift(NamedTuple):
 
     rate: float
     """Slope of the least-squares line, meV/atom/ps."""
-    ratio: float
+    change_over_kinetic_std: float
     """Change along the line over the standard deviation of the kinetic energy."""
 
 
@@ -19,17 +19,19 @@ def energy_drift(
     times: Float[np.ndarray, " observations"],
     conserved: Float[np.ndarray, " observations"],
     kinetic: Float[np.ndarray, " observations"],
-    atoms: int,
+    n_atoms: int,
 ) -> Drift:
     """Fits a line to a conserved energy by least squares.
 
     Args:
-        times: ps; at least three.
+        times: times of the observations, ps; at least three.
         conserved: conserved energy, eV.
         kinetic: kinetic energy, eV.
-        atoms: number of atoms.
+        n_atoms: number of atoms.
     """
     slope = float(np.polyfit(times - times.mean(), conserved - conserved.mean(), 1)[0])
     fluctuation = float(np.std(kinetic))
     change = abs(slope) * float(times[-1] - times[0])
-    return Drift(1000 * slope / atoms, change / fluctuation if fluctuation else np.inf)
+    return Drift(
+        1000 * slope / n_atoms, change / fluctuation if fluctuation else np.inf
+    )

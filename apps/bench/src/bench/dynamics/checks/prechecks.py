@@ -134,7 +134,7 @@ def check_dimers(dimers: Dimers) -> list[Precheck]:
     length therefore is a warning of missing repulsion, not a proof.
 
     Args:
-        dimers: from `scan_dimers`.
+        dimers: result of `scan_dimers`.
     """
     forces = dimers.forces[:, -len(_CUTOFF_OFFSETS) :]
     across = np.abs(forces[:, 2] - forces[:, 1])

@@ -90,8 +90,8 @@ class StabilityMonitor:
 
     Args:
         reference: the initial structure, with all bonds intact.
-        degrees_of_freedom: that share the kinetic energy.
-        limits: of a stable simulation; None for the defaults.
+        degrees_of_freedom: number of degrees of freedom.
+        limits: limits of a stable simulation; None for the defaults.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class StabilityMonitor:
         """Returns the first failure cause, or None for a stable replica.
 
         Args:
-            observation: of the replica.
+            observation: observation of the replica.
             previous_energy: potential energy at the previous observation, eV; None for
                 the first.
         """

@@ -50,7 +50,7 @@ def initial_capacity(
     """Returns the first compiled capacity that is large enough, or a new one.
 
     Args:
-        receivers: of the pairs within the cutoff, for each replica.
+        receivers: receivers of the pairs within the cutoff, for each replica.
         needs_triplets: whether the model uses triplets of atoms.
         compiled: capacities of existing programs.
     """

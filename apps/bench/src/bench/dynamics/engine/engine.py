@@ -32,7 +32,7 @@ class Engine:
         interaction: the potential energy.
         ensemble: the integrator.
         cell: rows, Å; None means open boundaries.
-        timestep: fs.
+        timestep: time step, fs.
         skin: distance beyond the cutoff up to which pairs are listed, Å.
         programs: compiled programs, to share with other engines of the same interaction
             and skin.
@@ -140,14 +140,14 @@ class Engine:
         """Writes a checkpoint from which `restore` continues bit for bit.
 
         Args:
-            path: of the checkpoint.
-            header: JSON values that `restore` returns.
+            path: path of the checkpoint.
+            header: metadata of the stage, as JSON values, which `restore` returns.
         """
         planned = self._planned
         arrays = {"states": self.states, "too_fast": jnp.asarray(self.too_fast)}
         arrays["planned"] = jax.tree.map(jnp.asarray, (planned.positions, planned.cell))
         engine = {"steps": self.steps, "capacity": list(self._capacity)}
-        write_arrays(path, arrays, {"engine": engine, "caller": header})
+        write_arrays(path, arrays, {"engine": engine, "stage_metadata": header})
 
     def restore(self, path: Path) -> dict[str, Any]:
         """Loads a checkpoint of the same simulation; call `start` first.
@@ -169,7 +169,7 @@ class Engine:
         engine = header["engine"]
         self._initialize(engine["steps"], PairCapacity(*engine["capacity"]))
         self._planned = self._make_plan(positions, cell, growth=1.0)
-        return header["caller"]
+        return header["stage_metadata"]
 
     @property
     def replicas(self) -> int:

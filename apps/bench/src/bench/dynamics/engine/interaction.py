@@ -14,7 +14,7 @@ class Interaction:
     """The potential energy of a fixed set of atoms.
 
     Args:
-        cutoff: of the pairs, Å.
+        cutoff: cutoff of the pairs, Å.
         energy: called as `energy(weights, positions, senders, receivers, shifts, box,
             plan, triplets)`, returns eV. Pairs are listed in both directions; padding
             has the atom index `len(positions)`; `box` has lattice vectors as rows or is

@@ -46,7 +46,7 @@ def list_pairs(
     Args:
         positions: `(atoms, 3)`, Å.
         box: rows, Å; None means open boundaries.
-        reach: Å.
+        reach: largest distance of a pair, Å.
     """
     # Distances do not depend on the elements.
     structure = Structure(np.ones(len(positions), int), positions, box)
@@ -62,8 +62,8 @@ def pad_pairs(
     """Returns a list padded to a fixed size, as numpy arrays.
 
     Args:
-        pairs: from `list_pairs`, at most `listed` of them.
-        positions: for which the pairs were listed, Å.
+        pairs: result of `list_pairs`, at most `listed` of them.
+        positions: positions for which the pairs were listed, Å.
         box: rows, Å; None means open boundaries.
         listed: size of the arrays.
     """
@@ -96,7 +96,7 @@ class ReplicaLists:
 
         Args:
             i: index of the replica.
-            positions: of all replicas, `(replicas, atoms, 3)`, Å.
+            positions: positions of all replicas, `(replicas, atoms, 3)`, Å.
             boxes: cell of each replica, rows, Å; None means open boundaries.
         """
         pairs = list_pairs(positions[i], boxes[i], self._reach)
@@ -130,9 +130,9 @@ def prune(
 
     Args:
         pairs: a list that is valid for these positions, see `slack`.
-        positions: Å.
+        positions: positions of the atoms, `(atoms, 3)`, Å.
         box: rows, Å; None means open boundaries.
-        cutoff: Å.
+        cutoff: cutoff of the potential, Å.
         capacity: size of the result; pairs beyond it are dropped and counted in
             `pair_count`.
     """
@@ -157,8 +157,8 @@ def is_complete(pruned: PrunedPairs, capacity: PairCapacity) -> Bool[Array, ""]:
     """Returns whether all pairs within the cutoff are within the capacity.
 
     Args:
-        pruned: from `prune`.
-        capacity: that was passed to `prune`.
+        pruned: result of `prune`.
+        capacity: capacity that was passed to `prune`.
     """
     complete = pruned.pair_count <= capacity.within_cutoff
     if capacity.triplets is not None:
@@ -183,7 +183,7 @@ def slack(
 
     Args:
         pairs: the list.
-        positions: Å.
+        positions: positions of the atoms, `(atoms, 3)`, Å.
         box: rows, Å; None means open boundaries.
         cutoff: $r_c$, Å.
         skin: $s$, Å.

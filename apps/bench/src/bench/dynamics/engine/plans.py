@@ -27,7 +27,7 @@ class StructurePlan(NamedTuple):
         """Returns whether the plan is valid for other positions or another cell.
 
         Args:
-            positions: Å.
+            positions: positions of the atoms, Å.
             cell: rows, Å; None means open boundaries.
         """
         box = None if cell is None else cell[None]
@@ -54,7 +54,7 @@ def make_plan(
 
     Args:
         interaction: whose long-range layers need the plan.
-        positions: Å.
+        positions: positions of the atoms, Å.
         cell: rows, Å; None means open boundaries.
         moves_box: whether the cell changes during the simulation.
         growth: factor by which a molecule may grow; 1 for exactly these positions.

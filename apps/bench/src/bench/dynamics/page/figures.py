@@ -12,7 +12,7 @@ from bench.dynamics.study.stage_files import read_thermo
 from bench.report.style import COLORS, as_label, legend_below
 
 Results = Sequence[Mapping[str, Any]]
-"""As in the `result.json` of each pair."""
+"""Contents of the `result.json` of each simulation."""
 
 _LINESTYLES = ("-", "--", ":", "-.")
 
@@ -21,7 +21,7 @@ def survival(results: Results) -> Figure:
     """Draws the fraction of stable replicas of each model, over all structures.
 
     Args:
-        results: of the study.
+        results: results of the study.
     """
     figure, (axes,) = _subplots(1)
     ramps_by_model: dict[str, list[Mapping[str, Any]]] = {}
@@ -33,7 +33,7 @@ def survival(results: Results) -> Figure:
         style = _line_style(m)
         axes.step(times, fractions, where="post", label=as_label(model), **style)
     first = next(iter(ramps_by_model.values()))[0]
-    start, end = first["start_temperature"], first["end_temperature"]
+    start, end = first["start_temperature_K"], first["end_temperature_K"]
     axes.set_xlabel(f"time (ps), {start:.0f} to {end:.0f} K")
     axes.set_ylabel("fraction of stable replicas")
     axes.set_ylim(-0.05, 1.05)
@@ -48,11 +48,12 @@ def survival_curve(
     """Returns the times of failures (ps) and the stable fraction after each.
 
     Args:
-        stages: results of the same stage of several pairs, with all their replicas.
+        stages: results of the same stage of several simulations, with all
+            replicas.
     """
     replicas = [replica for stage in stages for replica in stage["replicas"]]
     failed = sorted(r["survived_ps"] for r in replicas if r["cause"] is not None)
-    end = max(stage["picoseconds"] for stage in stages)
+    end = max(stage["duration_ps"] for stage in stages)
     fractions = 1 - np.arange(1, len(failed) + 1) / len(replicas)
     last = fractions[-1] if failed else 1.0
     return np.array([0.0, *failed, end]), np.array([1.0, *fractions, last])
@@ -62,13 +63,13 @@ def energy_conservation(results: Results, out: Path) -> Figure:
     """Draws the change of the total energy at constant energy, meV/atom.
 
     Args:
-        results: of the study.
-        out: its folder.
+        results: results of the study.
+        out: folder of the study.
     """
 
-    def change(columns: dict[str, np.ndarray], atoms: int) -> np.ndarray:
+    def change(columns: dict[str, np.ndarray], n_atoms: int) -> np.ndarray:
         energies = columns["conserved_eV"]
-        return 1000 * (energies - energies[0]) / atoms
+        return 1000 * (energies - energies[0]) / n_atoms
 
     return _time_series(results, out, "nve", "energy change (meV/atom)", change)
 
@@ -77,8 +78,8 @@ def temperatures(results: Results, out: Path) -> Figure:
     """Draws the kinetic temperature during heating.
 
     Args:
-        results: of the study.
-        out: its folder.
+        results: results of the study.
+        out: folder of the study.
     """
     temperature = lambda columns, _: columns["temperature_K"]
     return _time_series(results, out, "ramp", "temperature (K)", temperature)
@@ -88,7 +89,7 @@ def radial_distributions(results: Results) -> Figure:
     """Draws radial distribution functions and those of the reference, if any.
 
     Args:
-        results: of the study.
+        results: results of the study.
     """
     figure, panels = _panels(results)
     for result, axes, style in panels:
@@ -108,16 +109,18 @@ def vibrational_spectra(results: Results) -> Figure:
     """Draws vibrational densities of states.
 
     Args:
-        results: of the study.
+        results: results of the study.
     """
-    return _spectra(results, "vibrations", "density", "density of states (cm)")
+    return _spectra(
+        results, "vibrations", "density_of_states", "density of states (cm)"
+    )
 
 
 def infrared_spectra(results: Results) -> Figure:
     """Draws infrared spectra.
 
     Args:
-        results: of the study, some with a spectrum.
+        results: results of the study, some with a spectrum.
     """
     return _spectra(results, "infrared", "intensity", "intensity (cm)")
 
@@ -155,7 +158,7 @@ def _time_series(
             continue
         first = {name: c[columns["replica"] == 0] for name, c in columns.items()}
         if len(first["time_ps"]):
-            values = quantity(first, result["atoms"])
+            values = quantity(first, result["n_atoms"])
             axes.plot(
                 first["time_ps"], values, label=as_label(result["model"]), **style
             )

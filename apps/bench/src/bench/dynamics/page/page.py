@@ -26,7 +26,7 @@ def write_page(results: Sequence[Mapping[str, Any]], out: Path) -> Path:
     """Writes `md.html`, a single file that contains its figures.
 
     Args:
-        results: as in the `result.json` of each pair.
+        results: contents of the `result.json` of each simulation.
         out: folder of the study.
 
     Returns:
@@ -102,8 +102,8 @@ def _notes_of(result: Mapping[str, Any]) -> list[str]:
             f"{name}: charges are between {charges['min']:+.2f} and "
             f"{charges['max']:+.2f} e; their sum deviates from the total charge by "
             f"{charges['max_total_error']:.1e} e at most; they change by "
-            f"{charges['mean_change']:.3f} e per atom between the first and the second "
-            "half."
+            f"{charges['mean_change_between_halves']:.3f} e per atom between the first "
+            "and the second half."
         )
     radial = result["radial_distribution"]
     if radial and radial["error"] is not None:
@@ -121,8 +121,8 @@ def _relaxation_notes(name: str, relaxation: Mapping[str, Any] | None) -> list[s
     note = (
         f"{name}, relax: {relaxation['steps']} steps, energy change "
         f"{relaxation['energy_change_meV_atom']:+.1f} meV/atom, largest displacement "
-        f"{relaxation['max_displacement']:.2f} Å, largest force "
-        f"{relaxation['max_force']:.2f} eV/Å"
+        f"{relaxation['max_displacement_A']:.2f} Å, largest force "
+        f"{relaxation['max_force_eV_A']:.2f} eV/Å"
     )
     if relaxation["cause"] is not None:
         note += f"; {relaxation['cause']} ({relaxation['detail']})"

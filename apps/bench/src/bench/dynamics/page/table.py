@@ -29,7 +29,7 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Returns one row per model and structure, with the columns `HEADINGS`.
 
     Args:
-        results: as in `result.json`.
+        results: contents of the `result.json` of each simulation.
     """
     return [_row(result) for result in results]
 
@@ -39,12 +39,16 @@ def _row(result: Mapping[str, Any]) -> list[str]:
     failed = [c["name"] for c in result["prechecks"] if not c["passed"]]
     nve = stages["nve"]["replicas"]
     rates = [r["drift_meV_atom_ps"] for r in nve if "drift_meV_atom_ps" in r]
-    ratios = [r["drift_ratio"] for r in nve if "drift_ratio" in r]
+    ratios = [
+        r["energy_change_over_kinetic_std"]
+        for r in nve
+        if "energy_change_over_kinetic_std" in r
+    ]
     speeds = [s["steps_per_second"] for s in stages.values() if s["steps_per_second"]]
     return [
         result["model"],
         result["structure"],
-        str(result["atoms"]),
+        str(result["n_atoms"]),
         ", ".join(failed) or "ok",
         _relaxation_cell(result["relaxation"]),
         stage_cell(stages["nvt"]),
@@ -61,7 +65,7 @@ def summary_line(result: Mapping[str, Any]) -> str:
     """Returns the outcome of all stages that started, on one line.
 
     Args:
-        result: as in `result.json`.
+        result: contents of `result.json`.
     """
     cells = dict(zip(HEADINGS, _row(result), strict=True))
     parts = []
@@ -80,14 +84,14 @@ def _relaxation_cell(relaxation: Mapping[str, Any] | None) -> str:
         return _MISSING
     if relaxation["cause"] is not None:
         return f"{relaxation['cause']} at step {relaxation['steps']}"
-    return "ok" if relaxation["max_force"] <= FORCE_TOLERANCE else "not converged"
+    return "ok" if relaxation["max_force_eV_A"] <= FORCE_TOLERANCE else "not converged"
 
 
 def stage_cell(stage: Mapping[str, Any]) -> str:
     """Returns `ok`, `drifts`, `not started`, or the first failure of a stage.
 
     Args:
-        stage: its result.
+        stage: result of the stage.
     """
     failures = [r for r in stage["replicas"] if r["cause"] is not None]
     if not failures:
@@ -97,9 +101,9 @@ def stage_cell(stage: Mapping[str, Any]) -> str:
         return _SKIPPED
     first = min(started, key=lambda r: r["survived_ps"])
     text = f"{first['cause']} at {first['survived_ps']:.2f} ps"
-    heated = stage["start_temperature"] != stage["end_temperature"]
-    if heated and "last_target_K" in first:
-        text += f", {first['last_target_K']:.0f} K"
+    heated = stage["start_temperature_K"] != stage["end_temperature_K"]
+    if heated and "final_target_temperature_K" in first:
+        text += f", {first['final_target_temperature_K']:.0f} K"
     if len(stage["replicas"]) > 1:
         text += f" ({len(failures)} of {len(stage['replicas'])})"
     return text

@@ -21,7 +21,7 @@ def has_results(folder: Path) -> bool:
     """Returns whether a folder or one of its subfolders contains results.
 
     Args:
-        folder: of a stage, a pair or a study; may not exist.
+        folder: folder of a stage, a simulation or a study; may not exist.
     """
     names = (RESULT, CHECKPOINT, RELAXATION)
     return any(True for name in names for _ in folder.rglob(name))
@@ -33,10 +33,11 @@ def claim_folder(
     """Creates a folder of results, or checks that an existing one has the same inputs.
 
     Args:
-        folder: of a pair or a study; may not exist.
-        name: of the file that stores the inputs.
-        inputs: from which the results are computed, as JSON values.
-        description: of the existing results if the inputs differ; for the message.
+        folder: folder of a simulation or a study; may not exist.
+        name: name of the file that stores the inputs.
+        inputs: inputs from which the results are computed, as JSON values.
+        description: describes the existing results in the message if the inputs
+            differ.
 
     Raises:
         BenchError: the folder contains results of other or unknown inputs, or of an

@@ -17,10 +17,10 @@ class Model:
     """A trained potential, its name and its files.
 
     Args:
-        name: for tables and folders.
-        potential: in the precision of JAX.
-        path: of the file, or of the run's folder.
-        digest: of the file's bytes.
+        name: name of the model in tables and folders.
+        potential: potential energy in the precision of JAX.
+        path: path of the file, or of the run's folder.
+        digest: hash of the file's bytes.
         data: digest of the data on which it was trained; None for a file.
         split: digest of the split of these data; None for a file.
     """
@@ -57,7 +57,9 @@ def _model_paths(path: Path) -> list[Path]:
         return [path]
     runs = sorted(file.parent for file in path.glob("*/model.npz"))
     if not runs:
-        raise BenchError(f"No run in {path} is finished: continue it with `bench run`.")
+        raise BenchError(
+            f"No run in {path} has finished: start or resume the grid with `bench run`."
+        )
     return runs
 
 
@@ -65,7 +67,7 @@ def open_model(path: Path) -> Model:
     """Opens one model.
 
     Args:
-        path: of a file, or of the folder of a run.
+        path: path of a file, or of the folder of a run.
 
     Raises:
         BenchError: it is neither, or the model is incomplete or has no forces.
@@ -103,7 +105,7 @@ def with_unique_names(models: Sequence[Model]) -> list[Model]:
     """Returns the models with unique names, extended by folders where necessary.
 
     Args:
-        models: to simulate with the same structure.
+        models: models to simulate with the same structure.
 
     Raises:
         BenchError: one model is listed twice.
@@ -129,7 +131,7 @@ def check_elements(model: Model, name: str, numbers: Sequence[int]) -> None:
 
     Args:
         model: a trained model.
-        name: of the structure.
+        name: name of the structure.
         numbers: atomic numbers.
 
     Raises:

@@ -32,7 +32,7 @@ def radial_distribution(
     $$ g(r) = \frac{V}{N^2} \frac{\langle n(r) \rangle}{4 \pi r^2 \Delta r} $$
 
     Args:
-        frames: of one trajectory; all periodic or all open.
+        frames: frames of one trajectory; all periodic or all open.
         reach: largest distance, Å; may exceed the cell.
         bins: number of bins.
     """
@@ -60,8 +60,8 @@ def overlap_error(
     """Returns the integral of |g - g0| over that of g + g0: 0 if equal, 1 if disjoint.
 
     Args:
-        distribution: with the same bins as the reference.
-        reference: for example of an ab initio trajectory.
+        distribution: radial distribution with the bins of the reference.
+        reference: radial distribution of, for example, an ab initio trajectory.
     """
     difference = np.abs(distribution.values - reference.values).sum()
     total = (distribution.values + reference.values).sum()
@@ -80,18 +80,19 @@ def vibrational_spectrum(
     with a Hann window $w$. Frequencies above half the sampling rate are aliased.
 
     Args:
-        velocities: at equal intervals, any unit.
+        velocities: velocities at equal intervals, any unit.
         masses: amu.
         interval: between two times, fs.
 
     Returns:
-        Wavenumbers, 1/cm, and the density, cm.
+        Wavenumbers, 1/cm, and the density of states, cm.
     """
     window = np.hanning(len(velocities))[:, None, None]
     spectrum = np.abs(np.fft.rfft(velocities * window, axis=0)) ** 2
-    density = np.einsum("tia,i->t", spectrum, masses)
+    density_of_states = np.einsum("tia,i->t", spectrum, masses)
     wavenumbers = np.fft.rfftfreq(len(velocities), interval) * _WAVENUMBER
-    return wavenumbers, density / (density.sum() * wavenumbers[1])
+    area = density_of_states.sum() * wavenumbers[1]
+    return wavenumbers, density_of_states / area
 
 
 def infrared_spectrum(
@@ -126,7 +127,7 @@ def infrared_spectrum_of_dipoles(
     divided out.
 
     Args:
-        dipoles: at equal intervals, any unit.
+        dipoles: dipoles at equal intervals, any unit.
         interval: between two times, fs.
 
     Returns:
@@ -143,9 +144,9 @@ def charge_statistics(
     """Computes statistics of the atomic charges along a trajectory.
 
     Args:
-        frames: in the order of time, at least one.
+        frames: frames in the order of time, at least one.
         calculator: a model that predicts charges.
-        total_charge: of the structure, e.
+        total_charge: total charge of the structure, e.
 
     Returns:
         In e: the largest deviation of the sum of charges from the total charge, the
@@ -161,7 +162,7 @@ def charge_statistics(
         "total_charge": total_charge,
         "max_total_error": float(np.abs(totals - total_charge).max()),
         "total_drift": float(totals[-1] - totals[0]),
-        "mean_change": float(np.abs(change).mean()),
+        "mean_change_between_halves": float(np.abs(change).mean()),
         "mean_fluctuation": float(charges.std(0).mean()),
         "min": float(charges.min()),
         "max": float(charges.max()),

@@ -15,8 +15,9 @@ _OTHER_TIMESTEP = 2.0
 
 MAX_DRIFT = 0.5
 """Largest drift of the conserved energy of a passed stage, meV/atom/ps."""
-MAX_DRIFT_RATIO = 1.0
-"""Largest change of it over the standard deviation of the kinetic energy."""
+MAX_ENERGY_CHANGE_OVER_KINETIC_STD = 1.0
+"""Largest change of the conserved energy of a passed stage over the standard deviation
+of the kinetic energy."""
 
 FORCE_TOLERANCE = 0.05
 """Largest force on an atom of a relaxed structure, eV/Å (`fmax` of ASE)."""
@@ -27,20 +28,21 @@ class Stage:
     """One part of a simulation, in one ensemble.
 
     Args:
-        name: for tables and folders.
+        name: name of the stage in tables and folders.
         ensemble: `langevin`, `nose-hoover`, `nve` or `npt`.
-        picoseconds: duration.
-        start_temperature: target temperature at the beginning, K.
-        end_temperature: at the end, K; the target changes linearly in time.
+        duration_ps: duration, ps.
+        start_temperature_K: target temperature at the start, K.
+        end_temperature_K: target temperature at the end, K; the target changes linearly
+            in time.
         after: name of the stage from whose last frame this one starts; empty for the
             initial structure.
     """
 
     name: str
     ensemble: str
-    picoseconds: float
-    start_temperature: float
-    end_temperature: float
+    duration_ps: float
+    start_temperature_K: float
+    end_temperature_K: float
     after: str
 
 
@@ -50,12 +52,12 @@ class SimulationSettings:
 
     Args:
         mode: durations of the stages, `dev`, `fast` or `standard`.
-        temperature: K.
+        temperature: target temperature, at which the heating ramp starts, K.
         ramp_to: final temperature of the heating ramp, K.
-        timestep: fs.
+        timestep: time step, fs.
         replicas: number of simulations of each structure.
         thermostat: `langevin` or `nose-hoover`.
-        pressure: of the constant-pressure stage, GPa.
+        pressure: pressure of the constant-pressure stage, GPa.
         sampling_interval: steps between two observations.
         frame_interval: observations between two frames of the trajectory, and between
             two checkpoints.
@@ -86,7 +88,7 @@ class SimulationSettings:
         Args:
             periodic: whether the structure has a cell; constant pressure needs one.
         """
-        nvt, nve, ramp, npt = _PICOSECONDS[self.mode]
+        nvt, nve, ramp, npt = _DURATIONS_PS[self.mode]
         start, end = self.temperature, self.ramp_to
         stages = [
             Stage("nvt", self.thermostat, nvt, start, start, ""),
@@ -98,12 +100,12 @@ class SimulationSettings:
         return stages
 
 
-_PICOSECONDS: dict[Mode, tuple[float, float, float, float]] = {
+_DURATIONS_PS: dict[Mode, tuple[float, float, float, float]] = {
     "dev": (0.05, 0.05, 0.05, 0.02),
     "fast": (0.5, 0.5, 0.5, 0.1),
     "standard": (10.0, 5.0, 20.0, 10.0),
 }
-"""Durations of thermostat, constant energy, heating and constant pressure."""
+"""Durations of thermostat, constant energy, heating and constant pressure, ps."""
 
 _RELAXATION_STEPS: dict[Mode, int] = {"dev": 20, "fast": 500, "standard": 2000}
 
@@ -116,7 +118,7 @@ def timestep_warning(atoms: ase.Atoms, timestep: float) -> str | None:
 
     Args:
         atoms: the structure.
-        timestep: fs.
+        timestep: time step, fs.
     """
     hydrogen = 1 in atoms.numbers
     limit = _HYDROGEN_TIMESTEP if hydrogen else _OTHER_TIMESTEP

@@ -53,7 +53,7 @@ def relax(
         atoms: initial structure, periodic in all directions or in none.
         calculator: the model.
         steps: largest number of steps.
-        folder: for `relaxed.extxyz` and `relaxation.json`.
+        folder: folder of `relaxed.extxyz` and `relaxation.json`.
         callback: see `StageCallback`.
 
     Raises:
@@ -108,9 +108,9 @@ def _minimize(
         "steps": fire.nsteps,
         "cause": None if failure is None else failure.cause,
         "detail": None if failure is None else failure.detail,
-        "max_force": float(np.linalg.norm(forces, axis=1).max()),
+        "max_force_eV_A": float(np.linalg.norm(forces, axis=1).max()),
         "energy_change_meV_atom": 1000 * (energies[-1] - energies[0]) / len(atoms),
-        "max_displacement": _max_displacement(atoms, relaxed),
+        "max_displacement_A": _max_displacement(atoms, relaxed),
     }
     return _without_results(relaxed), result
 

@@ -11,7 +11,8 @@ from bench.files import write_text
 from bench.settings.parsing import read_checked
 
 RESULT, CHECKPOINT, RELAXATION = "result.json", "checkpoint.npz", "relaxation.json"
-"""File names of a pair's or stage's result, a stage's checkpoint, a relaxation."""
+"""Names of the files with the result of a simulation or stage, the checkpoint of a
+stage, and the result of a relaxation."""
 
 
 class _ReplicaResult(pydantic.BaseModel):
@@ -19,15 +20,15 @@ class _ReplicaResult(pydantic.BaseModel):
     cause: str | None
     detail: str | None
     drift_meV_atom_ps: float = 0.0
-    drift_ratio: float = 0.0
-    last_target_K: float = 0.0
+    energy_change_over_kinetic_std: float = 0.0
+    final_target_temperature_K: float = 0.0
 
 
 class _StageResult(pydantic.BaseModel):
     name: str
-    start_temperature: float
-    end_temperature: float
-    picoseconds: float
+    start_temperature_K: float
+    end_temperature_K: float
+    duration_ps: float
     passed: bool
     replicas: list[_ReplicaResult] = pydantic.Field(min_length=1)
     steps_per_second: float | None
@@ -37,9 +38,9 @@ class _Relaxation(pydantic.BaseModel):
     steps: int
     cause: str | None
     detail: str | None
-    max_force: float
+    max_force_eV_A: float
     energy_change_meV_atom: float
-    max_displacement: float
+    max_displacement_A: float
 
 
 class _Precheck(pydantic.BaseModel):
@@ -53,7 +54,7 @@ class _Charges(pydantic.BaseModel):
     min: float
     max: float
     max_total_error: float
-    mean_change: float
+    mean_change_between_halves: float
 
 
 class _RadialDistribution(pydantic.BaseModel):
@@ -65,7 +66,7 @@ class _RadialDistribution(pydantic.BaseModel):
 
 class _Vibrations(pydantic.BaseModel):
     wavenumbers: list[float]
-    density: list[float]
+    density_of_states: list[float]
 
 
 class _Infrared(pydantic.BaseModel):
@@ -73,10 +74,10 @@ class _Infrared(pydantic.BaseModel):
     intensity: list[float]
 
 
-class _PairResult(pydantic.BaseModel):
+class _SimulationResult(pydantic.BaseModel):
     model: str
     structure: str
-    atoms: int = pydantic.Field(ge=1)
+    n_atoms: int = pydantic.Field(ge=1)
     periodic: bool
     warning: str | None
     prechecks: list[_Precheck]
@@ -88,23 +89,25 @@ class _PairResult(pydantic.BaseModel):
     infrared: _Infrared | None
 
 
-def read_pair(path: Path, model: str, structure: str) -> dict[str, Any]:
-    """Reads the result of one structure with one model.
+def read_simulation(path: Path, model: str, structure: str) -> dict[str, Any]:
+    """Reads the result of the simulation of one structure with one model.
 
     Args:
-        path: of `result.json`.
-        model: its name.
-        structure: its name.
+        path: path of `result.json`.
+        model: name of the model.
+        structure: name of the structure.
 
     Raises:
-        BenchError: the file is damaged or belongs to another pair.
+        BenchError: the file is damaged or belongs to another simulation.
     """
-    remedy = "delete it to simulate this pair again."
-    result = read_checked(path, _PairResult, remedy)
+    remedy = "delete it to repeat this simulation."
+    result = read_checked(path, _SimulationResult, remedy)
     stages = {stage["name"] for stage in result["stages"]}
     same = (result["model"], result["structure"]) == (model, structure)
     if not same or not {"nvt", "nve", "ramp"} <= stages:
-        raise BenchError(f"{path} is not of {model} with {structure}: {remedy}")
+        raise BenchError(
+            f"{path} is not the result of {structure} with {model}: {remedy}"
+        )
     return result
 
 
@@ -112,7 +115,7 @@ def read_stage(path: Path) -> dict[str, Any]:
     """Reads the result of a stage.
 
     Args:
-        path: of its `result.json`.
+        path: path of its `result.json`.
 
     Raises:
         BenchError: the file is damaged.
@@ -125,7 +128,7 @@ def read_relaxation(path: Path) -> dict[str, Any]:
     """Reads the result of a relaxation.
 
     Args:
-        path: of `relaxation.json`.
+        path: path of `relaxation.json`.
 
     Raises:
         BenchError: the file is damaged.
@@ -137,7 +140,7 @@ def write_json(path: Path, values: Any) -> None:
     """Writes JSON atomically.
 
     Args:
-        path: of the file.
-        values: to write.
+        path: path of the file.
+        values: values to write.
     """
     write_text(path, json.dumps(values, indent=1))

@@ -11,7 +11,7 @@ from bench.dynamics.study.models import open_models
 from bench.dynamics.study.protocol import SimulationSettings
 from bench.dynamics.study.structures import (
     InitialStructure,
-    make_pairs,
+    list_simulations,
     read_structures,
 )
 from bench.dynamics.study.study import StudyResult, run_study
@@ -58,9 +58,11 @@ def simulate(
     """
     paths = [models] if isinstance(models, str | os.PathLike) else models
     opened = open_models([Path(path) for path in paths])
-    pairs = make_pairs(opened, _initial_structures(structures))
+    simulations = list_simulations(opened, _initial_structures(structures))
     settings = SimulationSettings() if settings is None else settings
-    return run_study(pairs, settings, Path(out), lambda *progress: None, jobs=jobs)
+    return run_study(
+        simulations, settings, Path(out), lambda *progress: None, jobs=jobs
+    )
 
 
 def _initial_structures(

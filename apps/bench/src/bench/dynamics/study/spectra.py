@@ -14,11 +14,11 @@ from bench.dynamics.study.observables import (
     infrared_spectrum_of_dipoles,
     vibrational_spectrum,
 )
-from bench.dynamics.study.stage_files import read_motion
+from bench.dynamics.study.stage_files import read_positions_and_velocities
 from bench.evaluation.response import born_charges_of
 
 _MIN_OBSERVATIONS = 10
-"""Of a spectrum."""
+"""Smallest number of observations from which a spectrum is computed."""
 
 
 def compute_spectra(
@@ -30,7 +30,7 @@ def compute_spectra(
     from velocities and the Born charges of the relaxed structure.
 
     Args:
-        folder: of the stage.
+        folder: folder of the stage.
         relaxed: the relaxed structure.
         interval: between two observations, fs.
         calculator: the model; None for a model without charges.
@@ -38,15 +38,15 @@ def compute_spectra(
     Returns:
         `vibrations` and `infrared` as in `result.json`; None without a spectrum.
     """
-    positions, velocities = read_motion(folder, len(relaxed))
+    positions, velocities = read_positions_and_velocities(folder, len(relaxed))
     spectra: dict[str, Any] = {"vibrations": None, "infrared": None}
     if len(velocities) < _MIN_OBSERVATIONS or not np.isfinite(velocities).all():
         return spectra
     masses = atomic_masses[relaxed.numbers]
-    wavenumbers, density = vibrational_spectrum(velocities, masses, interval)
+    wavenumbers, density_of_states = vibrational_spectrum(velocities, masses, interval)
     spectra["vibrations"] = {
         "wavenumbers": wavenumbers.tolist(),
-        "density": density.tolist(),
+        "density_of_states": density_of_states.tolist(),
     }
     if calculator is None:
         return spectra

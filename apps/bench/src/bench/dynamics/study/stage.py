@@ -52,9 +52,9 @@ class System:
     Args:
         atoms: initial structure, periodic in all directions or in none.
         interaction: potential energy of its atoms.
-        forces: on its atoms, eV/Å, `(atoms, 3)`.
+        forces: forces on its atoms, eV/Å, `(atoms, 3)`.
         dtype: precision of positions and momenta.
-        limits: of a stable simulation.
+        limits: limits of a stable simulation.
         programs: compiled programs, shared by the stages.
         made_from: digests of the model, its data and split, and the structure.
     """
@@ -91,9 +91,9 @@ def run_stage(
 
     Args:
         system: structure and potential.
-        stage: to simulate; the stage that it follows must be finished.
-        settings: of the simulation.
-        folder: of the pair; the stage writes to a subfolder.
+        stage: stage to simulate; the stage that it follows must be finished.
+        settings: settings of the simulation.
+        folder: folder of the simulation; the stage writes to a subfolder.
         callback: see `StageCallback`.
         start: which replicas to start: those that did not fail in earlier stages.
 
@@ -101,7 +101,7 @@ def run_stage(
         The result as in the `result.json` of the stage.
 
     Raises:
-        BenchError: the checkpoint is damaged or of another simulation.
+        BenchError: the checkpoint is damaged or was made by another simulation.
     """
     simulation = _StageSimulation(system, stage, settings, folder, callback)
     simulation.failures = [
@@ -122,7 +122,7 @@ class _StageSimulation:
     ):
         self.system, self.stage, self.settings = system, stage, settings
         self.folder, self.callback = folder, callback
-        self.steps = max(round(1000 * stage.picoseconds / settings.timestep), 1)
+        self.steps = max(round(1000 * stage.duration_ps / settings.timestep), 1)
         self.ensemble = _ensemble(stage, settings)
         self.degrees = degrees_of_freedom(len(system.atoms), self.ensemble)
         self.monitor = StabilityMonitor(system.atoms, self.degrees, system.limits)
@@ -152,11 +152,11 @@ class _StageSimulation:
         self._write_end(engine)
         seconds = time.perf_counter() - (measured_from or began)
         steps = engine.steps - first_step
-        atoms, thermo = len(self.system.atoms), read_thermo(self.files.thermo)
+        n_atoms, thermo = len(self.system.atoms), read_thermo(self.files.thermo)
         result = summarize_stage(
-            self.stage, atoms, thermo, self.survived, self.failures
+            self.stage, n_atoms, thermo, self.survived, self.failures
         ) | {
-            "atoms": atoms,
+            "n_atoms": n_atoms,
             "timestep_fs": self.settings.timestep,
             "steps_per_second": steps / seconds if steps else None,
             "seconds_to_first_block": (measured_from or began) - began,
@@ -194,7 +194,7 @@ class _StageSimulation:
         atoms, count = self.system.atoms, self.settings.replicas
         masses = np.stack([atoms.get_masses()[:, None]] * count)
         rng = np.random.default_rng(self.settings.seed)
-        deviation = np.sqrt(masses * units.kB * self.stage.start_temperature)
+        deviation = np.sqrt(masses * units.kB * self.stage.start_temperature_K)
         momenta = deviation * rng.normal(size=(count, len(atoms), 3))
         if len(atoms) > 1:
             momenta -= momenta.mean(1, keepdims=True)
@@ -218,7 +218,7 @@ class _StageSimulation:
     def _target(self, step: int) -> float:
         """Returns the target temperature at a step, K."""
         fraction = min(step / self.steps, 1.0)
-        start, end = self.stage.start_temperature, self.stage.end_temperature
+        start, end = self.stage.start_temperature_K, self.stage.end_temperature_K
         return start + fraction * (end - start)
 
     def _advance(self, engine: Engine) -> Snapshot:
@@ -232,7 +232,9 @@ class _StageSimulation:
             self.files.add_observation(self._row(snapshot, i, observation, time_ps))
             if i == 0 and self.stage.ensemble == "nve":
                 positions, momenta = snapshot.positions[0], snapshot.momenta[0]
-                self.files.write_motion(np.asarray(positions), np.asarray(momenta))
+                self.files.write_positions_and_velocities(
+                    np.asarray(positions), np.asarray(momenta)
+                )
             failure = self.monitor.failure(observation, self.previous_energies[i])
             self.failures[i] = failure
             self.previous_energies[i] = observation.potential
@@ -266,7 +268,7 @@ class _StageSimulation:
             "potential_eV": observation.potential,
             "kinetic_eV": float(snapshot.kinetic[i]),
             "temperature_K": observation.temperature,
-            "target_K": observation.target,
+            "target_temperature_K": observation.target,
             "conserved_eV": float(snapshot.conserved[i]),
             "volume_A3": np.nan if box is None else abs(float(np.linalg.det(box))),
             "pressure_GPa": float(snapshot.pressure[i]) / GPA,

@@ -24,12 +24,12 @@ COLUMNS: tuple[str, ...] = (
     "potential_eV",
     "kinetic_eV",
     "temperature_K",
-    "target_K",
+    "target_temperature_K",
     "conserved_eV",
     "volume_A3",
     "pressure_GPa",
 )
-"""Of `thermo.csv`; potential energies do not include atomic energies."""
+"""Columns of `thermo.csv`; potential energies do not include atomic energies."""
 
 _POSITIONS, _VELOCITIES = "positions.f4", "velocities.f4"
 
@@ -38,10 +38,10 @@ class StageFiles:
     """Files of one stage, from which a stopped simulation can continue.
 
     Args:
-        folder: of the stage; created if it does not exist.
+        folder: folder of the stage; created if it does not exist.
         atoms: defines the elements of the frames.
-        origin: subtracted from all positions by the simulation, Å; added again in the
-            frames but not in the positions for spectra.
+        origin: origin of the simulation's coordinates, Å; added back to the frames of
+            the trajectory, but not to the positions saved for spectra.
     """
 
     def __init__(self, folder: Path, atoms: ase.Atoms, *, origin: np.ndarray):
@@ -56,22 +56,22 @@ class StageFiles:
 
     def create(self) -> None:
         """Creates empty files."""
-        for path in self._appended():
+        for path in self._append_mode_paths():
             path.write_text("")
         self.thermo.write_text(",".join(COLUMNS) + "\n")
 
     def sizes(self) -> dict[str, int]:
         """Returns the current file sizes in bytes, to be stored in the checkpoint."""
         self.flush()
-        return {path.name: path.stat().st_size for path in self._appended()}
+        return {path.name: path.stat().st_size for path in self._append_mode_paths()}
 
     def truncate(self, sizes: dict[str, int]) -> None:
         """Removes what was written after a checkpoint.
 
         Args:
-            sizes: from the checkpoint, bytes.
+            sizes: file sizes in the checkpoint, bytes.
         """
-        for path in self._appended():
+        for path in self._append_mode_paths():
             os.truncate(path, sizes[path.name])
 
     def restore(
@@ -81,23 +81,25 @@ class StageFiles:
 
         Args:
             load: loads the checkpoint into the engine and returns its header.
-            made_from: inputs that the checkpoint must have, see `provenance`.
+            made_from: inputs from which the checkpoint must have been made, see
+                `bench.dataset.provenance`.
 
         Returns:
             The header of the checkpoint.
 
         Raises:
-            BenchError: the checkpoint is damaged, or of another model, structure or
-                settings.
+            BenchError: the checkpoint is damaged or was made with another model,
+                structure or settings.
         """
-        rerun = "the same command simulates this stage from its beginning"
-        damaged = f"{self.checkpoint} is damaged: delete it, and {rerun}."
+        rerun = "rerun the same command to simulate this stage from the start"
+        damaged = f"{self.checkpoint} is damaged: delete it and {rerun}."
         try:
-            header = read_header(self.checkpoint)["caller"]
+            header = read_header(self.checkpoint)["stage_metadata"]
         except (ValueError, KeyError) as error:
             raise BenchError(damaged) from error
         remedy = (
-            f"choose another folder with --out, or delete {self._folder}, and {rerun}"
+            f"choose another folder with --out, or delete {self._folder} and rerun the "
+            "same command"
         )
         check_provenance(
             str(self.checkpoint), header.get(PROVENANCE_KEY), made_from, remedy
@@ -111,7 +113,7 @@ class StageFiles:
         """Adds a row of `thermo.csv`, which `flush` writes.
 
         Args:
-            values: by column.
+            values: the row, by column name.
         """
         self._rows.append(values)
 
@@ -121,10 +123,10 @@ class StageFiles:
         """Appends a frame of one replica to the trajectory.
 
         Args:
-            replica: its index.
-            time: ps.
-            snapshot: of all replicas.
-            temperature: K.
+            replica: index of the replica.
+            time: time since the start of the stage, ps.
+            snapshot: state of all replicas.
+            temperature: temperature of the replica, K.
         """
         frame = self._atoms.copy()
         positions = np.asarray(snapshot.positions[replica], np.float64)
@@ -140,7 +142,9 @@ class StageFiles:
         }
         ase.io.write(self._trajectory, frame, format="extxyz", append=True)
 
-    def write_motion(self, positions: np.ndarray, momenta: np.ndarray) -> None:
+    def write_positions_and_velocities(
+        self, positions: np.ndarray, momenta: np.ndarray
+    ) -> None:
         """Appends positions and velocities of one replica, for spectra.
 
         Args:
@@ -165,21 +169,23 @@ class StageFiles:
         """Writes the result of the stage atomically.
 
         Args:
-            result: JSON values.
+            result: result of the stage, as JSON values.
         """
         self.flush()
         write_json(self.result, result)
 
-    def _appended(self) -> tuple[Path, ...]:
-        motion = (self._folder / name for name in (_POSITIONS, _VELOCITIES))
-        return self._trajectory, self.thermo, *motion
+    def _append_mode_paths(self) -> tuple[Path, ...]:
+        names = (_POSITIONS, _VELOCITIES)
+        return self._trajectory, self.thermo, *(self._folder / name for name in names)
 
 
 def read_thermo(path: Path) -> dict[str, np.ndarray]:
-    """Reads the columns of a `thermo.csv`; an empty dict without observations.
+    """Reads the columns of a `thermo.csv`, by name.
+
+    Returns an empty dict if there are no observations.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         BenchError: the file is damaged.
@@ -197,28 +203,31 @@ def read_thermo(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def read_motion(folder: Path, atoms: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reads positions and velocities written by `StageFiles.write_motion`.
+def read_positions_and_velocities(
+    folder: Path, n_atoms: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads what `StageFiles.write_positions_and_velocities` has written.
 
     Args:
-        folder: of the stage.
-        atoms: number of atoms.
+        folder: folder of the stage.
+        n_atoms: number of atoms.
 
     Returns:
-        Both as `(observations, atoms, 3)`; empty if the files do not exist.
+        Both as `(observations, n_atoms, 3)`; empty if the files do not exist.
     """
     paths = [folder / name for name in (_POSITIONS, _VELOCITIES)]
     if not all(path.exists() for path in paths):
-        return np.zeros((0, atoms, 3), np.float32), np.zeros((0, atoms, 3), np.float32)
+        empty = np.zeros((0, n_atoms, 3), np.float32)
+        return empty, empty
     positions, velocities = (np.fromfile(path, "<f4") for path in paths)
-    return positions.reshape(-1, atoms, 3), velocities.reshape(-1, atoms, 3)
+    return positions.reshape(-1, n_atoms, 3), velocities.reshape(-1, n_atoms, 3)
 
 
 def kinetic_temperature(kinetic: float, degrees_of_freedom: int) -> float:
     """Returns the temperature (K) of a kinetic energy.
 
     Args:
-        kinetic: eV.
-        degrees_of_freedom: that share it.
+        kinetic: kinetic energy, eV.
+        degrees_of_freedom: number of degrees of freedom.
     """
     return 2 * kinetic / (degrees_of_freedom * units.kB)

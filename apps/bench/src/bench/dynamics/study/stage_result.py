@@ -7,7 +7,11 @@ import numpy as np
 
 from bench.dynamics.checks.drift import energy_drift
 from bench.dynamics.checks.stability import Failure
-from bench.dynamics.study.protocol import MAX_DRIFT, MAX_DRIFT_RATIO, Stage
+from bench.dynamics.study.protocol import (
+    MAX_DRIFT,
+    MAX_ENERGY_CHANGE_OVER_KINETIC_STD,
+    Stage,
+)
 
 NOT_STARTED = "not_started"
 """Cause reported for a replica whose previous stage failed."""
@@ -15,7 +19,7 @@ NOT_STARTED = "not_started"
 
 def summarize_stage(
     stage: Stage,
-    atoms: int,
+    n_atoms: int,
     thermo: dict[str, np.ndarray],
     survived: list[float],
     failures: list[Failure | None],
@@ -23,11 +27,11 @@ def summarize_stage(
     """Summarizes the survival and the observations of every replica.
 
     Args:
-        stage: that was simulated.
-        atoms: number of atoms.
+        stage: stage that was simulated.
+        n_atoms: number of atoms.
         thermo: columns of `thermo.csv`.
         survived: time without failure of each replica, ps.
-        failures: of each replica; None for none.
+        failures: failure of each replica; None if it did not fail.
     """
     replicas = []
     for i, failure in enumerate(failures):
@@ -39,7 +43,7 @@ def summarize_stage(
         }
         if rows.any():
             columns = {name: column[rows] for name, column in thermo.items()}
-            summary |= _summarize_observations(stage, atoms, columns)
+            summary |= _summarize_observations(stage, n_atoms, columns)
         replicas.append(summary)
     passed = all(replica["cause"] is None for replica in replicas)
     if stage.ensemble == "nve":
@@ -48,22 +52,26 @@ def summarize_stage(
 
 
 def _summarize_observations(
-    stage: Stage, atoms: int, columns: dict[str, np.ndarray]
+    stage: Stage, n_atoms: int, columns: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     times, conserved = columns["time_ps"], columns["conserved_eV"]
     second_half = slice(len(times) // 2, None)
     summary: dict[str, Any] = {
         "temperature_K": float(np.mean(columns["temperature_K"][second_half])),
-        "last_target_K": float(columns["target_K"][-1]),
+        "final_target_temperature_K": float(columns["target_temperature_K"][-1]),
     }
     if stage.ensemble == "npt":
         volumes = columns["volume_A3"]
         summary["volume_change"] = float(volumes[-1] / volumes[0] - 1)
     finite = bool(np.isfinite(conserved).all())
     if stage.ensemble == "nve" and finite and len(times) > 2:
-        drift = energy_drift(times, conserved, columns["kinetic_eV"], atoms)
-        summary |= {"drift_meV_atom_ps": drift.rate, "drift_ratio": drift.ratio}
+        drift = energy_drift(times, conserved, columns["kinetic_eV"], n_atoms)
+        summary |= {
+            "drift_meV_atom_ps": drift.rate,
+            "energy_change_over_kinetic_std": drift.change_over_kinetic_std,
+        }
         summary["conserves_energy"] = (
-            abs(drift.rate) < MAX_DRIFT and drift.ratio < MAX_DRIFT_RATIO
+            abs(drift.rate) < MAX_DRIFT
+            and drift.change_over_kinetic_std < MAX_ENERGY_CHANGE_OVER_KINETIC_STD
         )
     return summary

@@ -40,7 +40,7 @@ def read_frames(path: Path, *, charged: bool = False) -> list[ase.Atoms]:
     """Reads all structures of a file.
 
     Args:
-        path: of a format that `bench prepare` reads, or one of `TEXT`.
+        path: path of a file in a format that `bench prepare` reads, or one of `TEXT`.
         charged: whether total charges are read too, into `info["total_charge"]`.
 
     Raises:

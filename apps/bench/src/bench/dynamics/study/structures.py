@@ -27,7 +27,7 @@ class InitialStructure:
     """A structure to simulate.
 
     Args:
-        name: for tables and folders.
+        name: name of the structure in tables and folders.
         structure: atoms, cell, total charge and spin.
     """
 
@@ -54,8 +54,9 @@ def read_structures(
     """Reads initial structures from files.
 
     Args:
-        files: in any format of `read_frames`.
-        total_charge: e; None uses `total_charge` of the file, or 0 if absent.
+        files: paths of files in any format of `read_frames`.
+        total_charge: total charge, e; None uses `total_charge` of the file, or 0 if
+            absent.
         spin: multiplicity, 0 if unknown.
         frames: which structure of each file, counted from 0, or `ALL`; None if every
             file contains one structure.
@@ -121,21 +122,21 @@ def _check_cell(path: Path, cell: np.ndarray | None) -> None:
         )
 
 
-Pair = tuple[Model, InitialStructure]
+SimulationInputs = tuple[Model, InitialStructure]
 """A model and a structure to simulate with it."""
 
 
-def make_pairs(
+def list_simulations(
     models: Sequence[Model], structures: Sequence[InitialStructure]
-) -> list[Pair]:
-    """Pairs every model with every structure, or with structures of its test set.
+) -> list[SimulationInputs]:
+    """Returns every model with every structure, or with structures of its test set.
 
     Without structures, two are chosen from the test set if all models are trained on
     the same data, else one for each data set.
 
     Args:
-        models: of `bench run` if there are no structures.
-        structures: to simulate; may be empty.
+        models: models of `bench run` if there are no structures.
+        structures: structures to simulate; may be empty.
 
     Raises:
         BenchError: a model was not trained on an element, or no structure can be
@@ -148,15 +149,15 @@ def make_pairs(
         by_data = [[m for m in models if m.data == data] for data in datasets]
         count = 2 if len(datasets) == 1 else 1
         groups = [(group, choose_structures(group, count)) for group in by_data]
-    pairs = [
+    simulations = [
         (model, initial)
         for group, group_structures in groups
         for initial in group_structures
         for model in with_unique_names(group)
     ]
-    for model, initial in pairs:
+    for model, initial in simulations:
         check_elements(model, initial.name, initial.structure.numbers.tolist())
-    return pairs
+    return simulations
 
 
 def choose_structures(models: Sequence[Model], count: int) -> list[InitialStructure]:
@@ -167,7 +168,7 @@ def choose_structures(models: Sequence[Model], count: int) -> list[InitialStruct
     charged structures, one of them is chosen, and a neutral one if `count` exceeds one.
 
     Args:
-        models: of `bench run`, trained on the same data.
+        models: models of `bench run`, trained on the same data.
         count: largest number of structures.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Simulations of all pairs of model and structure, in one or several processes."""
+"""Simulations of structures with models, in one or several processes."""
 
 import dataclasses
 import multiprocessing
@@ -17,10 +17,10 @@ import jax
 from bench.dynamics.study.folders import claim_folder, has_results
 from bench.dynamics.study.models import open_model
 from bench.dynamics.study.observables import RadialDistribution, radial_distribution
-from bench.dynamics.study.pair import claim_pair_folder, simulate_pair
 from bench.dynamics.study.protocol import SimulationSettings
-from bench.dynamics.study.result_files import RESULT, read_pair
-from bench.dynamics.study.structures import InitialStructure, Pair
+from bench.dynamics.study.result_files import RESULT, read_simulation
+from bench.dynamics.study.simulation import claim_simulation_folder, run_simulation
+from bench.dynamics.study.structures import InitialStructure, SimulationInputs
 from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
 from bench.execution.callback import Callback
@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.2
 
 
 class _Task(NamedTuple):
-    """One pair, in values that can be pickled for a worker process."""
+    """One simulation, in values that can be pickled for a worker process."""
 
     model_path: Path
     model_name: str
@@ -58,13 +58,13 @@ class StudyResult(NamedTuple):
     """Results of a study."""
 
     results: list[dict[str, Any]]
-    """As in the `result.json` of each pair that could be simulated."""
+    """As in the `result.json` of each simulation that could be run."""
     failures: dict[str, str]
-    """Reasons why other pairs could not be simulated, by `MODEL with STRUCTURE`."""
+    """Reasons why the other simulations could not be run, by `MODEL with STRUCTURE`."""
 
 
 def run_study(
-    pairs: Sequence[Pair],
+    simulations: Sequence[SimulationInputs],
     settings: SimulationSettings,
     out: Path,
     callback: StudyCallback,
@@ -72,15 +72,15 @@ def run_study(
     reference: Sequence[ase.Atoms] = (),
     jobs: int = 1,
 ) -> StudyResult:
-    """Simulates each pair; continues where an earlier call was stopped.
+    """Runs simulations; continues where an earlier call was stopped.
 
     Args:
-        pairs: models with structures.
-        settings: of the simulations.
+        simulations: models and structures.
+        settings: settings of the simulations.
         out: folder of the study, with a subfolder for each model.
         callback: see `StudyCallback`.
         reference: trajectory whose radial distribution is compared; may be empty.
-        jobs: number of pairs simulated at the same time, each in its own process.
+        jobs: number of simulations at the same time, each in its own process.
 
     Raises:
         BenchError: the folder belongs to other settings or is used by another process.
@@ -89,7 +89,7 @@ def run_study(
     double = jax.dtypes.canonicalize_dtype(float) == "float64"
     tasks = [
         _Task(model.path, model.name, initial, settings, out, distribution, double)
-        for model, initial in pairs
+        for model, initial in simulations
     ]
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -98,7 +98,7 @@ def run_study(
             inputs = dataclasses.asdict(settings) | {"double": double}
             description = "simulations with other settings"
             claim_folder(out, "settings.json", inputs, description)
-            failures = _folder_conflicts(tasks, pairs)
+            failures = _folder_conflicts(tasks, simulations)
             waiting = [
                 task
                 for task in tasks
@@ -114,20 +114,22 @@ def run_study(
             "with --out."
         ) from None
     results = [
-        read_pair(task.folder / RESULT, task.model_name, task.initial.name)
+        read_simulation(task.folder / RESULT, task.model_name, task.initial.name)
         for task in tasks
         if task.label not in failures and (task.folder / RESULT).exists()
     ]
     return StudyResult(results, failures)
 
 
-def _folder_conflicts(tasks: Sequence[_Task], pairs: Sequence[Pair]) -> dict[str, str]:
-    """Returns why existing results cannot be used, by label of the pair."""
+def _folder_conflicts(
+    tasks: Sequence[_Task], simulations: Sequence[SimulationInputs]
+) -> dict[str, str]:
+    """Returns why existing results cannot be used, by label of the simulation."""
     conflicts = {}
-    for task, (model, initial) in zip(tasks, pairs, strict=True):
+    for task, (model, initial) in zip(tasks, simulations, strict=True):
         try:
             if has_results(task.folder):
-                claim_pair_folder(task.folder, model, initial.structure)
+                claim_simulation_folder(task.folder, model, initial.structure)
             if task.reference is not None and (task.folder / RESULT).exists():
                 _check_reference(task, task.reference)
         except BenchError as error:
@@ -136,9 +138,9 @@ def _folder_conflicts(tasks: Sequence[_Task], pairs: Sequence[Pair]) -> dict[str
 
 
 def _check_reference(task: _Task, reference: RadialDistribution) -> None:
-    """Raises an error if a finished pair was compared with another reference."""
+    """Raises an error if a finished simulation was compared with another reference."""
     path = task.folder / RESULT
-    result = read_pair(path, task.model_name, task.initial.name)
+    result = read_simulation(path, task.model_name, task.initial.name)
     stored = result["radial_distribution"]
     if stored is not None and stored.get("reference") != reference.values.tolist():
         raise BenchError(
@@ -150,19 +152,19 @@ def _check_reference(task: _Task, reference: RadialDistribution) -> None:
 def _run_sequentially(
     tasks: Sequence[_Task], callback: StudyCallback
 ) -> dict[str, str]:
-    """Returns why pairs could not be simulated, by label."""
+    """Returns why simulations could not be run, by label."""
     reasons = {task.label: _run(task, callback) for task in tasks}
     return {label: reason for label, reason in reasons.items() if reason is not None}
 
 
 def _run(task: _Task, callback: StudyCallback) -> str | None:
-    """Simulates a pair; returns the reason if that is impossible, else None."""
+    """Runs a simulation; returns the reason if that is impossible, else None."""
     announce(f"{task.label}: opening the model, compiling, checking it")
     name = task.initial.name
     stage_callback = lambda *progress: callback(task.model_name, name, *progress)
     try:
         model = dataclasses.replace(open_model(task.model_path), name=task.model_name)
-        simulate_pair(
+        run_simulation(
             model,
             task.initial,
             task.settings,
@@ -180,7 +182,7 @@ def _run(task: _Task, callback: StudyCallback) -> str | None:
 def _run_in_processes(
     tasks: Sequence[_Task], callback: StudyCallback, jobs: int
 ) -> dict[str, str]:
-    """As `_run_sequentially`; a process that crashes fails only its own pair."""
+    """As `_run_sequentially`; a process that crashes fails only its own simulation."""
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     waiting, failures = list(tasks), {}

@@ -36,7 +36,7 @@ from bench.dynamics.study.stage import StageCallback, System, run_stage
 from bench.dynamics.study.structures import InitialStructure
 
 
-def simulate_pair(
+def run_simulation(
     model: Model,
     initial: InitialStructure,
     settings: SimulationSettings,
@@ -49,8 +49,8 @@ def simulate_pair(
     Args:
         model: a trained model.
         initial: a structure of elements on which the model was trained.
-        settings: of the simulation.
-        folder: of the pair.
+        settings: settings of the simulation.
+        folder: folder of the simulation.
         callback: see `StageCallback`.
         reference: radial distribution to compare with; None for no comparison.
 
@@ -61,7 +61,7 @@ def simulate_pair(
         BenchError: the folder belongs to another model or structure.
     """
     began = time.perf_counter()
-    made_from = claim_pair_folder(folder, model, initial.structure)
+    made_from = claim_simulation_folder(folder, model, initial.structure)
     atoms, structure = initial.atoms, initial.structure
     calculator = Calculator(
         model.potential, total_charge=structure.total_charge, spin=structure.spin
@@ -89,7 +89,7 @@ def simulate_pair(
         "model": model.name,
         "structure": initial.name,
         "formula": atoms.get_chemical_formula(),
-        "atoms": len(atoms),
+        "n_atoms": len(atoms),
         "periodic": structure.cell is not None,
         "total_charge": structure.total_charge,
         "warning": timestep_warning(atoms, settings.timestep),
@@ -114,15 +114,15 @@ def simulate_pair(
     return result
 
 
-def claim_pair_folder(
+def claim_simulation_folder(
     folder: Path, model: Model, structure: Structure
 ) -> dict[str, Any]:
-    """Creates the folder of a pair, or checks that it has the same model and structure.
+    """Creates the folder of a simulation, or checks its model and structure.
 
     Args:
-        folder: of the pair.
+        folder: folder of the simulation.
         model: a trained model.
-        structure: to simulate.
+        structure: structure to simulate.
 
     Returns:
         Digests of model, data, split and structure.
@@ -136,7 +136,7 @@ def claim_pair_folder(
     digest = hashlib.sha256(content).hexdigest()[:16]
     inputs = {**model.made_from, "structure": digest}
     description = "a simulation of another model or structure with this name"
-    claim_folder(folder, "pair.json", inputs, description)
+    claim_folder(folder, "simulation.json", inputs, description)
     return inputs
 
 
