@@ -166,11 +166,13 @@ attacks(
         "train {grid}",
         "train {grid} nonsense",
         "train {grid} random-mace-seed0 --distributed",
-        "train {grid} random-mace-seed0 --host 0",
+        "train {grid} random-mace-seed0 --process-id 0",
         "train {grid} random-mace-seed0 --coordinator nonsense",
         "train {grid} random-mace-seed0 --coordinator localhost:99999",
-        "train {grid} random-mace-seed0 --coordinator localhost:9 --hosts 2 --host 2",
-        "train {grid} random-mace-seed0 --coordinator [:9 --hosts 2 --host 1",
+        "train {grid} random-mace-seed0 --coordinator localhost:9 --num-processes 2 "
+        "--process-id 2",
+        "train {grid} random-mace-seed0 --coordinator [:9 --num-processes 2 "
+        "--process-id 1",
         "eval nowhere",
         "eval {home} {xyz}",
         "eval {run} nothere.xyz",

@@ -101,7 +101,10 @@ def test_interrupt_has_exit_status_130(call_bench, monkeypatch):
             ("train", "quick", "random-mace-seed0", "--distributed"),
             "cannot be connected",
         ),
-        (("train", "quick", "random-mace-seed0", "--host", "0"), "need --distributed"),
+        (
+            ("train", "quick", "random-mace-seed0", "--process-id", "0"),
+            "need --distributed",
+        ),
         (("train", "quick", "random-mace-seed0", "--coordinator", "x"), "NAME:PORT"),
         (
             ("train", "quick", "random-mace-seed0", "--coordinator", "localhost:1:2"),

@@ -38,10 +38,10 @@ def test_two_hosts_equal_one_device_with_gradient_accumulation(small_grid, tmp_p
         address = f"127.0.0.1:{free.getsockname()[1]}"
     out = tmp_path / "two"
     command = [sys.executable, "-c", PROGRAM, "train", str(config), run.name]
-    command += ["--out", str(out), "--coordinator", address, "--hosts", "2"]
+    command += ["--out", str(out), "--coordinator", address, "--num-processes", "2"]
     processes = [
         subprocess.Popen(
-            [*command, "--host", str(i)],
+            [*command, "--process-id", str(i)],
             env=os.environ | {"XLA_FLAGS": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -78,9 +78,9 @@ def test_two_hosts_equal_one_device_with_gradient_accumulation(small_grid, tmp_p
 LISTENING = """
 import pathlib
 import sys
-from bench.execution.hosts import join_hosts
+from bench.execution.hosts import join_processes
 
-join_hosts(sys.argv[1], 1, 0)
+join_processes(sys.argv[1], 1, 0)
 port = f"{int(sys.argv[1].rpartition(':')[2]):04X}"
 for name in ("tcp", "tcp6"):
     table = pathlib.Path("/proc/net", name)

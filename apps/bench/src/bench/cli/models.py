@@ -42,19 +42,29 @@ def train_command(
             help="Address of the first process, without SLURM and Open MPI.",
         ),
     ] = None,
-    hosts: Annotated[
+    num_processes: Annotated[
         int | None, typer.Option(min=1, help="Number of processes.")
     ] = None,
-    host: Annotated[
+    process_id: Annotated[
         int | None, typer.Option(min=0, help="Index of this process, from 0.")
     ] = None,
 ) -> None:
     """Trains and tests one run of a grid; `bench run` then skips it."""
-    if not distributed and coordinator is None and (hosts, host) != (None, None):
-        raise BenchError("--hosts and --host need --distributed or --coordinator.")
+    if (
+        not distributed
+        and coordinator is None
+        and (
+            num_processes,
+            process_id,
+        )
+        != (None, None)
+    ):
+        raise BenchError(
+            "--num-processes and --process-id need --distributed or --coordinator."
+        )
     from bench.cli.progress import Progress
     from bench.dataset.warnings import warnings_of
-    from bench.execution.hosts import is_main_process, join_hosts, wait_for_all
+    from bench.execution.hosts import is_main_process, join_processes, wait_for_all
     from bench.experiment.grid import claim_folder, output_folder
     from bench.experiment.runner import Failure, GridRunner
     from bench.settings.grid import load_grid
@@ -66,7 +76,7 @@ def train_command(
     selected = runs[run]
     folder = out or Path("runs") / Path(grid).stem
     if distributed or coordinator is not None:
-        join_hosts(coordinator, hosts, host)
+        join_processes(coordinator, num_processes, process_id)
     with (
         output_folder(folder, settings)
         if is_main_process()

@@ -17,7 +17,9 @@ from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
 
 
-def join_hosts(address: str | None, hosts: int | None, host: int | None) -> None:
+def join_processes(
+    address: str | None, num_processes: int | None, process_id: int | None
+) -> None:
     """Connects this process with the others; call it before any JAX computation.
 
     The main process listens only at `address`, not at all addresses of its machine,
@@ -26,25 +28,32 @@ def join_hosts(address: str | None, hosts: int | None, host: int | None) -> None
     Args:
         address: of the main process, `name:port`; None to detect it on SLURM or with
             Open MPI.
-        hosts: number of processes; None to detect it.
-        host: index of this process, from 0; None to detect it.
+        num_processes: number of processes; None to detect it.
+        process_id: index of this process, from 0; None to detect it.
 
     Raises:
         BenchError: the numbers or the address are invalid, or the connection fails.
     """
-    if hosts is not None and host is not None and host >= hosts:
-        raise BenchError(f"--host counts from 0 to {hosts - 1}, got {host}.")
+    if (
+        num_processes is not None
+        and process_id is not None
+        and process_id >= num_processes
+    ):
+        raise BenchError(
+            f"--process-id counts from 0 to {num_processes - 1}, got {process_id}."
+        )
     if address is not None:
-        _check_address(address, first=host == 0)
+        _check_address(address, first=process_id == 0)
     announce("waiting for the other processes")
     try:
         jax.distributed.initialize(
-            address, hosts, host, coordinator_bind_address=address
+            address, num_processes, process_id, coordinator_bind_address=address
         )
     except (ValueError, RuntimeError) as error:
         raise BenchError(
             f"The processes cannot be connected ({one_line(error)}): outside SLURM and "
-            "Open MPI all of them need --coordinator NAME:PORT, --hosts and --host."
+            "Open MPI all of them need --coordinator NAME:PORT, --num-processes and "
+            "--process-id."
         ) from error
 
 
