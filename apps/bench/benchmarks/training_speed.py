@@ -121,7 +121,7 @@ def print_table(sides, times, count, atoms):
     print("|---|---:|---:|---:|---:|")
     for name, seconds in medians.items():
         ratio = seconds / medians["bench"]
-        parameters = sides[name].facts["parameters"]
+        parameters = sides[name].properties["parameters"]
         cells = f"{parameters} | {seconds:.2f} | {atoms / seconds:.0f} | {ratio:.1f}"
         print(f"| {name} | {cells} |", flush=True)
 

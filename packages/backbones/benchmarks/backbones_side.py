@@ -53,8 +53,8 @@ def main():
         "evaluate": lambda: jax.block_until_ready(evaluate(potential, batch)),
         "train": train,
     }
-    facts = {"parameters": bb.parameter_count(mace), "edges": len(bucket.pairs[0])}
-    serve(tasks, facts)
+    properties = {"parameters": bb.parameter_count(mace), "edges": len(bucket.pairs[0])}
+    serve(tasks, properties)
 
 
 if __name__ == "__main__":

@@ -113,12 +113,12 @@ def table(sides, times):
     print("|---|" + "---:|" * (2 * len(TASKS) + 3))
     medians = {key: statistics.median(values) for key, values in times.items()}
     for name, side in sides.items():
-        facts, cells = side.facts, []
+        properties, cells = side.properties, []
         for task in TASKS:
             ratio = medians[name, task] / medians["backbones", task]
             cells += [f"{1e3 * medians[name, task]:.0f}", f"{ratio:.1f}"]
-        cells.append(f"{facts['first']['train']:.1f}")
-        numbers = [str(facts["parameters"]), str(facts["edges"]), *cells]
+        cells.append(f"{properties['first']['train']:.1f}")
+        numbers = [str(properties["parameters"]), str(properties["edges"]), *cells]
         print(f"| {name} | {' | '.join(numbers)} |", flush=True)
 
 

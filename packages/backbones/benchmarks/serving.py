@@ -1,7 +1,7 @@
 """The process of one side of a benchmark: repetitions of its tasks on request.
 
 A side is one of the packages that are compared; each runs in an environment of its own.
-It builds its model, writes facts about it, then reads the name of a task per line and
+It builds its model, writes its properties, then reads the name of a task per line and
 writes the seconds of one repetition. Its lines are JSON with a prefix, because
 libraries print too.
 """
@@ -20,18 +20,18 @@ def timed(task):
     return time.perf_counter() - start
 
 
-def serve(tasks, facts):
-    """Warms up, writes facts and the times of the first calls, then serves requests.
+def serve(tasks, properties):
+    """Warms up, writes properties and the times of first calls, then serves requests.
 
     Args:
         tasks: functions by name.
-        facts: properties of the model, such as its number of parameters.
+        properties: of the model, such as its number of parameters.
     """
     first = {name: timed(task) for name, task in tasks.items()}
     for task in tasks.values():
         task()
     write = lambda value: print(PREFIX + json.dumps(value), flush=True)
-    write(facts | {"first": first})
+    write(properties | {"first": first})
     for line in sys.stdin:
         write(timed(tasks[line.strip()]))
 

@@ -43,7 +43,7 @@ class Side:
             text=True,
             env=os.environ | variables,
         )
-        self.facts = self._read()
+        self.properties = self._read()
 
     def _read(self):
         for line in self.process.stdout:

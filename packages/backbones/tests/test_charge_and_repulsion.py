@@ -31,8 +31,8 @@ def test_energies_of_ions_differ_only_with_a_charge_embedding(kind, model, energ
 def test_the_update_is_a_linear_map_of_embedding_and_charge():
     layer = bb.TotalCharge(4, charges=(-1, 2), spins=2, key=jr.key(0))
     h, mask = jr.normal(jr.key(1), (3, 4)), jnp.array([True, True, False])
-    facts = {"total_charge": jnp.array(2.0), "spin": jnp.array(0)}
-    update, energies, charges = layer(h, jnp.zeros((3, 3)), None, mask, **facts)
+    properties = {"total_charge": jnp.array(2.0), "spin": jnp.array(0)}
+    update, energies, charges = layer(h, jnp.zeros((3, 3)), None, mask, **properties)
     expected = (h + layer.charge[3] + layer.spin[0]) @ layer.project.weight / 2
     close(update[:2], expected[:2])
     assert np.all(update[2] == 0)
@@ -43,8 +43,8 @@ def test_the_update_is_a_linear_map_of_embedding_and_charge():
 def test_unsupported_charges_and_spins_give_nan(charge, spin):
     layer = bb.TotalCharge(4, charges=(-1, 2), spins=2, key=jr.key(0))
     h, mask = jnp.ones((2, 4)), jnp.array([True, False])
-    facts = {"total_charge": jnp.array(charge), "spin": jnp.array(spin)}
-    update = layer(h, jnp.zeros((2, 3)), None, mask, **facts)[0]
+    properties = {"total_charge": jnp.array(charge), "spin": jnp.array(spin)}
+    update = layer(h, jnp.zeros((2, 3)), None, mask, **properties)[0]
     assert np.all(np.isnan(update[0]))
     assert np.all(update[1] == 0)
 

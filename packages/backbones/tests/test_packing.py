@@ -33,7 +33,7 @@ def test_batches_contain_all_atoms_and_edges(structure):
     assert batch.mask.sum() == 13
     assert batch.edge_mask.sum() == sum(map(len, bucket.pairs))
     assert np.all(np.diff(batch.receivers) >= 0)
-    vectors = batch.edge_vectors(beyond=4.0)
+    vectors = batch.edge_vectors(padding_length=4.0)
     lengths = np.linalg.norm(vectors, axis=1)
     assert np.all(lengths[np.asarray(batch.edge_mask)] < 4.0)
     assert np.all(lengths[~np.asarray(batch.edge_mask)] == 4.0)

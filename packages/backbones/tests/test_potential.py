@@ -52,10 +52,10 @@ def test_sum_adds_and_no_long_range_is_zero(GaussianSum):
     layer = GaussianSum(jnp.array([0.1, 0.2, -0.3, 0.4]))
     x, r = jr.normal(jr.key(0), (5, 4)), jr.normal(jr.key(1), (5, 3))
     mask = jnp.array([True] * 4 + [False])
-    facts = {"species": jnp.ones(5, int), "total_charge": jnp.array(0.0)}
-    one = layer(x, r, None, mask, **facts)
+    properties = {"species": jnp.ones(5, int), "total_charge": jnp.array(0.0)}
+    one = layer(x, r, None, mask, **properties)
     both = bb.Sum((layer, bb.NoLongRange(), layer))
-    for a, b in zip(one, both(x, r, None, mask, **facts), strict=True):
+    for a, b in zip(one, both(x, r, None, mask, **properties), strict=True):
         close(2 * a, b)
     assert both.plan_for(None, r[None], mask[None]) == (None, None, None)
     assert isinstance(both, bb.LongRange)

@@ -123,11 +123,11 @@ def test_every_split_can_be_made_reported_and_plotted(files, run, options):
 def test_report_as_json(files, run):
     run("split set.npz -o split.json --kind random")
     _, out, _ = run("report set.npz --split split.json --json")
-    facts = json.loads(out)
-    assert facts["n_test"] == 20
-    assert facts["groups"] == {"labels": [], "n_test": 0}
-    assert facts["verdict"].startswith("No leak was found.")
-    assert 0 <= facts["separation"]["familiar_share"] <= 1
+    report = json.loads(out)
+    assert report["n_test"] == 20
+    assert report["groups"] == {"labels": [], "n_test": 0}
+    assert report["verdict"].startswith("No leak was found.")
+    assert 0 <= report["separation"]["familiar_share"] <= 1
 
 
 def test_split_of_structures_without_a_descriptor_file(files, run):

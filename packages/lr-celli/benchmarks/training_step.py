@@ -75,13 +75,13 @@ def of_network(potential, batch):
 @eqx.filter_grad
 def of_layer(layer, batch, features):
     plan = batch.plan["block 1"]
-    facts = {"species": batch.species, "total_charge": batch.total_charge}
+    properties = {"species": batch.species, "total_charge": batch.total_charge}
 
     def energy(features, positions):
-        inputs = features, positions, batch.cell, batch.mask, facts, plan
-        out = jax.vmap(lambda f, r, c, m, facts, p: layer(f, r, c, m, **facts, plan=p))(
-            *inputs
-        )
+        inputs = features, positions, batch.cell, batch.mask, properties, plan
+        out = jax.vmap(
+            lambda f, r, c, m, properties, p: layer(f, r, c, m, **properties, plan=p)
+        )(*inputs)
         return jnp.sum(out[1]), out
 
     slope = jax.value_and_grad(energy, (0, 1), has_aux=True)

@@ -19,8 +19,8 @@ def evaluate(layer, plan, cells, positions):
     features = jr.normal(jr.key(1), (slots, 4))
 
     def energies(cell, positions, plan):
-        facts = {"species": species, "total_charge": jnp.zeros(()), "plan": plan}
-        return layer(features, positions, cell, mask, **facts)[1]
+        kwargs = {"species": species, "total_charge": jnp.zeros(()), "plan": plan}
+        return layer(features, positions, cell, mask, **kwargs)[1]
 
     assert graphs == len(cells)
     return jax.vmap(energies)(cells, positions, plan)

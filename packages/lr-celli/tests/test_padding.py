@@ -36,9 +36,9 @@ def apply_layer(make):
             layer = make()
         mask = jnp.asarray(MASK)
         features = features[:, None] * jnp.ones(2)
-        facts = {"species": jnp.where(mask, 6, 0), "total_charge": jnp.zeros(())}
+        kwargs = {"species": jnp.where(mask, 6, 0), "total_charge": jnp.zeros(())}
         update, energies, charges = layer(
-            features, positions, cell, mask, plan=plan, **facts
+            features, positions, cell, mask, plan=plan, **kwargs
         )
         return jnp.concatenate([update.ravel(), energies, charges])
 

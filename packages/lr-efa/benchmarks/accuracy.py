@@ -96,7 +96,11 @@ def invariance():
     positions = rng.uniform(0, 1, (200, 3)) @ cell
     rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     moves = {"rotated": (rotation, 0.0), "translated": (IDENTITY, 100.0)}
-    print(f"\n{'form':<11} {'dtype':<8}", *(f"{m:>12}" for m in moves), "minus float64")
+    print(
+        f"\n{'form':<11} {'dtype':<8}",
+        *(f"{m:>12}" for m in moves),
+        "difference from float64",
+    )
     for name, form in all_forms.items():
         for dtype in ("float32", "float64"):
             call = lambda r, rotation, form=form, dtype=dtype: np.asarray(

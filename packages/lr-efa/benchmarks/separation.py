@@ -2,10 +2,10 @@
 
 Two potentials of the paper: `cluster`, 32 identical atoms within 5 Å of a center,
 E = sum over pairs of 2 (r^-6 - r^-1), and `two-atoms`, E = 12/11 (r^-12 - r^-1) from 1
-to 10 Å. Messages have a cutoff of 3 Å and two rounds. Compared are the errors on test
-structures of (a) the local model, widened to the same number of parameters, and (b) the
-model with Euclidean fast attention before each round of messages, both trained in the
-same way. A row is printed after every tenth of the training.
+to 10 Å. The model has two message-passing steps with a cutoff of 3 Å. Compared are the
+errors on test structures of (a) the local model, widened to the same number of
+parameters, and (b) the model with Euclidean fast attention before each step, both
+trained in the same way. A row is printed after every tenth of the training.
 
     python separation.py cluster
     python separation.py two-atoms

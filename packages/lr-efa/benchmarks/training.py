@@ -23,7 +23,7 @@ import numpy as np
 from lr_efa import attend_periodic, frequency_grid, shell_grid
 from lr_efa._lattice import reciprocal
 from lr_efa._shell_weights import weighted_waves
-from lr_efa._waves import RotaryPhases, attend_to_waves
+from lr_efa._waves import RotaryPhases, attend_with_waves
 
 OMEGAS, WIDTH, CHANNELS, QK, V = frequency_grid(8, 2.0), 0.15, 32, 16, 16
 
@@ -39,7 +39,7 @@ def rotary_phases(query, key, value, positions, cell, grid):
     waves = weighted_waves(grid, dual, OMEGAS, WIDTH, jnp.ones((1, 1, 1)))
     phases = 2 * np.pi * jnp.matmul(positions, dual.T, precision="highest")
     arrays = (x[:, None] for x in (query, key, value))
-    attended = attend_to_waves(*arrays, RotaryPhases(phases[:, None], None), waves)
+    attended = attend_with_waves(*arrays, RotaryPhases(phases[:, None], None), waves)
     return attended[:, 0] * (2 * np.pi) ** 3 / (volume * QK**0.5)
 
 

@@ -54,12 +54,12 @@ class Batch(eqx.Module):
         """Number of atoms of each structure, padding included."""
         return self.species.shape[1]
 
-    def edge_vectors(self, beyond: float) -> Float[Array, "edges 3"]:
+    def edge_vectors(self, padding_length: float) -> Float[Array, "edges 3"]:
         """Returns the vectors from each receiver to its sender's image, Å.
 
         Args:
-            beyond: length of the constant vector of padding edges, Å; positive, to
-                avoid divisions by zero.
+            padding_length: length of the constant vector of padding edges, Å; positive,
+                to avoid divisions by zero.
         """
         positions = self.positions.reshape(-1, 3)
         vectors = positions[self.senders] - positions[self.receivers]
@@ -70,5 +70,5 @@ class Batch(eqx.Module):
             vectors = vectors + jnp.einsum(
                 "ea,eab->eb", shifts, cells, precision=jax.lax.Precision.HIGHEST
             )
-        padding = jnp.array([beyond, 0.0, 0.0], positions.dtype)
+        padding = jnp.array([padding_length, 0.0, 0.0], positions.dtype)
         return jnp.where(self.edge_mask[:, None], vectors, padding)

@@ -120,17 +120,17 @@ class Hooks(eqx.Module):
         if layer.degree == 0:
             used = used[:, :, 0]
 
-        def call_layer(used, positions, cell, mask, facts, plan):
-            return layer(used, positions, cell, mask, plan=plan, **facts)
+        def call_layer(used, positions, cell, mask, properties, plan):
+            return layer(used, positions, cell, mask, plan=plan, **properties)
 
-        facts = {
+        properties = {
             "species": batch.species,
             "total_charge": batch.total_charge,
             "spin": batch.spin,
         }
         plan = None if batch.plan is None else batch.plan[hook]
         update, energies, charges = jax.vmap(call_layer)(
-            used, batch.positions, batch.cell, batch.mask, facts, plan
+            used, batch.positions, batch.cell, batch.mask, properties, plan
         )
         update = update.reshape(len(features), components, features.shape[-1])
         return update, LayerOutput(energies.reshape(-1), charges.reshape(-1))

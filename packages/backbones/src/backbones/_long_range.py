@@ -38,7 +38,7 @@ class LongRange(Protocol):
         species: Int[Array, " atoms"],
         total_charge: Float[Array, ""],
         plan: Any = None,
-        **facts: Any,
+        **kwargs: Any,
     ) -> tuple[
         Float[Array, "atoms *sph channels"],
         Float[Array, " atoms"],
@@ -54,7 +54,7 @@ class LongRange(Protocol):
             species: atomic numbers.
             total_charge: e.
             plan: the plan of this structure, see `plan_for`; None for layers without.
-            facts: further properties of the structure, such as `spin`; a layer ignores
+            kwargs: further properties of the structure, such as `spin`; a layer ignores
                 those that it does not use.
         """
         ...
@@ -132,7 +132,7 @@ class Sum(eqx.Module):
         mask: Bool[Array, " atoms"],
         *,
         plan: Any = None,
-        **facts: Any,
+        **kwargs: Any,
     ) -> tuple[
         Float[Array, "atoms *sph channels"],
         Float[Array, " atoms"],
@@ -141,7 +141,7 @@ class Sum(eqx.Module):
         """Returns the sums of the members' updates, energies and charges."""
         plans = (None,) * len(self.layers) if plan is None else plan
         results = [
-            layer(features, positions, cell, mask, plan=layer_plan, **facts)
+            layer(features, positions, cell, mask, plan=layer_plan, **kwargs)
             for layer, layer_plan in zip(self.layers, plans, strict=True)
         ]
         return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *results)

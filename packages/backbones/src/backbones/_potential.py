@@ -43,7 +43,7 @@ class Potential(eqx.Module):
             all elements of the backbone.
         scale: eV, for example the root mean square of the training forces times 1 Å.
         shift: eV per atom.
-        zbl: whether to add the ZBL repulsion of nuclei closer than bond lengths.
+        zbl: whether to add ZBL nuclear repulsion at distances below bond lengths.
     """
 
     backbone: Backbone

@@ -1,4 +1,4 @@
-"""ZBL repulsion of nuclei, for distances shorter than those of the training data."""
+"""ZBL nuclear repulsion, for distances shorter than those of the training data."""
 
 import jax.numpy as jnp
 from ase.data import covalent_radii
@@ -17,7 +17,7 @@ _EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 def screened_repulsion(
     distance: Float[Array, " edges"],
-    charges: tuple[Float[Array, " edges"], Float[Array, " edges"]],
+    atomic_numbers: tuple[Float[Array, " edges"], Float[Array, " edges"]],
 ) -> Float[Array, " edges"]:
     r"""Returns the potential of Ziegler, Biersack and Littmark (ZBL), eV per pair.
 
@@ -26,12 +26,12 @@ def screened_repulsion(
 
     Args:
         distance: r, Å.
-        charges: Z, atomic numbers of the two atoms.
+        atomic_numbers: Z of the two atoms.
 
     References:
         Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Matter (1985).
     """
-    first, second = charges
+    first, second = atomic_numbers
     scaled = distance * (first**0.23 + second**0.23) / 0.46850
     screening = sum(
         prefactor * jnp.exp(-exponent * scaled)
@@ -50,13 +50,13 @@ def repulsion(batch: Batch, cutoff: float) -> Float[Array, " nodes"]:
         batch: the structures.
         cutoff: of the edges, Å.
     """
-    distance = jnp.linalg.norm(batch.edge_vectors(beyond=cutoff), axis=-1)
+    distance = jnp.linalg.norm(batch.edge_vectors(padding_length=cutoff), axis=-1)
     radii = jnp.asarray(covalent_radii, distance.dtype)
     species = batch.species.reshape(-1)
     ends = species[batch.receivers], species[batch.senders]
     bond_length = jnp.minimum(radii[ends[0]] + radii[ends[1]], cutoff)
     # Padding has atomic number 0, whose fractional powers have infinite derivatives.
-    charges = tuple(jnp.maximum(z, 1).astype(distance.dtype) for z in ends)
-    energies = screened_repulsion(distance, (charges[0], charges[1]))
+    atomic_numbers = tuple(jnp.maximum(z, 1).astype(distance.dtype) for z in ends)
+    energies = screened_repulsion(distance, (atomic_numbers[0], atomic_numbers[1]))
     energies = 0.5 * energies * envelope(distance / bond_length, 1.0)
     return sum_over_neighbors(jnp.where(batch.edge_mask, energies, 0.0), batch)

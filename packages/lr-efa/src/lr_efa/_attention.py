@@ -15,8 +15,8 @@ from ._coupling import (
 )
 from ._lebedev import LebedevGrid
 from ._method import Method, one_within_reach, quadrature_grid
-from ._pairs import attend_to_pairs
-from ._waves import RotaryPhases, Waves, attend_to_waves
+from ._pairs import attend_pairwise
+from ._waves import RotaryPhases, Waves, attend_with_waves
 
 
 def attend(  # noqa: PLR0913  terms of the equation
@@ -156,11 +156,11 @@ def attend_directional(  # noqa: PLR0913  terms of the equation
     omegas = jnp.asarray(frequencies, value.dtype)
     tensor = jnp.asarray(tensor, value.dtype)
     if chosen_grid is None:
-        result = attend_to_pairs(query, key, value, positions, omegas, tensor)
+        result = attend_pairwise(query, key, value, positions, omegas, tensor)
     else:
         phases = _rotary_phases(positions, frequencies)
         waves = _quadrature_waves(chosen_grid, tensor)
-        result = attend_to_waves(query, key, value, phases, waves)
+        result = attend_with_waves(query, key, value, phases, waves)
         if is_traced(positions, omegas):
             # Multiplied instead of selected with `where`, so that gradients are NaN
             # too.

@@ -121,8 +121,8 @@ def frequency_grid(num_pairs: int, omega_max: float) -> Float[np.ndarray, " pair
 
     Published models of molecules use `omega_max` $= \pi / r_{max}$ with the extent
     $r_{max}$ of the largest structure. Crystals need reciprocal lattice vectors with
-    lengths near the frequencies: there `omega_max` is a property of the interactions,
-    near 2 per Å, and does not depend on the cell.
+    lengths near the frequencies: there `omega_max` is a hyperparameter, near 2 per Å,
+    that does not depend on the cell.
 
     Args:
         num_pairs: number of channel pairs, half of the size of query and key.

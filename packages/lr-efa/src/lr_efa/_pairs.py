@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 from ._bessel import bessel_over_power
 from ._coupling import degrees_of, solid_harmonics
 
-# Elements of the largest intermediate array of one block of rows.
+# Number of elements of the largest intermediate array per block of rows.
 _BLOCK = 2**21
 
 
-def attend_to_pairs(
+def attend_pairwise(
     query: Float[Array, "atoms sph qk"],
     key: Float[Array, "atoms sph qk"],
     value: Float[Array, "atoms components v"],

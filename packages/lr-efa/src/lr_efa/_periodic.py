@@ -12,7 +12,7 @@ from ._coupling import coupling_tensor, degree_of_axis
 from ._lattice import checked_cells, reciprocal, within_stretch
 from ._shell import ShellGrid, shell_ends, shell_grid
 from ._shell_weights import weighted_bands
-from ._structure_factors import attend_to_lattice
+from ._structure_factors import attend_in_crystal
 
 
 def attend_periodic(  # noqa: PLR0913  terms of the equation
@@ -147,7 +147,7 @@ def attend_directional_periodic(  # noqa: PLR0913  terms of the equation
     # Phases are periodic in lattice vectors; small arguments are more accurate.
     fractional = jnp.matmul(positions, dual.T, precision="highest")
     fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
-    result = attend_to_lattice(query, key, value, fractional, bands)
+    result = attend_in_crystal(query, key, value, fractional, bands)
     factor = (2 * math.pi) ** 3 / (volume * query.shape[-1] ** 0.5)
     if normalize:
         density = jnp.sum(mask).astype(volume.dtype) / volume

@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 from ._chunks import split_into_chunks
 from ._waves import Waves
 
-# Elements of the arrays of one chunk of vectors.
+# Number of array elements per chunk of vectors.
 _CHUNK = 2**22
 
 
-def attend_to_lattice(
+def attend_in_crystal(
     query: Float[Array, "atoms sph qk"],
     key: Float[Array, "atoms sph qk"],
     value: Float[Array, "atoms components v"],
@@ -35,8 +35,9 @@ def attend_to_lattice(
         key: keys, channels in pairs (2k, 2k + 1).
         value: values, summed with the weights.
         fractional: fractional coordinates.
-        bands: integer vectors of each band, with weights for the last pairs of
-            channels, those whose shells extend to the band.
+        bands: reciprocal vectors, grouped by length into bands; each band has integer
+            vectors, and weights for the last pairs of channels, those whose shells
+            extend to the band.
     """
     by_pair = lambda x: x.reshape(*x.shape[:2], -1, 2)
     query, key = by_pair(query), by_pair(key)
@@ -57,7 +58,7 @@ def _state_at_atoms(
     fractional: Float[Array, "atoms 3"],
     band: Waves,
 ) -> Float[Array, "atoms sph pairs 2 output v"]:
-    """The factor of each query component, summed over vectors chunk by chunk."""
+    """Returns the coefficient of each query component, a sum over chunks of vectors."""
     atoms, *middle, components, channels = products.shape
     count, outputs = band.even.shape[:2]
     state_size = math.prod(middle) * max(components, outputs) * channels
@@ -83,16 +84,16 @@ def _state_of_waves(
         * math.pi
         * jnp.einsum("nx,px->np", fractional, waves.vectors, precision="highest")
     )
-    phases = jnp.stack([jnp.cos(phases), jnp.sin(phases)], axis=1)
-    state = jnp.einsum("ntp,nskjcv->tpskjcv", phases, products, precision="highest")
+    cos_sin = jnp.stack([jnp.cos(phases), jnp.sin(phases)], axis=1)
+    state = jnp.einsum("ntp,nskjcv->tpskjcv", cos_sin, products, precision="highest")
     weighted = _apply_harmonics(state, waves)
-    return jnp.einsum("ntp,tpskjov->nskjov", phases, weighted, precision="highest")
+    return jnp.einsum("ntp,tpskjov->nskjov", cos_sin, weighted, precision="highest")
 
 
 def _apply_harmonics(
     state: Float[Array, "2 waves sph pairs 2 components v"], waves: Waves
 ) -> Float[Array, "2 waves sph pairs 2 output v"]:
-    """The state weighted and coupled: cosines for even degrees, sines for odd ones."""
+    """Returns the products of the weighted state with the even and odd harmonics."""
     state = state * waves.weights[:, None, :, None, None, None]
     result = _contract(waves.even, state)
     if waves.odd is None:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from ._chunks import split_into_chunks
 from ._multiples import cos_sin_of_multiples
 
-# Elements of the largest intermediate array of one chunk of waves.
+# Number of elements of the largest intermediate array per chunk of waves.
 _CHUNK = 2**15
 
 
@@ -55,7 +55,7 @@ class RotaryPhases(eqx.Module):
         return cos_sin_of_multiples(phases[0], self.num_multiples)
 
 
-def attend_to_waves(
+def attend_with_waves(
     query: Float[Array, "atoms sph qk"],
     key: Float[Array, "atoms sph qk"],
     value: Float[Array, "atoms components v"],
@@ -79,21 +79,21 @@ def attend_to_waves(
     )
     query, key, value = by_pair(query), by_pair(key), jnp.transpose(value, (1, 2, 0))
 
-    def attend_to_chunk(chunk):
-        return _attend_to_chunk(query, key, value, rotary_phases, chunk)
+    def attend_with_chunk(chunk):
+        return _attend_with_chunk(query, key, value, rotary_phases, chunk)
 
     count, outputs = waves.even.shape[:2]
     state_size = value.shape[1] * max(value.shape[0], outputs)
     chunk_size = max(1, _CHUNK // (2 * sph * size * max(atoms, state_size)))
     if count <= chunk_size:
-        return jnp.transpose(attend_to_chunk(waves), (2, 0, 1))
+        return jnp.transpose(attend_with_chunk(waves), (2, 0, 1))
     chunks = split_into_chunks(waves, -(-count // chunk_size))
     zeros = jnp.zeros((outputs, value.shape[1], atoms), value.dtype)
-    add = lambda total, chunk: (total + jax.checkpoint(attend_to_chunk)(chunk), None)
+    add = lambda total, chunk: (total + jax.checkpoint(attend_with_chunk)(chunk), None)
     return jnp.transpose(jax.lax.scan(add, zeros, chunks)[0], (2, 0, 1))
 
 
-def _attend_to_chunk(
+def _attend_with_chunk(
     query: Float[Array, "2 sph 1 pairs 1 atoms"],
     key: Float[Array, "2 sph 1 pairs 1 atoms"],
     value: Float[Array, "components v atoms"],

@@ -95,7 +95,7 @@ class BatchedDataset:
 
     @property
     def avg_num_neighbors(self) -> dict[int, float]:
-        """Average number of neighbors per atom, by index of the sample."""
+        """Average number of neighbors per atom of each sample, by its index."""
         return dict(enumerate((self.edges.counts.edges / self.data.sizes).tolist()))
 
     def batches(
@@ -115,8 +115,8 @@ class BatchedDataset:
             atomic_energies: eV by atomic number, subtracted from the energies in
                 float64.
             rng: shuffles structures and batches; None keeps their order.
-            start: number of batches to skip. With an equal `rng`, the other batches
-                are the same as without skipping.
+            start: number of batches to skip. With `rng` in the same state, the
+                remaining batches are the same as without skipping.
         """
         chunks = self._chunks(members, rng)
         if rng is not None:
@@ -154,7 +154,7 @@ class BatchedDataset:
 
         Args:
             members: indices of samples.
-            rng: equal to that of `steps`.
+            rng: in the same state as the one passed to `steps`.
             batches_per_step: largest number of batches in a step.
         """
         steps = self._step_chunks(members, rng, batches_per_step)
@@ -210,13 +210,13 @@ def _grouped(chunks: list[tuple[int, np.ndarray]], batches_per_step: int) -> lis
 def batch_dataset(data: Dataset, grid: Grid, backbone: Backbone) -> BatchedDataset:
     """Divides a dataset into buckets of batches that all splits share.
 
-    Memory that grows with the data: a few numbers per structure, the backbone's plans
-    and, for sets of up to a million atoms, the edges.
+    What is kept in memory for the whole dataset: a few numbers per structure, the
+    backbone's plans and, for sets of up to a million atoms, the edges.
 
     Args:
         data: labeled structures, either all open or all periodic.
-        grid: cutoff, batch size and number of buckets.
-        backbone: of the architecture to be trained; its weights are not used.
+        grid: settings, for the cutoff, batch size and number of buckets.
+        backbone: has the architecture to be trained; its weights are not used.
     """
     structures = lambda i: data.samples[i].structure
     edges = find_edges(structures, data.sizes, grid.model.cutoff)

@@ -247,8 +247,8 @@ def _digest(row: Row) -> bytes:
     energy = np.nan if row.energy is None else row.energy
     cell = np.zeros(0) if row.cell is None else row.cell
     hasher = hashlib.blake2b(digest_size=16)
-    facts = f"{row.id}\n{row.group}\n{energy:.9g}\n{row.total_charge or 0:g}\n"
-    hasher.update(f"{facts}{row.spin or 0}\n".encode())
+    text = f"{row.id}\n{row.group}\n{energy:.9g}\n{row.total_charge or 0:g}\n"
+    hasher.update(f"{text}{row.spin or 0}\n".encode())
     hasher.update(row.numbers.astype("<i4").tobytes())
     for lengths in (row.positions, cell):
         # Adding zero turns -0 into 0.

@@ -30,7 +30,7 @@ def merge(
     out: Path,
     filters: Filters,
     strict: bool,
-    facts: dict[str, Any],
+    entries: dict[str, Any],
     atomic_energies: dict[int, float] | Literal["atoms"] | None = None,
 ) -> dict[str, Any]:
     """Selects structures from all parts and writes them as one dataset.
@@ -40,7 +40,7 @@ def merge(
         out: folder of the dataset.
         filters: conditions that structures must meet.
         strict: whether an id that is used twice is an error.
-        facts: further entries of the header.
+        entries: further entries of the header.
         atomic_energies: eV by atomic number; `"atoms"` takes them from the isolated
             atoms among the structures and leaves these out; None leaves them to be
             fitted to the training set.
@@ -67,29 +67,29 @@ def merge(
     statistics.left_out.update(left_out)
     rows = unique[selected]
     if not len(rows):
-        raise no_structures_error(statistics, facts["source"])
+        raise no_structures_error(statistics, entries["source"])
     structures = candidates.take(rows)
     fit = fit_composition(structures.counts, structures.energies)
     if atomic_energies is not None:
-        facts = facts | {
+        entries = entries | {
             "atomic_energies": atomic_energy_residuals(
-                atomic_energies, structures, facts["source"]
+                atomic_energies, structures, entries["source"]
             )
         }
     header = {
-        **facts,
+        **entries,
         "structures": len(rows),
         "atoms": int(structures.counts.sum()),
         "digest": digest_of(digests[rows]),
-        **reading_facts(statistics),
+        **reading_entries(statistics),
         "labels": {k: int((present[rows] & bit > 0).sum()) for k, bit in FLAGS.items()},
-        **_composition_facts(fit, structures),
+        **_composition_entries(fit, structures),
     }
     order = np.argsort(structures.ids, kind="stable")
     return write_prepared(out, lambda: _selected(paths, rows), order, header)
 
 
-def reading_facts(statistics: ReadStatistics) -> dict[str, Any]:
+def reading_entries(statistics: ReadStatistics) -> dict[str, Any]:
     """Returns the entries of a header about how the source was read.
 
     Args:
@@ -149,7 +149,7 @@ def check_labels(
             f"available: {available}."
         )
     if not any(statistics.labels[field_of(kind)] for kind in TRAINABLE_KINDS):
-        unread = unread_labels(reading_facts(statistics))
+        unread = unread_labels(reading_entries(statistics))
         options = " ".join(f"{option} {keys[0]}" for option, keys in unread.items())
         raise BenchError(
             f"No structure of {source} has an energy, forces, stress, charges or a "
@@ -251,7 +251,7 @@ def _selected(paths: Sequence[Path], rows: np.ndarray) -> Iterator[Columns]:
         start = stop
 
 
-def _composition_facts(fit: Fit, structures: Candidates) -> dict[str, Any]:
+def _composition_entries(fit: Fit, structures: Candidates) -> dict[str, Any]:
     residuals = fit.residuals[np.isfinite(fit.residuals)]
     totals = structures.counts.sum(0)
     return {

@@ -14,7 +14,7 @@ from backbones import Structure
 
 from bench.dataset.columns import FLAGS, LAYOUT, Columns, concatenate
 from bench.dataset.filters import Filters
-from bench.dataset.merging import check_labels, digest_of, reading_facts
+from bench.dataset.merging import check_labels, digest_of, reading_entries
 from bench.dataset.parts import read_row_range, row_ranges_of
 from bench.dataset.prepared import is_prepared, is_unfinished, open_prepared
 from bench.dataset.read_statistics import ReadStatistics, combined
@@ -97,7 +97,7 @@ class Dataset:
         name: for messages and tables.
         columns: of all structures, in the order of the source.
         order: indices of the structures, sorted by id.
-        header: facts about how the source was read; None for datasets built in Python.
+        header: how the source was read; None for datasets built in Python.
     """
 
     name: str
@@ -245,7 +245,7 @@ def _read(source: str, name: str, reading: ReadOptions, strict: bool) -> Dataset
             f"{source} uses the id {repeated[0].decode()!r} twice: ids must be unique; "
             "`bench prepare` leaves repeats out."
         )
-    header = {"source": source, "read_as": reader.format, **reading_facts(statistics)}
+    header = {"source": source, "read_as": reader.format, **reading_entries(statistics)}
     return Dataset(name, columns, order, header)
 
 

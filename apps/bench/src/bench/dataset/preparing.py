@@ -131,9 +131,9 @@ def prepare(
     paths = [part for job in jobs for part in parts_of(job.path)]
     with _locked(out), release_on_failure(out, inputs):
         _check_labels(paths, request, out)
-        facts = _header_facts(request, source, inputs)
+        entries = _request_entries(request, source, inputs)
         header = merge(
-            paths, out, request.filters, request.strict, facts, atomic_energies
+            paths, out, request.filters, request.strict, entries, atomic_energies
         )
         discard_parts(out)
     return header
@@ -186,7 +186,7 @@ def _finished_header(out: Path, inputs: dict[str, Any]) -> dict[str, Any]:
     return header
 
 
-def _header_facts(
+def _request_entries(
     request: PreparationRequest, source: Source, inputs: dict[str, Any]
 ) -> dict[str, Any]:
     return {

@@ -21,7 +21,7 @@ def write_prepared(
     folder: Path,
     parts: Callable[[], Iterable[Columns]],
     order: np.ndarray,
-    facts: dict[str, Any],
+    entries: dict[str, Any],
 ) -> dict[str, Any]:
     """Writes the structures of all parts as one dataset.
 
@@ -29,7 +29,7 @@ def write_prepared(
         folder: must exist; files of an unfinished call are replaced.
         parts: returns the structures; called twice, for the sizes and for the contents.
         order: indices of the structures, sorted by id.
-        facts: further entries of the header.
+        entries: further entries of the header.
 
     Returns:
         The header.
@@ -54,7 +54,7 @@ def write_prepared(
                         else missing_column(name, part)
                     )
             columns = {name: file.close() for name, file in files.items()}
-        header = {"format": FORMAT, "version": VERSION, **facts, "columns": columns}
+        header = {"format": FORMAT, "version": VERSION, **entries, "columns": columns}
         write_text(folder / HEADER, json.dumps(header, indent=1, ensure_ascii=False))
         return header
     except OSError as error:

@@ -125,7 +125,7 @@ class ModelSettings(Strict):
     cutoff: float = pydantic.Field(default=4.5, ge=0.5, le=30)
     """Cutoff of the neighbor list, Å."""
     zbl: bool = False
-    """Adds the ZBL repulsion of nuclei at distances below bond lengths, for molecular
+    """Adds ZBL nuclear repulsion at distances below bond lengths, for molecular
     dynamics."""
     mace: MACESettings = MACESettings()
     allegro: AllegroSettings = AllegroSettings()

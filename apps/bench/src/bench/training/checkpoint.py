@@ -25,7 +25,7 @@ class Checkpoints:
 
     Args:
         folder: of the run.
-        made_from: provenance of the run; checkpoints with another are rejected.
+        made_from: provenance of the run; checkpoints of other inputs are rejected.
     """
 
     def __init__(self, folder: Path, made_from: Mapping[str, Any]):

@@ -76,12 +76,12 @@ def train(
         potential: with initial weights.
         batched: dataset with labels.
         indices: of the samples in each set of the split.
-        settings: phases, learning rate and loss weights; those of charges must be zero
-            for latent charges.
+        settings: phases, learning rate and loss weights; the charge weight must be
+            zero if the model's charges are latent.
         folder: receives `last.npz`, `best.npz`, `metrics.csv` and `metrics.jsonl`.
-        seed: of the order of the data.
+        seed: seed for shuffling the data.
         callback: see `EpochCallback`.
-        made_from: provenance of the run; checkpoints with another are rejected.
+        made_from: provenance of the run; checkpoints of other inputs are rejected.
 
     Raises:
         BenchError: the loss is not finite, or a checkpoint cannot be used.
@@ -103,7 +103,7 @@ def train(
         start = time.perf_counter()
         state, train_loss = training.run_epoch(state, epoch)
         errors = training.validate(state, epoch)
-        # The loss of the last phase selects the best epoch, in all phases.
+        # In every phase, the best epoch is selected by the loss of the last phase.
         validation_loss = errors.loss(settings.loss)
         if validation_loss < state.best:
             best = jnp.asarray(validation_loss, state.best.dtype)
@@ -137,11 +137,11 @@ class _Training:
         potential: with initial weights.
         batched: dataset with labels.
         indices: of the samples in each set of the split.
-        settings: of training.
-        seed: of the order of the data.
+        settings: training settings.
+        seed: seed for shuffling the data.
         optimizer: from `make_optimizer`.
         mesh: devices that share each step.
-        checkpoints: of the run.
+        checkpoints: checkpoints of the run.
     """
 
     potential: Potential
@@ -231,13 +231,13 @@ class _Training:
 
 
 def _check_validation(settings: TrainSettings, samples: Iterable[Sample]) -> None:
-    """Raises an error if the validation set has no label that the loss weighs."""
+    """Raises an error if the validation set has no label that the loss uses."""
     weights = settings.loss.weights
     labels = [field_of(kind) for kind, weight in weights.items() if weight]
     if not any(getattr(s, label) is not None for s in samples for label in labels):
         raise BenchError(
             f"No structure of the validation set has {' or '.join(labels)}, which "
-            "train.loss weighs, so the best epoch cannot be determined: choose another "
+            "train.loss uses, so the best epoch cannot be determined: choose another "
             "seed or a larger split.validation_fraction."
         )
 
@@ -262,7 +262,7 @@ def validate(
         potential: to evaluate.
         batched: dataset with labels.
         members: indices of samples.
-        kinds: of labels to compare with.
+        kinds: kinds of labels to compare with.
     """
     samples = [batched.data.samples[i] for i in members]
     forces = any(s.forces is not None or s.stress is not None for s in samples)

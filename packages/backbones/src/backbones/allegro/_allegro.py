@@ -131,7 +131,7 @@ class Allegro(AbstractBackbone):
         Args:
             batch: the structures.
         """
-        vectors = batch.edge_vectors(beyond=self.cutoff)
+        vectors = batch.edge_vectors(padding_length=self.cutoff)
         distance = jnp.linalg.norm(vectors, axis=-1)
         geometry = EdgeGeometry(
             spherical_harmonics(

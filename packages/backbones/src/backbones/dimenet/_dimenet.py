@@ -119,7 +119,7 @@ class DimeNet(AbstractBackbone):
                 "DimeNet++ needs the triplets of a batch, and this one has none: "
                 "pack the structures with `triplets=True`."
             )
-        vectors = batch.edge_vectors(beyond=self.cutoff)
+        vectors = batch.edge_vectors(padding_length=self.cutoff)
         distance = jnp.linalg.norm(vectors, axis=-1)
         basis = self.radial(distance)
         waves = self._waves(vectors, distance, batch.triplets)

@@ -109,7 +109,7 @@ class MACE(AbstractBackbone):
         index = element_index(batch.species, self.elements)
         one_hot = jax.nn.one_hot(index, len(self.elements), dtype=dtype)
         rows = pad_to_rows(batch)
-        vectors = rows.edge_vectors(beyond=self.cutoff)
+        vectors = rows.edge_vectors(padding_length=self.cutoff)
         distance = jnp.linalg.norm(vectors, axis=-1)
         harmonics = spherical_harmonics(
             list(range(self.size.l_max + 1)),

@@ -18,7 +18,7 @@ from ._torch_arrays import Arrays
 from ._torch_settings import check_same_model, checked_settings
 from ._torch_size import check_radial, implied_settings, size_of
 
-# The constant by which torch-e3nn normalizes silu, a Monte Carlo estimate.
+# The constant by which e3nn for PyTorch normalizes silu, a Monte Carlo estimate.
 _TORCH_GAIN = 1.6791767923989418
 
 
@@ -28,8 +28,8 @@ def from_mace_torch(state: Any, settings: Mapping[str, Any]) -> Potential:
     Plain models have a `RealAgnosticInteractionBlock`, then
     `RealAgnosticResidualInteractionBlock`s, silu, hidden features of natural parity and
     equal multiplicity, one head and no pair repulsion. Energies and forces agree to
-    rounding; call it under `jax.enable_x64(True)` to keep float64. The settings are
-    needed because arrays do not determine the functions between them.
+    within rounding; call this under `jax.enable_x64(True)` to keep float64. The
+    settings are needed because the arrays do not record the activation functions.
 
     Args:
         state: arrays of `model.state_dict()`, by name.
@@ -38,23 +38,23 @@ def from_mace_torch(state: Any, settings: Mapping[str, Any]) -> Potential:
             numbers, lists, and classes and functions by name.
 
     Raises:
-        ValueError: the model is not plain, or state and settings are of different
+        ValueError: the model is not plain, or state and settings belong to different
             models; the message names the array or the setting.
     """
     arrays = Arrays(state)
-    plain = checked_settings(settings)
+    checked = checked_settings(settings)
     elements = tuple(int(z) for z in arrays["atomic_numbers"])
     if not elements or list(elements) != sorted(set(elements)):
         raise ValueError(f"`atomic_numbers` must be ascending, got {list(elements)}.")
     size = size_of(arrays, len(elements))
     cutoff = arrays.number("r_max")
-    check_same_model(plain, implied_settings(arrays, size, elements))
+    check_same_model(checked, implied_settings(arrays, size, elements))
     check_radial(arrays, cutoff)
     model = MACE(
         elements,
         size,
         cutoff=cutoff,
-        avg_num_neighbors=plain["avg_num_neighbors"],
+        avg_num_neighbors=checked["avg_num_neighbors"],
         key=jr.key(0),
     )
     values = {
@@ -73,24 +73,25 @@ def from_mace_torch(state: Any, settings: Mapping[str, Any]) -> Potential:
         model,
         (tuple(converted), tuple(readouts)),
     )
-    atoms = arrays["atomic_energies_fn.atomic_energies"].reshape(-1)
-    if len(atoms) != len(elements):
+    energies = arrays["atomic_energies_fn.atomic_energies"].reshape(-1)
+    if len(energies) != len(elements):
         raise ValueError(
-            f"The state has {len(atoms)} atomic energies for {len(elements)} elements."
+            f"The state has {len(energies)} atomic energies for {len(elements)} "
+            "elements."
         )
     scale, shift = (arrays.number(f"scale_shift.{name}") for name in ("scale", "shift"))
     arrays.check_all_read()
-    atomic_energies = {z: float(e) for z, e in zip(elements, atoms, strict=True)}
+    atomic_energies = {z: float(e) for z, e in zip(elements, energies, strict=True)}
     return Potential(model, atomic_energies, scale=scale, shift=shift)
 
 
 def _interaction(part: Interaction, state: Arrays, index: int) -> Interaction:
-    """Returns an interaction with the weights of mace-torch's, product included."""
+    """Returns an interaction and its product basis with mace-torch's weights."""
     weight = lambda name, *shape: state.shaped(
         f"interactions.{index}.{name}.weight", *shape
     )
     channels = part.up.maps[0].weight.shape[0]
-    square = lambda name: weight(name, -1, channels, channels)
+    square_weights = lambda name: weight(name, -1, channels, channels)
     convolution = part.convolution
     ours = paths(convolution.input_degree, convolution.degree)
     # The couplings of mace-torch are sorted by the degree of the message.
@@ -111,11 +112,15 @@ def _interaction(part: Interaction, state: Arrays, index: int) -> Interaction:
         radial, {f"layers.{last}.weight": columns.reshape(len(columns), -1)}
     )
 
-    messages = [ours[p][2] for p in theirs]
-    blocks = square("linear")
+    message_degrees = [ours[p][2] for p in theirs]
+    blocks = square_weights("linear")
     mix = {
         f"convolution.mix.maps.{d}.weight": np.concatenate(
-            [b for b, degree in zip(blocks, messages, strict=True) if degree == d]
+            [
+                b
+                for b, degree in zip(blocks, message_degrees, strict=True)
+                if degree == d
+            ]
         )
         for d in range(convolution.degree + 1)
     }
@@ -123,7 +128,9 @@ def _interaction(part: Interaction, state: Arrays, index: int) -> Interaction:
     skip = weight("skip_tp", degrees, channels, elements, channels)
     product = f"products.{index}"
     down = state.shaped(f"{product}.linear.weight", len(part.down), channels, channels)
-    values = {f"up.maps.{d}.weight": w for d, w in enumerate(square("linear_up"))}
+    values = {
+        f"up.maps.{d}.weight": w for d, w in enumerate(square_weights("linear_up"))
+    }
     values |= {f"down.{d}.weight": w for d, w in enumerate(down)} | mix
     values["skip.weight"] = np.transpose(skip, (2, 0, 1, 3)) * elements**-0.5
     values |= {
@@ -176,18 +183,18 @@ def _change_of_basis(
     """
     ours = symmetric_basis(l_max, degree, order)
     size = (l_max + 1) ** 2
-    rank = {tuple(m): i for i, m in enumerate(ours.monomials)}
+    position = {tuple(m): i for i, m in enumerate(ours.monomials)}
     columns = np.array(
-        [rank.get(tuple(sorted(i)), -1) for i in np.ndindex(*(size,) * order)]
+        [position.get(tuple(sorted(i)), -1) for i in np.ndindex(*(size,) * order)]
     )
-    rows = theirs.shape[-1] * len(theirs)  # of paths, then components
+    rows = theirs.shape[-1] * len(theirs)  # ordered by path, then component
     flat = np.moveaxis(theirs, -1, 0).reshape(rows, -1)
-    folded = np.zeros((len(rank) + 1, rows))
-    np.add.at(folded, columns, flat.T)
+    summed = np.zeros((len(position) + 1, rows))
+    np.add.at(summed, columns, flat.T)
     basis = ours.table.reshape(len(ours.table), -1)
-    target = folded[:-1].T.reshape(theirs.shape[-1], -1)
+    target = summed[:-1].T.reshape(theirs.shape[-1], -1)
     coefficients, *_ = np.linalg.lstsq(basis.T, target.T)
-    error = np.abs(basis.T @ coefficients - target.T).max() + np.abs(folded[-1]).max()
+    error = np.abs(basis.T @ coefficients - target.T).max() + np.abs(summed[-1]).max()
     allowed = 1e-10 if theirs.dtype == np.float64 else 1e-6
     if error > allowed * max(1.0, np.abs(target).max()):
         raise ValueError(
@@ -199,7 +206,7 @@ def _change_of_basis(
 
 
 def _readout(part: Linear | Perceptron, state: Arrays, index: int):
-    """Returns a readout with the weights of mace-torch's."""
+    """Returns a readout with the weights of mace-torch."""
     if isinstance(part, Linear):
         weight = state.shaped(f"readouts.{index}.linear.weight", -1, 1)
         return _with_leaves(part, {"weight": weight})
@@ -211,7 +218,7 @@ def _readout(part: Linear | Perceptron, state: Arrays, index: int):
 
 
 def _perceptron(part: Perceptron, weights) -> Perceptron:
-    """Returns a perceptron with weights of mace-torch, scaled for our gain of silu."""
+    """Returns a perceptron with mace-torch's weights, rescaled to our silu."""
     ratio = _TORCH_GAIN / GAIN["silu"]
     values = {
         f"layers.{i}.weight": w if i == 0 else ratio * w for i, w in enumerate(weights)
@@ -226,7 +233,7 @@ def _with_leaves[Tree](tree: Tree, values: Mapping[str, Any]) -> Tree:
         if leaf.shape != value.shape:
             raise ValueError(
                 f"The weights for `{path}` have shape {value.shape}, but the model "
-                f"needs {leaf.shape}: the state is not of a plain model."
+                f"needs {leaf.shape}: the state does not belong to a plain model."
             )
         tree = eqx.tree_at(
             lambda t, path=path: _leaf(t, path), tree, jnp.asarray(value, leaf.dtype)

@@ -85,8 +85,8 @@ class LayerCase:
 @eqx.filter_jit
 def _call(layer, arguments, plan):
     positional = [arguments[k] for k in ("features", "positions", "cell", "mask")]
-    facts = {k: arguments[k] for k in ("species", "total_charge", "spin")}
-    return layer(*positional, plan=plan, **facts)
+    properties = {k: arguments[k] for k in ("species", "total_charge", "spin")}
+    return layer(*positional, plan=plan, **properties)
 
 
 def check_shapes_and_padding(case: LayerCase) -> None:

@@ -75,15 +75,15 @@ def open_model(path: Path) -> Model:
     if path.is_file():
         return Model(path.stem, _load_file(path), path, file_digest(path))
     potential = load_potential(path)
-    run, _, facts = read_model_metadata(path)
-    if "force" not in facts.get("kinds", ("force",)):
+    run, _, metadata = read_model_metadata(path)
+    if "force" not in metadata.get("kinds", ("force",)):
         raise BenchError(
-            f"{path} was trained on {' and '.join(facts['kinds'])} only, not on "
+            f"{path} was trained on {' and '.join(metadata['kinds'])} only, not on "
             "energies, forces or stress: it has no forces for a simulation."
         )
     digest = file_digest(path / "model.npz")
-    split = facts.get("split_digest")
-    return Model(run.model, potential, path, digest, facts["data"], split)
+    split = metadata.get("split_digest")
+    return Model(run.model, potential, path, digest, metadata["data"], split)
 
 
 def _load_file(path: Path) -> Potential:
