@@ -613,7 +613,7 @@ def statistics(frames: list[Atoms]) -> dict[str, str]:
             f"{s} {elements[s]}" for s in chemical_symbols if s in elements
         ),
         "total charge (frames)": ", ".join(
-            f"{q:+d}: {totals[q]}" for q in sorted(totals)
+            f"{f'{q:+d}' if q else '0'}: {totals[q]}" for q in sorted(totals)
         ),
         "energy within a group, standard deviation": f"{group_spread(frames):.1f} "
         "meV/atom",

@@ -11,8 +11,8 @@ from bench import load_potential
 from bench.cli.main import app
 from bench.dataset.opening import load_for_training
 from bench.evaluation.embeddings import mean_features, with_feature_probe
+from bench.evaluation.predicting import batch_for_prediction
 from bench.evaluation.trained import (
-    _batched_dataset,
     evaluate,
     load_trained_model,
     write_embeddings,
@@ -158,7 +158,7 @@ def test_features_are_means_over_atoms_and_usable_by_chemsplit(finished, tmp_pat
     weights = lambda p: p.backbone.hooks.layers["final"].layers[-1].weights
     weighted = eqx.tree_at(weights, probed, values)
     assert len(layer.layers) == 2
-    batched = _batched_dataset(trained, load_for_training(source), probed)
+    batched = batch_for_prediction(probed, load_for_training(source))
     ((indices, batch, _), *_) = batched.batches(
         np.arange(12), dict(probed.atomic_energies)
     )

@@ -63,7 +63,7 @@ def predict(
 
     Args:
         potential: from `load_potential`.
-        dataset: from `open_dataset`, or what it opens. Labels are not needed.
+        dataset: from `open_dataset`, or what it opens.
         born_charges: whether to compute Born charges, in models with charges.
 
     Returns:
@@ -91,11 +91,21 @@ def predict(
             f"{data.name} contains {', '.join(unsupported)}, which the potential was "
             f"not trained on: it supports {elements}."
         )
+    batched = batch_for_prediction(potential, data)
+    return predict_samples(potential, batched, np.arange(len(data)), born=born_charges)
+
+
+def batch_for_prediction(potential: Potential, data: Dataset) -> BatchedDataset:
+    """Divides a dataset into batches for a trained potential.
+
+    Args:
+        potential: whose cutoff and plans the batches have.
+        data: with elements that the potential supports.
+    """
     model = ModelSettings(cutoff=potential.backbone.cutoff)
     train = TrainSettings(batch_size=8, num_buckets=min(4, len(data)))
     grid = Grid(dataset=data.name, model=model, train=train)
-    batched = batch_dataset(data, grid, potential.backbone)
-    return predict_samples(potential, batched, np.arange(len(data)), born=born_charges)
+    return batch_dataset(data, grid, potential.backbone)
 
 
 @eqx.filter_jit

@@ -10,13 +10,12 @@ from backbones import Potential
 from chemsplit import DescriptorTable
 from scipy.sparse import csr_matrix
 
-from bench.batches.loading import BatchedDataset, batch_dataset
 from bench.dataset.opening import Dataset, load_for_prediction
 from bench.dataset.provenance import PROVENANCE_KEY, check_provenance
 from bench.evaluation.divergence import format_ids
 from bench.evaluation.embeddings import mean_features, with_feature_probe
 from bench.evaluation.errors import errors_of, floor_of
-from bench.evaluation.predicting import predict_samples
+from bench.evaluation.predicting import batch_for_prediction, predict_samples
 from bench.evaluation.prediction_files import write_predictions
 from bench.evaluation.run_files import read_grid
 from bench.exceptions import BenchError
@@ -26,9 +25,8 @@ from bench.model.building import hook_widths
 from bench.model.metadata import read_model_metadata
 from bench.model.saved import file_digest, load_potential
 from bench.settings.architectures import ModelSettings
-from bench.settings.grid import Grid, Run
+from bench.settings.grid import Run
 from bench.settings.parsing import read_object
-from bench.settings.training import TrainSettings
 
 EVALUATION = "evaluation.json"
 """File of the errors of a model on a dataset."""
@@ -112,7 +110,7 @@ def evaluate(
     potential, run = trained.potential, trained.run
     data, members, left_out = _supported_samples(trained, source)
     made_from = _checked_provenance(trained, data, out / EVALUATION, is_training_data)
-    batched = _batched_dataset(trained, data, potential)
+    batched = batch_for_prediction(potential, data)
     samples = [data.samples[int(i)] for i in members]
     kinds = trained.kinds
     born = "born" in kinds and any(s.born_charges is not None for s in samples)
@@ -189,7 +187,7 @@ def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
     width = hook_widths(trained.settings, trained.run)["final"]
     data, members, _ = _supported_samples(trained, source)
     potential = with_feature_probe(trained.potential, width)
-    rows = mean_features(potential, _batched_dataset(trained, data, potential), members)
+    rows = mean_features(potential, batch_for_prediction(potential, data), members)
     samples = [data.samples[int(i)] for i in members]
     settings = {"descriptor": "mean node features", "model": trained.run.name}
     table = DescriptorTable(
@@ -231,11 +229,3 @@ def _supported_samples(
             f"supports ({', '.join(chemical_symbols[z] for z in sorted(supported))})."
         )
     return data, np.array(members), left_out
-
-
-def _batched_dataset(
-    trained: TrainedModel, data: Dataset, potential: Potential
-) -> BatchedDataset:
-    train = TrainSettings(batch_size=8, num_buckets=min(4, len(data)))
-    grid = Grid(dataset=data.name, model=trained.settings, train=train)
-    return batch_dataset(data, grid, potential.backbone)

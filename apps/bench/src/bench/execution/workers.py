@@ -58,6 +58,32 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def partition_cores(jobs: int) -> list[set[int]]:
+    """Returns a set of processor cores for each job, so that jobs share no core.
+
+    Sets are empty if the system cannot bind processes or has fewer cores than jobs.
+
+    Args:
+        jobs: number of processes at the same time.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return [set() for _ in range(jobs)]
+    cores = sorted(os.sched_getaffinity(0))
+    return [set(cores[i::jobs]) for i in range(jobs)]
+
+
+def start_worker(cores: set[int]) -> None:
+    """Prepares a worker process, before the first computation.
+
+    Args:
+        cores: that the process may use, from `partition_cores`; empty for all.
+    """
+    # Before XLA starts one thread per core.
+    if cores:
+        os.sched_setaffinity(0, cores)
+    exit_with_parent()
+
+
 class Pool(concurrent.futures.ProcessPoolExecutor):
     """A pool of spawned processes that exit with their parent.
 

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import multiprocessing.connection
-import os
 import queue
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.execution.announcements import announce
-from bench.execution.workers import block_interrupts, exit_with_parent
+from bench.execution.workers import block_interrupts, partition_cores, start_worker
 from bench.experiment.loggers import RunCallback
 from bench.experiment.runner import Failure, GridRunner
 from bench.settings.grid import Grid, Run
@@ -49,7 +48,7 @@ def run_in_parallel(
     """
     context = multiprocessing.get_context("spawn")
     metrics = context.Queue()
-    waiting, free_cores, outcomes = list(runs), _partition_cores(jobs), {}
+    waiting, free_cores, outcomes = list(runs), partition_cores(jobs), {}
     workers: list[_Worker] = []
     try:
         while waiting or workers:
@@ -94,22 +93,8 @@ def run_single(
     return outcome.reason if isinstance(outcome, Failure) else None
 
 
-def _partition_cores(jobs: int) -> list[set[int]]:
-    """Returns a set of processor cores for each job, so that jobs share no core.
-
-    Sets are empty if the system cannot bind processes or has fewer cores than jobs.
-    """
-    if not hasattr(os, "sched_getaffinity"):
-        return [set() for _ in range(jobs)]
-    cores = sorted(os.sched_getaffinity(0))
-    return [set(cores[i::jobs]) for i in range(jobs)]
-
-
 def _work(grid: Grid, folder: Path, run: Run, metrics: Any, cores: set[int]) -> None:
-    # Before the first computation, when XLA starts one thread per core.
-    if cores:
-        os.sched_setaffinity(0, cores)
-    exit_with_parent()
+    start_worker(cores)
     run_single(grid, folder, run, lambda row: metrics.put((run, row)))
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import multiprocessing
 import multiprocessing.connection
-import os
 import queue
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
@@ -24,7 +23,7 @@ from bench.dynamics.study.structures import InitialStructure, SimulationInputs
 from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
 from bench.execution.callback import Callback
-from bench.execution.workers import block_interrupts, exit_with_parent
+from bench.execution.workers import block_interrupts, partition_cores, start_worker
 from bench.files import remove_leftovers
 
 StudyCallback = Callback[str, str, str, float, float, float]
@@ -186,7 +185,7 @@ def _run_in_processes(
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     waiting, failures = list(tasks), {}
-    free_cores = _core_sets(jobs)
+    free_cores = partition_cores(jobs)
     running: list[tuple[_Task, BaseProcess, set[int]]] = []
     try:
         while waiting or running:
@@ -216,20 +215,9 @@ def _run_in_processes(
     return failures
 
 
-def _core_sets(jobs: int) -> list[set[int]]:
-    """Divides the cores, so that threads of two processes do not share one."""
-    if not hasattr(os, "sched_getaffinity"):
-        return [set() for _ in range(jobs)]
-    cores = sorted(os.sched_getaffinity(0))
-    return [set(cores[i::jobs]) for i in range(jobs)]
-
-
 def _work(task: _Task, messages: Any, cores: set[int]) -> None:
     """Main function of a worker process."""
-    if cores:
-        # Before the first computation, when XLA starts one thread per core.
-        os.sched_setaffinity(0, cores)
-    exit_with_parent()
+    start_worker(cores)
     with jax.enable_x64(task.double):
         reason = _run(task, lambda *progress: messages.put(progress))
     if reason is not None:
