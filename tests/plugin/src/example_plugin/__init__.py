@@ -1,0 +1,1 @@
+"""What another package can add: see the entry points in `pyproject.toml`."""
