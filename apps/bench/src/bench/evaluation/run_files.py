@@ -13,8 +13,9 @@ from bench.evaluation.intervals import prediction_and_label
 from bench.exceptions import BenchError, one_line
 from bench.labels import KINDS
 from bench.model.metadata import SAME_COMMAND, ModelMetadata, rerun_remedy
-from bench.settings.grid import Grid, checked_grid
-from bench.settings.parsing import parse_checked, read_checked, read_text, read_yaml
+from bench.settings.grid import Grid
+from bench.settings.parsing import parse_checked, read_checked, read_text
+from bench.settings.schema import read_settings, validate
 
 
 class _Errors(pydantic.BaseModel):
@@ -81,7 +82,7 @@ def read_grid(folder: Path) -> Grid:
         BenchError: the file is missing or damaged.
     """
     path = folder / "config.yaml"
-    return checked_grid(read_yaml(path) or {}, str(path))
+    return validate(Grid, read_settings(path), str(path))
 
 
 def read_result(run: Path) -> dict[str, Any]:

@@ -4,26 +4,11 @@ All numbers are bounded, since too large values exhaust the memory or overflow o
 after training has started.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 
-
-class Strict(pydantic.BaseModel):
-    """Base of all settings: no unknown keys, infinite numbers or `true` as a number."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @pydantic.field_validator("*", mode="before")
-    @classmethod
-    def _reject_booleans(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """Rejects booleans for other fields; Python treats `True` as 1."""
-        field = cls.model_fields[info.field_name or ""]
-        items = value if isinstance(value, list | tuple) else (value,)
-        if field.annotation is not bool and any(isinstance(x, bool) for x in items):
-            raise ValueError("expected a value that is not true or false")
-        return value
-
+from bench.settings.schema import Strict
 
 Channels = Annotated[int, pydantic.Field(ge=1, le=1024)]
 """Number of feature channels."""

@@ -1,20 +1,19 @@
 """Grids of runs: the schema, the presets and validated loading."""
 
 import dataclasses
-import difflib
 import itertools
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from textwrap import shorten
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import pydantic
 
-from bench.exceptions import BenchError, abbreviate
+from bench.exceptions import BenchError
 from bench.labels import KINDS
-from bench.settings.architectures import ModelSettings, Strict
-from bench.settings.parsing import parse_yaml, read_text
+from bench.settings.architectures import ModelSettings
+from bench.settings.parsing import read_text
+from bench.settings.schema import Strict, override, parse_settings, validate
 from bench.settings.training import TrainSettings
 
 SplitKind = Literal[
@@ -103,11 +102,8 @@ class Grid(Strict):
     @pydantic.model_validator(mode="after")
     def _check_overrides(self) -> "Grid":
         for backbone in self.train_overrides:
-            try:
-                self.training(backbone)
-            except pydantic.ValidationError as error:
-                location = f"train_overrides.{backbone}"
-                raise BenchError(_message(error, location, TrainSettings)) from error
+            values = self._train_values(backbone)
+            validate(TrainSettings, values, f"train_overrides.{backbone}")
         return self
 
     def training(self, backbone: BackboneName) -> TrainSettings:
@@ -116,12 +112,14 @@ class Grid(Strict):
         Args:
             backbone: name as in the grid.
         """
+        return TrainSettings(**self._train_values(backbone))
+
+    def _train_values(self, backbone: BackboneName) -> dict[str, Any]:
         # `mp4` is MACE with more interactions.
         other = "mace" if backbone == "mp4" else backbone
         changes = self.train_overrides
         changes = changes.get(backbone, changes.get(other, {}))
-        shared = self.train.model_dump(exclude_unset=True)
-        return TrainSettings(**_merged(shared, changes))
+        return _merged(self.train.model_dump(exclude_unset=True), changes)
 
     def runs(self) -> list["Run"]:
         """Returns one run for each combination of the lists."""
@@ -222,58 +220,6 @@ def load_grid(source: str, overrides: list[str] | None = None) -> Grid:
     """
     is_file = source not in presets() and Path(source).is_file()
     text = read_text(Path(source)) if is_file else preset_text(source)
-    values = parse_yaml(text, source) or {}
-    if not isinstance(values, dict):
-        raise BenchError(
-            f"{source} must contain keys and values, such as `dataset: ions`."
-        )
-    for override in overrides or []:
-        _override(values, override)
-    return checked_grid(values, source)
-
-
-def checked_grid(values: Any, source: str) -> Grid:
-    """Validates the values of a grid.
-
-    Args:
-        values: content of a YAML file.
-        source: name of the file, for messages.
-
-    Raises:
-        BenchError: unknown keys or invalid values.
-    """
-    try:
-        return Grid.model_validate(values)
-    except pydantic.ValidationError as error:
-        raise BenchError(_message(error, source)) from error
-
-
-def _override(values: dict[str, Any], text: str) -> None:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise BenchError(f"An override is written `key.sub=value`, got {text!r}.")
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise BenchError(f"{key!r}: {parent!r} has no keys.")
-    values[last] = parse_yaml(value, f"-o {abbreviate(text)}")
-
-
-def _message(error: pydantic.ValidationError, source: str, model: Any = Grid) -> str:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] != "extra_forbidden":
-        problem = first["msg"].removeprefix("Value error, ")
-        return f"{source}: {key}: {problem} (got {shorten(repr(first['input']), 80)})."
-    for part in first["loc"][:-1]:
-        # An integer is an index into a list, whose annotation is tuple[item, ...].
-        is_index = isinstance(part, int)
-        model = get_args(model)[0] if is_index else model.model_fields[part].annotation
-    close = difflib.get_close_matches(str(first["loc"][-1]), model.model_fields, 1)
-    hint = (
-        f"did you mean {close[0]!r}?"
-        if close
-        else (f"known keys are {', '.join(model.model_fields)}.")
-    )
-    return f"{source}: unknown key {key!r}; {hint}"
+    values = parse_settings(text, source)
+    override(values, overrides or [])
+    return validate(Grid, values, source)

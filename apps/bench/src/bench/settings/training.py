@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from bench.labels import TRAINABLE_KINDS
-from bench.settings.architectures import Strict
+from bench.settings.schema import Strict
 
 MAX_WEIGHT = 1e9
 """Largest weight in a loss; larger ones overflow in single precision."""
