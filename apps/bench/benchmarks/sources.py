@@ -54,7 +54,7 @@ def main():
             continue
         with tempfile.TemporaryDirectory() as folder:
             start = time.process_time()
-            request = PreparationRequest(str(DATA / name), ReadOptions(**keys))
+            request = PreparationRequest(str(DATA / name), ReadOptions(keys))
             header = prepare(request, Path(folder) / "out")
             seconds = time.process_time() - start
         labels = ", ".join(

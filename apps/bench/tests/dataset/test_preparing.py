@@ -453,7 +453,7 @@ def test_filters_and_their_counts(file, tmp_path, toy_structure):
 
 
 def test_keys_that_no_structure_has_are_rejected(file, tmp_path):
-    read_options = ReadOptions(forces="force")
+    read_options = ReadOptions({"forces": "force"})
     with pytest.raises(
         BenchError, match="has 'force', .* its forces; available: .*forces"
     ):
@@ -472,7 +472,7 @@ def test_likely_keys_are_suggested(tmp_path, toy_structure):
     suggestion = "such as --energy-key REF_energy --forces-key REF_forces"
     with pytest.raises(BenchError, match=suggestion):
         prepare(request_for(path), tmp_path / "out")
-    read_options = ReadOptions(energy="REF_energy", forces="REF_forces")
+    read_options = ReadOptions({"energy": "REF_energy", "forces": "REF_forces"})
     header = prepare(request_for(path, read_options=read_options), tmp_path / "out")
     assert header["labels"]["energy"] == header["labels"]["forces"] == 3
 
@@ -664,7 +664,7 @@ def test_the_command_passes_all_options(tmp_path, toy_structure, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "Shard 2/3 is read" in result.output
     read_options = received["request"].read_options
-    assert read_options.given_keys == {
+    assert read_options.keys == {
         k.replace("-", "_"): f"my-{k}" for k in [*keys, "id", "group"]
     }
     assert (read_options.energy_unit, read_options.length_unit) == ("hartree", "bohr")

@@ -30,7 +30,9 @@ def test_unread_labels_are_listed_with_the_option_that_reads_them(tmp_path):
     (warning,) = warnings_of(load_for_training(str(DATA / "force.xyz")))
     assert re.search(expected, warning)
     assert warning in describe(open_dataset(str(DATA / "force.xyz"), strict=False))
-    header, data = prepared(DATA / "force.xyz", tmp_path / "out", forces="force")
+    header, data = prepared(
+        DATA / "force.xyz", tmp_path / "out", keys={"forces": "force"}
+    )
     assert header["labels"]["forces"] == 1 and warnings_of(data) == []
 
 
@@ -61,7 +63,9 @@ def test_keys_of_other_types_are_not_suggested(tmp_path):
 
 def test_virials_are_converted_to_stress(tmp_path):
     """Minus diag(51.2, 102.4, 153.6) eV over 512 Å^3."""
-    header, data = prepared(DATA / "virials.xyz", tmp_path / "out", virial="virials")
+    header, data = prepared(
+        DATA / "virials.xyz", tmp_path / "out", keys={"virial": "virials"}
+    )
     np.testing.assert_allclose(data.samples[0].stress, [-0.1, -0.2, -0.3, 0, 0, 0])
     assert header["labels"]["stress"] == 1 and header["label_keys"] == [
         "energy=energy",
@@ -75,7 +79,9 @@ def test_virials_are_converted_to_stress(tmp_path):
 
 
 def test_virials_read_as_stress_are_reported(tmp_path):
-    _, data = prepared(DATA / "virials.xyz", tmp_path / "out", stress="virials")
+    _, data = prepared(
+        DATA / "virials.xyz", tmp_path / "out", keys={"stress": "virials"}
+    )
     (warning,) = warnings_of(data)
     assert "stresses reach 2.461e+04 GPa: if they are virials (eV)" in warning
     assert "largest component 2.46e+04" in describe(data)
@@ -91,14 +97,16 @@ def test_virials_read_as_stress_are_reported(tmp_path):
     ],
 )
 def test_units_of_stress(tmp_path, unit, factor):
-    options = dict(stress="virials", stress_unit=unit, length_unit="bohr")
+    options = dict(keys={"stress": "virials"}, stress_unit=unit, length_unit="bohr")
     _, data = prepared(DATA / "virials.xyz", tmp_path / "out", **options)
     expected = factor * np.array([51.2, 102.4, 153.6, 0, 0, 0])
     np.testing.assert_allclose(data.samples[0].stress, expected, rtol=1e-6)
 
 
 def test_virials_are_in_the_energy_unit(tmp_path):
-    options = dict(virial="virials", energy_unit="hartree", length_unit="bohr")
+    options = dict(
+        keys={"virial": "virials"}, energy_unit="hartree", length_unit="bohr"
+    )
     _, data = prepared(DATA / "virials.xyz", tmp_path / "out", **options)
     # One hartree over a cubic bohr is 183.6315 eV/Å^3.
     np.testing.assert_allclose(
@@ -109,8 +117,12 @@ def test_virials_are_in_the_energy_unit(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(virial="v", stress="s"), "read from 's' or from the virial 'v'"),
-        (dict(virial="v", stress_unit="GPa"), "virial 'v' is an energy"),
+        (
+            dict(keys={"virial": "v", "stress": "s"}),
+            "read from 's' or from the virial 'v'",
+        ),
+        (dict(keys={"virial": "v"}, stress_unit="GPa"), "virial 'v' is an energy"),
+        (dict(keys={"energi": "E"}), "'energi' is not one of energy, forces"),
         (dict(stress_unit="gpa"), "no unit 'gpa'; available are eV/Å"),
     ],
 )
@@ -125,7 +137,7 @@ def test_a_stress_without_a_cell_is_not_used(tmp_path):
     atoms.pbc = False
     ase.io.write(path, atoms, format="extxyz")
     with pytest.raises(BenchError, match="'virials' of .* structures without a cell"):
-        prepared(path, tmp_path / "out", virial="virials")
+        prepared(path, tmp_path / "out", keys={"virial": "virials"})
     atoms.info["stress"] = np.eye(3)
     ase.io.write(path, atoms, format="extxyz")
     assert "the stress of 1 structures without a cell is not used" in "".join(

@@ -78,7 +78,7 @@ def test_born_charges_are_stored_as_polarization_by_displacement(
     frame = toy_structure(0)
     tensors = np.random.default_rng(0).normal(size=(5, 3, 3))
     frame.arrays["bec"] = tensors.reshape(5, 9)
-    names = dict(born_charges="bec")
+    names = dict(keys={"born_charges": "bec"})
     (plain,) = prepared_data([frame], tmp_path / "a", **names).samples
     (transposed,) = prepared_data(
         [frame], tmp_path / "b", **names, born_transposed=True

@@ -15,7 +15,7 @@ LATTICE = 'Lattice="8 0 0 0 8 0 0 0 8"'
 
 
 def read_rows(path, format=None, **keys):
-    source = open_source(str(path), ReadOptions(**keys), format)
+    source = open_source(str(path), ReadOptions(keys), format)
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 

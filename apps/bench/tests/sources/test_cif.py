@@ -16,7 +16,7 @@ CASES = Path(__file__).parents[1] / "data" / "cif"
 
 
 def read_rows(path, **keys):
-    source = open_source(str(path), ReadOptions(**keys))
+    source = open_source(str(path), ReadOptions(keys))
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 

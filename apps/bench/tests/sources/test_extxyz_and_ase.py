@@ -14,8 +14,8 @@ from bench.exceptions import BenchError
 from bench.sources import ReadOptions, Rejected, RowRange, open_source
 
 
-def read_rows(path, format=None, **keys):
-    source = open_source(str(path), ReadOptions(**keys), format)
+def read_rows(path, format=None, units=(), **keys):
+    source = open_source(str(path), ReadOptions(keys, **dict(units)), format)
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 
@@ -79,7 +79,8 @@ def test_keys_and_units_can_be_given(tmp_path, frames):
         written.append(plain)
     ase.io.write(path, written, format="extxyz")
     keys = dict(energy="E", forces="force", id="name", total_charge="chargeA+chargeB")
-    rows = read_rows(path, **keys, energy_unit="hartree", length_unit="bohr")
+    given = dict(energy_unit="hartree", length_unit="bohr")
+    rows = read_rows(path, units=given, **keys)
     for row, atoms in zip(rows, frames, strict=False):
         assert row.id == row.group == atoms.info["id"]
         assert row.total_charge == 1.0

@@ -35,7 +35,7 @@ def data_set(name):
 
 def prepared(folder, tmp_path, **keys):
     filters = keys.pop("filters", Filters())
-    request = PreparationRequest(str(folder), ReadOptions(**keys), filters)
+    request = PreparationRequest(str(folder), ReadOptions(keys), filters)
     header = prepare(request, tmp_path / "out")
     return header, open_dataset(str(tmp_path / "out"))
 

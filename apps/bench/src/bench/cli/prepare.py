@@ -186,7 +186,7 @@ def prepare_command(
         sample=sample,
     )
     read_options = ReadOptions(
-        **keys,
+        {label: key for label, key in keys.items() if key is not None},
         energy_unit=energy_unit,
         length_unit=length_unit,
         stress_unit=stress_unit,

@@ -1,7 +1,7 @@
 """Merging of parts to a dataset: joint filters, order, digest and statistics."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,7 +119,7 @@ def digest_of(digests: np.ndarray) -> str:
 
 
 def check_labels(
-    statistics: ReadStatistics, given_keys: dict[str, str], source: str
+    statistics: ReadStatistics, given_keys: Mapping[str, str], source: str
 ) -> None:
     """Checks that every given key and at least one trainable label exist.
 

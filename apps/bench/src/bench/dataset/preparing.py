@@ -166,7 +166,7 @@ def _check_labels(paths: list[Path], request: PreparationRequest, out: Path) -> 
     """Checks the labels; deletes the parts on failure, since new keys change them."""
     statistics = combined(map(load_statistics, paths))
     try:
-        check_labels(statistics, request.read_options.given_keys, request.source)
+        check_labels(statistics, request.read_options.keys, request.source)
     except BenchError:
         discard_parts(out)
         raise
@@ -178,8 +178,9 @@ def _finished_header(out: Path, inputs: dict[str, Any]) -> dict[str, Any]:
     check_version(out, header)
     if header.get("inputs_digest") != digest_of_inputs(inputs):
         raise BenchError(
-            f"{out} holds a finished dataset made from other files or with other "
-            "keys or filters: choose another folder with --out, or delete it."
+            f"{out} holds a finished dataset made from other files, with other keys "
+            "or filters, or by another version: choose another folder with --out, "
+            "or delete it."
         )
     # They exist if the previous call was killed after writing the header.
     discard_parts(out)
@@ -192,7 +193,7 @@ def _request_entries(
     return {
         "source": request.source,
         "read_as": source.format,
-        "given_keys": request.read_options.given_keys,
+        "given_keys": dict(request.read_options.keys),
         "units": {
             "energy": request.read_options.energy_unit,
             "length": request.read_options.length_unit,

@@ -111,7 +111,7 @@ class CifFiles(NamedTuple):
     def _values(
         self, energies: Mapping[str, float | None], path: Path
     ) -> dict[str, float | None]:
-        return {self.options.energy or "energy": energies.get(path.stem)}
+        return {self.options.keys.get("energy", "energy"): energies.get(path.stem)}
 
 
 def _members(path: Path) -> list[str]:

@@ -78,7 +78,7 @@ class ExtendedXYZ(NamedTuple):
                 f"it ends after {max(len(lines) - 2, 0)} of {int(lines[0])} atoms"
             )
         _check_columns(lines)
-        string_keys = [getattr(self.options, label) or label for label in STRING_KEYS]
+        string_keys = [self.options.keys.get(label) or label for label in STRING_KEYS]
         atoms, comment = _parse(lines, string_keys)
         _check_keys(comment)
         # ASE drops the lower triangle, but `Row` checks that the stress is symmetric.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 from bench.exceptions import BenchError
 from bench.labels import LABELS
@@ -21,23 +22,12 @@ since programs differ in the sign."""
 class ReadOptions:
     """Keys, units and conventions of the labels in a source.
 
-    A label whose key is None is read under the default keys of the format; otherwise
-    under the given key only. `+` adds scalars, such as
-    `total_charge="chargeA+chargeB"`.
-
     Args:
-        energy: key of the total energy.
-        forces: key of the forces.
-        stress: key of the stress.
-        charges: key of the atomic charges.
-        total_charge: key of the total charge, e.
-        spin: key of the multiplicity 2S + 1.
-        tags: key of the integer tags of atoms.
-        dipole: key of the dipole moment.
-        born_charges: key of the Born effective charges.
-        virial: key of the virial, an energy: minus the stress times the volume.
-        id: key of the unique name of a structure.
-        group: key of the material or molecule.
+        keys: the key under which a label is read, by label; any of `DEFAULT_KEYS`. A
+            label without an entry is read under the default keys of the format, one
+            with an empty key not at all. `+` adds scalars, such as
+            `{"total_charge": "chargeA+chargeB"}`. The virial is an energy: minus the
+            stress times the volume.
         energy_unit: a key of `units.ENERGY`; also used for forces and virials.
         length_unit: a key of `units.LENGTH`; dipoles are in e times this unit.
         stress_unit: a key of `units.STRESS`; None means energy unit per length unit
@@ -49,18 +39,7 @@ class ReadOptions:
             polarization].
     """
 
-    energy: str | None = None
-    forces: str | None = None
-    stress: str | None = None
-    charges: str | None = None
-    total_charge: str | None = None
-    spin: str | None = None
-    tags: str | None = None
-    dipole: str | None = None
-    born_charges: str | None = None
-    virial: str | None = None
-    id: str | None = None
-    group: str | None = None
+    keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
     energy_unit: str = "eV"
     length_unit: str = "angstrom"
     stress_unit: str | None = None
@@ -68,17 +47,24 @@ class ReadOptions:
     born_transposed: bool = False
 
     def __post_init__(self):
+        for label in self.keys:
+            if label not in DEFAULT_KEYS:
+                raise BenchError(
+                    f"Keys are given for labels; {label!r} is not one of "
+                    f"{', '.join(DEFAULT_KEYS)}."
+                )
+        stress, virial = self.keys.get("stress"), self.keys.get("virial")
         conversion_factor(self.energy_unit, ENERGY)
         conversion_factor(self.length_unit, LENGTH)
         conversion_factor(self.stress_unit or "GPa", STRESS)
-        if self.virial is not None and self.stress is not None:
+        if virial is not None and stress is not None:
             raise BenchError(
-                f"Stress is read from {self.stress!r} or from the virial "
-                f"{self.virial!r}, not from both: name one of them."
+                f"Stress is read from {stress!r} or from the virial {virial!r}, "
+                "not from both: name one of them."
             )
-        if self.virial is not None and self.stress_unit is not None:
+        if virial is not None and self.stress_unit is not None:
             raise BenchError(
-                f"The virial {self.virial!r} is an energy, in the unit of energies: "
+                f"The virial {virial!r} is an energy, in the unit of energies: "
                 "omit the unit of stress."
             )
         if self.dipole_origin not in (None, "mass", "coordinates"):
@@ -102,9 +88,3 @@ class ReadOptions:
             "virial": energy,
             "dipole": length,
         }
-
-    @functools.cached_property
-    def given_keys(self) -> dict[str, str]:
-        """The keys that the user gave, by label."""
-        keys = ((label, getattr(self, label)) for label in DEFAULT_KEYS)
-        return {label: key for label, key in keys if key is not None}

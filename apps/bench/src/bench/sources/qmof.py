@@ -83,7 +83,7 @@ def total_energies(table: Path, options: ReadOptions) -> dict[str, float | None]
         options: `energy` selects another functional, such as
             `outputs.hse06.energy_total`.
     """
-    key = options.energy or ENERGY
+    key = options.keys.get("energy", ENERGY)
     if table.suffix == ".csv":
         return read_energy_column(table, key)
     energies: dict[str, float | None] = {}
@@ -126,8 +126,8 @@ def _row(
     keys = sites[0].get("properties", {}) if sites else {}
     values: dict[str, Any] = {k: [s["properties"].get(k) for s in sites] for k in keys}
     values["energy"] = energies.get(name)
-    if options.energy is not None:
-        values[options.energy] = values["energy"]
+    if "energy" in options.keys:
+        values[options.keys["energy"]] = values["energy"]
     return build_row(
         Geometry(
             numbers,

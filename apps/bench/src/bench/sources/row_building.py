@@ -113,10 +113,10 @@ def _select_values(
     keys = {}
     # A key given for one label is not a default of another: `charge` may be the
     # atomic charges.
-    reserved = {k for label, k in options.given_keys.items() if label not in NOT_LABELS}
+    reserved = {k for label, k in options.keys.items() if label not in NOT_LABELS}
     for label in DEFAULT_KEYS:
-        given = getattr(options, label)
-        if label == "stress" and options.virial is not None:
+        given = options.keys.get(label)
+        if label == "stress" and "virial" in options.keys:
             continue
         defaults = (k for k in default_keys.get(label, ()) if k not in reserved)
         for key in defaults if given is None else (given,):

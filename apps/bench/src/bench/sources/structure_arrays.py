@@ -187,7 +187,7 @@ def iterate_rows(
         indices: indices of the structures to yield; None means all.
         offset: index in the group of the first structure of `arrays`.
     """
-    arrays.check_lengths(options.given_keys)
+    arrays.check_lengths(options.keys)
 
     def build(i: int) -> Row:
         geometry, values = arrays.structure(i)

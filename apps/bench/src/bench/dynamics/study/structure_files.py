@@ -1,6 +1,5 @@
 """Structures from files, with the readers of `bench prepare`."""
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,9 @@ TEXT = (
 unpickles content of a file; only such formats may be added."""
 
 # An empty name disables the label, so that invalid labels cause no error.
-_DISABLED: dict[str, Any] = dict.fromkeys(LABELS, "")
-_GEOMETRY = ReadOptions(**_DISABLED)
-_CHARGED = dataclasses.replace(_GEOMETRY, total_charge=ReadOptions().total_charge)
+_DISABLED = dict.fromkeys(LABELS, "")
+_GEOMETRY = ReadOptions(_DISABLED)
+_CHARGED = ReadOptions({k: v for k, v in _DISABLED.items() if k != "total_charge"})
 
 
 def read_frames(path: Path, *, charged: bool = False) -> list[ase.Atoms]:
