@@ -22,10 +22,10 @@ polarizable = lambda width, key: lr_celli.PolarizableChargeEquilibration(
 )
 les = lambda width, key: lr_les.LatentEwald(width, key=key)
 efa = lambda width, key: lr_efa.EuclideanFastAttention(
-    width, omega_max=1.5, shell_width=0.3, qk_size=4, v_size=4, key=key
+    width, omega_max=1.5, shell_thickness=0.3, qk_size=4, v_size=4, key=key
 )
 efa_vectors = lambda width, key: lr_efa.EuclideanFastAttention(
-    width, omega_max=1.5, shell_width=0.3, qk_size=4, v_size=4, degree=1, key=key
+    width, omega_max=1.5, shell_thickness=0.3, qk_size=4, v_size=4, degree=1, key=key
 )
 sum_of = lambda *makers: (
     lambda width, key: bb.Sum(

@@ -25,7 +25,7 @@ def celli(key, solver="dense"):
 def efa(key, **settings):
     options = {
         "omega_max": 1.5,
-        "shell_width": 0.3,
+        "shell_thickness": 0.3,
         "qk_size": 4,
         "v_size": 4,
     } | settings

@@ -62,16 +62,19 @@ def forms():
     """Every form for 200 atoms in a cell of 18 Å or in a molecule of that size."""
     cell = 18 * np.eye(3) + np.array([[0, 1, 0], [0, 0, 2], [-1, 0, 0]])
     omegas, width = frequency_grid(8, 2.0), 0.15
-    plan, sphere = shell_grid(cell, omegas, shell_width=width), lebedev_grid(2.0 * 36)
+    plan, sphere = (
+        shell_grid(cell, omegas, shell_thickness=width),
+        lebedev_grid(2.0 * 36),
+    )
     rotated_plan = lambda rotation: shell_grid(
-        cell @ rotation, omegas, shell_width=width
+        cell @ rotation, omegas, shell_thickness=width
     )
 
     def periodic(q, k, v, r, rotation):
         lattice = jnp.asarray(cell @ rotation, r.dtype)
         grid = plan if rotation is IDENTITY else rotated_plan(rotation)
         return attend_periodic(
-            q, k, v, r, lattice, omegas, shell_width=width, grid=grid
+            q, k, v, r, lattice, omegas, shell_thickness=width, grid=grid
         )
 
     def open_form(method):

@@ -30,7 +30,7 @@ OMEGAS, WIDTH, CHANNELS, QK, V = frequency_grid(8, 2.0), 0.15, 32, 16, 16
 
 def matrix_products(query, key, value, positions, cell, grid):
     return attend_periodic(
-        query, key, value, positions, cell, OMEGAS, shell_width=WIDTH, grid=grid
+        query, key, value, positions, cell, OMEGAS, shell_thickness=WIDTH, grid=grid
     )
 
 
@@ -71,7 +71,7 @@ def programs(form, arguments):
 def crystals(graphs, atoms, edge):
     rng = np.random.default_rng(0)
     cells = edge * np.eye(3) + rng.uniform(-1, 1, (graphs, 3, 3))
-    grid = shell_grid(cells, OMEGAS, shell_width=WIDTH)
+    grid = shell_grid(cells, OMEGAS, shell_thickness=WIDTH)
     positions = rng.uniform(0, 1, (graphs, atoms, 3)) @ cells
     shapes = (3, CHANNELS), *[(CHANNELS, n) for n in (QK, QK, V)], (V, CHANNELS)
     keys = jr.split(jr.key(0), len(shapes))

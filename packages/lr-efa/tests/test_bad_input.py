@@ -37,7 +37,7 @@ def call():
         arguments = {"query": SCALARS, "key": SCALARS, "value": SCALARS}
         arguments |= {"positions": r, "frequencies": OMEGAS}
         if kernel in (attend_periodic, attend_directional_periodic):
-            arguments |= {"cell": jnp.asarray(CELL), "shell_width": 0.3}
+            arguments |= {"cell": jnp.asarray(CELL), "shell_thickness": 0.3}
         return kernel(**(arguments | changed))
 
     return make
@@ -133,24 +133,24 @@ def test_bad_settings_of_lebedev_grids_raise_errors(raises_value_error):
 def test_bad_cells_and_shell_grids_raise_errors(call, raises_value_error):
     with raises_value_error("`cell` is singular"):
         call(attend_periodic, cell=jnp.diag(jnp.array([5.0, 5.0, 0.0])))
-    with raises_value_error("`shell_width` must be positive"):
-        call(attend_periodic, shell_width=0.0)
+    with raises_value_error("`shell_thickness` must be positive"):
+        call(attend_periodic, shell_thickness=0.0)
     with raises_value_error("`frequencies` not empty, got 0.3, 0.001 and \\[\\]"):
-        shell_grid(CELL, np.array([]), shell_width=0.3)
+        shell_grid(CELL, np.array([]), shell_thickness=0.3)
     with raises_value_error("or `frequencies` are traced, so the reciprocal vectors"):
         jax.jit(lambda cell: call(attend_periodic, cell=cell))(jnp.asarray(CELL))
-    narrow_shells = shell_grid(CELL, OMEGAS, shell_width=0.1)
+    narrow_shells = shell_grid(CELL, OMEGAS, shell_thickness=0.1)
     with raises_value_error(
         "`grid` has a cutoff of 1.6 1/Å, these frequencies and .* need 2.8"
     ):
         call(attend_periodic, grid=narrow_shells)
-    batch = shell_grid(CELL[None], OMEGAS, shell_width=0.3)
+    batch = shell_grid(CELL[None], OMEGAS, shell_thickness=0.3)
     with raises_value_error("one structure, its cell .* and a grid without batch axis"):
         call(attend_periodic, grid=batch)
     with raises_value_error(r"made for cells of shape \[1, 3, 3\], got \[3, 3\]"):
         batch.covers(CELL)
     with raises_value_error("more than `max_vectors=10`"):
-        shell_grid(CELL, OMEGAS, shell_width=0.3, max_vectors=10)
+        shell_grid(CELL, OMEGAS, shell_thickness=0.3, max_vectors=10)
 
 
 def test_bad_settings_of_a_layer_raise_errors(raises_value_error):
@@ -162,13 +162,13 @@ def test_bad_settings_of_a_layer_raise_errors(raises_value_error):
     with raises_value_error("`num_heads` is at least one, got 0"):
         make(num_heads=0)
     with raises_value_error(
-        "`omega_max` and `shell_width` are positive.*got -1.0 and 0.15"
+        "`omega_max` and `shell_thickness` are positive.*got -1.0 and 0.15"
     ):
         make(omega_max=-1.0)
     with raises_value_error(
-        "`grid` integrates harmonics up to degree 0, the layer has degree 2"
+        "`quadrature_grid` integrates harmonics up to degree 0, the layer has degree 2"
     ):
-        make(degree=2, grid=lebedev_grid(1.0))
+        make(degree=2, quadrature_grid=lebedev_grid(1.0))
     with raises_value_error("`degree` is not negative"):
         make(degree=-1)
     layer, mask = make(degree=1), jnp.ones(3, bool)
@@ -185,7 +185,7 @@ def untyped():
 
 
 def test_bad_arguments_of_a_layer_raise_errors(raises_value_error, untyped):
-    layer = EuclideanFastAttention(4, omega_max=1.0, shell_width=0.3, key=jr.key(0))
+    layer = EuclideanFastAttention(4, omega_max=1.0, shell_thickness=0.3, key=jr.key(0))
     positions, cell = jnp.asarray(POSITIONS), jnp.asarray(CELL)
     arguments = {"features": SCALARS, "positions": positions, "cell": cell}
     arguments |= {"mask": jnp.ones(3, bool)}
@@ -235,29 +235,33 @@ def test_numpy_scalars_are_accepted_as_settings(number, untyped):
         layer = EuclideanFastAttention(
             4,
             omega_max=number(1.5),
-            shell_width=number(0.25),
+            shell_thickness=number(0.25),
             degree=np.int64(1),
             num_heads=np.int64(2),
-            grid=lebedev_grid(number(2.0), number(0.0000078125), degree=np.int64(1)),
+            quadrature_grid=lebedev_grid(
+                number(2.0), number(0.0000078125), degree=np.int64(1)
+            ),
             key=jr.key(0),
         )
-        grid = shell_grid(CELL, OMEGAS, shell_width=number(0.25), margin=number(0.5))
+        grid = shell_grid(
+            CELL, OMEGAS, shell_thickness=number(0.25), margin=number(0.5)
+        )
         sphere = LebedevGrid(np.int64(11), number(0.0625), np.int64(0))
     floats = [
         layer.omega_max,
-        layer.shell_width,
+        layer.shell_thickness,
         grid.cutoff,
         grid.max_stretch,
         grid.bands[0][1],
     ]
-    floats += [sphere.accuracy, layer.grid.accuracy]
+    floats += [sphere.accuracy, layer.quadrature_grid.accuracy]
     assert all(type(x) is float for x in floats)
     integers = [
         layer.degree,
         layer.num_heads,
         sphere.order,
         sphere.degree,
-        layer.grid.degree,
+        layer.quadrature_grid.degree,
     ]
     assert all(type(x) is int for x in integers)
     plan = layer.plan_for(None, POSITIONS[None], np.ones((1, 3), bool))

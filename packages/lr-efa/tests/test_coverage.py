@@ -16,7 +16,7 @@ def make_layer(**options):
     options = {
         "qk_size": 4,
         "v_size": 2,
-        "shell_width": 0.4,
+        "shell_thickness": 0.4,
         "method": "quadrature",
     } | options
     layer = EuclideanFastAttention(4, omega_max=1.0, key=jr.key(0), **options)
@@ -87,18 +87,21 @@ def test_coverage_of_molecules_depends_on_their_extent(batch, boundary):
 def test_the_grid_of_the_layer_is_replaced_if_it_is_too_small(batch):
     positions = batch[1][:1]
     mask = np.ones((1, SLOTS), bool)
-    with_grid = make_layer(grid=lebedev_grid(20.0))
+    with_grid = make_layer(quadrature_grid=lebedev_grid(20.0))
     plan = with_grid.plan_for(None, positions, mask)
-    assert plan.grid == with_grid.grid and plan.covers(None, positions, mask).all()
+    assert (
+        plan.grid == with_grid.quadrature_grid
+        and plan.covers(None, positions, mask).all()
+    )
     assert not plan.covers(None, 6 * positions, mask).any()
     # With few slots the pairs are summed exactly, which needs no plan.
     assert make_layer(method="auto").plan_for(None, positions, mask) is None
     assert make_layer(method="exact").plan_for(None, positions, mask) is None
     # A coarse grid of the layer makes the quadrature cheaper than the exact sum.
-    coarse = make_layer(method="auto", grid=lebedev_grid(0.0))
+    coarse = make_layer(method="auto", quadrature_grid=lebedev_grid(0.0))
     thirty_atoms = np.concatenate([positions] * 5, axis=1) + np.arange(30)[:, None] / 10
     plan = coarse.plan_for(None, thirty_atoms, np.ones((1, 30), bool))
-    assert plan.grid.max_phase > coarse.grid.max_phase
+    assert plan.grid.max_phase > coarse.quadrature_grid.max_phase
 
 
 @pytest.mark.parametrize("times", [1.0, 1.3, 6.0])
@@ -112,7 +115,7 @@ def test_uncovered_molecules_give_nan_in_a_trace_and_an_error_outside(batch, tim
     assert finite(update_and_forces(efa, plan, large, None)) == covered
     # Without a plan the grid of the layer has the same limit.
     with_grid = eqx.tree_at(
-        lambda x: x.grid, efa, plan.grid, is_leaf=lambda x: x is None
+        lambda x: x.quadrature_grid, efa, plan.grid, is_leaf=lambda x: x is None
     )
     assert finite(update_and_forces(with_grid, None, large, None)) == covered
     # Pairs are exact for every molecule.

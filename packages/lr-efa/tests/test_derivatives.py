@@ -87,7 +87,7 @@ def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
     omegas = OMEGAS[1:]
     q, k, v, r = structure(4, qk=2, sph=1)
     r = r.at[1].set(r[0])
-    grid = shell_grid(triclinic, omegas, shell_width=0.1, margin=0.1)
+    grid = shell_grid(triclinic, omegas, shell_thickness=0.1, margin=0.1)
 
     @jax.jit
     def value(q, v, r, strain):
@@ -100,7 +100,7 @@ def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
             triclinic @ deformation,
             omegas,
             degree=1,
-            shell_width=0.1,
+            shell_thickness=0.1,
             grid=grid,
             normalize=True,
         )

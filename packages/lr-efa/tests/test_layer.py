@@ -19,7 +19,7 @@ from lr_efa import (
 from lr_efa._linear import gated_gelu
 
 CHANNELS = 4
-OPTIONS = {"omega_max": 1.5, "qk_size": 4, "v_size": 3, "shell_width": 0.3}
+OPTIONS = {"omega_max": 1.5, "qk_size": 4, "v_size": 3, "shell_thickness": 0.3}
 
 
 def perturbed(layer):
@@ -78,7 +78,7 @@ CASES = {
     "vectors": (1, {"learn_coupling": True}),
     "second degree": (
         2,
-        {"method": "quadrature", "grid": lebedev_grid(18.0, degree=2)},
+        {"method": "quadrature", "quadrature_grid": lebedev_grid(18.0, degree=2)},
     ),
 }
 
@@ -202,7 +202,7 @@ def test_updates_in_a_small_cell_depend_on_positions(batch):
     changes = {}
     for omega_max, width in ((2.0, 0.15), (np.pi / 10, 0.01)):
         layer = perturbed(
-            make_layer(omega_max=omega_max, shell_width=width, qk_size=16)
+            make_layer(omega_max=omega_max, shell_thickness=width, qk_size=16)
         )
         plan = layer.plan_for(cell[None], positions[None], mask[None])
         update = lambda r, layer=layer: update_of(layer, features, r, cell, mask)
@@ -236,7 +236,7 @@ def test_plans_cover_the_extent_of_molecules(batch, close):
     empty = layer.plan_for(None, jnp.full((2, 6, 3), jnp.nan), mask & False)
     assert empty.grid.order == 5
     # The grid of the layer is replaced for larger molecules only.
-    with_grid = make_layer(method="quadrature", grid=plan.grid)
+    with_grid = make_layer(method="quadrature", quadrature_grid=plan.grid)
     assert with_grid.plan_for(None, 0.9 * positions, mask) == plan
     assert with_grid.plan_for(None, 3 * positions, mask) == large
     assert make_layer(method="exact").plan_for(None, positions, mask) is None
@@ -265,7 +265,9 @@ def test_float32_is_kept_accurate_and_translation_invariant(boundary):
     features, positions = rng.normal(size=(40, CHANNELS)), rng.uniform(-9, 9, (40, 3))
     cell = np.array([[11.0, 0, 0], [2, 10.0, 0], [-1, 3, 12.0]])
     mask, lattice = jnp.ones(40, bool), cell if boundary == "periodic" else None
-    layer = perturbed(make_layer(method="quadrature", grid=lebedev_grid(60.0)))
+    layer = perturbed(
+        make_layer(method="quadrature", quadrature_grid=lebedev_grid(60.0))
+    )
 
     @eqx.filter_jit
     def update(layer, plan, features, positions, lattice):
@@ -290,7 +292,7 @@ def test_float32_is_kept_accurate_and_translation_invariant(boundary):
 
 def test_coarse_grids_cause_a_warning_and_fine_ones_do_not():
     with pytest.warns(UserWarning, match="plane waves to 0.001 only, not 1e-05"):
-        make_layer(grid=lebedev_grid(3.0, 1e-3))
+        make_layer(quadrature_grid=lebedev_grid(3.0, 1e-3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make_layer(grid=lebedev_grid(3.0, 1e-6))
+        make_layer(quadrature_grid=lebedev_grid(3.0, 1e-6))

@@ -16,7 +16,7 @@ def make_layer(method, degree):
     options = {
         "qk_size": 4,
         "v_size": 1,
-        "shell_width": 0.4,
+        "shell_thickness": 0.4,
         "method": method,
         "degree": degree,
     }

@@ -28,7 +28,7 @@ def shells(lengths, omega, width):
 def compiled(query, key, value, positions, cell, grid):
     """Attention of degree 0 and of degree 2 for scalar features, unnormalized."""
     scalars = attend_periodic(
-        query, key, value, positions, cell, OMEGAS, shell_width=WIDTH, grid=grid
+        query, key, value, positions, cell, OMEGAS, shell_thickness=WIDTH, grid=grid
     )
     directions = attend_directional_periodic(
         query[:, None],
@@ -38,7 +38,7 @@ def compiled(query, key, value, positions, cell, grid):
         cell,
         OMEGAS,
         degree=2,
-        shell_width=WIDTH,
+        shell_thickness=WIDTH,
         grid=grid,
     )
     return scalars, directions
@@ -46,13 +46,13 @@ def compiled(query, key, value, positions, cell, grid):
 
 def evaluate(query, key, value, positions, cell, grid=None):
     if grid is None:
-        grid = shell_grid(cell, OMEGAS, shell_width=WIDTH)
+        grid = shell_grid(cell, OMEGAS, shell_thickness=WIDTH)
     return compiled(query, key, value, positions, cell, grid)
 
 
 def compiled_with_grid(attend, *arrays, omegas, **options):
     """Calls a periodic kernel under jit, with a grid made for the cell."""
-    grid = shell_grid(arrays[-1], omegas, shell_width=options["shell_width"])
+    grid = shell_grid(arrays[-1], omegas, shell_thickness=options["shell_thickness"])
     return jax.jit(lambda grid, *a: attend(*a, omegas, grid=grid, **options))(
         grid, *arrays
     )
@@ -97,7 +97,7 @@ def test_attention_is_invariant_under_wrapping_and_rigid_motions(
     moved = r + shifts @ triclinic + jnp.array([0.3, -20.0, 1.1])
     same(evaluate(*features, moved, triclinic), expected)
     matrix = axes(True)
-    grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
+    grid = shell_grid(triclinic, OMEGAS, shell_thickness=WIDTH)
     assert grid.covers(triclinic @ matrix)
     scalars, directions = evaluate(*features, r @ matrix, triclinic @ matrix, grid)
     same([scalars], expected[:1])
@@ -117,7 +117,7 @@ def test_attention_is_independent_of_the_unit_cell(structure, triclinic, same):
 @pytest.mark.parametrize("normalize", [False, True])
 def test_supercells(structure, triclinic, close, normalize):
     q, k, v, r = structure()
-    options = {"omegas": OMEGAS, "shell_width": WIDTH, "normalize": normalize}
+    options = {"omegas": OMEGAS, "shell_thickness": WIDTH, "normalize": normalize}
     call = lambda *arrays: compiled_with_grid(attend_periodic, *arrays, **options)
     twice = triclinic * jnp.array([[2.0], [1.0], [1.0]])
     images = jnp.concatenate([r, r + triclinic[0]])
@@ -132,7 +132,7 @@ def test_padding_has_no_effect(structure, triclinic, close):
             *arrays,
             triclinic,
             OMEGAS,
-            shell_width=WIDTH,
+            shell_thickness=WIDTH,
             mask=mask,
             normalize=True,
         )
@@ -165,7 +165,7 @@ def test_large_cells_give_the_kernel_of_the_shells(structure, degree):
     errors = []
     for length in (8.0, 14.0, 30.0):
         arrays = q, k, v, positions, length * jnp.eye(3)
-        options = {"omegas": omegas, "degree": degree, "shell_width": width}
+        options = {"omegas": omegas, "degree": degree, "shell_thickness": width}
         result = compiled_with_grid(attend_directional_periodic, *arrays, **options)
         errors.append(abs(result[0, component, 0] - expected))
     # Shells have a jump at K = 0 for degrees above zero.
@@ -179,7 +179,7 @@ def test_narrow_shells_in_a_large_cell_give_the_open_form(structure):
     expected = jax.jit(open_form)(q, k, v, r)
     errors = []
     for width in (0.08, 0.04):
-        options = {"omegas": omegas, "degree": 2, "shell_width": width}
+        options = {"omegas": omegas, "degree": 2, "shell_thickness": width}
         result = compiled_with_grid(
             attend_directional_periodic, q, k, v, r, box, **options
         )
@@ -201,7 +201,7 @@ def test_the_weight_of_zero_wave_vector_is_that_of_the_integral():
             jnp.zeros((1, 3)),
             cell,
             omegas,
-            shell_width=width,
+            shell_thickness=width,
             normalize=normalize,
         ),
         static_argnums=1,
@@ -227,12 +227,12 @@ def test_attention_is_a_smooth_function_of_the_cell(structure, strain):
     change = {"expansion": np.eye(3), "shear": np.eye(3, k=1)}[strain]
     steps = 0.002 * np.arange(121.0)
     start = 9.15 * np.eye(3)
-    grid = shell_grid(start, OMEGAS, shell_width=WIDTH, margin=0.1)
+    grid = shell_grid(start, OMEGAS, shell_thickness=WIDTH, margin=0.1)
 
     def energy(step, r):
         cell = start + step * change
         attended = attend_periodic(
-            q, k, v, r @ cell / 9, cell, OMEGAS, shell_width=WIDTH, grid=grid
+            q, k, v, r @ cell / 9, cell, OMEGAS, shell_thickness=WIDTH, grid=grid
         )
         return jnp.sum(attended**2)
 
@@ -251,7 +251,7 @@ def test_attention_is_a_smooth_function_of_the_cell(structure, strain):
 
 def test_stress_is_symmetric(structure, triclinic):
     q, k, v, r = structure()
-    grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH, margin=0.01)
+    grid = shell_grid(triclinic, OMEGAS, shell_thickness=WIDTH, margin=0.01)
 
     @jax.jit
     def total(strain):
@@ -263,7 +263,7 @@ def test_stress_is_symmetric(structure, triclinic):
             r @ deform,
             triclinic @ deform,
             OMEGAS,
-            shell_width=WIDTH,
+            shell_thickness=WIDTH,
             grid=grid,
         )
         return jnp.sum(attended**2)
@@ -273,14 +273,14 @@ def test_stress_is_symmetric(structure, triclinic):
 
 
 def test_grids_cover_cells_within_their_margin(structure, triclinic, same):
-    grid = shell_grid(triclinic, OMEGAS, shell_width=WIDTH, margin=0.1)
-    plain = shell_grid(triclinic, OMEGAS, shell_width=WIDTH)
+    grid = shell_grid(triclinic, OMEGAS, shell_thickness=WIDTH, margin=0.1)
+    plain = shell_grid(triclinic, OMEGAS, shell_thickness=WIDTH)
     assert grid.covers(1.09 * triclinic) and not grid.covers(1.12 * triclinic)
     assert plain.covers(triclinic) and not plain.covers(1.01 * triclinic)
     arrays = structure()
     same(evaluate(*arrays, triclinic, grid), evaluate(*arrays, triclinic, plain))
     stretched = 1.09 * triclinic
-    exact_grid = shell_grid(stretched, OMEGAS, shell_width=WIDTH)
+    exact_grid = shell_grid(stretched, OMEGAS, shell_thickness=WIDTH)
     expected = evaluate(*arrays, stretched, exact_grid)
     same(evaluate(*arrays, stretched, grid), expected)
     uncovered = evaluate(*arrays, 1.12 * triclinic, grid)

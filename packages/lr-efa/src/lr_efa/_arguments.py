@@ -86,12 +86,12 @@ def check_sizes(sizes: dict[str, int]) -> None:
             raise ValueError(f"`{name}` is {even}at least one, got {size}.")
 
 
-def check_wave_numbers(omega_max: float, shell_width: float) -> None:
+def check_wave_numbers(omega_max: float, shell_thickness: float) -> None:
     """Raises a ValueError unless both wave numbers are positive."""
-    if not (omega_max > 0 and shell_width > 0):
+    if not (omega_max > 0 and shell_thickness > 0):
         raise ValueError(
-            "`omega_max` and `shell_width` are positive wave numbers in 1/Å, got "
-            f"{omega_max} and {shell_width}."
+            "`omega_max` and `shell_thickness` are positive wave numbers in 1/Å, got "
+            f"{omega_max} and {shell_thickness}."
         )
 
 

@@ -1,6 +1,7 @@
 """The long-range layer: Euclidean fast attention of all atoms."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -53,9 +54,10 @@ class EuclideanFastAttention(eqx.Module):
         degree: L, largest degree of the features.
         num_heads: number of independent attention heads.
         omega_max: highest frequency, 1/Å.
-        shell_width: width s of the reciprocal shells of the periodic form, 1/Å.
+        shell_thickness: thickness s of the reciprocal shells of the periodic form, the
+            standard deviation of their Gaussian profile, 1/Å.
         method: "exact", "quadrature" or "auto"; for the open form.
-        grid: quadrature grid of the open form where there is no plan, or None.
+        quadrature_grid: Lebedev grid of the open form where there is no plan, or None.
         boundary: "cell" if a cell is periodic, "ignore" if it is ignored.
         normalize: "periodic", "always" or "never" divides by a number of atoms.
         uses_total_charge: false: attention does not use the total charge.
@@ -73,9 +75,9 @@ class EuclideanFastAttention(eqx.Module):
     degree: int = eqx.field(static=True)
     num_heads: int = eqx.field(static=True)
     omega_max: float = eqx.field(static=True)
-    shell_width: float = eqx.field(static=True)
+    shell_thickness: float = eqx.field(static=True)
     method: Method = eqx.field(static=True)
-    grid: LebedevGrid | None
+    quadrature_grid: LebedevGrid | None
     boundary: Literal["cell", "ignore"] = eqx.field(static=True)
     normalize: Literal["periodic", "always", "never"] = eqx.field(static=True)
 
@@ -88,9 +90,9 @@ class EuclideanFastAttention(eqx.Module):
         qk_size: int = 16,
         v_size: int = 16,
         num_heads: int = 1,
-        shell_width: float = 0.15,
+        shell_thickness: float = 0.15,
         method: Method = "auto",
-        grid: LebedevGrid | None = None,
+        quadrature_grid: LebedevGrid | None = None,
         boundary: Literal["cell", "ignore"] = "cell",
         normalize: Literal["periodic", "always", "never"] = "periodic",
         learn_coupling: bool = False,
@@ -107,10 +109,11 @@ class EuclideanFastAttention(eqx.Module):
             qk_size: number of channels of queries and keys per head, even.
             v_size: number of channels of values per head.
             num_heads: number of heads.
-            shell_width: width s of the reciprocal shells of the periodic form, 1/Å; the
-                range of the attention is about 2.5/s.
+            shell_thickness: thickness s of the reciprocal shells of the periodic form,
+                the standard deviation of their Gaussian profile, 1/Å; the range of the
+                attention is about 2.5/s.
             method: form of the open attention, see `attend`.
-            grid: quadrature grid of the open form, from
+            quadrature_grid: Lebedev grid of the open form, from
                 `lebedev_grid(omega_max * extent, degree=degree)`; None lets `plan_for`
                 or concrete positions determine it.
             boundary: "cell": a cell is periodic; "ignore": a cell is ignored.
@@ -133,12 +136,12 @@ class EuclideanFastAttention(eqx.Module):
             }
         )
         degree, omega_max = int(degree), float(omega_max)
-        shell_width = float(shell_width)
-        check_wave_numbers(omega_max, shell_width)
+        shell_thickness = float(shell_thickness)
+        check_wave_numbers(omega_max, shell_thickness)
         check_choice("method", method, ("auto", "exact", "quadrature"))
         check_choice("boundary", boundary, ("cell", "ignore"))
         check_choice("normalize", normalize, ("periodic", "always", "never"))
-        check_layer_grid(grid, degree, _ACCURACY)
+        check_layer_grid(quadrature_grid, degree, _ACCURACY)
         seeds = jr.split(key, 3)
         self.query = init_linear(degree, channels, num_heads * qk_size, seeds[0])
         self.key = init_linear(degree, channels, num_heads * qk_size, seeds[1])
@@ -149,11 +152,48 @@ class EuclideanFastAttention(eqx.Module):
         self.degree = degree
         self.num_heads = int(num_heads)
         self.omega_max = omega_max
-        self.shell_width = shell_width
+        self.shell_thickness = shell_thickness
         self.method = method
-        self.grid = grid
+        self.quadrature_grid = quadrature_grid
         self.boundary = boundary
         self.normalize = normalize
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor but `key`, as values for JSON.
+
+        Trained parameters are arrays of the layer and not included.
+        """
+        grid = self.quadrature_grid
+        settings = ("order", "accuracy", "degree")
+        return {
+            "channels": self.query.shape[1],
+            "omega_max": self.omega_max,
+            "degree": self.degree,
+            "qk_size": self.query.shape[2] // self.num_heads,
+            "v_size": self.value.shape[2] // self.num_heads,
+            "num_heads": self.num_heads,
+            "shell_thickness": self.shell_thickness,
+            "method": self.method,
+            "quadrature_grid": grid
+            and {name: getattr(grid, name) for name in settings},
+            "boundary": self.boundary,
+            "normalize": self.normalize,
+            "learn_coupling": self.coupling is not None,
+        }
+
+    @classmethod
+    def from_arguments(
+        cls, arguments: Mapping[str, Any], *, key: PRNGKeyArray
+    ) -> "EuclideanFastAttention":
+        """Returns a layer of the architecture that `arguments` describes.
+
+        Args:
+            arguments: result of the method `arguments`, also after JSON.
+            key: random key of the weights.
+        """
+        settings = arguments["quadrature_grid"]
+        grid = None if settings is None else LebedevGrid(**settings)
+        return cls(**{**arguments, "quadrature_grid": grid}, key=key)
 
     def __call__(
         self,
@@ -235,13 +275,13 @@ class EuclideanFastAttention(eqx.Module):
             margin: relative stretch of the cells that remains covered.
         """
         if cells is not None and self.boundary == "cell":
-            width, omegas = self.shell_width, self.frequencies()
-            return shell_grid(cells, omegas, shell_width=width, margin=margin)
-        if prefers_exact(self.method, mask.shape[1], self.grid):
+            width, omegas = self.shell_thickness, self.frequencies()
+            return shell_grid(cells, omegas, shell_thickness=width, margin=margin)
+        if prefers_exact(self.method, mask.shape[1], self.quadrature_grid):
             return None
         largest = np.max(extent(positions, mask), initial=0.0)
         phase = _EXTENT_MARGIN * self.omega_max * float(largest)
-        grid = self.grid
+        grid = self.quadrature_grid
         if grid is None or grid.max_phase < phase:
             accuracy = _ACCURACY if grid is None else grid.accuracy
             grid = lebedev_grid(phase, accuracy, degree=self.degree)
@@ -268,7 +308,7 @@ class EuclideanFastAttention(eqx.Module):
                 positions,
                 cell,
                 self.frequencies(),
-                shell_width=self.shell_width,
+                shell_thickness=self.shell_thickness,
                 grid=plan,
                 normalize=self.normalize != "never",
                 **common,
@@ -281,7 +321,7 @@ class EuclideanFastAttention(eqx.Module):
             positions,
             self.frequencies(),
             method=self.method,
-            grid=self.grid if plan is None else plan.grid,
+            grid=self.quadrature_grid if plan is None else plan.grid,
             normalize=self.normalize == "always",
             **common,
         )

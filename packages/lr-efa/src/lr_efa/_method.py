@@ -97,12 +97,13 @@ def check_layer_grid(grid: LebedevGrid | None, degree: int, accuracy: float) -> 
         return
     if grid.degree < degree:
         raise ValueError(
-            f"`grid` integrates harmonics up to degree {grid.degree}, the layer has "
-            f"degree {degree}: make it with `lebedev_grid(..., degree={degree})`."
+            f"`quadrature_grid` integrates harmonics up to degree {grid.degree}, the "
+            f"layer has degree {degree}: make it with "
+            f"`lebedev_grid(..., degree={degree})`."
         )
     if grid.accuracy > accuracy:
         warnings.warn(
-            f"`grid` integrates plane waves to {grid.accuracy} only, not {accuracy}: "
-            "rotations of a structure will change results by this error.",
+            f"`quadrature_grid` integrates plane waves to {grid.accuracy} only, not "
+            f"{accuracy}: rotations of a structure will change results by this error.",
             stacklevel=3,
         )

@@ -23,7 +23,7 @@ def attend_periodic(  # noqa: PLR0913  terms of the equation
     cell: Float[Array | np.ndarray, "3 3"],
     frequencies: Float[Array | np.ndarray, " pairs"],
     *,
-    shell_width: float,
+    shell_thickness: float,
     mask: Bool[Array, " atoms"] | None = None,
     grid: ShellGrid | None = None,
     normalize: bool = False,
@@ -49,7 +49,7 @@ def attend_periodic(  # noqa: PLR0913  terms of the equation
         positions: atomic positions, Å, wrapped into the cell or not.
         cell: rows are lattice vectors, Å.
         frequencies: $\omega_k$ of each pair of channels, 1/Å; independent of the cell.
-        shell_width: width s of the reciprocal shells, 1/Å.
+        shell_thickness: width s of the reciprocal shells, 1/Å.
         mask: false on padding, which neither acts nor receives; None is no padding.
         grid: reciprocal vectors from `shell_grid`; None derives them from the cell,
             which must then be concrete.
@@ -60,7 +60,7 @@ def attend_periodic(  # noqa: PLR0913  terms of the equation
         The weighted sum of values, in their units; exactly zero on padding.
 
     Raises:
-        ValueError: shapes do not fit, the cell is singular, `shell_width` is not
+        ValueError: shapes do not fit, the cell is singular, `shell_thickness` is not
             positive, or the grid is missing, has a batch axis, or does not contain the
             vectors that the frequencies, the width and the cell need.
 
@@ -80,7 +80,7 @@ def attend_periodic(  # noqa: PLR0913  terms of the equation
         cell,
         frequencies,
         degree=0,
-        shell_width=shell_width,
+        shell_thickness=shell_thickness,
         mask=mask,
         grid=grid,
         normalize=normalize,
@@ -96,7 +96,7 @@ def attend_directional_periodic(  # noqa: PLR0913  terms of the equation
     frequencies: Float[Array | np.ndarray, " pairs"],
     *,
     degree: int,
-    shell_width: float,
+    shell_thickness: float,
     coupling: Float[Array | np.ndarray, " paths"] | None = None,
     mask: Bool[Array, " atoms"] | None = None,
     grid: ShellGrid | None = None,
@@ -120,7 +120,7 @@ def attend_directional_periodic(  # noqa: PLR0913  terms of the equation
         cell: rows are lattice vectors, Å.
         frequencies: $\omega_k$ of each pair of channels, 1/Å.
         degree: largest l of the harmonics and of the result.
-        shell_width: width s of the reciprocal shells, 1/Å.
+        shell_thickness: width s of the reciprocal shells, 1/Å.
         coupling: weight of each path of `coupling_paths(l of the value, degree)`; None
             is one for every path.
         mask: false on padding; None is no padding.
@@ -138,12 +138,12 @@ def attend_directional_periodic(  # noqa: PLR0913  terms of the equation
     tensor = coupling_tensor(degree_of_axis(value.shape[1]), degree, coupling)
     if mask is None:
         mask = jnp.ones(len(positions), bool)
-    grid = _checked_grid(cell, frequencies, shell_width, grid, mask)
+    grid = _checked_grid(cell, frequencies, shell_thickness, grid, mask)
     query, key, value, positions = zero_padding(mask, query, key, value, positions)
     lattice = jnp.asarray(cell, value.dtype)
     dual, volume = reciprocal(lattice)
     omegas, tensor = np.asarray(frequencies, float), jnp.asarray(tensor, value.dtype)
-    bands = weighted_bands(grid, dual, omegas, shell_width, tensor)
+    bands = weighted_bands(grid, dual, omegas, shell_thickness, tensor)
     # Phases are periodic in lattice vectors; small arguments are more accurate.
     fractional = jnp.matmul(positions, dual.T, precision="highest")
     fractional = fractional - jax.lax.stop_gradient(jnp.round(fractional))
@@ -151,7 +151,7 @@ def attend_directional_periodic(  # noqa: PLR0913  terms of the equation
     factor = (2 * math.pi) ** 3 / (volume * query.shape[-1] ** 0.5)
     if normalize:
         density = jnp.sum(mask).astype(volume.dtype) / volume
-        factor = factor / (1 + (2 * math.pi) ** 1.5 * density / shell_width**3)
+        factor = factor / (1 + (2 * math.pi) ** 1.5 * density / shell_thickness**3)
     # Multiplied instead of selected with `where`, so that gradients are NaN too.
     covered = within_stretch(lattice, grid.cell.astype(lattice.dtype), grid.max_stretch)
     factor = factor * jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan)
@@ -161,7 +161,7 @@ def attend_directional_periodic(  # noqa: PLR0913  terms of the equation
 def _checked_grid(
     cell: Float[Array | np.ndarray, "..."],
     frequencies: Float[Array | np.ndarray, " pairs"],
-    shell_width: float,
+    shell_thickness: float,
     grid: ShellGrid | None,
     mask: Bool[Array, " atoms"],
 ) -> ShellGrid:
@@ -171,10 +171,10 @@ def _checked_grid(
             "`frequencies` are traced, but the shells of the periodic form are fixed: "
             "pass a NumPy array, such as the result of `frequency_grid(...)`."
         )
-    if not shell_width > 0:
-        raise ValueError(f"`shell_width` must be positive, got {shell_width}.")
+    if not shell_thickness > 0:
+        raise ValueError(f"`shell_thickness` must be positive, got {shell_thickness}.")
     if grid is None:
-        return shell_grid(cell, frequencies, shell_width=shell_width)
+        return shell_grid(cell, frequencies, shell_thickness=shell_thickness)
     if not is_traced(cell):
         checked_cells(np.asarray(cell))
     if grid.indices.ndim != 2 or cell.ndim != 2:
@@ -184,7 +184,7 @@ def _checked_grid(
             f"of {list(grid.cell.shape)}: use `jax.vmap` over structures, cells and "
             "grid together."
         )
-    cutoff = float(shell_ends(np.asarray(frequencies, float), shell_width).max())
+    cutoff = float(shell_ends(np.asarray(frequencies, float), shell_thickness).max())
     if cutoff > grid.cutoff * (1 + 1e-6):
         raise ValueError(
             f"`grid` has a cutoff of {grid.cutoff:.4g} 1/Å, these frequencies and this "

@@ -81,7 +81,7 @@ def shell_grid(
     cells: Float[Array | np.ndarray, "*graphs 3 3"],
     frequencies: Float[Array | np.ndarray, " pairs"],
     *,
-    shell_width: float,
+    shell_thickness: float,
     margin: float = 1e-3,
     max_vectors: int = 1_000_000,
 ) -> ShellGrid:
@@ -94,7 +94,7 @@ def shell_grid(
     Args:
         cells: one cell or a batch, rows are lattice vectors, Å.
         frequencies: radii $\omega_k$ of the shells, 1/Å.
-        shell_width: width s of the shells, 1/Å.
+        shell_thickness: thickness s of the shells, 1/Å.
         margin: relative stretch of the cell that remains covered; 0.1 is suitable for
             molecular dynamics with a variable cell.
         max_vectors: upper limit of the number of vectors per structure.
@@ -113,21 +113,22 @@ def shell_grid(
             "`layer.plan_for` and pass it as `grid` to a kernel, as `plan` to a layer."
         )
     cells, omegas = checked_cells(np.asarray(cells)), np.asarray(frequencies, float)
-    shell_width, margin = float(shell_width), float(margin)
-    if not (shell_width > 0 and margin >= 0 and omegas.size):
+    shell_thickness, margin = float(shell_thickness), float(margin)
+    if not (shell_thickness > 0 and margin >= 0 and omegas.size):
         raise ValueError(
-            "`shell_width` must be positive, `margin` not negative and `frequencies` "
-            f"not empty, got {shell_width}, {margin} and {omegas.tolist()}."
+            "`shell_thickness` must be positive, `margin` not negative and "
+            f"`frequencies` not empty, got {shell_thickness}, {margin} and "
+            f"{omegas.tolist()}."
         )
-    cutoff = float(shell_ends(omegas, shell_width).max())
+    cutoff = float(shell_ends(omegas, shell_thickness).max())
     stretch = (1.0 + margin) * _ROUNDING
     flat_cells = cells.reshape(-1, 3, 3)
     balls = [_half_ball(cell, cutoff * stretch, max_vectors) for cell in flat_cells]
     num_empty = [
-        _count_empty(cell, ball, omegas, shell_width)
+        _count_empty(cell, ball, omegas, shell_thickness)
         for cell, ball in zip(flat_cells, balls, strict=True)
     ]
-    starts = _band_starts(omegas, shell_width)
+    starts = _band_starts(omegas, shell_thickness)
     bands = [
         _split_into_bands(cell, ball, starts * stretch)
         for cell, ball in zip(flat_cells, balls, strict=True)
@@ -147,29 +148,29 @@ def shell_grid(
 
 
 def shell_ends(
-    frequencies: Float[np.ndarray, " pairs"], shell_width: float
+    frequencies: Float[np.ndarray, " pairs"], shell_thickness: float
 ) -> Float[np.ndarray, " pairs"]:
     """Returns the length at which the window of each shell reaches zero, 1/Å."""
-    return frequencies + _RADIUS_IN_WIDTHS * shell_width
+    return frequencies + _RADIUS_IN_WIDTHS * shell_thickness
 
 
 def shell_norm(
-    frequencies: Float[np.ndarray, " pairs"], shell_width: float
+    frequencies: Float[np.ndarray, " pairs"], shell_thickness: float
 ) -> Float[np.ndarray, " pairs"]:
     r"""Returns $n_k$, the inverse integral of $e^{-(K - \omega_k)^2/2s^2}$, Å³."""
-    x = frequencies / shell_width
+    x = frequencies / shell_thickness
     outer = (x**2 + 1) * math.sqrt(math.pi / 2) * (1 + erf(x / math.sqrt(2)))
-    return 1 / (4 * math.pi * shell_width**3 * (outer + x * np.exp(-(x**2) / 2)))
+    return 1 / (4 * math.pi * shell_thickness**3 * (outer + x * np.exp(-(x**2) / 2)))
 
 
-def _count_empty(cell, indices, frequencies, shell_width) -> int:
+def _count_empty(cell, indices, frequencies, shell_thickness) -> int:
     """Number of positive frequencies whose shell contains almost no vector."""
     lengths = np.linalg.norm(2 * np.pi * indices @ np.linalg.inv(cell).T, axis=1)
     shells = np.exp(
-        -0.5 * ((lengths[lengths > 0, None] - frequencies) / shell_width) ** 2
+        -0.5 * ((lengths[lengths > 0, None] - frequencies) / shell_thickness) ** 2
     )
     volume = abs(np.linalg.det(cell))
-    weight = 2 * (2 * np.pi) ** 3 / volume * shell_norm(frequencies, shell_width)
+    weight = 2 * (2 * np.pi) ** 3 / volume * shell_norm(frequencies, shell_thickness)
     return int(
         np.sum((weight * shells.sum(axis=0) < _EMPTY_FRACTION) & (frequencies > 0))
     )
@@ -197,10 +198,10 @@ def _half_ball(cell: np.ndarray, radius: float, max_vectors: int) -> np.ndarray:
 
 
 def _band_starts(
-    frequencies: Float[np.ndarray, " pairs"], shell_width: float
+    frequencies: Float[np.ndarray, " pairs"], shell_thickness: float
 ) -> Float[np.ndarray, " bands"]:
     """Lower bound of the length in each band: zero, then the ends of shells, 1/Å."""
-    ends = np.unique(frequencies) + _RADIUS_IN_WIDTHS * shell_width
+    ends = np.unique(frequencies) + _RADIUS_IN_WIDTHS * shell_thickness
     groups = np.array_split(ends, min(_MAX_BANDS, len(ends)))
     return np.array([0.0, *(group[-1] for group in groups[:-1])])
 

@@ -16,12 +16,12 @@ def weighted_bands(
     grid: ShellGrid,
     dual: Float[Array, "3 3"],
     frequencies: Float[np.ndarray, " pairs"],
-    shell_width: float,
+    shell_thickness: float,
     coupling: Float[Array, "output harmonic components"],
 ) -> list[Waves]:
     """Returns the waves of each band, weighted by the shells that extend to it."""
-    waves = weighted_waves(grid, dual, frequencies, shell_width, coupling)
-    ends, bands, first = shell_ends(frequencies, shell_width), [], 0
+    waves = weighted_waves(grid, dual, frequencies, shell_thickness, coupling)
+    ends, bands, first = shell_ends(frequencies, shell_thickness), [], 0
     for size, start in grid.bands:
         extends = ends > start
         if extends.any():
@@ -38,7 +38,7 @@ def weighted_waves(
     grid: ShellGrid,
     dual: Float[Array, "3 3"],
     frequencies: Float[np.ndarray, " pairs"],
-    shell_width: float,
+    shell_thickness: float,
     coupling: Float[Array, "output harmonic components"],
 ) -> Waves:
     """Returns the waves of the whole grid with the weights of all shells."""
@@ -51,18 +51,22 @@ def weighted_waves(
     directions = vectors / jnp.sqrt(squared)[:, None]
     harmonics = solid_harmonics(directions, math.isqrt(coupling.shape[1]) - 1)
     even, odd = harmonic_coupling(harmonics, coupling)
-    norm = jnp.asarray(shell_norm(frequencies, shell_width), dual.dtype)
-    distance = (length[:, None] - jnp.asarray(frequencies, dual.dtype)) / shell_width
-    ends = jnp.asarray(shell_ends(frequencies, shell_width), dual.dtype)
-    cutoff = _window(length[:, None], ends, shell_width)
+    norm = jnp.asarray(shell_norm(frequencies, shell_thickness), dual.dtype)
+    distance = (
+        length[:, None] - jnp.asarray(frequencies, dual.dtype)
+    ) / shell_thickness
+    ends = jnp.asarray(shell_ends(frequencies, shell_thickness), dual.dtype)
+    cutoff = _window(length[:, None], ends, shell_thickness)
     multiplicity = jnp.where(grid.valid, jnp.where(nonzero, 2.0, 1.0), 0.0)
     weights = multiplicity[:, None] * cutoff * norm * jnp.exp(-0.5 * distance**2)
     return Waves(indices, weights, even, odd)
 
 
 def _window(
-    length: Float[Array, "vectors 1"], end: Float[Array, " pairs"], shell_width: float
+    length: Float[Array, "vectors 1"],
+    end: Float[Array, " pairs"],
+    shell_thickness: float,
 ) -> Float[Array, "vectors pairs"]:
-    """One up to `shell_width` before each end, then to zero, twice differentiable."""
-    x = jnp.clip(1 - (end - length) / shell_width, 0.0, 1.0)
+    """Falls from one to zero over `shell_thickness` before each end, smoothly."""
+    x = jnp.clip(1 - (end - length) / shell_thickness, 0.0, 1.0)
     return 1.0 - x**3 * (10.0 - 15.0 * x + 6.0 * x**2)

@@ -1,4 +1,6 @@
-"""Checks of the numbers that a grid or mesh is made from."""
+"""Checks of the numbers that a grid or mesh is made from, and of a layer's inputs."""
+
+from jaxtyping import Array, Bool, Float
 
 
 def check_positive(name: str, meaning: str, value: float) -> None:
@@ -21,4 +23,53 @@ def check_grid_settings(
     if not margin >= 0:
         raise ValueError(
             f"`margin` is a strain and must not be negative, got {margin}."
+        )
+
+
+def check_layer_settings(
+    channels: int,
+    charge_channels: int,
+    multipoles: int,
+    method: str,
+    dl: float | None,
+) -> None:
+    """Raises a ValueError where a setting of the layer is none of its choices."""
+    if channels < 1 or charge_channels < 1:
+        raise ValueError(
+            "`channels` and `charge_channels` are at least 1, got "
+            f"{channels} and {charge_channels}."
+        )
+    if multipoles not in (0, 1, 2):
+        raise ValueError(
+            "`multipoles` is 0 (charges), 1 (with dipoles) or 2 (with "
+            f"quadrupoles), got {multipoles}."
+        )
+    if method not in ("auto", "direct", "mesh") or (
+        method == "mesh" and dl is not None
+    ):
+        raise ValueError(
+            "`method` is 'auto', 'direct' or 'mesh', the last without `dl`, got "
+            f"{method!r} and dl={dl}."
+        )
+
+
+def check_features(
+    features: Float[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+    degree: int,
+    channels: int,
+) -> None:
+    """Raises a ValueError where features or mask do not fit the layer."""
+    atoms = features.shape[0]
+    if mask is None or mask.shape != (atoms,):
+        raise ValueError(
+            f"`mask` is true on real atoms, shape [{atoms}] like `features`, got "
+            f"{None if mask is None else list(mask.shape)}: pass "
+            f"`jnp.ones({atoms}, bool)` where there is no padding."
+        )
+    expected = (atoms, (degree + 1) ** 2, channels) if degree else (atoms, channels)
+    if features.shape != expected:
+        raise ValueError(
+            f"`features` of degree {degree} and {channels} channels have "
+            f"shape {list(expected)}, got {list(features.shape)}."
         )

@@ -1,7 +1,8 @@
 """The long-range layer: latent charges and their Coulomb energy."""
 
 import math
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -10,9 +11,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from ._checks import check_grid_settings
+from ._checks import check_features, check_grid_settings, check_layer_settings
 from ._energy import energy
 from ._grid import KGrid, k_grid
+from ._kernel_arguments import kernel_arguments, kernel_from_arguments
 from ._kernels import AbstractKernel, Coulomb
 from ._mesh import Mesh, mesh
 from ._multipoles import Multipoles, masked
@@ -113,23 +115,7 @@ class LatentEwald(eqx.Module):
                 `sigma`, `tolerance` or `dl` is out of its range, or `dl` is combined
                 with a mesh.
         """
-        if channels < 1 or charge_channels < 1:
-            raise ValueError(
-                "`channels` and `charge_channels` are at least 1, got "
-                f"{channels} and {charge_channels}."
-            )
-        if multipoles not in (0, 1, 2):
-            raise ValueError(
-                "`multipoles` is 0 (charges), 1 (with dipoles) or 2 (with "
-                f"quadrupoles), got {multipoles}."
-            )
-        if method not in ("auto", "direct", "mesh") or (
-            method == "mesh" and dl is not None
-        ):
-            raise ValueError(
-                "`method` is 'auto', 'direct' or 'mesh', the last without `dl`, got "
-                f"{method!r} and dl={dl}."
-            )
+        check_layer_settings(channels, charge_channels, multipoles, method, dl)
         sigma, tolerance = float(sigma), float(tolerance)
         dl = None if dl is None else float(dl)
         check_grid_settings(sigma, tolerance, dl, margin=0.0)
@@ -149,6 +135,43 @@ class LatentEwald(eqx.Module):
         self.tolerance = tolerance
         self.dl = dl
         self.method = method
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor but `key`, as values for JSON.
+
+        The kernel is its name and what determines its architecture; trained parameters
+        are arrays of the layer and not included.
+
+        Raises:
+            ValueError: the kernel is not one of this package.
+        """
+        channels, charge_channels = self.weight.shape
+        return {
+            "channels": channels,
+            "charge_channels": charge_channels,
+            "multipoles": self.degree,
+            "kernel": kernel_arguments(self.kernel),
+            "sigma": self.sigma,
+            "learn_sigma": self.raw_sigma is not None,
+            "remove_self": self.remove_self,
+            "neutralize": self.neutralize,
+            "tolerance": self.tolerance,
+            "dl": self.dl,
+            "method": self.method,
+        }
+
+    @classmethod
+    def from_arguments(
+        cls, arguments: Mapping[str, Any], *, key: PRNGKeyArray
+    ) -> "LatentEwald":
+        """Returns a layer of the architecture that `arguments` describes.
+
+        Args:
+            arguments: result of the method `arguments`, also after JSON.
+            key: random key of the weights.
+        """
+        kernel = kernel_from_arguments(arguments["kernel"])
+        return cls(**{**arguments, "kernel": kernel}, key=key)
 
     def __call__(
         self,
@@ -186,7 +209,7 @@ class LatentEwald(eqx.Module):
                 a trace, the plan does not cover the cell.
         """
         del species, total_charge
-        self._check_inputs(features, mask)
+        check_features(features, mask, self.degree, len(self.weight))
         if plan is None and cell is not None:
             plan = self._plan(cell, positions.shape[0])
         moments = self.latent_moments(features, mask)
@@ -208,7 +231,7 @@ class LatentEwald(eqx.Module):
         self, features: Float[Array, "atoms *sph channels"], mask: Bool[Array, " atoms"]
     ) -> Multipoles:
         """Returns the latent charges (e), dipoles (e Å) and quadrupoles (e Å²)."""
-        self._check_inputs(features, mask)
+        check_features(features, mask, self.degree, len(self.weight))
         components = (self.degree + 1) ** 2
         features = features.reshape(len(mask), components, -1)
         features = jnp.where(mask[:, None, None], features, 0.0)
@@ -253,25 +276,6 @@ class LatentEwald(eqx.Module):
         if cells is None:
             return None
         return self._plan(cells, positions.shape[1], margin)
-
-    def _check_inputs(self, features, mask) -> None:
-        """Raises a ValueError where features or mask do not fit the layer."""
-        atoms, channels = features.shape[0], self.weight.shape[0]
-        if mask is None or mask.shape != (atoms,):
-            raise ValueError(
-                f"`mask` is true on real atoms, shape [{atoms}] like `features`, got "
-                f"{None if mask is None else list(mask.shape)}: pass "
-                f"`jnp.ones({atoms}, bool)` where there is no padding."
-            )
-        components = (self.degree + 1) ** 2
-        expected = (
-            (atoms, channels) if self.degree == 0 else (atoms, components, channels)
-        )
-        if features.shape != expected:
-            raise ValueError(
-                f"`features` of degree {self.degree} and {channels} channels have "
-                f"shape {list(expected)}, got {list(features.shape)}."
-            )
 
     def _plan(
         self,
