@@ -5,7 +5,7 @@ from pathlib import Path
 PACKAGES = Path(__file__).parents[1] / "packages"
 
 
-def test_cell_coverage_is_the_same_file_in_three_packages():
-    files = sorted(PACKAGES.glob("lr-*/src/*/_cell_coverage.py"))
+def test_cells_and_coverage_are_the_same_file_in_three_packages():
+    files = sorted(PACKAGES.glob("lr-*/src/*/_lattice.py"))
     assert [path.parent.name for path in files] == ["lr_celli", "lr_efa", "lr_les"]
     assert len({path.read_bytes() for path in files}) == 1

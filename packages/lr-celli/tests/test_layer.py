@@ -218,9 +218,7 @@ def test_plans_have_a_margin_and_traced_cells_need_a_plan(batch, select):
     assert not plan.covers(1.09 * cells).any()
     strained = batch | {"cell": 1.09 * cells}
     assert np.all(np.isnan(evaluate(layer, strained, plan)[1][0]))
-    with pytest.raises(
-        ValueError, match="The cell is traced.*as `plan` to .* the layer"
-    ):
+    with pytest.raises(ValueError, match="The cell is traced.*pass it as `plan`"):
         jax.jit(lambda graph: layer(**graph))(select(batch, 0))
 
 

@@ -131,7 +131,7 @@ def test_bad_settings_of_lebedev_grids_raise_errors(raises_value_error):
 
 
 def test_bad_cells_and_shell_grids_raise_errors(call, raises_value_error):
-    with raises_value_error("`cell` is singular"):
+    with raises_value_error("is singular: give three independent"):
         call(attend_periodic, cell=jnp.diag(jnp.array([5.0, 5.0, 0.0])))
     with raises_value_error("`shell_thickness` must be positive"):
         call(attend_periodic, shell_thickness=0.0)

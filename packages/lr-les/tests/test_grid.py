@@ -118,7 +118,7 @@ def test_bad_numbers_raise_errors(options, message):
 def test_slabs_and_cells_of_wrong_shape_raise_errors(structure):
     slab = np.diag([8.0, 8.0, 0.0])
     for call in (k_grid, lambda cell: energy(*structure(), jnp.asarray(cell))):
-        with pytest.raises(ValueError, match="singular: only open .* not slabs"):
+        with pytest.raises(ValueError, match="singular: give three independent"):
             call(slab)
     with pytest.raises(ValueError, match=r"A cell has shape \[3, 3\].*got \[2, 3\]"):
         k_grid(np.ones((2, 3)))
@@ -126,7 +126,7 @@ def test_slabs_and_cells_of_wrong_shape_raise_errors(structure):
 
 def test_traced_cells_and_widths_need_a_grid(structure, triclinic):
     q, r = structure()
-    with pytest.raises(ValueError, match="The cell is traced.*pass it as `grid`"):
+    with pytest.raises(ValueError, match="The cell is traced.*pass it as `plan`"):
         jax.jit(lambda cell: energy(q, r, cell))(triclinic)
     with pytest.raises(ValueError, match="`sigma` is traced"):
         jax.jit(lambda sigma: energy(q, r, triclinic, sigma=sigma))(1.0)

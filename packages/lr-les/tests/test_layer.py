@@ -148,7 +148,7 @@ def test_plans_take_a_margin_and_traced_cells_need_one(batch):
     plan = layer.plan_for(cells, positions, mask, margin=0.1)
     assert plan.covers(cells).all() and plan.covers(1.09 * cells).all()
     assert not layer.plan_for(cells, positions, mask).covers(1.09 * cells).any()
-    with pytest.raises(ValueError, match="The cell is traced.*`plan` to a layer"):
+    with pytest.raises(ValueError, match="The cell is traced.*pass it as `plan`"):
         jax.jit(lambda *a: layer(*a))(features[0], positions[0], cells[0], mask[0])
 
 

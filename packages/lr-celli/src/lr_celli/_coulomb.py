@@ -6,7 +6,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
-from ._lattice import checked_cells, strain_is_within
+from ._lattice import checked_cells, within_strain
 from ._multipoles import Charges, ChargesAndDipoles
 from ._sums import CoulombSums, open_sums, periodic_sums
 
@@ -118,7 +118,7 @@ def _validity(
 ) -> Float[Array, ""]:
     """1 if the plan covers the structure, else NaN."""
     planned = jnp.asarray(plan.cell, cell.dtype)
-    covered = strain_is_within(cell, planned, plan.stretch)
+    covered = within_strain(cell, planned, plan.stretch)
     covered &= jnp.all(within_bounds(widths, plan.width_bounds))
     return jnp.where(covered | ~jnp.any(mask), 1.0, jnp.nan).astype(cell.dtype)
 

@@ -5,12 +5,10 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._cell_coverage import covered_cells
-from ._lattice import ROUNDING, checked_cells
+from ._lattice import ROUNDING, concrete_cells, covered_cells
 from ._reciprocal_vectors import padded, rounded_up
 from ._truncation import image_counts, wave_vectors
 
@@ -94,19 +92,14 @@ class Ewald(eqx.Module):
             ValueError: a cell is traced, singular or of wrong shape, or an argument is
                 out of range.
         """
-        if isinstance(cells, Tracer):
-            raise ValueError(
-                "The cell is traced, so the terms of its lattice sum are unknown: make "
-                "the plan on the host with `Ewald.for_cells(cells)` or "
-                "`layer.plan_for(...)` and pass it as `plan` to `coulomb_matrix` or "
-                "the layer."
-            )
         tolerance = default_tolerance() if tolerance is None else float(tolerance)
         width_bounds = float(width_bounds[0]), float(width_bounds[1])
         margin, smearing = float(margin), None if smearing is None else float(smearing)
         check_bounds(width_bounds)
         _check_numbers(tolerance, margin, smearing)
-        cells = checked_cells(np.asarray(cells))
+        cells = concrete_cells(
+            cells, "`Ewald.for_cells(cells)` or `layer.plan_for(...)`"
+        )
         flat = cells.reshape(-1, 3, 3)
         stretch = (1.0 + margin) * ROUNDING
         smearings = np.full(len(flat), smearing)

@@ -1,62 +1,59 @@
-"""Cells: inverses, volumes and the strain between two cells."""
+"""Cells and plans: reciprocal vectors, strain, and checks on the host.
 
-import math
+The long-range packages do not import each other; they contain this file unchanged.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
-# Factor for rounding in float32 when a cell is compared with that of the plan.
 ROUNDING = 1.0 + 1e-4
+"""Factor for rounding in float32 when a cell is compared with the planned one."""
 
 
-def dual_and_volume(
+def reciprocal(
     cell: Float[Array, "3 3"],
 ) -> tuple[Float[Array, "3 3"], Float[Array, ""]]:
     r"""Reciprocal vectors without the factor $2\pi$, as rows, and the volume.
 
-    Computed from cross products, which are fast under `vmap` and smooth to every order.
-    The volume of left-handed cells is positive too.
+    Computed from cross products, which are cheap under `vmap`, infinitely
+    differentiable, and valid for left-handed cells (the volume is positive).
     """
-    normals = _cross(jnp.roll(cell, -1, axis=0), jnp.roll(cell, -2, axis=0))
-    determinant = jnp.sum(normals[0] * cell[0])
+    a, b, c = cell
+    normals = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
+    determinant = jnp.sum(normals[0] * a)
     return normals / determinant, jnp.abs(determinant)
 
 
-def fractional(
-    positions: Float[Array, "atoms 3"], dual: Float[Array, "3 3"]
-) -> Float[Array, "atoms 3"]:
-    """Fractional coordinates wrapped to [-1/2, 1/2]."""
-    coordinates = jnp.matmul(positions, dual.T, precision="highest")
-    return coordinates - jax.lax.stop_gradient(jnp.round(coordinates))
-
-
-def squared_lengths(
-    indices: Float[Array, "vectors 3"],
-    dual: Float[Array, "3 3"],
-    valid: Bool[Array, " vectors"],
-) -> Float[Array, " vectors"]:
-    """Squared lengths of the wave vectors with these indices, 1/Å²; 1 on padding."""
-    k = 2 * math.pi * jnp.matmul(indices, dual, precision="highest")
-    return jnp.where(valid, jnp.sum(k * k, axis=1), 1.0)
-
-
-def strain_is_within(
+def within_stretch(
     cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
 ) -> Bool[Array, ""]:
-    """Whether all singular values of a deformation are in `(1/limit, limit)`.
+    r"""Whether the largest stretch from `reference` to `cell` is below `limit`.
 
-    The deformation maps `reference` to `cell`. Gradients are stopped. False if the
-    cell contains NaN.
+    The largest singular value of the deformation $F = R^{-1} C$ is below $s$ exactly if
+    $s^2 - F^T F$ is positive definite, that is, if its three leading principal minors
+    are positive. Gradients are stopped. False if the cell contains NaN.
     """
     cell, reference = jax.lax.stop_gradient((cell, reference))
-    deformation = jnp.matmul(dual_and_volume(reference)[0].T, cell, precision="highest")
-    inverse = jnp.matmul(dual_and_volume(cell)[0].T, reference, precision="highest")
-    return _stretch_below(deformation, limit) & _stretch_below(inverse, limit)
+    deformation = jnp.matmul(reciprocal(reference)[0].T, cell, precision="highest")
+    square = jnp.matmul(deformation.T, deformation, precision="highest")
+    difference = limit**2 * jnp.eye(3, dtype=cell.dtype) - square
+    minor = difference[0, 0] * difference[1, 1] - difference[0, 1] * difference[1, 0]
+    determinant = jnp.sum(difference[0] * jnp.cross(difference[1], difference[2]))
+    return (difference[0, 0] > 0) & (minor > 0) & (determinant > 0)
 
 
-def checked_cells(cells: np.ndarray) -> np.ndarray:
+def within_strain(
+    cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
+) -> Bool[Array, ""]:
+    """Whether the stretch is below `limit` and the compression above `1 / limit`."""
+    stretched = within_stretch(cell, reference, limit)
+    return stretched & within_stretch(reference, cell, limit)
+
+
+def checked_cells(cells: Float[Array | np.ndarray, "..."]) -> np.ndarray:
     """The cells in float64, `[..., 3, 3]`; raises ValueError if one is singular."""
     cells = np.asarray(cells, np.float64)
     if cells.ndim not in (2, 3) or cells.shape[-2:] != (3, 3):
@@ -69,32 +66,84 @@ def checked_cells(cells: np.ndarray) -> np.ndarray:
     if singular.any():
         raise ValueError(
             f"The cell {cells[singular][0].tolist()} is singular: give three "
-            "independent lattice vectors, or `cell=None` for open boundaries; slabs "
-            "and wires are not supported."
+            "independent lattice vectors, or `cell=None` for open boundaries; slabs, "
+            "wires and molecules in a zero cell are not supported."
         )
     return cells
 
 
-def heights(cells: np.ndarray) -> np.ndarray:
-    """Perpendicular widths of cells `[..., 3, 3]`: distances of opposite faces, Å."""
-    return 1 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
+def concrete_cells(
+    cells: Float[Array | np.ndarray, "..."], constructor: str
+) -> np.ndarray:
+    """The cells in float64; raises ValueError if they are traced or singular.
 
-
-def _cross(
-    left: Float[Array, "rows 3"], right: Float[Array, "rows 3"]
-) -> Float[Array, "rows 3"]:
-    """Cross products of rows."""
-    roll = lambda x, shift: jnp.roll(x, -shift, axis=1)
-    return roll(left, 1) * roll(right, 2) - roll(left, 2) * roll(right, 1)
-
-
-def _stretch_below(deformation: Float[Array, "3 3"], limit: float) -> Bool[Array, ""]:
-    """Whether the largest singular value is below `limit`.
-
-    By Sylvester's criterion (three leading principal minors).
+    Args:
+        cells: one cell or a batch, rows are lattice vectors, Å.
+        constructor: what makes a plan on the host, for the error message.
     """
-    product = jnp.matmul(deformation.T, deformation, precision="highest")
-    matrix = limit**2 * jnp.eye(3, dtype=deformation.dtype) - product
-    minor = matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]
-    determinant = jnp.sum(matrix[:1] * _cross(matrix[1:2], matrix[2:]))
-    return (matrix[0, 0] > 0) & (minor > 0) & (determinant > 0)
+    if isinstance(cells, Tracer):
+        raise ValueError(
+            "The cell is traced, so the terms of its lattice sums are unknown: make a "
+            f"plan on the host with {constructor} and pass it as `plan`."
+        )
+    return checked_cells(np.asarray(cells))
+
+
+def covered_cells(
+    planned_cells: Float[Array, "*graphs 3 3"],
+    cells: Float[Array | np.ndarray, "..."] | None,
+    mask: Bool[Array | np.ndarray, "..."] | None,
+    limit: float,
+    *,
+    limit_compression: bool = False,
+) -> bool | Bool[np.ndarray, " graphs"]:
+    """Whether each cell equals the planned one up to a limited strain, on the host.
+
+    Args:
+        planned_cells: the cell, or one cell per graph, that the plan was made for, Å.
+        cells: the same number of cells, Å; None means open boundaries, which no
+            lattice sum covers.
+        mask: false on padding; graphs without atoms count as covered. None means that
+            every graph has atoms.
+        limit: factor below which the largest singular value of the deformation must
+            be.
+        limit_compression: whether the smallest singular value must also be above
+            `1 / limit`.
+
+    Returns:
+        A bool for one cell, or an array with one bool per graph.
+
+    Raises:
+        ValueError: the shapes of cells or mask differ from those of the plan.
+    """
+    planned = np.asarray(planned_cells, np.float64)
+    graphs = planned.shape[:-2]
+    has_atoms = np.ones(graphs, bool)
+    if mask is not None:
+        has_atoms = np.asarray(mask, bool).any(axis=-1)
+    if cells is None:
+        return bool_or_array(~has_atoms)
+    cells = np.asarray(cells, np.float64)
+    if cells.shape != planned.shape or has_atoms.shape != graphs:
+        masks = "" if mask is None else f" and a mask of shape {list(np.shape(mask))}"
+        raise ValueError(
+            f"The plan was made for cells of shape {list(planned.shape)}, got "
+            f"{list(cells.shape)}{masks}: make one for these structures."
+        )
+    # Singular cells and the cells of empty graphs are replaced before the solve.
+    regular = np.isfinite(cells).all(axis=(-2, -1))
+    regular &= np.abs(np.linalg.det(np.where(regular[..., None, None], cells, 0.0))) > 0
+    compared = np.where((regular & has_atoms)[..., None, None], cells, np.eye(3))
+    reference = np.where(has_atoms[..., None, None], planned, np.eye(3))
+    strains = np.linalg.svd(np.linalg.solve(reference, compared), compute_uv=False)
+    covered = regular & (strains[..., 0] < limit)
+    if limit_compression:
+        covered &= strains[..., -1] > 1 / limit
+    return bool_or_array(covered | ~has_atoms)
+
+
+def bool_or_array(
+    covered: np.ndarray | np.bool,
+) -> bool | Bool[np.ndarray, " graphs"]:
+    """A bool for one structure, an array for a batch."""
+    return np.asarray(covered) if covered.ndim else bool(covered)

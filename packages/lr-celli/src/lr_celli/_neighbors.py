@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial import KDTree
 
-from ._lattice import heights
+from ._cell import heights
 from ._reciprocal_vectors import rounded_up
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
+from ._cell import dual_and_volume, squared_lengths
 from ._coulomb import check_positive, check_widths
 from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
-from ._lattice import dual_and_volume, squared_lengths, strain_is_within
+from ._lattice import within_strain
 from ._particle_mesh import ParticleMesh
 from ._plane_waves import plane_waves
 from ._spline import influence_function, mesh_potential, spline
@@ -259,4 +260,4 @@ def _is_covered(
     within_skin = jnp.all(squared <= (plan.skin / 2 + 2e-3) ** 2)
     narrow = jnp.all(widths <= plan.width_max * (1 + 1e-5))
     planned = plan.cell.astype(cell.dtype)
-    return within_skin & narrow & strain_is_within(cell, planned, plan.stretch)
+    return within_skin & narrow & within_strain(cell, planned, plan.stretch)

@@ -9,8 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._cell_coverage import bool_or_array, covered_cells
-from ._lattice import ROUNDING, checked_cells
+from ._lattice import ROUNDING, bool_or_array, checked_cells, covered_cells
 from ._neighbors import neighbor_table
 from ._reciprocal_vectors import half_sphere, padded, rounded_up
 from ._spline import fft_size

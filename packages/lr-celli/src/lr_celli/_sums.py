@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ._cell import dual_and_volume, fractional, squared_lengths
 from ._ewald import Ewald
 from ._gaussian import COULOMB_CONSTANT
-from ._lattice import dual_and_volume, fractional, squared_lengths
 from ._multipoles import Multipoles, circulant
 from ._plane_waves import plane_waves
 

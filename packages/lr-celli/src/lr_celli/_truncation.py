@@ -6,7 +6,7 @@ import math
 import numpy as np
 from scipy.special import erfc, erfcinv
 
-from ._lattice import heights
+from ._cell import heights
 from ._reciprocal_vectors import check_count, vectors_below
 
 # Relative difference of squared lengths that count as equal, plus one.

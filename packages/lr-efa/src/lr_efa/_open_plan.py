@@ -4,7 +4,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._cell_coverage import bool_or_array
+from ._lattice import bool_or_array
 from ._lebedev import LebedevGrid, extent
 
 

@@ -9,14 +9,11 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erf
 
 from ._arguments import is_traced
-from ._cell_coverage import covered_cells
-from ._lattice import checked_cells
+from ._lattice import ROUNDING, checked_cells, covered_cells
 
 # Shells end this many widths beyond their radius; a smooth window falls to zero over
 # the last width. What is cut off is below exp(-12.5), 4e-6, of the height of the shell.
 _RADIUS_IN_WIDTHS = 6.0
-# Tolerance for float32 rounding when a cell is compared with the planned one.
-_ROUNDING = 1.0 + 1e-4
 # A shell is empty if its vectors contribute less than this fraction of its integral.
 _EMPTY_FRACTION = 0.01
 # Long vectors contribute to high frequencies only: vectors are sorted into at most this
@@ -121,7 +118,7 @@ def shell_grid(
             f"{omegas.tolist()}."
         )
     cutoff = float(shell_ends(omegas, shell_thickness).max())
-    stretch = (1.0 + margin) * _ROUNDING
+    stretch = (1.0 + margin) * ROUNDING
     flat_cells = cells.reshape(-1, 3, 3)
     balls = [_half_ball(cell, cutoff * stretch, max_vectors) for cell in flat_cells]
     num_empty = [

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ._cell_coverage import covered_cells
 from ._checks import check_grid_settings
-from ._lattice import ROUNDING, concrete_cells
+from ._lattice import ROUNDING, concrete_cells, covered_cells
 from ._reduction import reduced_basis
 from ._window import ON_SPHERE, ONSET, smooth_cutoff, window
 
@@ -119,7 +118,7 @@ def k_grid(
     References:
         Cheng, npj Comput. Mater. 11, 80 (2025), doi:10.1038/s41524-025-01577-7.
     """
-    cells = concrete_cells(cells)
+    cells = concrete_cells(cells, "`k_grid(cells)` or `layer.plan_for(...)`")
     sigma, tolerance, margin = float(sigma), float(tolerance), float(margin)
     dl, power = None if dl is None else float(dl), int(power)
     check_grid_settings(sigma, tolerance, dl, margin)

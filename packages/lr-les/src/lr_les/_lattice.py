@@ -1,4 +1,7 @@
-"""Cells: reciprocal vectors, volume, strain relative to another cell, checks."""
+"""Cells and plans: reciprocal vectors, strain, and checks on the host.
+
+The long-range packages do not import each other; they contain this file unchanged.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +9,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
-# Tolerance for float32 rounding when a cell is compared with the planned one.
 ROUNDING = 1.0 + 1e-4
+"""Factor for rounding in float32 when a cell is compared with the planned one."""
 
 
 def reciprocal(
@@ -24,8 +27,34 @@ def reciprocal(
     return normals / determinant, jnp.abs(determinant)
 
 
-def checked_cells(cells: np.ndarray) -> np.ndarray:
-    """Returns the cells as float64 `[..., 3, 3]`; raises a ValueError if singular."""
+def within_stretch(
+    cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
+) -> Bool[Array, ""]:
+    r"""Whether the largest stretch from `reference` to `cell` is below `limit`.
+
+    The largest singular value of the deformation $F = R^{-1} C$ is below $s$ exactly if
+    $s^2 - F^T F$ is positive definite, that is, if its three leading principal minors
+    are positive. Gradients are stopped. False if the cell contains NaN.
+    """
+    cell, reference = jax.lax.stop_gradient((cell, reference))
+    deformation = jnp.matmul(reciprocal(reference)[0].T, cell, precision="highest")
+    square = jnp.matmul(deformation.T, deformation, precision="highest")
+    difference = limit**2 * jnp.eye(3, dtype=cell.dtype) - square
+    minor = difference[0, 0] * difference[1, 1] - difference[0, 1] * difference[1, 0]
+    determinant = jnp.sum(difference[0] * jnp.cross(difference[1], difference[2]))
+    return (difference[0, 0] > 0) & (minor > 0) & (determinant > 0)
+
+
+def within_strain(
+    cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
+) -> Bool[Array, ""]:
+    """Whether the stretch is below `limit` and the compression above `1 / limit`."""
+    stretched = within_stretch(cell, reference, limit)
+    return stretched & within_stretch(reference, cell, limit)
+
+
+def checked_cells(cells: Float[Array | np.ndarray, "..."]) -> np.ndarray:
+    """The cells in float64, `[..., 3, 3]`; raises ValueError if one is singular."""
     cells = np.asarray(cells, np.float64)
     if cells.ndim not in (2, 3) or cells.shape[-2:] != (3, 3):
         raise ValueError(
@@ -36,38 +65,85 @@ def checked_cells(cells: np.ndarray) -> np.ndarray:
     singular = ~(np.abs(np.linalg.det(cells)) > 1e-6 * length_products)
     if singular.any():
         raise ValueError(
-            f"The cell {cells[singular][0].tolist()} is singular: only open boundaries "
-            "(`cell=None`) and three periodic directions are supported, not slabs, "
-            "wires or molecules in a zero cell."
+            f"The cell {cells[singular][0].tolist()} is singular: give three "
+            "independent lattice vectors, or `cell=None` for open boundaries; slabs, "
+            "wires and molecules in a zero cell are not supported."
         )
     return cells
 
 
-def concrete_cells(cells: Float[Array | np.ndarray, "..."]) -> np.ndarray:
-    """Returns the cells in float64 on the host; raises a ValueError if traced."""
+def concrete_cells(
+    cells: Float[Array | np.ndarray, "..."], constructor: str
+) -> np.ndarray:
+    """The cells in float64; raises ValueError if they are traced or singular.
+
+    Args:
+        cells: one cell or a batch, rows are lattice vectors, Å.
+        constructor: what makes a plan on the host, for the error message.
+    """
     if isinstance(cells, Tracer):
         raise ValueError(
-            "The cell is traced, so the size of its reciprocal grid is unknown: make "
-            "one on the host with `k_grid(cells)` or `layer.plan_for(...)` and pass it "
-            "as `grid` to `energy`, as `plan` to a layer."
+            "The cell is traced, so the terms of its lattice sums are unknown: make a "
+            f"plan on the host with {constructor} and pass it as `plan`."
         )
     return checked_cells(np.asarray(cells))
 
 
-def within_stretch(
-    cell: Float[Array, "3 3"], reference: Float[Array, "3 3"], limit: float
-) -> Bool[Array, ""]:
-    r"""Returns whether the largest stretch from `reference` to `cell` is below `limit`.
+def covered_cells(
+    planned_cells: Float[Array, "*graphs 3 3"],
+    cells: Float[Array | np.ndarray, "..."] | None,
+    mask: Bool[Array | np.ndarray, "..."] | None,
+    limit: float,
+    *,
+    limit_compression: bool = False,
+) -> bool | Bool[np.ndarray, " graphs"]:
+    """Whether each cell equals the planned one up to a limited strain, on the host.
 
-    The largest singular value of the deformation $F = R^{-1} C$ is below $s$ exactly if
-    $s^2 - F^T F$ is positive definite, that is, if its three leading principal minors
-    are positive. Gradients are stopped. False if the cell contains NaN.
+    Args:
+        planned_cells: the cell, or one cell per graph, that the plan was made for, Å.
+        cells: the same number of cells, Å; None means open boundaries, which no
+            lattice sum covers.
+        mask: false on padding; graphs without atoms count as covered. None means that
+            every graph has atoms.
+        limit: factor below which the largest singular value of the deformation must
+            be.
+        limit_compression: whether the smallest singular value must also be above
+            `1 / limit`.
+
+    Returns:
+        A bool for one cell, or an array with one bool per graph.
+
+    Raises:
+        ValueError: the shapes of cells or mask differ from those of the plan.
     """
-    cell, reference = jax.lax.stop_gradient((cell, reference))
-    inverse = reciprocal(reference)[0].T
-    deformation = jnp.matmul(inverse, cell, precision="highest")
-    square = jnp.matmul(deformation.T, deformation, precision="highest")
-    difference = limit**2 * jnp.eye(3, dtype=cell.dtype) - square
-    minor = difference[0, 0] * difference[1, 1] - difference[0, 1] * difference[1, 0]
-    determinant = jnp.sum(difference[0] * jnp.cross(difference[1], difference[2]))
-    return (difference[0, 0] > 0) & (minor > 0) & (determinant > 0)
+    planned = np.asarray(planned_cells, np.float64)
+    graphs = planned.shape[:-2]
+    has_atoms = np.ones(graphs, bool)
+    if mask is not None:
+        has_atoms = np.asarray(mask, bool).any(axis=-1)
+    if cells is None:
+        return bool_or_array(~has_atoms)
+    cells = np.asarray(cells, np.float64)
+    if cells.shape != planned.shape or has_atoms.shape != graphs:
+        masks = "" if mask is None else f" and a mask of shape {list(np.shape(mask))}"
+        raise ValueError(
+            f"The plan was made for cells of shape {list(planned.shape)}, got "
+            f"{list(cells.shape)}{masks}: make one for these structures."
+        )
+    # Singular cells and the cells of empty graphs are replaced before the solve.
+    regular = np.isfinite(cells).all(axis=(-2, -1))
+    regular &= np.abs(np.linalg.det(np.where(regular[..., None, None], cells, 0.0))) > 0
+    compared = np.where((regular & has_atoms)[..., None, None], cells, np.eye(3))
+    reference = np.where(has_atoms[..., None, None], planned, np.eye(3))
+    strains = np.linalg.svd(np.linalg.solve(reference, compared), compute_uv=False)
+    covered = regular & (strains[..., 0] < limit)
+    if limit_compression:
+        covered &= strains[..., -1] > 1 / limit
+    return bool_or_array(covered | ~has_atoms)
+
+
+def bool_or_array(
+    covered: np.ndarray | np.bool,
+) -> bool | Bool[np.ndarray, " graphs"]:
+    """A bool for one structure, an array for a batch."""
+    return np.asarray(covered) if covered.ndim else bool(covered)

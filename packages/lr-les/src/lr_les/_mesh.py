@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ._cell_coverage import covered_cells
 from ._checks import check_positive
-from ._lattice import ROUNDING, concrete_cells
+from ._lattice import ROUNDING, concrete_cells, covered_cells
 from ._reduction import reduced_basis
 
 # Tolerance, order of the splines and spacing in units of sigma, such that errors of
@@ -106,7 +105,7 @@ def mesh(
     References:
         Essmann et al., J. Chem. Phys. 103, 8577 (1995), doi:10.1063/1.470117.
     """
-    cells = concrete_cells(cells)
+    cells = concrete_cells(cells, "`mesh(cells)` or `layer.plan_for(...)`")
     sigma, tolerance, margin = float(sigma), float(tolerance), float(margin)
     power = int(power)
     check_positive("sigma", "width", sigma)

@@ -47,7 +47,7 @@ def lattice_plan(
         ValueError: a cell is traced, singular or of a wrong shape, an argument is out
             of range, or the sum would be too large.
     """
-    host_cells = concrete_cells(cells)
+    host_cells = concrete_cells(cells, "`lattice_plan(...)` or `layer.plan_for(...)`")
     sigma, tolerance, power = float(sigma), float(tolerance), int(power)
     settings = {
         "sigma": sigma,
