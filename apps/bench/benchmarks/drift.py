@@ -22,7 +22,6 @@ import numpy as np
 from bench.dynamics.checks.stability import Limits
 from bench.dynamics.engine.interaction import make_interaction
 from bench.dynamics.study.models import open_models
-from bench.dynamics.study.protocol import SimulationSettings, Stage
 from bench.dynamics.study.stage import System, run_stage
 from bench.dynamics.study.stage_files import read_thermo
 from bench.dynamics.study.structures import (
@@ -30,6 +29,7 @@ from bench.dynamics.study.structures import (
     list_simulations,
     read_structures,
 )
+from bench.settings.simulation import SimulationSettings, Stage, StructureSettings
 
 LIMITS = Limits(
     temperature=1e9,
@@ -95,7 +95,7 @@ def main():
     )
     for double in (False, True):
         with jax.enable_x64(double):
-            structures = read_structures(arguments.structure, None, 0)
+            structures = read_structures(StructureSettings(files=arguments.structure))
             models = open_models(arguments.folders)
             for model, initial in list_simulations(models, structures):
                 programs = {}

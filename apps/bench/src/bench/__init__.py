@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from bench.model.saved import load_potential
     from bench.report.write import write_report
     from bench.settings.grid import load_grid
+    from bench.settings.simulation import SimulationSettings, StructureSettings
 
 __all__ = [
+    "SimulationSettings",
+    "StructureSettings",
     "load_grid",
     "load_potential",
     "make_split",
@@ -33,6 +36,8 @@ __all__ = [
 
 # Imported on first use: JAX takes seconds to load, `bench --help` needs none of it.
 _MODULES = {
+    "SimulationSettings": "bench.settings.simulation",
+    "StructureSettings": "bench.settings.simulation",
     "load_grid": "bench.settings.grid",
     "load_potential": "bench.model.saved",
     "make_split": "bench.experiment.splits",

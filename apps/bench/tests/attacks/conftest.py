@@ -106,7 +106,13 @@ def bases(command, toy_structure, tmp_path_factory):
     valid.run = valid.results / "random-mace-seed0"
     valid.model = valid.run / "model.npz"
     valid.simulated = home / "md"
-    call(*_md(valid.run, valid.xyz), "--frames", "0", "--out", valid.simulated)
+    call(
+        *_md(valid.run, valid.xyz),
+        "-o",
+        "structures.frames=0",
+        "--out",
+        valid.simulated,
+    )
     valid.descriptors = home / "set.npz"
     describe = ("describe", valid.xyz, "--out", valid.descriptors)
     keys = ("--id-key", "id", "--group-key", "material")

@@ -27,7 +27,7 @@ def program(name, *arguments, **options):
 def test_a_killed_simulation_resumes_with_equal_results(bases, command, tmp_path):
     out = tmp_path / "md"
     simulation_folder = out / "mace" / "own-0"
-    line = ["md", bases.run, "--structure", bases.xyz, "--frames", "0"]
+    line = ["md", bases.run, "--structure", bases.xyz, "-o", "structures.frames=0"]
     line += ["--mode", "dev", "--out", out]
     for name in (
         "simulation.json",

@@ -177,7 +177,7 @@ def _models():
             path = folder / "model.npz"
             shutil.copyfile(bases.model, path)
             edit(path)
-            structure = ("--structure", bases.xyz, "--frames", "0")
+            structure = ("--structure", bases.xyz, "-o", "structures.frames=0")
             return "bench", "md", path, *structure, "--out", folder / "out"
 
         attack("model files", name, build)
@@ -205,7 +205,14 @@ def _simulations():
         def build(folder, bases, name=name, label=label):
             out = copied(bases.simulated, folder / "out")
             damage(out / name, DAMAGES[label])
-            structure = ("--structure", bases.xyz, "--frames", "0", "--mode", "dev")
+            structure = (
+                "--structure",
+                bases.xyz,
+                "-o",
+                "structures.frames=0",
+                "--mode",
+                "dev",
+            )
             return "bench", "md", bases.run, *structure, "--out", out
 
         attack("simulations", f"{name} {label}", build)
@@ -226,7 +233,14 @@ def _simulations():
         def build(folder, bases, key=key, value=value):
             out = copied(bases.simulated, folder / "out")
             damage(out / simulation / "result.json", entry(key, value))
-            structure = ("--structure", bases.xyz, "--frames", "0", "--mode", "dev")
+            structure = (
+                "--structure",
+                bases.xyz,
+                "-o",
+                "structures.frames=0",
+                "--mode",
+                "dev",
+            )
             return "bench", "md", bases.run, *structure, "--out", out
 
         attack("simulations", f"result.json {key}", build)

@@ -26,6 +26,9 @@ from bench.dynamics.study.structures import (
 from bench.exceptions import BenchError
 from bench.model.building import build_potential
 from bench.settings.grid import Run
+from bench.settings.schema import load_settings
+from bench.settings.simulation import StructureSettings, StudySettings
+from bench.settings.template import template_text
 from typer.testing import CliRunner
 
 ELEMENTS = {1: -13.0, 6: -40.0, 8: -70.0}
@@ -66,6 +69,10 @@ def finished_run(settings, grid, toy_structure, *, layer="none", seed=0, charged
     return folder
 
 
+def read(*files, **settings):
+    return read_structures(StructureSettings(files=files, **settings))
+
+
 def run_md(*arguments):
     return CliRunner().invoke(app, ["md", *map(str, arguments)])
 
@@ -75,8 +82,9 @@ def test_a_study_from_start_to_page(trained, tmp_path, toy_structure):
     structure = tmp_path / "own.xyz"
     ase.io.write(structure, toy_structure(1, True), format="extxyz")
     call = [run.parent, "--mode", "dev", "--out", out, "--structure", structure]
-    call += ["--reference", run / "predictions.extxyz"]
-    completed = run_md(*call, "--timestep", 1.5)
+    call += ["-o", f"reference={run / 'predictions.extxyz'}"]
+    slow = "-o", "simulation.timestep=1.5"
+    completed = run_md(*call, *slow)
     assert completed.exit_code == 0, completed.output
     assert "exceeds the 1 fs" in completed.output and "md.html" in completed.output
     (result_path,) = out.glob("*/*/result.json")
@@ -102,7 +110,7 @@ def test_a_study_from_start_to_page(trained, tmp_path, toy_structure):
     assert page.count("data:image/png") == 5 and "mace+les" in page
     # The second call reads the finished results.
     modified = result_path.stat().st_mtime_ns
-    assert run_md(*call, "--timestep", 1.5).exit_code == 0
+    assert run_md(*call, *slow).exit_code == 0
     assert result_path.stat().st_mtime_ns == modified
 
     def assert_rejected(message, *arguments):
@@ -112,17 +120,18 @@ def test_a_study_from_start_to_page(trained, tmp_path, toy_structure):
 
     other_settings = "contains simulations with other settings"
     assert_rejected(f"{other_settings}, timestep (stored 1.5, now ", *call)
-    assert_rejected(other_settings, *call, "--timestep", 1.5, "--no-relax")
-    other_reference = "does not compare distances with this --reference"
-    assert_rejected(other_reference, *call[:-1], structure, "--timestep", 1.5)
+    assert_rejected(other_settings, *call, *slow, "-o", "simulation.relax=false")
+    other_reference = "does not compare distances with this reference"
+    other = f"reference={structure}"
+    assert_rejected(other_reference, *call[:-1], other, *slow)
     settings_path = out / "settings.json"
     content = settings_path.read_text()
     settings_path.unlink()
     no_inputs = "but no settings.json with their inputs: choose"
-    assert_rejected(no_inputs, *call, "--timestep", 1.5)
+    assert_rejected(no_inputs, *call, *slow)
     renamed = content.replace("ramp_to", "hottest")
     settings_path.write_text(renamed)
-    assert_rejected("was made by an older version: choose", *call, "--timestep", 1.5)
+    assert_rejected("was made by an older version: choose", *call, *slow)
     settings_path.write_text(content)
     # Another model of the same name is rejected, also for an unfinished simulation.
     twin = trained("twin", layer="les", seed=1)
@@ -132,7 +141,7 @@ def test_a_study_from_start_to_page(trained, tmp_path, toy_structure):
             "model (stored ",
             "data (stored grid, now tw",
         ):
-            assert_rejected(message, twin, *call[1:], "--timestep", 1.5)
+            assert_rejected(message, twin, *call[1:], *slow)
         result_path.unlink(missing_ok=True)
 
 
@@ -174,10 +183,7 @@ def test_models_of_one_name_get_unique_names(trained, tmp_path):
     ]
     water = tmp_path / "water.xyz"
     ase.io.write(water, ase.build.molecule("H2O"))
-    names = [
-        model.name
-        for model, _ in list_simulations(models, read_structures([water], None, 0))
-    ]
+    names = [model.name for model, _ in list_simulations(models, read(water))]
     assert names[::2] == ["one-random-mace-seed0", "two-random-mace-seed0"]
     with pytest.raises(BenchError, match="Two models are called"):
         list_simulations(open_models([runs[0], runs[0]]), [])
@@ -188,10 +194,10 @@ def test_structures_of_files(tmp_path):
     ion = ase.build.molecule("CH3OH")
     ion.info["total_charge"] = 1
     ase.io.write(path, ion)
-    first, second = read_structures([path, path], None, 0)
+    first, second = read(path, path)
     assert first.structure.total_charge == 1.0 and first.structure.cell is None
     assert (first.name, second.name) == ("ion-0", "ion-1")
-    assert read_structures([path], -1.0, 2)[0].structure.total_charge == -1.0
+    assert read(path, total_charge=-1.0, spin=2)[0].structure.total_charge == -1.0
 
 
 def test_frames_of_files_are_selected_or_rejected(tmp_path):
@@ -202,45 +208,40 @@ def test_frames_of_files_are_selected_or_rejected(tmp_path):
     ase.io.write(one, waters[0], format="extxyz")
     ase.io.write(three, waters, format="extxyz")
     with pytest.raises(
-        BenchError, match=r"three.xyz contains 3 structures: .*--frames N"
+        BenchError,
+        match="three.xyz contains 3 .*structures.frames=0 to 2, or",
     ):
-        read_structures([one, three], None, 0)
+        read(one, three)
     with pytest.raises(BenchError, match="has no frame 3: it contains 3"):
-        read_structures([three], None, 0, "3")
-    names_and_charges = lambda *arguments: [
+        read(three, frames=3)
+    names_and_charges = lambda *files, frames=None: [
         (initial.name, initial.structure.total_charge)
-        for initial in read_structures(*arguments)
+        for initial in read(*files, frames=frames)
     ]
-    assert names_and_charges([three], None, 0, "2") == [("three-2", 2.0)]
+    assert names_and_charges(three, frames=2) == [("three-2", 2.0)]
     both = [("one", 0.0), ("three-0", 0.0), ("three-1", 1.0), ("three-2", 2.0)]
-    assert names_and_charges([one, three], None, 0, "all") == both
-    assert (
-        names_and_charges([one], None, 0, "0")
-        == names_and_charges([one], None, 0)
-        == [("one", 0.0)]
-    )
+    assert names_and_charges(one, three, frames="all") == both
+    assert names_and_charges(one, frames=0) == names_and_charges(one) == [("one", 0.0)]
 
 
 def test_crystals_of_files_are_complete_or_rejected(tmp_path):
     cifs = Path(__file__).parents[1] / "data" / "cif"
-    (salt,) = read_structures([cifs / "name_only.cif"], None, 0)
+    (salt,) = read(cifs / "name_only.cif")
     np.testing.assert_array_equal(salt.structure.numbers, [11] * 4 + [17] * 4)
     np.testing.assert_array_equal(salt.structure.cell, np.eye(3) * 5.64)
     with pytest.raises(
         BenchError, match="disorder.cif cannot be simulated: .*alternat"
     ):
-        read_structures([cifs / "disorder.cif"], None, 0)
+        read(cifs / "disorder.cif")
     with pytest.raises(BenchError, match="is a folder"):
-        read_structures([tmp_path], None, 0)
+        read(tmp_path)
 
 
 def test_names_of_structures_are_valid_folder_names(tmp_path):
     names = (".hidden.xyz", "a b<c>.xyz", 250 * "x" + ".xyz", 80 * "ä" + "1.xyz")
     for name in names:
         ase.io.write(tmp_path / name, ase.build.molecule("H2O"), format="extxyz")
-    hidden, special, long, non_ascii = (
-        read_structures([tmp_path / name], None, 0)[0].name for name in names
-    )
+    hidden, special, long, non_ascii = (read(tmp_path / name)[0].name for name in names)
     assert (hidden, special) == ("structure", "a_b_c_")
     assert len(long) == 120 and long.startswith("xxx") and long[-9] == "-"
     assert non_ascii.startswith("äää") and len(non_ascii.encode()) <= 120
@@ -259,7 +260,7 @@ def test_structures_are_read_like_data(tmp_path, toy_structure):
     paths[4].write_bytes(re.sub(rb"energy=\S+", b"energy=nan", text))
     ase.io.write(tmp_path / "POSCAR", atoms, format="vasp")
     for path in [*paths, tmp_path / "POSCAR"]:
-        (initial,) = read_structures([path], None, 0)
+        (initial,) = read(path)
         order = np.argsort(atoms.numbers, kind="stable")
         read_order = np.argsort(initial.structure.numbers, kind="stable")
         np.testing.assert_array_equal(
@@ -299,9 +300,9 @@ def test_structures_are_read_like_data(tmp_path, toy_structure):
 def test_invalid_structures_are_rejected(name, content, message, tmp_path):
     path = tmp_path / name
     path.write_bytes(content)
-    for read in (read_frames, lambda path: read_structures([path], None, 0, "all")):
+    for function in (read_frames, lambda path: read(path, frames="all")):
         with pytest.raises(BenchError, match=message) as caught:
-            read(path)
+            function(path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -313,8 +314,8 @@ def test_invalid_total_charges_are_rejected(charge, tmp_path):
     with pytest.raises(
         BenchError, match=r"ion.xyz: `total_charge` is not a finite number"
     ):
-        read_structures([path], None, 0)
-    assert read_structures([path], 1.0, 0)[0].structure.total_charge == 1.0
+        read(path)
+    assert read(path, total_charge=1.0)[0].structure.total_charge == 1.0
 
 
 def test_errors_have_one_line_messages(trained, tmp_path):
@@ -340,24 +341,29 @@ def test_errors_have_one_line_messages(trained, tmp_path):
         (run, "--structure", flat): "one height of the cell is 0.1 Å",
         (run, "--structure", text): "cannot be read",
         (run, "--structure", two): "contains 2 structures",
-        (run, "--structure", two, "--frames", "-1"): "--frames must be a number",
-        (run, "--frames", "all"): "--frames selects structures",
-        (run, "--mode", "long"): "--mode must be one of dev, fast, standard",
-        (run, "--thermostat", "ice"): "--thermostat must be one of",
-        (run, "--timestep", 0): "--timestep must be positive",
-        (run, "--ramp-to", 10): "--ramp-to must be at least",
-        (run, "--require-charges"): "mace has no charges",
-        (run, "--temperature", "inf"): "--temperature must be between 0 and 100000 K",
-        (run, "--temperature", "nan"): "--temperature must be positive, got nan",
-        (run, "--ramp-to", "nan"): "--ramp-to must be positive, got nan",
-        (run, "--ramp-to", "inf"): "--ramp-to must be between",
-        (run, "--timestep", "inf"): "--timestep must be between 0 and 100 fs, got inf",
-        (run, "--pressure", "nan"): "--pressure must be between",
-        (run, "--pressure", "-inf"): "--pressure must be between",
-        (run, "--total-charge", "nan"): "--total-charge must be between",
-        (run, "--spin", 10**9): "--spin must be between 0 and 1000",
-        (run, "--replicas", 10**9): "--replicas must be between 1 and 10000",
-        (run, "--seed", -1): "--seed must be between",
+        (run, "--structure", two, "-o", "structures.frames=-1"): (
+            "structures.frames: expected a number, counted from 0, or `all` (got -1)"
+        ),
+        (run, "-o", "structures.frames=all"): "`frames` selects structures of `files`",
+        (run, "-o", "simulation.mode=long"): "should be 'dev', 'fast' or 'standard'",
+        (run, "-o", "simulation.thermostat=ice"): "'langevin' or 'nose-hoover'",
+        (run, "-o", "timestep=0.1"): "did you mean 'simulation.timestep'?",
+        (run, "-o", "simulation.timesteps=1"): "did you mean 'timestep'?",
+        (run, "-o", "simulation.timestep=0"): "timestep: Input should be greater than",
+        (run, "-o", "simulation.timestep=.inf"): "timestep: Input should be ",
+        (run, "-o", "simulation.ramp_to=10"): "ramp_to must be at least temperature",
+        (run, "-o", "simulation.ramp_to=.nan"): "ramp_to: Input should be ",
+        (run, "-o", "simulation.pressure=.nan"): "pressure: Input should be ",
+        (run, "-o", "simulation.pressure=true"): "pressure: expected a value that is",
+        (run, "-o", "simulation.replicas=1000000000"): "less than or equal to 10000",
+        (run, "-o", "simulation.seed=-1"): "seed: Input should be greater than or",
+        (run, "-o", "structures.total_charge=.nan"): "total_charge: Input should be",
+        (run, "-o", "structures.spin=1000000000"): "less than or equal to 1000 ",
+        (run, "-o", "require_charges=true"): "mace has no charges",
+        (run, "--temperature", "inf"): "simulation.temperature: Input should be ",
+        (run, "--temperature", "nan"): "simulation.temperature: Input should be ",
+        (tmp_path / "missing.yaml",): "missing.yaml cannot be read: No such file",
+        (tmp_path / "a.yaml", tmp_path / "b.yml"): "More than one settings file",
     }
     for arguments, message in cases.items():
         error = run_md(*arguments).exception
@@ -365,13 +371,53 @@ def test_errors_have_one_line_messages(trained, tmp_path):
         assert message in str(error) and "\n" not in str(error)
 
 
+def test_a_settings_file_is_changed_by_options_and_by_the_command_line(
+    trained, tmp_path, monkeypatch
+):
+    run = trained("grid")
+    file = tmp_path / "short.yaml"
+    file.write_text(
+        f"models: [{run}]\nstructures: {{files: [nothere.xyz]}}\n"
+        "simulation: {mode: standard, temperature: 400}\n"
+    )
+    arguments = file, "--structure", tmp_path / "other.xyz"
+    assert "other.xyz does not exist" in str(run_md(*arguments).exception)
+    assert "nothere.xyz does not exist" in str(run_md(file).exception)
+    used = []
+    simulate = lambda _, settings, out, jobs: used.append((settings, out))
+    monkeypatch.setattr("bench.cli.md._simulate", simulate)
+    monkeypatch.setattr("bench.cli.md._list_simulations", lambda settings: [])
+    other = trained("other")
+    options = "--mode", "dev", "-o", "simulation.temperature=500", "-o", "structures={}"
+    assert run_md(file, other, *options).exit_code == 0
+    ((settings, out),) = used
+    assert settings.models == (other,) and settings.structures.files == ()
+    assert (settings.simulation.mode, settings.simulation.temperature) == ("dev", 500)
+    assert out == Path("runs/short")
+
+
+def test_the_template_contains_the_defaults_and_is_accepted(tmp_path, monkeypatch):
+    text = CliRunner().invoke(app, ["template", "md"]).output
+    file = tmp_path / "md.yaml"
+    file.write_text(text)
+    settings = load_settings(StudySettings, file, {}, [], command="")
+    assert settings == StudySettings(models=(Path("runs/quick"),))
+    assert template_text(settings) == text
+    monkeypatch.chdir(tmp_path)
+    assert str(run_md(file).exception) == "runs/quick does not exist."
+
+
+def test_a_wrong_option_lists_the_choices():
+    command = ["md", "runs/quick", "--mode", "long"]
+    error = CliRunner().invoke(app, command, standalone_mode=False).exception
+    assert "'long' is not one of 'dev', 'fast', 'standard'" in error.format_message()
+
+
 def test_files_of_models(small_grid, tmp_path):
     path, water = tmp_path / "short.npz", tmp_path / "water.xyz"
     bb.save(path, potential_of(small_grid.model))
     ase.io.write(water, ase.build.molecule("H2O"))
-    ((model, _),) = list_simulations(
-        open_models([path]), read_structures([water], None, 0)
-    )
+    ((model, _),) = list_simulations(open_models([path]), read(water))
     assert model.name == "short"
     assert "file without data" in str(run_md(path).exception)
     layered = tmp_path / "layered.npz"
@@ -385,7 +431,7 @@ def test_the_command_is_listed_without_loading_jax():
         "import sys\nfrom typer.testing import CliRunner\n"
         "from bench.cli.main import app\n"
         "out = CliRunner().invoke(app, ['md', '--help'])\n"
-        "assert out.exit_code == 0 and '--replicas' in out.output, out.output\n"
+        "assert out.exit_code == 0 and '--jobs' in out.output, out.output\n"
         "assert not {'jax', 'jax_md', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

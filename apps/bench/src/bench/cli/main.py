@@ -78,12 +78,17 @@ def run(
 
 @app.command()
 def template(
-    grid: Annotated[str, typer.Argument(help="A grid of bench.")],
+    name: Annotated[
+        str, typer.Argument(help="A grid of bench, or one of the commands prepare, md.")
+    ],
 ) -> None:
-    """Prints the YAML file of a grid, as a template."""
+    """Prints the YAML file of a grid or of the settings of a command, as a template."""
     from bench.settings.grid import preset_text
+    from bench.settings.template import COMMANDS, template_text
 
-    typer.echo(preset_text(grid), nl=False)
+    is_command = name in COMMANDS
+    text = template_text(COMMANDS[name]) if is_command else preset_text(name)
+    typer.echo(text, nl=False)
 
 
 @app.command()

@@ -1,46 +1,31 @@
 """The command `bench md`."""
 
 import importlib.util
-import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.exceptions import BenchError, Interrupted
 from bench.execution.announcements import announce
 from bench.execution.compilation_cache import enable_compilation_cache
+from bench.settings.choices import Mode
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.dynamics.study.models import Model
     from bench.dynamics.study.structures import SimulationInputs
     from bench.dynamics.study.study import StudyCallback
-
-_MODES = ("dev", "fast", "standard")
-_THERMOSTATS = ("langevin", "nose-hoover")
-_BOUNDS = {
-    "temperature": (0, 1e5, " K"),
-    "ramp_to": (0, 1e5, " K"),
-    "timestep": (0, 100, " fs"),
-    "pressure": (-1e4, 1e4, " GPa"),
-    "replicas": (1, 10_000, ""),
-    "total_charge": (-1000, 1000, " e"),
-    "spin": (0, 1000, ""),
-    "seed": (0, 2**31 - 1, ""),
-}
-"""Smallest and largest value of every number, and its unit."""
-
-_POSITIVE = ("temperature", "ramp_to", "timestep")
+    from bench.settings.simulation import StudySettings
 
 
 def md_command(
     models: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL...", help="Folders of `bench run` or of single runs."
+            metavar="MODEL...",
+            help="Folders of `bench run` or of single runs, model files; or a settings "
+            "file, see `bench template md`.",
         ),
     ],
     structure: Annotated[
@@ -50,161 +35,82 @@ def md_command(
             help="Structures to simulate.  \\[structures of the test set]",
         ),
     ] = None,
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|all", help="Index in a file with several structures, from 0."
-        ),
-    ] = None,
     mode: Annotated[
-        str, typer.Option(help="Duration: dev (CI), fast (minutes) or standard.")
-    ] = "fast",
-    out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("runs/md"),
-    temperature: Annotated[float, typer.Option(help="Temperature, K.")] = 300.0,
-    ramp_to: Annotated[
-        float, typer.Option(help="Final temperature of the heating ramp, K.")
-    ] = 1000.0,
-    timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 0.5,
-    thermostat: Annotated[
-        str, typer.Option(help="Thermostat: langevin or nose-hoover.")
-    ] = "langevin",
-    pressure: Annotated[
-        float, typer.Option(help="Pressure of the npt stage, GPa.")
-    ] = 0.0,
-    replicas: Annotated[
-        int, typer.Option(min=1, help="Simulations of each structure.")
-    ] = 1,
-    relax: Annotated[
-        bool, typer.Option(help="Relax with the model first, at fixed cell.")
-    ] = True,
-    total_charge: Annotated[
-        float | None, typer.Option(help="Total charge, e.  \\[that of the file, or 0]")
+        Mode | None,
+        typer.Option(help="Duration: dev (CI), fast (minutes) or standard.  \\[fast]"),
     ] = None,
-    spin: Annotated[
-        int, typer.Option(min=0, help="Spin multiplicity; 0 if unknown.")
-    ] = 0,
-    reference: Annotated[
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature, K.  \\[300]")
+    ] = None,
+    out: Annotated[
         Path | None,
+        typer.Option(help="Folder of results.  \\[runs/md, or runs/SETTINGS]"),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
         typer.Option(
-            metavar="FILE", help="Trajectory whose radial distribution is compared."
+            "-o",
+            "--override",
+            help="Changes a setting, such as -o simulation.timestep=0.25.",
         ),
     ] = None,
-    require_charges: Annotated[
-        bool, typer.Option("--require-charges", help="Reject models without charges.")
-    ] = False,
-    double: Annotated[
-        bool, typer.Option("--double", help="Double precision, half as fast.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Random seed of velocities and noise.")] = 0,
     jobs: Annotated[
         int, typer.Option(min=1, help="Parallel simulations, each in its own process.")
     ] = 1,
 ) -> None:
     """Tests the stability of molecular dynamics with trained models."""
-    _check_choice("--mode", mode, _MODES)
-    _check_choice("--thermostat", thermostat, _THERMOSTATS)
-    _check_frames(frames, bool(structure))
-    numbers = dict(temperature=temperature, ramp_to=ramp_to, timestep=timestep)
-    numbers |= dict(pressure=pressure, replicas=replicas, spin=spin, seed=seed)
-    numbers |= {} if total_charge is None else {"total_charge": total_charge}
-    for name, value in numbers.items():
-        _check_number(name, value)
-    if not ramp_to >= temperature:
-        raise BenchError(
-            f"--ramp-to must be at least --temperature, {temperature:g} K; got "
-            f"{ramp_to:g}."
-        )
-    settings = dict(
-        mode=mode,
-        temperature=temperature,
-        ramp_to=ramp_to,
-        timestep=timestep,
-        thermostat=thermostat,
-        pressure=pressure,
-        replicas=replicas,
-        seed=seed,
-        relax=relax,
+    from bench.settings.schema import is_settings_file, load_settings
+    from bench.settings.simulation import StudySettings
+
+    settings_files = [path for path in models if is_settings_file(path)]
+    if len(settings_files) > 1:
+        raise BenchError(f"More than one settings file: {settings_files[1]}.")
+    file = settings_files[0] if settings_files else None
+    options = {
+        "models": [str(path) for path in models if path != file] or None,
+        "structures.files": structure and [str(path) for path in structure],
+        "simulation.mode": mode,
+        "simulation.temperature": temperature,
+    }
+    settings = load_settings(
+        StudySettings, file, options, override or [], command="bench md"
     )
-    for path in (*models, *(structure or ()), *([reference] if reference else ())):
+    reference = [] if settings.reference is None else [settings.reference]
+    for path in (*settings.models, *settings.structures.files, *reference):
         if not path.exists():
             raise BenchError(f"{path} does not exist.")
-    announce(f"loading JAX and {', '.join(map(str, models))}")
+    announce(f"loading JAX and {', '.join(map(str, settings.models))}")
     # Imported late: it takes seconds.
     import jax
 
+    folder = out or Path("runs") / ("md" if file is None else file.stem)
     try:
-        with jax.enable_x64(double):
-            opened = _open_models(models, require_charges)
-            simulations = _list_simulations(
-                opened, structure or (), total_charge, spin, frames
-            )
-            _simulate(simulations, settings, out, reference, jobs)
+        with jax.enable_x64(settings.double):
+            _simulate(_list_simulations(settings), settings, folder, jobs)
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted; checkpoints are kept, and the same command continues."
         ) from None
 
 
-def _check_number(name: str, value: float) -> None:
-    """Rejects infinite, NaN, negative or extreme numbers."""
-    least, most, unit = _BOUNDS[name]
-    option = f"--{name.replace('_', '-')}"
-    if name in _POSITIVE and not value > 0:
-        raise BenchError(f"{option} must be positive, got {value:g}.")
-    if not least <= value <= most:
-        raise BenchError(
-            f"{option} must be between {least:g} and {most:g}{unit}, got {value:g}."
-        )
-
-
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise BenchError(
-            f"{option} must be one of {', '.join(choices)}; got {value!r}."
-        )
-
-
-def _check_frames(frames: str | None, has_files: bool) -> None:
-    if frames is None:
-        return
-    if frames != "all" and not re.fullmatch("[0-9]{1,9}", frames):
-        raise BenchError(
-            f"--frames must be a number, counted from 0, or all; got {frames!r}."
-        )
-    if not has_files:
-        raise BenchError("--frames selects structures of --structure FILE; add it.")
-
-
-def _open_models(paths: list[Path], require_charges: bool) -> "list[Model]":
+def _list_simulations(settings: "StudySettings") -> "list[SimulationInputs]":
     from bench.dynamics.study.models import open_models
-
-    models = open_models(paths)
-    without = [m.name for m in models if not m.potential.backbone.has_charges]
-    if require_charges and without:
-        raise BenchError(
-            f"{without[0]} has no charges, because it has no long-range layer with "
-            "charges: remove it, or drop --require-charges."
-        )
-    return models
-
-
-def _list_simulations(
-    models: "list[Model]",
-    files: Sequence[Path],
-    total_charge: float | None,
-    spin: int,
-    frames: str | None,
-) -> "list[SimulationInputs]":
     from bench.dynamics.study.structures import list_simulations, read_structures
 
-    return list_simulations(models, read_structures(files, total_charge, spin, frames))
+    models = open_models(settings.models)
+    without = [m.name for m in models if not m.potential.backbone.has_charges]
+    if settings.require_charges and without:
+        raise BenchError(
+            f"{without[0]} has no charges, because it has no long-range layer with "
+            "charges: remove it, or omit require_charges."
+        )
+    return list_simulations(models, read_structures(settings.structures))
 
 
 def _simulate(
     simulations: "list[SimulationInputs]",
-    setting_values: dict[str, Any],
+    settings: "StudySettings",
     out: Path,
-    reference: Path | None,
     jobs: int,
 ) -> None:
     from rich.console import Console
@@ -212,7 +118,7 @@ def _simulate(
     from bench.dynamics.study.structure_files import read_frames
 
     console = Console()
-    frames = read_frames(reference) if reference else ()
+    frames = () if settings.reference is None else read_frames(settings.reference)
     enable_compilation_cache()
     if importlib.util.find_spec("jax_md") is None:
         raise BenchError(
@@ -222,16 +128,20 @@ def _simulate(
     # Imported after the checks above: it takes seconds.
     from bench.dynamics.page.page import write_page
     from bench.dynamics.page.table import summary_line
-    from bench.dynamics.study.protocol import SimulationSettings, timestep_warning
+    from bench.dynamics.study.protocol import timestep_warning
     from bench.dynamics.study.study import run_study
 
-    settings = SimulationSettings(**setting_values)
     for initial in dict.fromkeys(initial for _, initial in simulations):
-        warning = timestep_warning(initial.atoms, settings.timestep)
+        warning = timestep_warning(initial.atoms, settings.simulation.timestep)
         if warning:
             console.print(f"Warning: {warning}", highlight=False, soft_wrap=True)
     results, failures = run_study(
-        simulations, settings, out, _callback(console), reference=frames, jobs=jobs
+        simulations,
+        settings.simulation,
+        out,
+        _callback(console),
+        reference=frames,
+        jobs=jobs,
     )
     if results:
         for result in results:

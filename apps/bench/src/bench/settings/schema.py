@@ -1,7 +1,7 @@
 """Base of all settings, and their validation with one-line error messages."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, get_args
@@ -34,6 +34,44 @@ class Strict(pydantic.BaseModel):
         if field.annotation is not bool and any(isinstance(x, bool) for x in items):
             raise ValueError("expected a value that is not true or false")
         return value
+
+
+def is_settings_file(path: str | Path) -> bool:
+    """Returns whether an argument of a command is a settings file, by its suffix.
+
+    Args:
+        path: the argument.
+    """
+    return Path(path).suffix in (".yaml", ".yml")
+
+
+def load_settings[S: pydantic.BaseModel](
+    schema: type[S],
+    path: Path | None,
+    options: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    command: str,
+) -> S:
+    """Reads the settings of a command: those of a file, changed by its options.
+
+    Args:
+        schema: of the settings.
+        path: YAML file; None starts from the defaults.
+        options: values by key, such as `simulation.mode`; those that are None change
+            nothing.
+        overrides: changes such as `simulation.mode=dev`, applied last.
+        command: for messages, if there is no file.
+
+    Raises:
+        BenchError: unknown keys or invalid values.
+    """
+    values = {} if path is None else read_settings(path)
+    for key, value in options.items():
+        if value is not None:
+            set_value(values, key, value)
+    override(values, overrides)
+    return validate(schema, values, command if path is None else str(path))
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from ase import units
 from backbones import write_arrays
 from bench.dynamics.checks.stability import CAUSES, Limits
 from bench.dynamics.engine.interaction import Interaction
-from bench.dynamics.study.protocol import SimulationSettings, Stage, timestep_warning
+from bench.dynamics.study.protocol import timestep_warning
 from bench.dynamics.study.stage import System, run_stage
 from bench.dynamics.study.stage_files import read_thermo
 from bench.exceptions import BenchError
+from bench.settings.simulation import SimulationSettings, Stage
 
 CUTOFF = 6.0
 

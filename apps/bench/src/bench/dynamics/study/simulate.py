@@ -8,7 +8,6 @@ import ase
 from backbones import Structure
 
 from bench.dynamics.study.models import open_models
-from bench.dynamics.study.protocol import SimulationSettings
 from bench.dynamics.study.structures import (
     InitialStructure,
     list_simulations,
@@ -16,11 +15,17 @@ from bench.dynamics.study.structures import (
 )
 from bench.dynamics.study.study import StudyResult, run_study
 from bench.exceptions import BenchError, one_line
+from bench.settings.simulation import SimulationSettings, StructureSettings
 
 
 def simulate(
     models: str | os.PathLike | Sequence[str | os.PathLike],
-    structures: ase.Atoms | Sequence[ase.Atoms] | str | os.PathLike | None,
+    structures: ase.Atoms
+    | Sequence[ase.Atoms]
+    | str
+    | os.PathLike
+    | StructureSettings
+    | None,
     out: str | os.PathLike,
     settings: SimulationSettings | None = None,
     *,
@@ -34,8 +39,8 @@ def simulate(
     Args:
         models: folders of runs or grids, or files of `backbones.save`.
         structures: ASE objects (total charge, e, in `info["total_charge"]`, 0 if
-            absent), a file of structures, or None for structures that the models were
-            tested on.
+            absent), a file of structures, settings of the structures of several files,
+            or None for structures that the models were tested on.
         out: folder of the results, one subfolder per model and structure.
         settings: durations, temperatures, thermostat; None for the defaults.
         jobs: number of simulations at the same time, each in its own process. With more
@@ -50,9 +55,8 @@ def simulate(
 
     Examples:
         >>> import ase.io
-        >>> from bench.dynamics.study.protocol import SimulationSettings
         >>> atoms = ase.io.read("mine.extxyz")
-        >>> settings = SimulationSettings(mode="dev")
+        >>> settings = bench.SimulationSettings(mode="dev")
         >>> study = bench.simulate("runs/mine", atoms, "runs/md", settings)
         >>> [stage["name"] for stage in study.results[0]["stages"]]
     """
@@ -66,12 +70,21 @@ def simulate(
 
 
 def _initial_structures(
-    structures: ase.Atoms | Sequence[ase.Atoms] | str | os.PathLike | None,
+    structures: ase.Atoms
+    | Sequence[ase.Atoms]
+    | str
+    | os.PathLike
+    | StructureSettings
+    | None,
 ) -> list[InitialStructure]:
     if structures is None:
         return []
+    if isinstance(structures, StructureSettings):
+        return read_structures(structures)
     if isinstance(structures, str | os.PathLike):
-        return read_structures([Path(structures)], None, 0, "all")
+        return read_structures(
+            StructureSettings(files=(Path(structures),), frames="all")
+        )
     atoms_list = [structures] if isinstance(structures, ase.Atoms) else structures
     return [
         InitialStructure(f"structure-{i}", _structure(i, atoms))

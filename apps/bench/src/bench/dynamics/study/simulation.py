@@ -28,12 +28,13 @@ from bench.dynamics.study.observables import (
     overlap_error,
     radial_distribution,
 )
-from bench.dynamics.study.protocol import SimulationSettings, timestep_warning
+from bench.dynamics.study.protocol import timestep_warning
 from bench.dynamics.study.relaxation import relax
 from bench.dynamics.study.result_files import RESULT, read_stage, write_json
 from bench.dynamics.study.spectra import compute_spectra
 from bench.dynamics.study.stage import StageCallback, System, run_stage
 from bench.dynamics.study.structures import InitialStructure
+from bench.settings.simulation import SimulationSettings
 
 
 def run_simulation(

@@ -32,7 +32,7 @@ from bench.dynamics.engine.ensembles import (
     degrees_of_freedom,
 )
 from bench.dynamics.engine.interaction import Interaction
-from bench.dynamics.study.protocol import GPA, SimulationSettings, Stage
+from bench.dynamics.study.protocol import GPA
 from bench.dynamics.study.stage_files import (
     StageFiles,
     kinetic_temperature,
@@ -40,6 +40,7 @@ from bench.dynamics.study.stage_files import (
 )
 from bench.dynamics.study.stage_result import NOT_STARTED, summarize_stage
 from bench.execution.callback import Callback
+from bench.settings.simulation import SimulationSettings, Stage
 
 StageCallback = Callback[str, float, float, float]
 """Called with a stage's name, fraction completed, steps per second, temperature (K)."""
@@ -127,7 +128,10 @@ class _StageSimulation:
         self.degrees = degrees_of_freedom(len(system.atoms), self.ensemble)
         self.monitor = StabilityMonitor(system.atoms, self.degrees, system.limits)
         self.files = StageFiles(folder / stage.name, system.atoms, origin=system.origin)
-        inputs = {"stage": dataclasses.asdict(stage), **dataclasses.asdict(settings)}
+        inputs = {
+            "stage": dataclasses.asdict(stage),
+            **settings.model_dump(mode="json"),
+        }
         self._made_from = {**system.made_from, "settings": inputs}
         count = settings.replicas
         self.failures: list[Failure | None] = [None] * count

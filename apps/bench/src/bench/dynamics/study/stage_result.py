@@ -10,8 +10,8 @@ from bench.dynamics.checks.stability import Failure
 from bench.dynamics.study.protocol import (
     MAX_DRIFT,
     MAX_ENERGY_CHANGE_OVER_KINETIC_STD,
-    Stage,
 )
+from bench.settings.simulation import Stage
 
 NOT_STARTED = "not_started"
 """Cause reported for a replica whose previous stage failed."""

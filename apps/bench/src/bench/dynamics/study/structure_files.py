@@ -67,7 +67,7 @@ def _rejection_error(path: Path, row: Rejected) -> BenchError:
     if row.reason.startswith("total_charge"):
         return BenchError(
             f"{path}: `total_charge` is not a finite number ({row.reason}): correct "
-            "it, or pass --total-charge."
+            "it, or set structures.total_charge, -o structures.total_charge=0."
         )
     return BenchError(f"{row.location} cannot be simulated: {row.reason}.")
 

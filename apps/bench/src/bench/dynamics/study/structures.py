@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import ase
 import numpy as np
@@ -14,6 +15,7 @@ from bench.dynamics.study.models import Model, check_elements, with_unique_names
 from bench.dynamics.study.structure_files import read_frames
 from bench.evaluation.run_files import read_held_out_structures, read_test_ids
 from bench.exceptions import BenchError, one_line
+from bench.settings.simulation import StructureSettings
 
 # Smallest height of a cell, Å; flatter cells have millions of images within the cutoff.
 _MIN_HEIGHT = 0.5
@@ -41,39 +43,27 @@ class InitialStructure:
         return ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=s.cell is not None)
 
 
-ALL = "all"
-"""Selects every structure of a file."""
-
-
-def read_structures(
-    files: Sequence[Path],
-    total_charge: float | None,
-    spin: int,
-    frames: str | None = None,
-) -> list[InitialStructure]:
+def read_structures(settings: StructureSettings) -> list[InitialStructure]:
     """Reads initial structures from files.
 
     Args:
-        files: paths of files in any format of `read_frames`.
-        total_charge: total charge, e; None uses `total_charge` of the file, or 0 if
-            absent.
-        spin: multiplicity, 0 if unknown.
-        frames: which structure of each file, counted from 0, or `ALL`; None if every
-            file contains one structure.
+        settings: files, the structures in them, their total charge and spin.
 
     Raises:
         BenchError: a file cannot be read or contains other numbers of structures,
             boundaries are mixed, or a cell is flat.
     """
     structures = []
-    for path in files:
-        atoms_list = read_frames(path, charged=total_charge is None)
-        for name, atoms in _select(path, atoms_list, frames):
-            charge = total_charge
+    for path in settings.files:
+        atoms_list = read_frames(path, charged=settings.total_charge is None)
+        for name, atoms in _select(path, atoms_list, settings.frames):
+            charge = settings.total_charge
             if charge is None:
                 charge = atoms.info.get("total_charge", 0.0)
             try:
-                structure = Structure.from_ase(atoms, total_charge=charge, spin=spin)
+                structure = Structure.from_ase(
+                    atoms, total_charge=charge, spin=settings.spin
+                )
             except ValueError as error:
                 raise BenchError(f"{path}: {one_line(error)}") from error
             _check_cell(path, structure.cell)
@@ -88,26 +78,26 @@ def read_structures(
 
 
 def _select(
-    path: Path, atoms_list: list[ase.Atoms], frames: str | None
+    path: Path, atoms_list: list[ase.Atoms], frames: int | Literal["all"] | None
 ) -> list[tuple[str, ase.Atoms]]:
     """Returns names and atoms of the selected structures of a file."""
     name = _folder_name(path.name.split(".")[0]) or "structure"
     count = len(atoms_list)
-    if count == 1 and frames in (None, ALL, "0"):
+    if count == 1 and frames in (None, "all", 0):
         return [(name, atoms_list[0])]
     if frames is None:
         raise BenchError(
-            f"{path} contains {count} structures: select with --frames N (0 to "
-            f"{count - 1}) or --frames {ALL}."
+            f"{path} contains {count} structures: select one with structures.frames, "
+            f"-o structures.frames=0 to {count - 1}, or all."
         )
-    if frames == ALL:
+    if frames == "all":
         return [(f"{name}-{i}", atoms) for i, atoms in enumerate(atoms_list)]
-    if int(frames) >= count:
+    if frames >= count:
         raise BenchError(
             f"{path} has no frame {frames}: it contains {count} structures, counted "
             "from 0."
         )
-    return [(f"{name}-{int(frames)}", atoms_list[int(frames)])]
+    return [(f"{name}-{frames}", atoms_list[frames])]
 
 
 def _check_cell(path: Path, cell: np.ndarray | None) -> None:

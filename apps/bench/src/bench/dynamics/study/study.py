@@ -16,7 +16,6 @@ import jax
 from bench.dynamics.study.folders import claim_folder, has_results
 from bench.dynamics.study.models import open_model
 from bench.dynamics.study.observables import RadialDistribution, radial_distribution
-from bench.dynamics.study.protocol import SimulationSettings
 from bench.dynamics.study.result_files import RESULT, read_simulation
 from bench.dynamics.study.simulation import claim_simulation_folder, run_simulation
 from bench.dynamics.study.structures import InitialStructure, SimulationInputs
@@ -25,6 +24,7 @@ from bench.execution.announcements import announce
 from bench.execution.callback import Callback
 from bench.execution.workers import block_interrupts, partition_cores, start_worker
 from bench.files import remove_leftovers
+from bench.settings.simulation import SimulationSettings
 
 StudyCallback = Callback[str, str, str, float, float, float]
 """Called with a model's and a structure's name, then as `StageCallback`."""
@@ -94,7 +94,7 @@ def run_study(
     try:
         with filelock.FileLock(out / ".lock", timeout=0):
             remove_leftovers(out)
-            inputs = dataclasses.asdict(settings) | {"double": double}
+            inputs = settings.model_dump(mode="json") | {"double": double}
             description = "simulations with other settings"
             claim_folder(out, "settings.json", inputs, description)
             failures = _folder_conflicts(tasks, simulations)
@@ -143,7 +143,7 @@ def _check_reference(task: _Task, reference: RadialDistribution) -> None:
     stored = result["radial_distribution"]
     if stored is not None and stored.get("reference") != reference.values.tolist():
         raise BenchError(
-            f"{path} does not compare distances with this --reference: delete it, and "
+            f"{path} does not compare distances with this reference: delete it, and "
             "the same command compares them without simulating again."
         )
 
