@@ -21,23 +21,33 @@ class ChargeEmbedding(eqx.Module):
         update_network: maps scalars and $w$ to the update.
     """
 
-    element_embedding: Float[Array, "elements width"]
+    element_embedding: Float[Array, "elements embedded"]
     charge_network: Perceptron
     update_network: Perceptron
 
-    def __init__(self, channels: int, *, width: int = 16, key: PRNGKeyArray):
+    def __init__(
+        self, channels: int, *, embedding_channels: int = 16, key: PRNGKeyArray
+    ):
         """Draws the weights.
 
         Args:
             channels: number of scalars per atom.
-            width: size of the element embedding and of $w$.
+            embedding_channels: number of channels of the element embedding and of $w$.
             key: seed of the weights.
         """
         first, second, third = jr.split(key, 3)
-        self.element_embedding = jr.normal(first, (NUM_ELEMENTS, width))
-        self.charge_network = Perceptron((1 + width, 2 * width, width), key=second)
-        update_network = Perceptron((channels + width, channels, channels), key=third)
+        size = embedding_channels
+        self.element_embedding = jr.normal(first, (NUM_ELEMENTS, size))
+        self.charge_network = Perceptron((1 + size, 2 * size, size), key=second)
+        update_network = Perceptron((channels + size, channels, channels), key=third)
         self.update_network = update_network.with_zero_output()
+
+    def arguments(self) -> dict[str, int]:
+        """The arguments of the constructor but `key`, as values for JSON."""
+        return {
+            "channels": self.update_network.sizes[-1],
+            "embedding_channels": self.element_embedding.shape[1],
+        }
 
     def __call__(
         self,

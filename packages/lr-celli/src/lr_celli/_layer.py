@@ -1,6 +1,8 @@
 """The long-range layer: equilibrated charges, their energy, and a feature update."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -77,12 +79,12 @@ class ChargeEquilibration(eqx.Module):
         self,
         channels: int,
         *,
-        hidden: tuple[int, ...] = (64, 64),
+        hidden: Sequence[int] = (64, 64),
         energy: str = "coulomb",
         solver: str = "auto",
         environment_hardness: bool = False,
         scale: float = 5.0,
-        width_bounds: tuple[float, float] = (0.1, 3.0),
+        width_bounds: Sequence[float] = (0.1, 3.0),
         tolerance: float | None = None,
         key: PRNGKeyArray,
     ):
@@ -134,6 +136,22 @@ class ChargeEquilibration(eqx.Module):
         self.scale = float(scale)
         self.width_bounds = low, high
         self.tolerance = None if tolerance is None else float(tolerance)
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor but `key`, as values for JSON.
+
+        Trained parameters are arrays of the layer and not included.
+        """
+        return {
+            "channels": self.channels,
+            "hidden": list(self.electronegativity_readout.sizes[1:-1]),
+            "energy": self.energy,
+            "solver": self.solver,
+            "environment_hardness": self.hardness_readout is not None,
+            "scale": self.scale,
+            "width_bounds": list(self.width_bounds),
+            "tolerance": self.tolerance,
+        }
 
     def __call__(
         self,
@@ -190,7 +208,7 @@ class ChargeEquilibration(eqx.Module):
     @property
     def channels(self) -> int:
         """Number of scalars per atom."""
-        return self.electronegativity_readout.weights[0].shape[0]
+        return self.electronegativity_readout.sizes[0]
 
     def check_elements(self, numbers: Int[Array | np.ndarray, " elements"]) -> None:
         """Raises ValueError for elements without a covalent radius.

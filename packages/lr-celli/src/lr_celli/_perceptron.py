@@ -23,14 +23,14 @@ class Perceptron(eqx.Module):
 
     weights: tuple[Float[Array, "_ _"], ...]
 
-    def __init__(self, widths: tuple[int, ...], *, key: PRNGKeyArray):
+    def __init__(self, sizes: tuple[int, ...], *, key: PRNGKeyArray):
         """Draws the weights.
 
         Args:
-            widths: numbers of features of the input, the hidden layers and the output.
+            sizes: numbers of features of the input, the hidden layers and the output.
             key: seed of the weights.
         """
-        shapes = list(it.pairwise(widths))
+        shapes = list(it.pairwise(sizes))
         keys = jr.split(key, len(shapes))
         self.weights = tuple(
             jr.normal(k, shape) for k, shape in zip(keys, shapes, strict=True)
@@ -43,6 +43,11 @@ class Perceptron(eqx.Module):
                 x = _GAIN * jax.nn.silu(x)
             x = x @ (weight.astype(x.dtype) * weight.shape[0] ** -0.5)
         return x
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of features of the input, the hidden layers and the output."""
+        return (self.weights[0].shape[0], *(weight.shape[1] for weight in self.weights))
 
     def with_zero_output(self) -> "Perceptron":
         """The same network with zero weights in the last map, which returns zero."""

@@ -1,12 +1,14 @@
 """The long-range layer with equilibrated charges and induced dipoles."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ._coulomb import coulomb_sums
 from ._ewald import Ewald
@@ -72,6 +74,22 @@ class PolarizableChargeEquilibration(eqx.Module):
         raw = math.log(math.expm1(_INITIAL_POLARIZABILITY))
         self.raw_polarizability = jnp.full(NUM_ELEMENTS, raw)
         self.degree = 0
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the underlying layer, see `from_arguments`."""
+        return self.equilibration.arguments()
+
+    @classmethod
+    def from_arguments(
+        cls, arguments: Mapping[str, Any], *, key: PRNGKeyArray
+    ) -> "PolarizableChargeEquilibration":
+        """A layer of the architecture that `arguments` describes.
+
+        Args:
+            arguments: result of the method `arguments`, also after JSON.
+            key: seed of the weights.
+        """
+        return cls(ChargeEquilibration(**arguments, key=key))
 
     def __call__(
         self,
