@@ -102,7 +102,7 @@ def test_failures_are_detected(cause, pair, programs, tmp_path):
         stage = Stage("npt", "npt", 2.0, 300.0, 300.0, "")
     elif cause in ("close_contact", "fragment", "bond_stretch"):
         # Few observations: energy and temperature have settled in between.
-        settings = dataclasses.replace(SETTINGS, sampling_interval=400)
+        settings = SETTINGS.model_copy(update={"sampling_interval": 400})
     unstable = make_system(
         atoms, {} if cause == "volume" else programs, **UNSTABLE[cause]
     )
@@ -185,7 +185,7 @@ def test_a_stopped_stage_continues_bit_for_bit(pair, programs, tmp_path):
     content = checkpoint.read_bytes()
 
     def assert_rejected(message, system=None, **changes):
-        changed = dataclasses.replace(settings, **changes)
+        changed = settings.model_copy(update=changes)
         system = system or make_system(pair, programs)
         with pytest.raises(BenchError, match=message):
             run_stage(
@@ -224,7 +224,7 @@ def test_a_stopped_stage_continues_bit_for_bit(pair, programs, tmp_path):
 def test_replicas_that_failed_in_an_earlier_stage_are_not_started(
     pair, programs, tmp_path
 ):
-    settings = dataclasses.replace(SETTINGS, replicas=2)
+    settings = SETTINGS.model_copy(update={"replicas": 2})
     system = make_system(pair, programs)
     run_stage(system, NVT, settings, tmp_path, CALLBACK, start=[True, True])
     after = Stage("nve", "nve", 0.1, 300.0, 300.0, "nvt")
