@@ -69,7 +69,7 @@ def main():
     quick = parser.parse_args().quick
     jax.config.update("jax_enable_compilation_cache", False)
     structure = crystal(4 if quick else 6)
-    pairs = len(bb.neighbors(structure, 4.5))
+    pairs = len(bb.neighbors(structure.positions, structure.cell, 4.5))
     models = potentials(pairs / len(structure))
     batches, first = {}, {}
     for name, potential in models.items():
@@ -80,8 +80,8 @@ def main():
             triplets=potential.backbone.needs_triplets,
         )
         batches[name] = bucket.batch([0])
-        if bucket.triplets:
-            print(f"{bucket.triplets} triplets per batch of {name}")
+        if bucket.has_triplets:
+            print(f"{bucket.sizes.triplets} triplets per batch of {name}")
         for task in (evaluate, train):
             first[name, task] = seconds(task, potential, batches[name])
     times = {key: [] for key in first}

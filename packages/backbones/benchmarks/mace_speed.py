@@ -66,7 +66,7 @@ def parity(structure, path):
 
 def compare(structure, degree, rounds):
     """Times all sides with hidden features up to one degree."""
-    pairs = len(bb.neighbors(structure, CUTOFF))
+    pairs = len(bb.neighbors(structure.positions, structure.cell, CUTOFF))
     size = {"channels": 64, "hidden_degree": degree, "l_max": 3, "correlation": 3}
     size |= {
         "num_interactions": 2,
@@ -127,7 +127,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help="64 atoms, 3 rounds")
     quick = parser.parse_args().quick
     structure = crystal((4, 4, 4) if quick else (8, 8, 4))
-    print(f"{len(structure)} atoms, {len(bb.neighbors(structure, CUTOFF))} edges")
+    edges = len(bb.neighbors(structure.positions, structure.cell, CUTOFF))
+    print(f"{len(structure)} atoms, {edges} edges")
     for degree in (1, 0):
         compare(structure, degree, 3 if quick else 5)
 

@@ -143,8 +143,9 @@ def test_published_equilibration_is_a_special_case_of_the_adapter(structure):
     (bucket,) = bb.pack([structure(1)], cutoff=4.0, graphs=1, dtype=np.float64)
     batch = bucket.batch([0])
     adapter = EdgeAdapter(5, 5, 4, key=jr.key(0))
-    edges, readout = jr.normal(jr.key(1), (bucket.edges, 5)), jr.normal(jr.key(2), (4,))
-    weight = jr.uniform(jr.key(3), (bucket.edges,)) * batch.edge_mask
+    count = bucket.sizes.edges
+    edges, readout = jr.normal(jr.key(1), (count, 5)), jr.normal(jr.key(2), (4,))
+    weight = jr.uniform(jr.key(3), (count,)) * batch.edge_mask
     atoms = adapter.atoms(edges, weight, jnp.array(4.0), batch)
     gain, scaled = 1.6765620560798837, lambda m: m.weight / len(m.weight) ** 0.5
     first, second, last = map(scaled, adapter.gather.layers)

@@ -52,7 +52,7 @@ def counted(potential, shapes):
 @pytest.mark.parametrize("box", [3.0, 8.0])
 def test_neighbors_in_small_cells_agree_with_matscipy(box, structure):
     s = structure(1, atoms=5, box=box)
-    pairs = bb.neighbors(s, 4.0)
+    pairs = bb.neighbors(s.positions, s.cell, 4.0)
     i, j, shifts = neighbour_list("ijS", atoms_of(s), 4.0)
     actual = zip(pairs.receivers, pairs.senders, map(tuple, pairs.shifts), strict=True)
     expected = zip(i, j, map(tuple, shifts), strict=True)

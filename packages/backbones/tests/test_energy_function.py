@@ -19,7 +19,7 @@ def test_energy_function_agrees_with_the_potential_for_any_order_of_edges(
     potential, s = model(kind), structure(1, periodic=periodic)
     out = predict(potential, s)
     # A neighbor list with a skin, shuffled and padded as in molecular dynamics.
-    pairs = bb.neighbors(s, 5.0)
+    pairs = bb.neighbors(s.positions, s.cell, 5.0)
     order = np.random.default_rng(0).permutation(len(pairs) + 9)
     pad = lambda x, value: np.concatenate([x, np.full((9, *x.shape[1:]), value)])[order]
     edges = [jnp.asarray(pad(x, len(s))) for x in (pairs.senders, pairs.receivers)]

@@ -66,3 +66,34 @@ def test_invalid_arguments_raise(structure):
     (bucket,) = bb.pack([structure(1), structure(2)], cutoff=4.0, graphs=1)
     with pytest.raises(ValueError, match="do not fit"):
         bucket.batch([0, 1])
+
+
+def test_a_batch_made_by_hand_is_that_of_a_bucket(structure):
+    parts = [structure(1, atoms=5), structure(2, atoms=8)]
+    (bucket,) = bb.pack(parts, cutoff=4.0, graphs=3, triplets=True)
+    pairs = [bb.neighbors(s.positions, s.cell, 4.0) for s in parts]
+    batch = bb.make_batch(parts, pairs, bucket.sizes, triplets=True)
+    for actual, expected in zip(
+        jax.tree.leaves(batch), jax.tree.leaves(bucket.batch([0, 1])), strict=True
+    ):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"graphs": 1}, "2 structures do not fit a batch of 1"),
+        ({"slots": 4}, "5 atoms .* do not fit 4 slots"),
+        ({"edges": 1}, "do not fit 5 slots and 1 edges"),
+        ({"triplets": 1}, "triplets do not fit a batch of 1"),
+    ],
+)
+def test_batches_that_do_not_fit_raise(sizes, message, structure):
+    parts = [structure(1, atoms=5), structure(2, atoms=5)]
+    pairs = [bb.neighbors(s.positions, s.cell, 4.0) for s in parts]
+    large = bb.PaddedSizes(2, 5, 4096, 65536)
+    with pytest.raises(ValueError, match=message):
+        bb.make_batch(parts, pairs, large._replace(**sizes), triplets=True)
+    both = [structure(), structure(periodic=False)]
+    with pytest.raises(ValueError, match="cannot share a batch"):
+        bb.make_batch(both, pairs, large._replace(slots=9))

@@ -31,16 +31,27 @@ def test_invalid_structures_raise(change, message):
         bb.Structure(**(good | change))
 
 
-def test_cutoff_must_be_positive(structure):
-    with pytest.raises(ValueError, match="must be positive, got -1"):
-        bb.neighbors(structure(), -1.0)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cutoff": -1.0}, "must be positive, got -1"),
+        ({"positions": np.full((3, 3), np.nan)}, "`positions` has values that are not"),
+        ({"cell": np.full((3, 3), np.inf)}, "`cell` has values that are not finite"),
+        ({"closest": 9.0, "species": np.array([1, 6])}, r"Atom 0 \(H\) and 1 \(C\)"),
+        ({"closest": 9.0}, "Atom 0 and 1 are 1 Å apart"),
+    ],
+)
+def test_neighbors_reject_invalid_arrays(change, message):
+    good = {"positions": np.array([[0, 0, 0], [0, 0, 1.0]]), "cell": None}
+    with pytest.raises(ValueError, match=message):
+        bb.neighbors(**(good | {"cutoff": 4.0} | change))
 
 
 @pytest.mark.parametrize("box", [3.0, 8.0])
 @pytest.mark.parametrize("periodic", [True, False])
 def test_neighbors_agree_with_ase(box, periodic, structure):
     s = structure(1, atoms=5, box=box, periodic=periodic)
-    pairs = bb.neighbors(s, 4.0)
+    pairs = bb.neighbors(s.positions, s.cell, 4.0)
     atoms = ase.Atoms(s.numbers, s.positions, cell=s.cell, pbc=periodic)
     i, j, shift = neighbor_list("ijS", atoms, 4.0)
     actual = {

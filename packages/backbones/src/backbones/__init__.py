@@ -13,11 +13,13 @@ from ._long_range import LongRange as LongRange
 from ._long_range import NoLongRange as NoLongRange
 from ._long_range import Sum as Sum
 from ._long_range import plan_covers as plan_covers
+from ._make_batch import PaddedSizes as PaddedSizes
+from ._make_batch import make_batch as make_batch
+from ._make_batch import take_plan as take_plan
 from ._model_file import load as load
 from ._model_file import save as save
 from ._neighbors import Neighbors as Neighbors
 from ._neighbors import neighbors as neighbors
-from ._packing import PaddedSizes as PaddedSizes
 from ._packing import make_plans as make_plans
 from ._packing import pack as pack
 from ._packing import size_classes as size_classes

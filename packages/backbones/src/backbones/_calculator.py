@@ -8,11 +8,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators import calculator as ase_calculator
 
-from ._bucket import Bucket, dense_arrays
 from ._causes import likely_cause
 from ._long_range import plan_covers
+from ._make_batch import PaddedSizes, dense_arrays, make_batch, take_plan
 from ._neighbors import Neighbors, neighbors
-from ._packing import PaddedSizes
 from ._potential import Potential
 from ._structure import Structure
 from ._triplets import count_triplets
@@ -166,22 +165,23 @@ class Calculator(ase_calculator.Calculator):
             )
 
     def _batch(self, structure: Structure):
-        cutoff = self.potential.backbone.cutoff
-        pairs = neighbors(structure, cutoff, closest=_CLOSEST)
-        sizes = self._sizes(structure, pairs)
-        has_triplets = self.potential.backbone.needs_triplets
-        bucket = Bucket(
-            np.zeros(1, int),
-            sizes.graphs,
-            sizes.slots,
-            sizes.edges,
-            structures=(structure,),
-            pairs=(pairs,),
-            dtype=np.dtype(self.potential.scale.dtype),
-            plan=self._cached_plan(structure, sizes.slots),
-            triplets=sizes.triplets if has_triplets else None,
+        backbone = self.potential.backbone
+        pairs = neighbors(
+            structure.positions,
+            structure.cell,
+            backbone.cutoff,
+            closest=_CLOSEST,
+            species=structure.numbers,
         )
-        return bucket.batch([0])
+        sizes = self._sizes(structure, pairs)
+        return make_batch(
+            [structure],
+            [pairs],
+            sizes,
+            take_plan(self._cached_plan(structure, sizes.slots), [0], sizes.graphs),
+            triplets=backbone.needs_triplets,
+            dtype=np.dtype(self.potential.scale.dtype),
+        )
 
     def _sizes(self, structure: Structure, pairs: Neighbors) -> PaddedSizes:
         """Returns compiled sizes that fit with little padding, or new ones."""

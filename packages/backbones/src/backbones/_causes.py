@@ -32,7 +32,8 @@ def likely_cause(potential: Potential, structure: Structure) -> str:
                 "its `TotalCharge` does not support total charge "
                 f"{structure.total_charge:g} with spin {structure.spin}"
             )
-    pairs = neighbors(structure, potential.backbone.cutoff)
+    cutoff = potential.backbone.cutoff
+    pairs = neighbors(structure.positions, structure.cell, cutoff)
     shifts = 0.0 if structure.cell is None else pairs.shifts @ structure.cell
     vectors = structure.positions[pairs.senders] - structure.positions[pairs.receivers]
     distances = np.linalg.norm(vectors + shifts, axis=1)

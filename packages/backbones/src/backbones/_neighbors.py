@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import vesin
 from ase.data import chemical_symbols
-
-from ._structure import Structure
+from jaxtyping import Float, Int
 
 
 class Neighbors(NamedTuple):
@@ -27,29 +26,40 @@ class Neighbors(NamedTuple):
 
 
 def neighbors(
-    structure: Structure, cutoff: float, *, closest: float = 0.0
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"] | None,
+    cutoff: float,
+    *,
+    closest: float = 0.0,
+    species: Int[np.ndarray, " atoms"] | None = None,
 ) -> Neighbors:
-    """Returns the neighbor list of a structure, periodic images included.
+    """Returns the neighbor list of one structure, periodic images included.
 
     Args:
-        structure: open or periodic; the cell may be smaller than the cutoff.
+        positions: Å.
+        cell: lattice vectors as rows, Å; may be smaller than the cutoff. None for open
+            boundaries.
         cutoff: Å.
         closest: smallest allowed distance of two atoms, Å.
+        species: atomic numbers, which the message about two close atoms names; None
+            names their indices only.
 
     Raises:
-        ValueError: the cutoff is not positive, or two atoms are closer than `closest`.
+        ValueError: the cutoff is not positive, an array has another shape or a value
+            that is not finite, or two atoms are closer than `closest`.
     """
     if not cutoff > 0:
         raise ValueError(f"`cutoff` is a distance and must be positive, got {cutoff}.")
-    box = np.zeros((3, 3)) if structure.cell is None else structure.cell
+    positions = _checked("positions", positions, (len(positions), 3))
+    box = np.zeros((3, 3)) if cell is None else _checked("cell", cell, (3, 3))
     search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
     receivers, senders, shifts, distances = search.compute(
-        structure.positions, box, structure.cell is not None, "ijSd"
+        positions, box, cell is not None, "ijSd"
     )
     if len(distances) and distances.min() < closest:
         nearest = distances.argmin()
         ends = int(receivers[nearest]), int(senders[nearest])
-        raise ValueError(_too_close(structure, ends, distances[nearest], closest))
+        raise ValueError(_too_close(species, ends, distances[nearest], closest))
     # A total order, so that sums over edges do not depend on the search algorithm.
     order = np.lexsort((*shifts.T, senders, receivers))
     return Neighbors(
@@ -59,8 +69,18 @@ def neighbors(
     )
 
 
-def _too_close(structure, ends: tuple[int, int], distance, closest: float) -> str:
-    names = [f"{i} ({chemical_symbols[structure.numbers[i]]})" for i in sorted(ends)]
+def _checked(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape}, got {values.shape}.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"`{name}` has values that are not finite.")
+    return values
+
+
+def _too_close(species, ends: tuple[int, int], distance, closest: float) -> str:
+    symbol = lambda i: "" if species is None else f" ({chemical_symbols[species[i]]})"
+    names = [f"{i}{symbol(i)}" for i in sorted(ends)]
     first, second = names if len(set(ends)) > 1 else (names[0], "its periodic image")
     return (
         f"Atom {first} and {second} are {distance:.3g} Å apart, closer than {closest} "

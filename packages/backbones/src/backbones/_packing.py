@@ -1,27 +1,15 @@
 """Packing of structures of different sizes into buckets of few fixed shapes."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ._bucket import Bucket, dense_arrays
+from ._bucket import Bucket
+from ._make_batch import PaddedSizes, dense_arrays
 from ._neighbors import neighbors
 from ._structure import Structure
 from ._triplets import count_triplets
-
-
-class PaddedSizes(NamedTuple):
-    """Sizes of a batch, padding included."""
-
-    graphs: int = 1
-    """Structures."""
-    slots: int = 1
-    """Atoms per structure."""
-    edges: int = 1
-    """Edges of all structures."""
-    triplets: int = 1
-    """Triplets of all structures."""
 
 
 def pack(
@@ -62,7 +50,7 @@ def pack(
     packed = []
     for members in size_classes(sizes, buckets):
         bucket = tuple(structures[m] for m in members)
-        pairs = tuple(neighbors(s, cutoff) for s in bucket)
+        pairs = tuple(neighbors(s.positions, s.cell, cutoff) for s in bucket)
         padded = sizes_for(
             sizes[members],
             np.array([len(p) for p in pairs]),
@@ -74,14 +62,12 @@ def pack(
         packed.append(
             Bucket(
                 members,
-                padded.graphs,
-                padded.slots,
-                padded.edges,
+                padded,
                 structures=bucket,
                 pairs=pairs,
                 dtype=np.dtype(dtype),
                 plan=plan,
-                triplets=padded.triplets if triplets else None,
+                has_triplets=triplets,
             )
         )
     return packed

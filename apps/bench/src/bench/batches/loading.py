@@ -10,11 +10,12 @@ import numpy as np
 from backbones import (
     Backbone,
     Batch,
-    Bucket,
     PaddedSizes,
+    make_batch,
     make_plans,
     size_classes,
     sizes_for,
+    take_plan,
 )
 from jax.tree_util import tree_map
 from jaxtyping import Array, Float
@@ -195,7 +196,13 @@ class BatchedDataset:
         ):
             bucket = self.buckets[b]
             samples = [self.data.samples[int(i)] for i in batch_indices]
-            batch = _make_batch(bucket, rows, samples, pairs)
+            batch = make_batch(
+                [sample.structure for sample in samples],
+                pairs,
+                bucket.sizes,
+                take_plan(bucket.plan, rows, bucket.sizes.graphs),
+                triplets=bucket.has_triplets,
+            )
             yield batch_indices, batch, _targets(samples, bucket.sizes, atomic_energies)
 
 
@@ -230,26 +237,6 @@ def batch_dataset(data: Dataset, grid: Grid, backbone: Backbone) -> BatchedDatas
         plan = tree_map(np.asarray, plan)
         buckets.append(SizeBucket(members, sizes, backbone.needs_triplets, plan))
     return BatchedDataset(data, buckets, edges)
-
-
-def _make_batch(
-    bucket: SizeBucket, rows: np.ndarray, samples: list[Sample], pairs
-) -> Batch:
-    """Returns the batch of some rows of a bucket."""
-    plan_rows = np.append(rows, len(bucket.members))
-    sizes = bucket.sizes
-    packed = Bucket(
-        members=bucket.members[rows],
-        graphs=sizes.graphs,
-        slots=sizes.slots,
-        edges=sizes.edges,
-        structures=tuple(s.structure for s in samples),
-        pairs=tuple(pairs),
-        dtype=np.dtype(np.float32),
-        plan=tree_map(lambda leaf: leaf[plan_rows], bucket.plan),
-        triplets=sizes.triplets if bucket.has_triplets else None,
-    )
-    return packed.batch(range(len(rows)))
 
 
 def _targets(samples: list[Sample], sizes: PaddedSizes, atomic_energies) -> Targets:

@@ -152,7 +152,7 @@ def _map_ahead[T](
 
 
 def _edges(batch: Sequence[Structure], cutoff: float) -> list[Neighbors]:
-    return [neighbors(structure, cutoff) for structure in batch]
+    return [neighbors(s.positions, s.cell, cutoff) for s in batch]
 
 
 def _count_batch(batch: Sequence[Structure], cutoff: float) -> list[tuple[int, int]]:

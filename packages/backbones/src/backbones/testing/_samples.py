@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from .._packing import PaddedSizes, pack
+from .._make_batch import PaddedSizes
+from .._packing import pack
 from .._potential import Potential, Prediction
 from .._structure import Structure
 

@@ -7,10 +7,9 @@ import ase
 import numpy as np
 from ase import units
 from ase.data import chemical_symbols, covalent_radii
+from backbones import neighbors
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-
-from bench.dynamics.engine.pairs import list_pairs
 
 CAUSES = (
     "nan",
@@ -214,7 +213,7 @@ class StabilityMonitor:
     def _pairs(self, positions, box, factor: float) -> "_Pairs":
         """Pairs closer than `factor` times the sum of radii, in both directions."""
         reach = factor * 2 * float(self._radii.max())
-        second, first, shifts = list_pairs(positions, box, reach)
+        second, first, shifts = neighbors(positions, box, reach)
         vectors = positions[second] - positions[first]
         if box is not None:
             vectors = vectors + shifts @ box

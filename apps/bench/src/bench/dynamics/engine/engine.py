@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import units
-from backbones import read_arrays, read_header, write_arrays
+from backbones import neighbors, read_arrays, read_header, write_arrays
 
 from bench.dynamics.engine.block import BlockResult, Snapshot, compile_block
 from bench.dynamics.engine.capacity import PairCapacity, initial_capacity
 from bench.dynamics.engine.ensembles import AtomicState, Conditions, Ensemble
 from bench.dynamics.engine.interaction import Interaction
-from bench.dynamics.engine.pairs import ReplicaLists, list_pairs
+from bench.dynamics.engine.pairs import ReplicaLists
 from bench.dynamics.engine.plans import StructurePlan, make_plan
 
 Programs = dict[tuple[Ensemble, int, PairCapacity], Any]
@@ -194,7 +194,7 @@ class Engine:
 
     def _initial_capacity(self, positions: np.ndarray, boxes: list) -> PairCapacity:
         receivers = [
-            list_pairs(*structure, self.interaction.cutoff)[1]
+            neighbors(*structure, self.interaction.cutoff)[1]
             for structure in zip(positions, boxes, strict=True)
         ]
         compiled = [

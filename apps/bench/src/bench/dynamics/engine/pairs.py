@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from backbones import Structure, neighbors
+from backbones import neighbors
 from jaxtyping import Array, Bool, Float, Int
 
 from bench.dynamics.engine.capacity import PairCapacity, padded_size
@@ -35,24 +35,6 @@ class PrunedPairs(NamedTuple):
     """Sum of squared neighbor counts: an upper bound of the number of triplets."""
 
 
-def list_pairs(
-    positions: np.ndarray, box: np.ndarray | None, reach: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns senders, receivers and shifts of all pairs closer than `reach`.
-
-    Periodic images are included. The order does not depend on `reach`, so pruning lists
-    of different age gives the same pairs in the same order.
-
-    Args:
-        positions: `(atoms, 3)`, Å.
-        box: rows, Å; None means open boundaries.
-        reach: largest distance of a pair, Å.
-    """
-    # Distances do not depend on the elements.
-    structure = Structure(np.ones(len(positions), int), positions, box)
-    return neighbors(structure, reach)
-
-
 def pad_pairs(
     pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
     positions: np.ndarray,
@@ -62,7 +44,7 @@ def pad_pairs(
     """Returns a list padded to a fixed size, as numpy arrays.
 
     Args:
-        pairs: result of `list_pairs`, at most `listed` of them.
+        pairs: result of `neighbors`, at most `listed` of them.
         positions: positions for which the pairs were listed, Å.
         box: rows, Å; None means open boundaries.
         listed: size of the arrays.
@@ -99,8 +81,10 @@ class ReplicaLists:
             positions: positions of all replicas, `(replicas, atoms, 3)`, Å.
             boxes: cell of each replica, rows, Å; None means open boundaries.
         """
-        pairs = list_pairs(positions[i], boxes[i], self._reach)
-        count = len(pairs[0])
+        # Their order does not depend on the reach, so pruning lists of different age
+        # gives the same pairs in the same order.
+        pairs = neighbors(positions[i], boxes[i], self._reach)
+        count = len(pairs)
         if count > self.listed:
             self.listed = padded_size(count, 1.2)
             for j, other in enumerate(self._lists):

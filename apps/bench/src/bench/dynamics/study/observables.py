@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import ase
 import numpy as np
 from ase.calculators.calculator import Calculator
+from backbones import neighbors
 from jaxtyping import Float
-
-from bench.dynamics.engine.pairs import list_pairs
 
 _WAVENUMBER = 33356.409519815204
 """1 / (c fs) in 1/cm."""
@@ -41,7 +40,7 @@ def radial_distribution(
     total = np.zeros(bins)
     for atoms in frames:
         box = atoms.cell.array if atoms.pbc.all() else None
-        second, first, shifts = list_pairs(atoms.positions, box, reach)
+        second, first, shifts = neighbors(atoms.positions, box, reach)
         vectors = atoms.positions[second] - atoms.positions[first]
         weight = 1.0
         if box is not None:
