@@ -1,4 +1,4 @@
-"""Files that several members contain unchanged: cells and coverage, and the licence."""
+"""Files that several members contain unchanged: cells and coverage, and the license."""
 
 import tomllib
 from pathlib import Path
@@ -12,7 +12,7 @@ def test_cells_and_coverage_are_the_same_file_in_three_packages():
     assert len({path.read_bytes() for path in files}) == 1
 
 
-def test_every_member_and_its_wheel_contain_the_licence():
+def test_every_member_and_its_wheel_contain_the_license():
     projects = sorted(ROOT.glob("packages/*/pyproject.toml"))
     projects += sorted(ROOT.glob("apps/*/pyproject.toml"))
     assert len(projects) >= 6
