@@ -93,7 +93,7 @@ def test_layers_add_few_parameters(backbone):
     ],
 )
 def test_uses_total_charge(layer, uses):
-    assert abstract_backbone((1, 8), layer).uses_total_charge == uses
+    assert abstract_backbone((1, 8), layer).hooks.uses_total_charge == uses
 
 
 @pytest.mark.parametrize("layer", [celli, polarizable, les_and_celli])

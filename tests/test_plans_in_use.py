@@ -1,5 +1,7 @@
 """Plans of moving structures: they are replaced, or the result is an error or NaN."""
 
+from typing import ClassVar
+
 import ase
 import backbones as bb
 import equinox as eqx
@@ -11,7 +13,6 @@ import lr_efa
 import lr_les
 import numpy as np
 import pytest
-from backbones._hooks import Hooks
 
 CHANNELS = 4
 
@@ -66,19 +67,17 @@ def double_precision():
         yield
 
 
-class MinimalBackbone(eqx.Module):
+class MinimalBackbone(bb.AbstractBackbone):
     """A backbone with an element embedding and one layer, which compiles quickly."""
 
     embedding: jax.Array
     readout: jax.Array
-    hooks: Hooks
+    hooks: bb.Hooks
     elements: tuple[int, ...] = eqx.field(static=True, default=(8, 22))
     cutoff: float = eqx.field(static=True, default=3.0)
-    needs_triplets: bool = eqx.field(static=True, default=False)
-    has_charges: bool = eqx.field(static=True, default=True)
-
-    def plan_for(self, cells, positions, mask, **margin):
-        return self.hooks.plan_for(cells, positions, mask, **margin)
+    size: None = None
+    Size: ClassVar[type] = type(None)
+    needs_triplets: ClassVar[bool] = False
 
     def __call__(self, batch):
         features = self.embedding[batch.species.reshape(-1), None]
@@ -102,7 +101,7 @@ def perturbed(tree):
 def make_potential(layer):
     embedding = jr.normal(jr.key(2), (119, CHANNELS))
     readout = jr.normal(jr.key(3), (CHANNELS, 1))
-    hooks = Hooks({"embedding": layer}, offered={"embedding": 0})
+    hooks = bb.Hooks({"embedding": layer}, offered={"embedding": 0})
     return bb.Potential(MinimalBackbone(embedding, readout, hooks), {8: 0.0, 22: 0.0})
 
 

@@ -1,14 +1,20 @@
 import dataclasses
-import itertools
+import sys
+from pathlib import Path
 
 import backbones as bb
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 from backbones.testing import batch_of, predict
+
+# An installed package with layers, see `gaussian_layers.py`.
+INSTALLED = str(Path(__file__).parent / "installed")
+sys.path.append(INSTALLED)
+
+from gaussian_layers import GaussianSum  # noqa: E402
 
 ELEMENTS = (1, 6, 8)
 
@@ -17,35 +23,6 @@ ELEMENTS = (1, 6, 8)
 def double_precision():
     with jax.enable_x64(True):
         yield
-
-
-class GaussianSum(eqx.Module):
-    """Long-range layer for tests: sums over all atoms, weighted with a Gaussian."""
-
-    weight: jax.Array
-    degree: int = eqx.field(static=True, default=0)
-
-    def __call__(self, features, positions, cell, mask, *, plan=None, **_):
-        del plan
-        vectors = positions[:, None] - positions[None]
-        if cell is None:
-            kernel = jnp.exp(-jnp.sum(vectors**2, -1) / 2)
-        else:
-            # Images farther than three cells from the nearest contribute below 1e-11.
-            fractional = vectors @ jnp.linalg.inv(cell)
-            vectors = (fractional - jnp.round(fractional)) @ cell
-            images = np.array(list(itertools.product(range(-3, 4), repeat=3)))
-            vectors = vectors[:, :, None] + images @ cell
-            kernel = jnp.sum(jnp.exp(-jnp.sum(vectors**2, -1) / 2), -1)
-        kernel = kernel * mask[:, None] * mask[None]
-        flat = features.reshape(len(features), -1, features.shape[-1])
-        update = jnp.einsum("ij,jsc,c->isc", kernel, flat, self.weight)
-        charges = jnp.where(mask, flat[:, 0] @ self.weight, 0.0)
-        energies = charges * (kernel @ charges)
-        return update.reshape(features.shape), energies, charges
-
-    def plan_for(self, cells, positions, mask, *, margin=1e-3):
-        return None
 
 
 def structure(seed=0, atoms=7, box=8.0, periodic=True, elements=ELEMENTS):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 import zipfile
 
 import backbones as bb
@@ -29,20 +30,21 @@ INVALID_VALUES = [
 INVALID_VALUES += [[], {}, [None], {"": None}, [1e9] * 3, ["1o"] * 2, "\n" * 3]
 # Entries for which another value is valid too.
 MUTABLE = {
-    "versions",
     "zbl",
     "cutoff",
     "envelope_exponent",
     "atomic_energies",
     "features",
 }
+# Information only.
+INFORMATION = {"versions", "distribution", "version"}
 
 
-def random_model(model, kind):
+def random_model(model, *kind):
     """A model with weights from NumPy, which needs no compilation."""
     rng = np.random.default_rng(0)
     random = lambda leaf: jnp.asarray(rng.uniform(0.5, 1.0, leaf.shape), leaf.dtype)
-    shapes = eqx.filter_eval_shape(lambda: model(kind))
+    shapes = eqx.filter_eval_shape(lambda: model(*kind))
     return jax.tree.map(lambda x: random(x) if hasattr(x, "shape") else x, shapes)
 
 
@@ -50,6 +52,18 @@ def random_model(model, kind):
 def saved(kind, model, tmp_path):
     path = tmp_path / "model.npz"
     bb.save(path, random_model(model, kind))
+    return path
+
+
+@pytest.fixture
+def saved_with_layers(mace, tmp_path):
+    """A sum of a layer of this package and one of another."""
+    layers = lambda: (
+        bb.TotalCharge(8, charges=(-3, 1), key=jax.random.key(0)),
+        bb.layer_class("gaussian")(jnp.zeros(8)),
+    )
+    path = tmp_path / "model.npz"
+    bb.save(path, random_model(lambda: mace(long_range={"final": bb.Sum(layers())})))
     return path
 
 
@@ -97,12 +111,11 @@ def changed(tree, path, change):
     return tree[0] if tree else None
 
 
-def test_all_entries_of_the_header_are_checked(saved):
+def accepted_changes(saved, chosen):
+    """Entries of which another value or none is accepted."""
     text, arrays = entries(saved)
     rng, accepted = np.random.default_rng(0), set()
-    for path in paths(text):
-        if "versions" in path[:-1]:
-            continue  # information only
+    for path in filter(chosen, paths(text)):
         changes = [lambda parent, key: parent.pop(key)]
         for value in rng.permutation(len(INVALID_VALUES))[:4]:
             new = INVALID_VALUES[value]
@@ -112,18 +125,61 @@ def test_all_entries_of_the_header_are_checked(saved):
             write(saved, mutated, arrays)
             if mutated != text and error_of(saved) is None:
                 accepted.add(next(key for key in path[::-1] if isinstance(key, str)))
-    assert accepted <= MUTABLE
+    return accepted
+
+
+def test_all_entries_of_the_header_are_checked(saved):
+    chosen = lambda path: not INFORMATION & set(path[1:])
+    assert accepted_changes(saved, chosen) <= MUTABLE
+
+
+def test_all_entries_of_a_layer_are_checked(saved_with_layers):
+    chosen = lambda path: "long_range" in path and not INFORMATION & set(path)
+    # Other charges may have the same shapes, and a missing argument has its default.
+    assert accepted_changes(saved_with_layers, chosen) <= {"charges", "spins"}
 
 
 def test_sizes_are_bounded_by_the_arrays_of_the_file(saved):
     text, arrays = entries(saved)
-    for name, value in text["header"]["size"].items():
+    for name, value in text["header"]["backbone"]["arguments"]["size"].items():
         for large in (10**9, 2**62, 4000):
             mutated = copy.deepcopy(text)
             new = [large] * 3 if isinstance(value, list) else large
-            mutated["header"]["size"][name] = new
+            mutated["header"]["backbone"]["arguments"]["size"][name] = new
             write(saved, mutated, arrays)
             assert "`size` has" in error_of(saved)
+
+
+def test_arguments_of_layers_are_bounded_by_the_arrays(saved_with_layers):
+    """The shapes are compared with the arrays before anything is allocated."""
+    text, arrays = entries(saved_with_layers)
+    deep = [[]]
+    for _ in range(20):
+        deep = [deep]
+    for channels in (10**9, 2**62, 4000, -(10**9), 5, 900, 1e300, [8] * 4000, deep):
+        for member in range(2):
+            mutated = copy.deepcopy(text)
+            members = mutated["header"]["long_range"]["final"]["arguments"]["layers"]
+            members[member]["arguments"]["channels"] = channels
+            write(saved_with_layers, mutated, arrays)
+            assert error_of(saved_with_layers)
+
+
+def test_a_file_imports_entry_points_only(saved_with_layers):
+    """A name that is a module, or a layer's name in the place of a backbone."""
+    saved = saved_with_layers
+    text, arrays = entries(saved)
+    for name in ("antigravity", "backbones:MACE", "os:system", "gaussian", "../x"):
+        mutated = copy.deepcopy(text)
+        mutated["header"]["backbone"]["name"] = name
+        write(saved, mutated, arrays)
+        assert "is not installed" in error_of(saved)
+    for name in ("antigravity", "mace", "function", "incomplete", "unimportable"):
+        mutated = copy.deepcopy(text)
+        mutated["header"]["long_range"]["final"]["name"] = name
+        write(saved, mutated, arrays)
+        assert "long-range layer" in error_of(saved)
+    assert "antigravity" not in sys.modules
 
 
 def test_arrays_that_do_not_match_raise(saved):
@@ -165,7 +221,9 @@ def test_elements_match_the_rows_of_the_arrays(saved):
         [0, 6, 8],
         [1, 6, 119],
     ):
-        write(saved, text | {"header": header | {"elements": elements}}, arrays)
+        mutated = copy.deepcopy(text)
+        mutated["header"]["backbone"]["arguments"]["elements"] = elements
+        write(saved, mutated, arrays)
         assert "elements" in error_of(saved)
     pairs = header["atomic_energies"]
     for atomic_energies in (

@@ -84,8 +84,8 @@ READERS = {
 
 
 def test_intact_files_are_read(run_folder):
-    result, (run, settings, metadata) = READERS["result.json"](run_folder)
-    assert run == RUN and settings == ModelSettings() and metadata == result
+    result, (run, metadata) = READERS["result.json"](run_folder)
+    assert run == RUN and metadata == result
     assert result["errors"]["test"]["energy_mae"] == 1.0
     assert read_cost(run_folder)["microseconds_per_atom"] == 2.5
     assert read_failure_reason(run_folder) == "because"
@@ -151,7 +151,6 @@ def test_errors_name_the_damaged_file(name, damage, run_folder):
     [
         ("result.json", '"energy_mae": 1.0', '"energy_mae": "1.0"', "energy_mae"),
         ("result.json", '"mace"', '"none"', "run.backbone"),
-        ("result.json", '"channels": 16', '"channels": 0', "settings.mace.channels"),
         ("cost.json", "2.5", "[2.5]", "microseconds_per_atom"),
         ("metrics.jsonl", '"epoch": 1', '"epoch": "1"', "line 1, is damaged"),
         ("split.json", '"s003"', '"s004"', "was edited after it was written"),

@@ -18,7 +18,7 @@ from bench.evaluation.trained import (
     write_embeddings,
 )
 from bench.experiment.grid import execute_runs, output_folder
-from bench.settings.grid import Grid
+from bench.settings.grid import Grid, load_grid
 from chemsplit import DescriptorTable, SeedSimilaritySplit, Split, make_split
 from sklearn.metrics import (
     mean_absolute_error,
@@ -142,7 +142,7 @@ def test_features_are_means_over_atoms_and_usable_by_chemsplit(finished, tmp_pat
     path = tmp_path / "features.npz"
     assert write_embeddings(trained, source, path) == 12
     table = DescriptorTable.load(path)
-    width = 2 * trained.settings.mace.channels
+    width = 2 * load_grid(str(finished.parent / "config.yaml")).model.mace.channels
     assert table.X.shape == (12, width) and table.settings["model"] == RUN
     split = make_split(
         SeedSimilaritySplit(1, test_size=0.25), table.X, table.ids, table.groups,
@@ -151,7 +151,7 @@ def test_features_are_means_over_atoms_and_usable_by_chemsplit(finished, tmp_pat
     # Groups of two are not divided.
     assert len(split.indices(list(table.ids))[2]) in (2, 4)
     # The layer's energy is its weights times the features, summed over the atoms.
-    probed = with_feature_probe(load_potential(finished), width)
+    probed = with_feature_probe(load_potential(finished))
     rng = np.random.default_rng(0)
     values = rng.normal(size=width).astype(np.float32)
     layer = probed.backbone.hooks.layers["final"]

@@ -10,7 +10,8 @@ from bench.dataset.per_element import fit_atomic_energies
 from bench.experiment.train_and_test import batch_for_model
 from bench.model.building import build_layers, build_potential, hook_widths
 from bench.settings.architectures import CelliSettings, ModelSettings
-from bench.settings.grid import LAYERS, Grid, Run
+from bench.settings.grid import Grid, Run
+from bench.settings.installed import LAYERS
 from lr_celli import (
     COVALENT_RADII,
     ChargeEquilibration,

@@ -1,17 +1,21 @@
 """Interatomic potentials that take any long-range layer."""
 
+from ._abstract_backbone import AbstractBackbone as AbstractBackbone
 from ._backbone import Backbone as Backbone
-from ._backbone import NodeOutput as NodeOutput
 from ._batch import Batch as Batch
 from ._bucket import Bucket as Bucket
 from ._calculator import Calculator as Calculator
+from ._edge_hooks import EdgeAdapters as EdgeAdapters
 from ._energy_function import energy_function as energy_function
 from ._file import read_arrays as read_arrays
 from ._file import read_header as read_header
 from ._file import write_arrays as write_arrays
+from ._hooks import Hooks as Hooks
+from ._hooks import LayerOutput as LayerOutput
+from ._hooks import NodeOutput as NodeOutput
+from ._installed import backbone_class as backbone_class
+from ._installed import layer_class as layer_class
 from ._long_range import LongRange as LongRange
-from ._long_range import NoLongRange as NoLongRange
-from ._long_range import Sum as Sum
 from ._long_range import plan_covers as plan_covers
 from ._make_batch import PaddedSizes as PaddedSizes
 from ._make_batch import make_batch as make_batch
@@ -29,6 +33,8 @@ from ._potential import Prediction as Prediction
 from ._potential import parameter_count as parameter_count
 from ._repulsion import screened_repulsion as screened_repulsion
 from ._structure import Structure as Structure
+from ._sum import NoLongRange as NoLongRange
+from ._sum import Sum as Sum
 from ._total_charge import TotalCharge as TotalCharge
 from ._triplets import Triplets as Triplets
 from ._triplets import count_triplets as count_triplets

@@ -1,40 +1,41 @@
-"""Members that the backbones of this package share."""
+"""Members that backbones share."""
 
 from typing import Any, ClassVar
 
 import equinox as eqx
 
 from ._hooks import Hooks
-from ._radial import Bessel
 
 
 class AbstractBackbone(eqx.Module):
-    """Base of the backbones; it has no fields. See `Backbone` for the members."""
+    """Base of backbones, with the members that follow from the hooks.
 
-    radial: eqx.AbstractVar[Bessel]
+    It has no fields of its own. A subclass has the constructor of `Backbone`, the
+    members below, a property or field `cutoff`, and `__call__`.
+    """
+
+    Size: ClassVar[type]
+    needs_triplets: ClassVar[bool]
     hooks: eqx.AbstractVar[Hooks]
-    _triplets: ClassVar[bool]
-
-    @property
-    def cutoff(self) -> float:
-        """Cutoff of the edges, Å."""
-        return self.radial.cutoff
-
-    @property
-    def needs_triplets(self) -> bool:
-        """Whether batches must have triplets, see `pack`."""
-        return self._triplets
+    elements: eqx.AbstractVar[tuple[int, ...]]
+    size: eqx.AbstractVar[Any]
 
     @property
     def has_charges(self) -> bool:
         """Whether a long-range layer predicts charges."""
         return self.hooks.has_charges
 
-    @property
-    def uses_total_charge(self) -> bool:
-        """Whether a long-range layer depends on the total charge."""
-        return self.hooks.uses_total_charge
+    def hook_parts(self, hook: str) -> tuple[Any, ...]:
+        """Returns nothing: no part besides the layer belongs to a hook.
 
-    def plan_for(self, cells: Any, positions: Any, mask: Any, **margin: float) -> Any:
+        Args:
+            hook: with a layer.
+        """
+        del hook
+        return ()
+
+    def plan_for(
+        self, cells: Any, positions: Any, mask: Any, *, margin: float = 1e-3
+    ) -> Any:
         """Returns the long-range layers' plans; see `LongRange.plan_for`."""
-        return self.hooks.plan_for(cells, positions, mask, **margin)
+        return self.hooks.plan_for(cells, positions, mask, margin=margin)

@@ -1,31 +1,42 @@
 """The interface of a backbone, and helpers of their constructors."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from ._batch import Batch
-
-
-class NodeOutput(NamedTuple):
-    """Energies and charges of the atoms, zero on padding."""
-
-    energies: Float[Array, "graphs slots"]
-    """Short-range energies before scale and shift, see `Potential`."""
-    long_range: Float[Array, "graphs slots"]
-    """Energies of the long-range layers, eV."""
-    charges: Float[Array, "graphs slots"]
-    """Charges of the hook that the model reports, e."""
+from ._hooks import Hooks, NodeOutput
 
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A model that predicts energies and charges of the atoms of a batch."""
+    """A model that predicts energies and charges of the atoms of a batch.
+
+    It is an `equinox.Module` with the constructor
+
+    ```
+    Backbone(elements, size, *, cutoff, avg_num_neighbors, long_range, charges, key)
+    ```
+
+    in which `long_range` are layers by hook, or None, and `charges` is the hook whose
+    charges the model predicts, or None. With these arguments model files and `bench`
+    build it by the name of its entry point in the group `backbones.backbones`.
+    `AbstractBackbone` has most of the members.
+    """
+
+    Size: ClassVar[type]
+    """Dataclass of the hyperparameters: numbers, strings and tuples of these. Its
+    property `widths` has the channels at each hook, first to last; the last hook is
+    `"final"`."""
 
     elements: tuple[int, ...]
     """Atomic numbers that the model supports, ascending."""
+    size: Any
+    """Hyperparameters of this model, a `Size`."""
+    hooks: Hooks
+    """The long-range layers, which are called at the hooks."""
 
     @property
     def cutoff(self) -> float:
@@ -42,7 +53,20 @@ class Backbone(Protocol):
         """Whether the model predicts charges; without, they are zero."""
         ...
 
-    def plan_for(self, cells: Any, positions: Any, mask: Any, **margin: float) -> Any:
+    def hook_parts(self, hook: str) -> tuple[Any, ...]:
+        """Returns the modules and arrays that only the layer at a hook uses.
+
+        They are nodes of this module besides the layer itself, such as networks between
+        the layer and the features. They are trained or frozen together with the layer.
+
+        Args:
+            hook: with a layer.
+        """
+        ...
+
+    def plan_for(
+        self, cells: Any, positions: Any, mask: Any, *, margin: float = 1e-3
+    ) -> Any:
         """Returns the plan for `Batch.plan`; see `LongRange.plan_for`."""
         ...
 

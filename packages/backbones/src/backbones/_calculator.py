@@ -1,5 +1,6 @@
 """An ASE calculator for any potential."""
 
+import os
 import warnings
 from typing import Any
 
@@ -11,6 +12,7 @@ from ase.calculators import calculator as ase_calculator
 from ._causes import likely_cause
 from ._long_range import plan_covers
 from ._make_batch import PaddedSizes, dense_arrays, make_batch, take_plan
+from ._model_file import load
 from ._neighbors import Neighbors, neighbors
 from ._potential import Potential
 from ._structure import Structure
@@ -42,14 +44,20 @@ class Calculator(ase_calculator.Calculator):
     `atoms.info["spin"]` and initial charges are not read. A warning is given once if
     the total charge is not 0 and no layer of the model uses it.
 
+    With a path, `name` is the path and `todict()` has the arguments of an equal
+    calculator, for example in a database of ASE. Copies and pickles have the potential.
+
     Args:
-        potential: evaluated in the precision of its parameters.
+        potential: evaluated in the precision of its parameters; or the path of a model
+            file or of the folder of a run, see `load`.
         total_charge: e; change it with `calculator.set(total_charge=...)`.
         spin: multiplicity, 0 if unknown.
 
     Raises:
-        ValueError: at a calculation, for mixed boundaries, an unsupported element,
-            positions that are not finite or two atoms closer than 0.1 Å.
+        OSError: the path cannot be opened.
+        ValueError: the model of the path cannot be loaded; at a calculation, for mixed
+            boundaries, an unsupported element, positions that are not finite or two
+            atoms closer than 0.1 Å.
         ase.calculators.calculator.CalculationFailed: energy, forces or stress are not
             finite; it is also a ValueError, and its message has the likely cause.
         ase.calculators.calculator.PropertyNotImplementedError: charges of a model
@@ -60,12 +68,28 @@ class Calculator(ase_calculator.Calculator):
     implemented_properties = ["energy", "free_energy", "energies", "forces"]
     implemented_properties += ["stress", "charges", "dipole"]
 
-    def __init__(self, potential: Potential, *, total_charge: float, spin: int = 0):
+    def __init__(
+        self,
+        potential: Potential | str | os.PathLike,
+        *,
+        total_charge: float = 0.0,
+        spin: int = 0,
+    ):
         super().__init__(total_charge=total_charge, spin=spin)
-        self.potential = potential
+        parameters: Any = self.parameters
+        if isinstance(potential, Potential):
+            self.potential = potential
+        else:
+            self.potential = load(potential)
+            parameters["potential"] = os.fspath(potential)
         self.padded_sizes: list[PaddedSizes] = []
         self._plan: tuple[Any, Any] = (None, None)
         self._warned = False
+
+    def _get_name(self) -> str:
+        """Returns the path of the model, or the class of its backbone."""
+        parameters: Any = self.parameters
+        return parameters.get("potential", type(self.potential.backbone).__name__)
 
     def set(self, **changes):
         """Sets total charge or spin, and resets the results if one changed.
@@ -154,7 +178,7 @@ class Calculator(ase_calculator.Calculator):
                 raise ase_calculator.PropertyNotImplementedError(reasons[name])
 
     def _warn_of_charge(self, total_charge: float) -> None:
-        used = getattr(self.potential.backbone, "uses_total_charge", True)
+        used = self.potential.backbone.hooks.uses_total_charge
         if total_charge != 0 and not used and not self._warned:
             self._warned = True
             warnings.warn(

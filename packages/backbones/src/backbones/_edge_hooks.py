@@ -101,7 +101,9 @@ class EdgeAdapter(eqx.Module):
 class EdgeAdapters(eqx.Module):
     """The adapters of a backbone's hooks on edges.
 
-    A hook with `NoLongRange` is one without a layer: it gets no adapter.
+    A hook with `NoLongRange` is one without a layer: it gets no adapter. A layer that
+    is added to the hooks of a built backbone, to observe its features, has no adapter
+    either: it reads the sums of the edge features, and its update has no effect.
 
     Args:
         hooks: the backbone's layers.
@@ -146,15 +148,20 @@ class EdgeAdapters(eqx.Module):
 
         Args:
             hooks: the backbone's layers.
-            hook: name of the hook; the update is None if it has no layer.
+            hook: name of the hook; the update is None if it has no adapter.
             edge_features: that the layer reads.
             state: edge features that the update is added to.
             scales: envelope of each edge, and the average number of neighbors.
             batch: the structures.
         """
+        envelope, avg_num_neighbors = scales
         if hook not in self.adapters:
-            return None, no_output(batch.graphs * batch.slots, state.dtype)
-        adapter, (envelope, avg_num_neighbors) = self.adapters[hook], scales
+            if not hooks.has_layer(hook):
+                return None, no_output(batch.graphs * batch.slots, state.dtype)
+            sums = sum_over_neighbors(envelope[:, None] * edge_features, batch)
+            atoms = sums * avg_num_neighbors**-0.5
+            return None, hooks.update(hook, atoms[:, None], batch)[1]
+        adapter = self.adapters[hook]
         atoms = adapter.atoms(edge_features, envelope, avg_num_neighbors, batch)
         update, output = hooks.update(hook, atoms[:, None], batch)
         return adapter.edges(state, update[:, 0], envelope, batch.receivers), output

@@ -24,8 +24,7 @@ def write_arrays(path: str | os.PathLike, tree: Any, header: dict[str, Any]) -> 
         header: values that JSON has, such as architecture, elements and versions.
     """
     path = Path(path)
-    leaves = jax.tree.leaves_with_path(eqx.filter(tree, eqx.is_array))
-    arrays = {jax.tree_util.keystr(p): np.asarray(leaf) for p, leaf in leaves}
+    arrays = named_arrays(tree)
     text = json.dumps({"format": FORMAT, "header": header})
     temporary = path.with_name(path.name + ".partial")
     # Paths of leaves have dots and brackets, so the entries are numbered.
@@ -42,6 +41,16 @@ def write_arrays(path: str | os.PathLike, tree: Any, header: dict[str, Any]) -> 
     finally:
         # After an error, such as a full disk, the partial file is removed.
         temporary.unlink(missing_ok=True)
+
+
+def named_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Returns the arrays of a tree by the path of their leaf.
+
+    Args:
+        tree: a model or the state of an optimizer.
+    """
+    leaves = jax.tree.leaves_with_path(eqx.filter(tree, eqx.is_array))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:

@@ -9,9 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._backbone import NodeOutput
 from ._batch import Batch
-from ._long_range import LongRange, NoLongRange, uses_total_charge
+from ._long_range import LongRange, uses_total_charge
+from ._sum import NoLongRange
+
+
+class NodeOutput(NamedTuple):
+    """Energies and charges of the atoms, zero on padding."""
+
+    energies: Float[Array, "graphs slots"]
+    """Short-range energies before scale and shift, see `Potential`."""
+    long_range: Float[Array, "graphs slots"]
+    """Energies of the long-range layers, eV."""
+    charges: Float[Array, "graphs slots"]
+    """Charges of the hook that the model reports, e."""
 
 
 class LayerOutput(NamedTuple):
@@ -36,6 +47,9 @@ def no_output(nodes: int, dtype: Any) -> LayerOutput:
 
 class Hooks(eqx.Module):
     """The long-range layers of one backbone, at most one per hook.
+
+    A backbone builds it in its constructor, calls it at each of its hooks, and returns
+    `output` with the results of all hooks.
 
     Args:
         layers: layers by name of the hook.
@@ -176,10 +190,10 @@ class Hooks(eqx.Module):
         )
 
     def plan_for(
-        self, cells: Any, positions: Any, mask: Any, **margin: float
+        self, cells: Any, positions: Any, mask: Any, *, margin: float = 1e-3
     ) -> dict[str, Any]:
         """Returns the plans of all layers by hook; see `LongRange.plan_for`."""
         return {
-            hook: layer.plan_for(cells, positions, mask, **margin)
+            hook: layer.plan_for(cells, positions, mask, margin=margin)
             for hook, layer in self.layers.items()
         }

@@ -1,10 +1,8 @@
-"""The interface of long-range layers, the identity and sums of layers."""
+"""The interface of long-range layers, and of their plans."""
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -17,10 +15,19 @@ class LongRange(Protocol):
     contribute, and all three results are exactly zero there. The backbone adds the
     update to the features.
 
-    Two members are optional. `uses_total_charge` is false for a layer that does not
-    depend on the total charge, so that users can be warned of a charge without effect.
-    `check_elements(numbers)` raises ValueError for the first atomic number that the
-    layer does not support; a backbone calls it when it is built.
+    Some members are optional:
+
+    - `arguments()` returns the constructor's arguments except `key`, as values that
+      JSON has, so that `type(layer)(**layer.arguments(), key=key)` has the same
+      architecture; a class with other arguments has a class method
+      `from_arguments(arguments, *, key)`. `save` needs it, and the class must be an
+      entry point of the group `backbones.long_range` of its package.
+    - `plan(cell, positions, mask=None, *, margin=1e-3)` returns the plan for calls
+      without a batch.
+    - `uses_total_charge` is false for a layer that does not depend on the total charge,
+      so that users can be warned of a charge without effect.
+    - `check_elements(numbers)` raises ValueError for the first atomic number that the
+      layer does not support; a backbone calls it when it is built.
     """
 
     @property
@@ -78,93 +85,6 @@ class LongRange(Protocol):
             margin: relative strain of the cells that the plan covers.
         """
         ...
-
-
-class NoLongRange(eqx.Module):
-    """The identity: no update, no energy, no charge."""
-
-    uses_total_charge: ClassVar[bool] = False
-    degree: int = eqx.field(static=True, default=0)
-
-    def __call__(self, features, positions, cell, mask, **_):
-        """Returns a zero update, zero energies and zero charges."""
-        del positions, cell
-        zeros = jnp.zeros(mask.shape, features.dtype)
-        return jnp.zeros_like(features), zeros, zeros
-
-    def plan_for(self, cells, positions, mask, **margin):
-        """Returns None: the layer needs no plan."""
-        del cells, positions, mask, margin
-
-
-class Sum(eqx.Module):
-    """Sum of layers at one hook: of the updates, energies and charges.
-
-    Args:
-        layers: one or more layers of the same degree; all get the same features.
-    """
-
-    layers: tuple[LongRange, ...]
-
-    def __check_init__(self):
-        degrees = [layer.degree for layer in self.layers]
-        if len(set(degrees)) != 1:
-            raise ValueError(
-                "`Sum` needs one or more layers of one degree, got degrees "
-                f"{degrees}; use different hooks for layers of different degree."
-            )
-
-    @property
-    def degree(self) -> int:
-        """Degree of the members."""
-        return self.layers[0].degree
-
-    @property
-    def uses_total_charge(self) -> bool:
-        """Whether a member depends on the total charge."""
-        return any(map(uses_total_charge, self.layers))
-
-    def __call__(
-        self,
-        features: Float[Array, "atoms *sph channels"],
-        positions: Float[Array, "atoms 3"],
-        cell: Float[Array, "3 3"] | None,
-        mask: Bool[Array, " atoms"],
-        *,
-        plan: Any = None,
-        **kwargs: Any,
-    ) -> tuple[
-        Float[Array, "atoms *sph channels"],
-        Float[Array, " atoms"],
-        Float[Array, " atoms"],
-    ]:
-        """Returns the sums of the members' updates, energies and charges."""
-        plans = (None,) * len(self.layers) if plan is None else plan
-        results = [
-            layer(features, positions, cell, mask, plan=layer_plan, **kwargs)
-            for layer, layer_plan in zip(self.layers, plans, strict=True)
-        ]
-        return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *results)
-
-    def check_elements(self, numbers: Int[np.ndarray, " elements"]) -> None:
-        """Raises an error for elements that a member does not support.
-
-        Args:
-            numbers: atomic numbers.
-
-        Raises:
-            ValueError: a member does not support one of them.
-        """
-        for layer in self.layers:
-            check = getattr(layer, "check_elements", None)
-            if check is not None:
-                check(numbers)
-
-    def plan_for(self, cells, positions, mask, **margin):
-        """Returns a tuple of the members' plans."""
-        return tuple(
-            layer.plan_for(cells, positions, mask, **margin) for layer in self.layers
-        )
 
 
 def uses_total_charge(layer: Any) -> bool:

@@ -1,9 +1,8 @@
-"""Model files: a JSON header that describes a potential, and its arrays."""
+"""Model files: a JSON header from which a potential is rebuilt, and its arrays."""
 
-import dataclasses
+import json
 import os
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,14 @@ import jax.random as jr
 import numpy as np
 
 from ._archive import read_archive
-from ._file import with_arrays, write_arrays
-from ._header import ARCHITECTURES, KIND, UNITS, Header, checked_header
-from ._long_range import LongRange
+from ._backbone import Backbone
+from ._file import named_arrays, with_arrays, write_arrays
+from ._header import Header, checked_header, header_of
+from ._installed import build_layer, one_line
 from ._potential import Potential
+
+FILE_NAME = "model.npz"
+"""Name of the model file in a folder that is given to `load`."""
 
 
 def save(path: str | os.PathLike, potential: Potential) -> None:
@@ -24,130 +27,124 @@ def save(path: str | os.PathLike, potential: Potential) -> None:
 
     Args:
         path: file to write.
-        potential: with a backbone of this package.
+        potential: backbone and layers must be entry points of installed packages, in
+            the groups `backbones.backbones` and `backbones.long_range`.
 
     Raises:
-        ValueError: the backbone is not of this package.
+        ValueError: they are not, or the file would not describe the potential.
     """
-    backbone: Any = potential.backbone
-    names = {kind.backbone: name for name, kind in ARCHITECTURES.items()}
-    if type(backbone) not in names:
+    header = header_of(potential)
+    try:
+        stored = json.loads(json.dumps(header))
+        skeleton = _skeleton(checked_header(stored, named_arrays(potential)))
+    except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{type(backbone).__name__} is not a backbone of this package: write its "
-            "arrays with `write_arrays` and read them with `read_arrays`."
-        )
-    header = {
-        "kind": KIND,
-        "architecture": names[type(backbone)],
-        "size": dataclasses.asdict(backbone.size),
-        "elements": list(backbone.elements),
-        "cutoff": backbone.cutoff,
-        "atomic_energies": [list(pair) for pair in potential.atomic_energies],
-        "zbl": potential.zbl,
-        "charges": backbone.hooks.charges,
-        "long_range": {
-            hook: _description(layer) for hook, layer in backbone.hooks.layers.items()
-        },
-        "units": UNITS,
-        "versions": {name: version(name) for name in ("backbones", "jax")},
-    }
+            f"The potential cannot be written to {path}: {error}."
+        ) from error
+    _check_same(path, potential, skeleton)
     write_arrays(path, potential, header)
 
 
-def load(
-    path: str | os.PathLike, *, long_range: Mapping[str, LongRange] | None = None
-) -> Potential:
+def load(path: str | os.PathLike) -> Potential:
     """Returns the potential of a model file, in JAX's default float type.
 
-    The header is checked against the arrays before the model is built.
+    Backbone and layers are looked up by name among the entry points of the installed
+    packages. The header is checked against the arrays before the model is built.
 
     Args:
-        path: file written by `save`.
-        long_range: layers by hook, of the same types and settings as those of the saved
-            model; their arrays are replaced by the stored ones. None for no layers.
+        path: file written by `save`, or a folder in which it is `model.npz`, such as
+            that of a run of `bench`.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: the file is damaged, of another kind or of an unsupported
-            architecture, or `long_range` does not match the saved model.
+        ValueError: the file is damaged or of another kind or version, or a package that
+            it needs is not installed.
     """
-    stored, arrays = read_archive(Path(path), arrays=True)
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    stored, arrays = read_archive(path, arrays=True)
     try:
-        header = checked_header(stored, arrays)
-        _check_layers(header.long_range, long_range or {})
-        skeleton = _skeleton(header, dict(long_range or {}))
+        skeleton = _skeleton(checked_header(stored, arrays))
     except ValueError as error:
         raise ValueError(f"The model in {path}: {error}") from error
     potential = with_arrays(path, skeleton, arrays)
-    _check_values(path, potential)
+    _check_values(path, named_arrays(potential))
     return potential
 
 
-def _skeleton(header: Header, long_range: dict[str, LongRange]) -> Potential:
+def _skeleton(header: Header) -> Potential:
     """Returns the potential with shapes in place of arrays."""
 
-    def build(key, layers):
-        backbone = header.architecture.backbone(
+    def build(key):
+        backbone = header.backbone(
             header.elements,
             header.size,
             cutoff=header.cutoff,
             avg_num_neighbors=1.0,  # replaced by the stored array
-            long_range=layers,
+            long_range={
+                hook: build_layer(description, key=key)
+                for hook, description in header.long_range.items()
+            },
             charges=header.charges,
             key=key,
         )
         return Potential(backbone, header.atomic_energies, zbl=header.zbl)
 
-    return eqx.filter_eval_shape(build, jr.key(0), long_range)
-
-
-def _check_values(path, potential: Potential) -> None:
-    """Raises an error unless weights are finite and `avg_num_neighbors` is positive."""
-    for leaf_path, leaf in jax.tree.leaves_with_path(
-        eqx.filter(potential, eqx.is_array)
-    ):
-        if not np.isfinite(np.asarray(leaf)).all():
-            raise ValueError(
-                f"The model in {path} has values that are not finite in "
-                f"{jax.tree_util.keystr(leaf_path)}: its training failed, or the file "
-                "is damaged."
-            )
-    backbone: Any = potential.backbone
-    if not backbone.avg_num_neighbors > 0:
+    try:
+        potential = eqx.filter_eval_shape(build, jr.key(0))
+    except ValueError:
+        raise
+    # Constructors of other packages may raise any exception.
+    except Exception as error:
         raise ValueError(
-            f"The model in {path} has avg_num_neighbors="
-            f"{float(backbone.avg_num_neighbors)}, which must be positive."
+            f"its backbone cannot be built from the header ({one_line(error)})"
+        ) from error
+    if not isinstance(potential.backbone, Backbone):
+        name = type(potential.backbone).__name__
+        raise ValueError(f"{name} lacks a member of `backbones.Backbone`")
+    return potential
+
+
+def _check_same(path, potential: Potential, skeleton: Potential) -> None:
+    """Raises an error unless a file with this skeleton restores the potential."""
+    layers, rebuilt = (p.backbone.hooks.layers for p in (potential, skeleton))
+    for hook, layer in layers.items():
+        if not same_architecture(layer, rebuilt[hook]):
+            raise ValueError(
+                f"The layer at {hook!r} cannot be written to {path}: the `arguments` "
+                f"of {type(layer).__name__} do not give the same layer again."
+            )
+    if not same_architecture(potential, skeleton):
+        raise ValueError(
+            f"The potential cannot be written to {path}: elements, size, cutoff and "
+            f"layers of {type(potential.backbone).__name__} do not give the same model "
+            "again."
         )
 
 
-def _check_layers(stored: Mapping[str, Any], given: Mapping[str, LongRange]):
-    for hook in sorted(set(stored) | set(given)):
-        saved = stored.get(hook)
-        current = _description(given[hook]) if hook in given else None
-        if saved != current:
+def same_architecture(module: Any, other: Any) -> bool:
+    """Whether two modules differ at most in the values of their arrays.
+
+    Args:
+        module: with arrays, or `jax.ShapeDtypeStruct` in their place.
+        other: as `module`.
+    """
+    shapes = lambda tree: [getattr(x, "shape", x) for x in jax.tree.leaves(tree)]
+    same_structure = jax.tree.structure(module) == jax.tree.structure(other)
+    return same_structure and shapes(module) == shapes(other)
+
+
+def _check_values(path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises an error unless weights are finite and `avg_num_neighbors` is positive."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
             raise ValueError(
-                f"it has {_as_text(saved)} at the hook {hook!r:.80}, and `long_range` "
-                f"has {_as_text(current)}: pass one with the same settings."
+                f"The model in {path} has values that are not finite in {name}: its "
+                "training failed, or the file is damaged."
             )
-
-
-def _description(module: Any) -> dict[str, Any]:
-    """Returns type and settings of a layer and of the modules in it."""
-    package = type(module).__module__.partition(".")[0]
-    settings = {}
-    for field in dataclasses.fields(module):
-        value = getattr(module, field.name)
-        if isinstance(value, eqx.Module):
-            settings[field.name] = _description(value)
-        elif isinstance(value, tuple) and any(isinstance(v, eqx.Module) for v in value):
-            settings[field.name] = [_description(v) for v in value]
-        elif value is None or isinstance(value, bool | int | float | str):
-            settings[field.name] = value
-    return {"type": f"{package}.{type(module).__name__}", "settings": settings}
-
-
-def _as_text(description: Mapping[str, Any] | None) -> str:
-    if description is None:
-        return "no layer"
-    settings = ", ".join(f"{k}={v!r}" for k, v in description["settings"].items())
-    return f"{description['type']}({settings})"
+    average = arrays.get(".backbone.avg_num_neighbors")
+    if average is not None and not np.all(average > 0):
+        raise ValueError(
+            f"The model in {path} has avg_num_neighbors={average}, which must be "
+            "positive."
+        )

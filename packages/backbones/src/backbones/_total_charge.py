@@ -1,5 +1,7 @@
 """Embedding of the total charge and spin of a structure."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
@@ -105,9 +107,22 @@ class TotalCharge(eqx.Module):
         supported = index == round(index) and 0 <= index < len(self.charge)
         return supported and (self.spin is None or 0 <= spin < len(self.spin))
 
-    def plan_for(self, cells, positions, mask, **margin):
+    def arguments(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, see `LongRange`."""
+        charges, channels = self.charge.shape
+        return {
+            "channels": channels,
+            "charges": [self.lowest, self.lowest + charges - 1],
+            "spins": 0 if self.spin is None else len(self.spin) - 1,
+        }
+
+    def plan_for(self, cells, positions, mask, *, margin=1e-3):
         """Returns None: the layer needs no plan."""
         del cells, positions, mask, margin
+
+    def plan(self, cell, positions, mask=None, *, margin=1e-3):
+        """Returns None: the layer needs no plan."""
+        del cell, positions, mask, margin
 
 
 def _row(table: Float[Array, "rows channels"], index: Num[Array, ""]):

@@ -21,10 +21,8 @@ from bench.evaluation.run_files import read_grid
 from bench.exceptions import BenchError
 from bench.files import remove_leftovers, write_text
 from bench.labels import KINDS
-from bench.model.building import hook_widths
 from bench.model.metadata import read_model_metadata
 from bench.model.saved import file_digest, load_potential
-from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Run
 from bench.settings.parsing import read_object
 
@@ -37,7 +35,6 @@ class TrainedModel(NamedTuple):
 
     potential: Potential
     run: Run
-    settings: ModelSettings
     charge_sign: int
     kinds: tuple[str, ...]
     """Kinds of labels that it predicts, see `predicted_kinds`."""
@@ -66,12 +63,12 @@ def load_trained_model(folder: Path) -> TrainedModel:
         BenchError: the run is not finished, or a file is damaged.
     """
     potential = load_potential(folder)
-    run, settings, metadata = read_model_metadata(folder)
+    run, metadata = read_model_metadata(folder)
     digest = {"model": file_digest(folder / "model.npz")}
     made_from = (metadata.get(PROVENANCE_KEY) or {}) | digest
     kinds = tuple(metadata.get("kinds", run.kinds))
     sign = metadata.get("charge_sign", 1)
-    return TrainedModel(potential, run, settings, sign, kinds, made_from)
+    return TrainedModel(potential, run, sign, kinds, made_from)
 
 
 def training_dataset(folder: Path) -> str:
@@ -184,9 +181,8 @@ def write_embeddings(trained: TrainedModel, source: str, path: Path) -> int:
     Raises:
         BenchError: the data or the path cannot be used.
     """
-    width = hook_widths(trained.settings, trained.run)["final"]
     data, members, _ = _supported_samples(trained, source)
-    potential = with_feature_probe(trained.potential, width)
+    potential = with_feature_probe(trained.potential)
     rows = mean_features(potential, batch_for_prediction(potential, data), members)
     samples = [data.samples[int(i)] for i in members]
     settings = {"descriptor": "mean node features", "model": trained.run.name}

@@ -1,6 +1,7 @@
 """Construction of the potential of a run."""
 
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -8,45 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from backbones import (
-    MACE,
-    Allegro,
-    AllegroSize,
-    Backbone,
-    DimeNet,
-    DimeNetSize,
     LongRange,
-    MACESize,
     Potential,
     Sum,
-    TotalCharge,
+    backbone_class,
+    layer_class,
 )
 from jaxtyping import PRNGKeyArray
-from lr_celli import (
-    COVALENT_RADII,
-    ChargeEquilibration,
-    PolarizableChargeEquilibration,
-)
-from lr_efa import EuclideanFastAttention
-from lr_les import LatentEwald
+from lr_celli import COVALENT_RADII
 
-from bench.settings.architectures import ModelSettings
-from bench.settings.grid import LAYERS, Run
+from bench.exceptions import BenchError, one_line
+from bench.settings.architectures import InstalledLayer, ModelSettings
+from bench.settings.grid import Run
+from bench.settings.installed import LAYERS
 
-_BACKBONES = {
-    "mace": (MACE, MACESize),
-    "mp4": (MACE, MACESize),
-    "allegro": (Allegro, AllegroSize),
-    "dimenet": (DimeNet, DimeNetSize),
-}
-
-
-LAYER_CLASSES = {
-    "charge": TotalCharge,
-    "celli": (ChargeEquilibration, PolarizableChargeEquilibration),
-    "efa": EuclideanFastAttention,
-    "les": LatentEwald,
-}
-"""Classes of the long-range layers, by their name in settings."""
+# Entry points of backbones and layers that have another name in settings, or several.
+_BACKBONES = {"mp4": "mace"}
+_LAYERS = {"celli": ("celli", "celli-polarizable")}
 
 _PUBLISHED_WIDTH = 7.0
 """Å, width of the Gaussian charges in the published code."""
@@ -73,12 +52,10 @@ def build_potential(
         scale: factor of the backbone's energies, eV.
     """
     backbone_key, _ = jax.random.split(jax.random.key(run.seed))
-    model, _ = _BACKBONES[run.backbone]
     layers, charges = build_layers(settings, run)
-    size = _size(settings, run)
-    backbone: Backbone = model(
+    backbone = _backbone_class(run.backbone)(
         tuple(atomic_energies),
-        size,
+        _size(settings, run),
         cutoff=settings.cutoff,
         avg_num_neighbors=avg_num_neighbors,
         long_range=layers,
@@ -98,9 +75,34 @@ def hook_widths(settings: ModelSettings, run: Run) -> dict[str, int]:
     return dict(_size(settings, run).widths)
 
 
+def layer_classes(name: str) -> tuple[type, ...]:
+    """Returns the classes that a long-range layer can have.
+
+    Args:
+        name: of the layer in settings.
+    """
+    return tuple(map(layer_class, _LAYERS.get(name, (name,))))
+
+
+def _backbone_class(name: str) -> Any:
+    try:
+        return backbone_class(_BACKBONES.get(name, name))
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+
+
 def _size(settings: ModelSettings, run: Run) -> Any:
-    _, size_class = _BACKBONES[run.backbone]
-    return size_class(**settings.of_backbone(run.backbone).model_dump())
+    """Returns the hyperparameters of the backbone of a run."""
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.of_backbone(run.backbone).items()
+    }
+    try:
+        return _backbone_class(run.backbone).Size(**values)
+    except (TypeError, ValueError) as error:
+        raise BenchError(
+            f"model.backbones.{run.backbone}: {one_line(error)}"
+        ) from error
 
 
 def build_layers(
@@ -116,15 +118,22 @@ def build_layers(
         The layers by hook, and the hook whose charges are those of the model.
     """
     _, key = jax.random.split(jax.random.key(run.seed))
-    constructors, widths = _constructors(settings), hook_widths(settings, run)
+    widths = hook_widths(settings, run)
     keys = dict(zip(LAYERS, jax.random.split(key, len(LAYERS)), strict=True))
+    names = set(run.long_range.split("+")) - {"none"}
     layers_by_hook: dict[str, list[Any]] = {}
     charges = None
-    for name in LAYERS:
-        if name not in run.long_range.split("+"):
-            continue
-        for i, hook in enumerate(_hooks(name, run.backbone, list(widths))):
-            layer = constructors[name](widths[hook], jax.random.fold_in(keys[name], i))
+    # Those with settings of their own in a fixed order, then those of other packages.
+    for name in (*(n for n in LAYERS if n in names), *sorted(names - set(LAYERS))):
+        if name in LAYERS:
+            layer_key, hooks = keys[name], _hooks(name, run.backbone, list(widths))
+        else:
+            layer_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+            hooks = [_hook_of_installed(settings, name, list(widths))]
+        for i, hook in enumerate(hooks):
+            layer = _layer(
+                settings, name, widths[hook], jax.random.fold_in(layer_key, i)
+            )
             layers_by_hook.setdefault(hook, []).append(layer)
             # Equilibrated charges, which have labels, take precedence over latent ones.
             if name == "celli" or (name == "les" and charges is None):
@@ -136,24 +145,41 @@ def build_layers(
     return layers, charges or next(iter(layers), None)
 
 
-def _constructors(
-    settings: ModelSettings,
-) -> dict[str, Callable[[int, PRNGKeyArray], LongRange]]:
-    """Returns functions that build a layer from the width of its hook and a key."""
-    options = lambda name: getattr(settings, name).model_dump()
-    return {
-        "charge": lambda width, key: TotalCharge(width, key=key),
-        "celli": lambda width, key: _equilibration(width, options("celli"), key),
-        "efa": lambda width, key: EuclideanFastAttention(
-            width, **options("efa"), key=key
-        ),
-        "les": lambda width, key: LatentEwald(width, **options("les"), key=key),
-    }
+def _layer(
+    settings: ModelSettings, name: str, width: int, key: PRNGKeyArray
+) -> LongRange:
+    """Builds a long-range layer for a number of channels."""
+    if name == "celli":
+        return _equilibration(width, settings.celli.model_dump(), key)
+    if name in LAYERS:
+        section = getattr(settings, name, None)
+        options = {} if section is None else section.model_dump()
+        return layer_class(name)(width, **options, key=key)
+    try:
+        arguments = _installed_layer(settings, name).arguments
+        return layer_class(name)(width, **arguments, key=key)
+    # Of another package, so that settings may raise any exception.
+    except Exception as error:
+        raise BenchError(
+            f"The layer {name!r} cannot be built: {one_line(error)}"
+        ) from error
 
 
-def _equilibration(
-    width: int, options: dict[str, Any], key: PRNGKeyArray
-) -> ChargeEquilibration | PolarizableChargeEquilibration:
+def _installed_layer(settings: ModelSettings, name: str) -> InstalledLayer:
+    return settings.layers.get(name, InstalledLayer())
+
+
+def _hook_of_installed(settings: ModelSettings, name: str, hooks: list[str]) -> str:
+    hook = _installed_layer(settings, name).hook
+    if hook not in hooks:
+        raise BenchError(
+            f"model.layers.{name}.hook: there is no hook {hook!r}; this backbone has "
+            f"{', '.join(hooks)}."
+        )
+    return hook
+
+
+def _equilibration(width: int, options: dict[str, Any], key: PRNGKeyArray) -> LongRange:
     """Builds a charge equilibration layer.
 
     With published widths, each element has a width of `_PUBLISHED_WIDTH`, as in the
@@ -166,14 +192,14 @@ def _equilibration(
         options["solver"] = "dense"
     if published:
         options["width_bounds"] = (0.1, 1.5 * _PUBLISHED_WIDTH)
-    layer = ChargeEquilibration(width, **options, key=key)
+    layer = layer_class("celli")(width, **options, key=key)
     if published:
         radii = np.where(np.isfinite(COVALENT_RADII), COVALENT_RADII, 1.0)
         ratio = _PUBLISHED_WIDTH / np.maximum(radii, 0.1)
         # The inverse of softplus in a form that does not overflow.
         raw = jnp.asarray(ratio + np.log(-np.expm1(-ratio)), layer.raw_width.dtype)
         layer = eqx.tree_at(lambda layer: layer.raw_width, layer, raw)
-    return PolarizableChargeEquilibration(layer) if polarizable else layer
+    return layer_class("celli-polarizable")(layer) if polarizable else layer
 
 
 def _hooks(layer: str, backbone: str, hooks: list[str]) -> list[str]:
@@ -191,4 +217,6 @@ def _hooks(layer: str, backbone: str, hooks: list[str]) -> list[str]:
         return ["final"]
     if backbone in ("mace", "mp4"):
         return blocks if layer == "efa" else blocks[:1]
-    return ["embedding"] if layer == "efa" else blocks[-1:]
+    if layer == "efa":
+        return ["embedding"]
+    return blocks[-1:] or ["final"]

@@ -1,11 +1,10 @@
 """Metadata of the model of a run in `result.json`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pydantic
 
-from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Run
 from bench.settings.parsing import read_checked
 
@@ -17,29 +16,26 @@ class ModelMetadata(pydantic.BaseModel):
     """The part of `result.json` that describes the model."""
 
     run: Run
-    settings: Annotated[
-        dict[str, Any], pydantic.AfterValidator(ModelSettings.model_validate)
-    ]
     data: str
     charge_sign: Literal[-1, 1] = 1
     made_from: dict[str, Any] | None = None
     kinds: list[Literal["energy", "force", "stress", "charge", "dipole", "born"]] = []
 
 
-def read_model_metadata(run: Path) -> tuple[Run, ModelSettings, dict[str, Any]]:
+def read_model_metadata(run: Path) -> tuple[Run, dict[str, Any]]:
     """Reads the metadata of the model of a run.
 
     Args:
         run: folder of the run.
 
     Returns:
-        The run, the settings of its model, and all values of `result.json`.
+        The run, and all values of `result.json`.
 
     Raises:
         BenchError: the file is missing or damaged.
     """
     metadata = read_checked(run / "result.json", ModelMetadata, rerun_remedy(run))
-    return Run(**metadata["run"]), ModelSettings(**metadata["settings"]), metadata
+    return Run(**metadata["run"]), metadata
 
 
 def rerun_remedy(run: Path) -> str:

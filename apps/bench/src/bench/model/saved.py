@@ -1,44 +1,51 @@
-"""Loading the trained potential of a run."""
+"""Loading potentials."""
 
 import hashlib
 import os
 from pathlib import Path
 
-from backbones import Potential
-from backbones import load as load_model
+from backbones import Potential, load
 
-from bench.exceptions import BenchError
-from bench.model.building import build_layers
-from bench.model.metadata import read_model_metadata
+from bench.exceptions import BenchError, printable
 
 
-def load_potential(folder: str | os.PathLike) -> Potential:
-    """Loads the trained potential of a run, with the weights of the best epoch.
+def load_potential(path_or_name: str | os.PathLike) -> Potential:
+    """Loads a trained potential, such as that of a run.
 
     Args:
-        folder: of the run, with `result.json` and `model.npz`.
+        path_or_name: folder of a finished run, whose model has the weights of the best
+            epoch, or a file of `backbones.save`. This release has no potentials that
+            are loaded by name.
 
     Raises:
-        BenchError: there is no finished run, or its model cannot be read.
+        BenchError: there is no such file or run, or the model cannot be read.
 
     Examples:
         >>> from backbones import Calculator
         >>> potential = bench.load_potential("runs/mine/random-mace-seed0")
         >>> calculator = Calculator(potential, total_charge=0.0)
     """
-    path = Path(folder)
-    for name in ("result.json", "model.npz"):
-        if not (path / name).is_file():
-            raise BenchError(
-                f"{path} is not the folder of a finished run ({name} is missing): "
-                "choose one such as runs/quick/random-mace+les-seed0."
-            )
-    run, settings, _ = read_model_metadata(path)
+    path = Path(path_or_name)
+    if not path.exists():
+        raise BenchError(
+            f"There is no file or folder {path}, and this release of bench has no "
+            "potentials by name: give the folder of a finished run, such as "
+            "runs/quick/random-mace+les-seed0, or a file of `backbones.save`."
+        )
+    if path.is_dir() and not (path / "model.npz").is_file():
+        raise BenchError(
+            f"{path} is not the folder of a finished run (model.npz is missing): "
+            "choose one such as runs/quick/random-mace+les-seed0."
+        )
+    if path.is_file() and path.suffix != ".npz":
+        raise BenchError(
+            f"{path} is no model (a folder of `bench run` or an .npz file); `bench md` "
+            "takes structures with --structure."
+        )
     try:
-        layers, _ = build_layers(settings, run)
-        return load_model(path / "model.npz", long_range=layers)
+        return load(path)
     except (ValueError, OSError) as error:
-        raise BenchError(f"The model in {path} cannot be read: {error}") from error
+        raise BenchError(printable(str(error))) from error
 
 
 def file_digest(path: Path) -> str:

@@ -4,10 +4,17 @@ All numbers are bounded, since too large values exhaust the memory or overflow o
 after training has started.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
+from bench.settings.installed import (
+    BACKBONES,
+    backbone_names,
+    check_name,
+    other_backbones,
+    other_layers,
+)
 from bench.settings.schema import Strict
 
 Channels = Annotated[int, pydantic.Field(ge=1, le=1024)]
@@ -104,6 +111,29 @@ class LESSettings(Strict):
     the cutoff from an accuracy."""
 
 
+class InstalledLayer(Strict):
+    """A long-range layer of another package."""
+
+    hook: Annotated[str, pydantic.Field(min_length=1)] = "final"
+    """Hook of the backbone, such as `embedding` or `block 1`."""
+    arguments: dict[str, Any] = {}
+    """Arguments of its constructor, except the number of channels."""
+
+
+OtherLayer = Annotated[
+    str, pydantic.AfterValidator(lambda name: check_name(name, other_layers()))
+]
+OtherBackbone = Annotated[
+    str, pydantic.AfterValidator(lambda name: check_name(name, other_backbones()))
+]
+
+BackboneName = Annotated[
+    str, pydantic.AfterValidator(lambda name: check_name(name, backbone_names()))
+]
+"""`mace`, `mp4` (MACE with four interactions), `allegro`, `dimenet`, or an entry point
+of the group `backbones.backbones` of an installed package."""
+
+
 class ModelSettings(Strict):
     """Hyperparameters of all backbones and long-range layers."""
 
@@ -118,13 +148,19 @@ class ModelSettings(Strict):
     celli: CelliSettings = CelliSettings()
     efa: EFASettings = EFASettings()
     les: LESSettings = LESSettings()
+    backbones: dict[OtherBackbone, dict[str, Any]] = {}
+    """Hyperparameters of backbones of other packages, by name."""
+    layers: dict[OtherLayer, InstalledLayer] = {}
+    """Settings of long-range layers of other packages, by name."""
 
-    def of_backbone(self, backbone: str) -> Strict:
-        """Returns the settings of a backbone; `mp4` is MACE with four interactions.
+    def of_backbone(self, backbone: str) -> dict[str, Any]:
+        """Returns the hyperparameters of a backbone.
 
         Args:
-            backbone: name as in the grid.
+            backbone: name as in the grid; `mp4` is MACE with four interactions.
         """
         if backbone == "mp4":
-            return self.mace.model_copy(update={"num_interactions": 4})
-        return getattr(self, backbone)
+            return self.mace.model_dump() | {"num_interactions": 4}
+        if backbone in BACKBONES:
+            return getattr(self, backbone).model_dump()
+        return self.backbones.get(backbone, {})

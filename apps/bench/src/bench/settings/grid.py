@@ -11,7 +11,8 @@ import pydantic
 
 from bench.exceptions import BenchError
 from bench.labels import KINDS
-from bench.settings.architectures import ModelSettings
+from bench.settings.architectures import BackboneName, ModelSettings
+from bench.settings.installed import check_name, layer_names
 from bench.settings.parsing import read_text
 from bench.settings.schema import Strict, override, parse_settings, validate
 from bench.settings.training import TrainSettings
@@ -26,24 +27,23 @@ SplitKind = Literal[
     "charge",
     "named",
 ]
-BackboneName = Literal["mace", "mp4", "allegro", "dimenet"]
-
-LAYERS = ("charge", "celli", "efa", "les")
-"""Names of the long-range layers; `+` composes them."""
 
 
 def _check_long_range(name: str) -> str:
     """Accepts `none`, one layer, or different layers joined by `+`."""
     parts = name.split("+")
-    if name == "none" or (set(parts) <= set(LAYERS) and len(set(parts)) == len(parts)):
-        return name
-    raise ValueError(
-        f"expected `none`, one of {', '.join(LAYERS)}, or a sum of these, such as "
-        "`celli+efa`"
-    )
+    if len(set(parts)) < len(parts):
+        raise ValueError("a layer is repeated")
+    if name != "none":
+        names = layer_names()
+        for part in parts:
+            check_name(part, names)
+    return name
 
 
 LongRangeName = Annotated[str, pydantic.AfterValidator(_check_long_range)]
+"""`none`, `charge`, `celli`, `efa`, `les`, an entry point of the group
+`backbones.long_range` of an installed package, or a sum of these: `celli+efa`."""
 
 
 def _check_unique[Entry](entries: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pydantic
 
@@ -173,11 +173,12 @@ def _suggestion(schema: Any, location: Sequence[str | int]) -> str:
     root = schema
     for part in location[:-1]:
         # An integer is an index into a list, whose annotation is tuple[item, ...].
-        schema = (
-            get_args(schema)[0]
-            if isinstance(part, int)
-            else schema.model_fields[part].annotation
-        )
+        if isinstance(part, int):
+            schema = get_args(schema)[0]
+        elif get_origin(schema) is dict:
+            schema = get_args(schema)[1]
+        else:
+            schema = schema.model_fields[part].annotation
     name = str(location[-1])
     close = difflib.get_close_matches(name, schema.model_fields, 1)
     if close:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from bench.labels import TRAINABLE_KINDS
+from bench.settings.installed import check_name, layer_names
 from bench.settings.schema import Strict
 
 MAX_WEIGHT = 1e9
@@ -63,8 +64,21 @@ class LossSettings(Strict):
         return self.model_copy(update=dict.fromkeys(kinds, 0.0))
 
 
-Part = Literal["backbone", "long_range", "charge", "celli", "efa", "les"]
-"""The backbone, all long-range layers, or all layers of one name."""
+Part = Annotated[
+    str,
+    pydantic.AfterValidator(
+        lambda name: check_name(name, ("backbone", "long_range", *layer_names()))
+    ),
+]
+"""A part of a model:
+
+- `backbone`: all but the parts of the long-range layers, which also has the scale of
+  the energies;
+- `long_range`: all long-range layers, with the networks between them and the backbone
+  (Allegro, DimeNet++), and in Allegro the weights with which updates are added;
+- the name of a layer, such as `les`: all layers of this name; with these networks,
+  except where a layer that is not frozen is at the same hook.
+"""
 
 
 def _check_frozen(parts: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -75,7 +89,7 @@ def _check_frozen(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 Frozen = Annotated[tuple[Part, ...], pydantic.AfterValidator(_check_frozen)]
-"""Parts of the model whose weights are not updated."""
+"""Parts of the model whose weights are not updated, see `Part`."""
 
 Epochs = Annotated[int, pydantic.Field(ge=1, le=1_000_000)]
 
@@ -107,7 +121,8 @@ class TrainSettings(Strict):
     weight_decay: float = pydantic.Field(default=1e-5, ge=0, le=100)
     loss: LossSettings = LossSettings()
     frozen: Frozen = ()
-    """Parts of the model whose weights are not updated."""
+    """Parts of the model whose weights are not updated: `backbone`, `long_range` (all
+    layers, with the networks between them and the backbone), or names of layers."""
     pretrain: Annotated[tuple[Phase, ...], pydantic.Field(max_length=100)] = ()
     """Phases before the main `epochs`, such as one with a loss of charges only."""
     patience: int | None = pydantic.Field(default=None, ge=1, le=1_000_000)

@@ -7,12 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from backbones import Batch, Potential
+from backbones import Batch, Potential, Sum
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from bench.batches.loading import Targets
-from bench.model.building import LAYER_CLASSES
+from bench.model.building import layer_classes
 from bench.settings.training import Part, Phase, TrainSettings
 from bench.training.loss import loss
 from bench.training.steps import sum_over_batches
@@ -115,7 +115,8 @@ def train_step(
     shared = weights, arrays, inputs[1]
     value, gradient = sum_over_batches(value_and_gradient, mesh)(inputs, shared)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, weights)
-    potential = eqx.apply_updates(state.potential, mask_updates(updates, phase.frozen))
+    masked: Any = mask_updates(updates, phase.frozen)
+    potential = eqx.apply_updates(state.potential, masked)
     # EMA warm-up: a smaller decay at first, so the initial weights are soon forgotten.
     decay = jnp.minimum(ema, (1 + state.steps) / (10 + state.steps))
     # In this form, weights that do not change keep their average bit for bit.
@@ -132,18 +133,48 @@ def train_step(
 def mask_updates(updates: Any, frozen: tuple[Part, ...]) -> Any:
     """Sets the updates of frozen parts to zero.
 
+    What belongs to a hook besides its layer (`Backbone.hook_parts`) is part of the
+    long-range layers. At a hook with several layers it is frozen if all of them are.
+
     Args:
         updates: a potential whose leaves are the updates of its weights.
         frozen: names of the parts.
     """
-    frozen_classes = tuple(LAYER_CLASSES[p] for p in frozen if p in LAYER_CLASSES)
+    if not frozen:
+        return updates
+    frozen_classes = tuple(
+        kind
+        for part in frozen
+        if part not in ("backbone", "long_range")
+        for kind in layer_classes(part)
+    )
+    mask = jax.tree.map(lambda _: "backbone" in frozen, updates)
+    for hook in updates.backbone.hooks.layers:
+        members = _members(updates, hook)
+        is_frozen = [
+            "long_range" in frozen or isinstance(member, frozen_classes)
+            for member in members
+        ]
+        values = [*is_frozen, *[all(is_frozen)] * len(_parts(updates, hook))]
+        for i, value in enumerate(values):
+            part = lambda p, hook=hook, i=i: [*_members(p, hook), *_parts(p, hook)][i]
+            filled = jax.tree.map(lambda _, value=value: value, part(mask))
+            if jax.tree.leaves(filled):
+                mask = eqx.tree_at(part, mask, filled)
+    zero = lambda masked, update: jnp.zeros_like(update) if masked else update
+    return jax.tree.map(zero, mask, updates)
 
-    def mask(path, leaf):
-        in_hooks = any(getattr(key, "name", None) == "hooks" for key in path)
-        part: Part = "long_range" if in_hooks else "backbone"
-        if part in frozen or isinstance(leaf, frozen_classes):
-            return jax.tree.map(jnp.zeros_like, leaf)
-        return leaf
 
-    is_frozen_layer = lambda x: isinstance(x, frozen_classes)
-    return jax.tree_util.tree_map_with_path(mask, updates, is_leaf=is_frozen_layer)
+def _parts(potential: Potential, hook: str) -> tuple[Any, ...]:
+    return potential.backbone.hook_parts(hook)
+
+
+def _members(potential: Potential, hook: str) -> list[Any]:
+    """Returns the layers at a hook, with those in sums."""
+    return _without_sums(potential.backbone.hooks.layers[hook])
+
+
+def _without_sums(layer: Any) -> list[Any]:
+    if not isinstance(layer, Sum):
+        return [layer]
+    return [member for part in layer.layers for member in _without_sums(part)]

@@ -1,7 +1,7 @@
 """Allegro: strictly local many-body features of edges."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,15 +11,10 @@ from e3nn_jax import IrrepsArray, spherical_harmonics
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._abstract_backbone import AbstractBackbone
-from .._backbone import (
-    NodeOutput,
-    checked_avg_num_neighbors,
-    element_index,
-    element_table,
-)
+from .._backbone import checked_avg_num_neighbors, element_index, element_table
 from .._batch import Batch
 from .._edge_hooks import EdgeAdapters, sum_over_neighbors
-from .._hooks import Hooks
+from .._hooks import Hooks, NodeOutput
 from .._irreps import degree_of, degree_slice
 from .._long_range import LongRange
 from .._networks import Linear, Perceptron
@@ -69,7 +64,8 @@ class Allegro(AbstractBackbone):
     avg_num_neighbors: Float[Array, ""]
     size: AllegroSize = eqx.field(static=True)
     elements: tuple[int, ...] = eqx.field(static=True)
-    _triplets: ClassVar[bool] = False
+    Size: ClassVar[type] = AllegroSize
+    needs_triplets: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -125,6 +121,11 @@ class Allegro(AbstractBackbone):
             h: jnp.full(1, 0.5) for h in size.widths if self.hooks.has_layer(h)
         }
 
+    @property
+    def cutoff(self) -> float:
+        """Cutoff of the edges, Å."""
+        return self.radial.cutoff
+
     def __call__(self, batch: Batch) -> NodeOutput:
         """Returns energies and charges of the atoms.
 
@@ -169,6 +170,17 @@ class Allegro(AbstractBackbone):
         short_range = sum_over_neighbors(self.readout(latents), batch)
         short_range = short_range * geometry.avg_num_neighbors**-0.5
         return self.hooks.output(short_range, outputs_by_hook, batch)
+
+    def hook_parts(self, hook: str) -> tuple[Any, ...]:
+        """Returns the adapter or network, and the weight of its update.
+
+        Args:
+            hook: with a layer.
+        """
+        parts = [self.edge_adapters.adapters.get(hook), self.edge_mixing.get(hook)]
+        if hook == "embedding":
+            parts.append(self.species_weights)
+        return tuple(part for part in parts if part is not None)
 
     def _two_body(self, species, basis, geometry, batch):
         """Returns the first latents, functions of two elements and their distance."""

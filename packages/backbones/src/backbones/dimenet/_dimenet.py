@@ -1,7 +1,7 @@
 """DimeNet++: directional message passing."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -10,15 +10,10 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._abstract_backbone import AbstractBackbone
-from .._backbone import (
-    NodeOutput,
-    checked_avg_num_neighbors,
-    element_index,
-    element_table,
-)
+from .._backbone import checked_avg_num_neighbors, element_index, element_table
 from .._batch import Batch
 from .._edge_hooks import EdgeAdapters
-from .._hooks import Hooks
+from .._hooks import Hooks, NodeOutput
 from .._long_range import LongRange
 from .._radial import Bessel, envelope
 from .._triplets import Triplets
@@ -64,7 +59,8 @@ class DimeNet(AbstractBackbone):
     avg_num_neighbors: Float[Array, ""]
     size: DimeNetSize = eqx.field(static=True)
     elements: tuple[int, ...] = eqx.field(static=True)
-    _triplets: ClassVar[bool] = True
+    Size: ClassVar[type] = DimeNetSize
+    needs_triplets: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -104,6 +100,11 @@ class DimeNet(AbstractBackbone):
         self.edge_adapters = EdgeAdapters(
             self.hooks, inputs, size.channels, size.widths, key=keys[4]
         )
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff of the edges, Å."""
+        return self.radial.cutoff
 
     def __call__(self, batch: Batch) -> NodeOutput:
         """Returns energies and charges of the atoms.
@@ -155,6 +156,15 @@ class DimeNet(AbstractBackbone):
         return self.hooks.output(
             jnp.sum(jnp.stack(short_range), axis=0), outputs_by_hook, batch
         )
+
+    def hook_parts(self, hook: str) -> tuple[Any, ...]:
+        """Returns the adapter of the layer at a hook.
+
+        Args:
+            hook: with a layer.
+        """
+        adapter = self.edge_adapters.adapters.get(hook)
+        return () if adapter is None else (adapter,)
 
     def _waves(self, vectors, distance, triplets: Triplets):
         """Returns the basis of distance and angle, `[triplets, waves]`."""

@@ -11,14 +11,9 @@ from e3nn_jax import IrrepsArray, spherical_harmonics
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._abstract_backbone import AbstractBackbone
-from .._backbone import (
-    NodeOutput,
-    checked_avg_num_neighbors,
-    element_index,
-    element_table,
-)
+from .._backbone import checked_avg_num_neighbors, element_index, element_table
 from .._batch import Batch
-from .._hooks import Hooks
+from .._hooks import Hooks, NodeOutput
 from .._long_range import LongRange
 from .._networks import Linear, Perceptron
 from .._radial import Bessel
@@ -56,7 +51,8 @@ class MACE(AbstractBackbone):
     avg_num_neighbors: Float[Array, ""]
     size: MACESize = eqx.field(static=True)
     elements: tuple[int, ...] = eqx.field(static=True)
-    _triplets: ClassVar[bool] = False
+    Size: ClassVar[type] = MACESize
+    needs_triplets: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -98,6 +94,11 @@ class MACE(AbstractBackbone):
             elements=self.elements,
             charges=charges,
         )
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff of the edges, Å."""
+        return self.radial.cutoff
 
     def __call__(self, batch: Batch) -> NodeOutput:
         """Returns energies and charges of the atoms.

@@ -6,6 +6,7 @@ from ._derivatives import check_forces_and_stress as check_forces_and_stress
 from ._derivatives import check_graphs_are_independent as check_graphs_are_independent
 from ._derivatives import check_parameter_gradients as check_parameter_gradients
 from ._derivatives import check_second_derivatives as check_second_derivatives
+from ._interface import check_interface as check_interface
 from ._invariance import check_batches_and_padding as check_batches_and_padding
 from ._invariance import check_cutoff_is_smooth as check_cutoff_is_smooth
 from ._invariance import check_distant_fragments as check_distant_fragments

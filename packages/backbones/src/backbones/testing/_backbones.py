@@ -1,9 +1,11 @@
 """The checks of a backbone, as tuples for parametrized tests."""
 
 from . import _derivatives as derivatives
+from . import _interface as interface
 from . import _invariance as invariance
 
 BACKBONE_CHECKS = (
+    interface.check_interface,
     invariance.check_symmetry,
     invariance.check_permutation,
     invariance.check_batches_and_padding,

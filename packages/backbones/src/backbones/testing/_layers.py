@@ -1,6 +1,7 @@
 """Checks of a long-range layer alone."""
 
 import dataclasses
+import json
 from typing import Any
 
 import equinox as eqx
@@ -10,7 +11,9 @@ import jax.random as jr
 import numpy as np
 from e3nn_jax import Irreps, IrrepsArray
 
+from .._installed import from_arguments
 from .._long_range import LongRange
+from .._model_file import same_architecture
 from ._samples import close, improper_rotation
 
 
@@ -202,7 +205,23 @@ def check_layer_batches(case: LayerCase) -> None:
             close(b[g], a, case.tolerance, "results in a batch")
 
 
+def check_layer_arguments(case: LayerCase) -> None:
+    """Checks that the layer's `arguments` give the same layer, except for its weights.
+
+    A layer without `arguments`, which `save` rejects, passes.
+    """
+    layer: Any = case.layer
+    if not hasattr(layer, "arguments"):
+        return
+    arguments = json.loads(json.dumps(layer.arguments()))
+    rebuilt = eqx.filter_eval_shape(
+        lambda key: from_arguments(type(layer), arguments, key=key), jr.key(0)
+    )
+    assert same_architecture(layer, rebuilt), f"{arguments} give another layer."
+
+
 LAYER_CHECKS = (
+    check_layer_arguments,
     check_shapes_and_padding,
     check_layer_symmetry,
     check_layer_permutation,

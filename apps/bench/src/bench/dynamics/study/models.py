@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ase.data import chemical_symbols
-from backbones import Potential, load
+from backbones import Potential
 
-from bench.exceptions import BenchError, one_line
+from bench.exceptions import BenchError
 from bench.model.metadata import read_model_metadata
 from bench.model.saved import file_digest, load_potential
 
@@ -43,7 +43,7 @@ def open_models(paths: Sequence[Path]) -> list[Model]:
 
     Args:
         paths: each the folder of `bench run` (all of its finished runs), the folder of
-            one run, or a file of `backbones.save` without long-range layers.
+            one run, or a file of `backbones.save`.
 
     Raises:
         BenchError: a path is none of these, or a model is incomplete.
@@ -72,10 +72,10 @@ def open_model(path: Path) -> Model:
     Raises:
         BenchError: it is neither, or the model is incomplete or has no forces.
     """
-    if path.is_file():
-        return Model(path.stem, _load_file(path), path, file_digest(path))
     potential = load_potential(path)
-    run, _, metadata = read_model_metadata(path)
+    if path.is_file():
+        return Model(path.stem, potential, path, file_digest(path))
+    run, metadata = read_model_metadata(path)
     if "force" not in metadata.get("kinds", ("force",)):
         raise BenchError(
             f"{path} was trained on {' and '.join(metadata['kinds'])} only, not on "
@@ -84,21 +84,6 @@ def open_model(path: Path) -> Model:
     digest = file_digest(path / "model.npz")
     split = metadata.get("split_digest")
     return Model(run.model, potential, path, digest, metadata["data"], split)
-
-
-def _load_file(path: Path) -> Potential:
-    if path.suffix != ".npz":
-        raise BenchError(
-            f"{path} is no model (a folder of `bench run` or an .npz file); pass "
-            "structures with --structure."
-        )
-    try:
-        return load(path)
-    except ValueError as error:
-        raise BenchError(
-            f"{one_line(error)} Open a model with long-range layers by the folder of "
-            "its run."
-        ) from error
 
 
 def with_unique_names(models: Sequence[Model]) -> list[Model]:
