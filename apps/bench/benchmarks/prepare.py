@@ -26,10 +26,9 @@ import ase.db
 import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
-from bench.dataset.filters import Filters
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.execution.workers import available_cores
+from bench.settings.preparation import Filters, PreparationSettings
 
 DEFAULT_DATA = Path(__file__).parents[3].parent / "shared" / "data"
 DATA = Path(os.environ.get("BENCH_DATA") or DEFAULT_DATA)
@@ -95,7 +94,7 @@ def measure_preparing(folder, quick):
         for workers in (1, cores):
             out = folder / f"{name}{workers}-{time.monotonic_ns()}"
             run = lambda p=path, o=out, w=workers: prepare(
-                PreparationRequest(str(p)), o, workers=w
+                PreparationSettings(source=str(p)), o, workers=w
             )
             cpu_start = processor_time()
             elapsed, header = seconds(run)
@@ -118,7 +117,11 @@ def measure_reading(folder, quick):
         for atoms in structures:
             file.write(atoms)
     for path in (text, database):
-        prepare(PreparationRequest(str(path)), folder / f"out-{path.suffix}", workers=0)
+        prepare(
+            PreparationSettings(source=str(path)),
+            folder / f"out-{path.suffix}",
+            workers=0,
+        )
 
     def read_prepared(path):
         data = load_for_training(str(folder / f"out-{path.suffix}"))
@@ -167,7 +170,7 @@ def measure_edges(folder, quick):
     if DATA.exists():
         out = folder / "small"
         filters = Filters(min_atoms=60, max_atoms=100, require=("energy",))
-        prepare(PreparationRequest(str(DATA / "qmof"), filters=filters), out)
+        prepare(PreparationSettings(source=str(DATA / "qmof"), filters=filters), out)
         data = open_dataset(str(out))
     else:
         data = load_for_training("frameworks")

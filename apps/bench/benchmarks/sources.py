@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
-from bench.sources import ReadOptions
+from bench.settings.preparation import PreparationSettings
 
 DEFAULT_DATA = Path(__file__).parents[3].parent / "shared" / "data"
 DATA = Path(os.environ.get("BENCH_DATA") or DEFAULT_DATA)
@@ -54,7 +53,7 @@ def main():
             continue
         with tempfile.TemporaryDirectory() as folder:
             start = time.process_time()
-            request = PreparationRequest(str(DATA / name), ReadOptions(keys))
+            request = PreparationSettings(source=str(DATA / name), keys=keys)
             header = prepare(request, Path(folder) / "out")
             seconds = time.process_time() - start
         labels = ", ".join(

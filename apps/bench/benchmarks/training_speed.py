@@ -13,7 +13,7 @@ the rounds are reported.
     uv run python apps/bench/benchmarks/training_speed.py DATASET [--quick]
 
 DATASET is a prepared folder or a file of molecules, such as from `bench prepare
-spice_dipeptides_les --forces-key force --out data/dipeptides`. `uv run` creates the
+spice_dipeptides_les -o keys.forces=force --out data/dipeptides`. `uv run` creates the
 environments of mlip and mace-torch from the headers of their scripts, unless
 MLIP_PYTHON and MACE_TORCH_PYTHON are the paths of Python interpreters that have them.
 """

@@ -12,12 +12,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from bench.exceptions import BenchError
 
 ORDER = (
-    *("load_grid", "open_dataset", "make_split", "run_grid", "read_results"),
+    *("prepare", "load_grid", "open_dataset", "make_split", "run_grid", "read_results"),
     *("write_report", "load_potential", "predict", "simulate"),
 )
 """Later examples use the files that earlier ones write."""
 
-SETTINGS = ("SimulationSettings", "StructureSettings")
+SETTINGS = (
+    *("Filters", "PreparationSettings", "ReadSettings"),
+    *("SimulationSettings", "StructureSettings"),
+)
 """Schemas, which the examples of the functions use."""
 
 

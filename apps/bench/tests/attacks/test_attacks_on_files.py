@@ -26,7 +26,7 @@ def attacks(kind):
 
 def strict(path):
     """Returns the command line of a strict preparation."""
-    return "bench", "prepare", path, "--out", "o", "--strict", "--workers", "1"
+    return "bench", "prepare", path, "--out", "o", "-o", "strict=true", "--workers", "1"
 
 
 def changed(source, path, change):

@@ -66,5 +66,6 @@ def test_settings(kind, name, text, bases, assert_rejected, tmp_path):
     if kind == "grids":
         assert_rejected("bench", "run", path, "--out", tmp_path / "out")
         return
-    prepare = ("prepare", bases.xyz, "--workers", 1, "--atomic-energies", path)
+    prepare = ("prepare", bases.xyz, "--workers", 1)
+    prepare += ("-o", f"atomic_energies={path}")
     assert_rejected("bench", *prepare, "--out", tmp_path / "out")

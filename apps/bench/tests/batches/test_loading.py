@@ -12,9 +12,9 @@ from bench.batches.loading import batch_dataset
 from bench.batches.prefetching import prefetch
 from bench.dataset.opening import load_for_training
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.model.building import build_potential
 from bench.settings.grid import Grid
+from bench.settings.preparation import PreparationSettings
 
 ATOMIC_ENERGIES = {1: -13.0, 6: -1000.0, 8: -2000.0}
 
@@ -34,7 +34,7 @@ def grid(tmp_path, toy_structure):
         atoms.calc.atoms = atoms.copy()
     path = tmp_path / "frames.extxyz"
     ase.io.write(path, frames, format="extxyz")
-    prepare(PreparationRequest(str(path)), tmp_path / "set")
+    prepare(PreparationSettings(source=str(path)), tmp_path / "set")
     return Grid(
         dataset=str(tmp_path / "set"),
         model={"mace": {"channels": 4, "l_max": 1, "radial_mlp": [8]}, "cutoff": 4.0},

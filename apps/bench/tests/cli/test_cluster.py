@@ -7,8 +7,8 @@ import ase.io
 import pytest
 from bench.cli.cluster import submit_shards
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
+from bench.settings.preparation import PreparationSettings
 from typer.testing import CliRunner
 
 
@@ -50,7 +50,10 @@ def file(tmp_path, toy_structure):
 def test_shards_are_read_by_jobs_and_merged(cluster, file, tmp_path):
     out = tmp_path / "out"
     jobs = submit_shards(
-        PreparationRequest(str(file)), out, 2, {"cluster": "slurm", "timeout_min": 9}
+        PreparationSettings(source=str(file)),
+        out,
+        2,
+        {"cluster": "slurm", "timeout_min": 9},
     )
     assert jobs == ["7_0", "7_1"]
     assert (
@@ -59,7 +62,9 @@ def test_shards_are_read_by_jobs_and_merged(cluster, file, tmp_path):
     assert len(list((out / "parts").iterdir())) == 3
     progress = []
     header = prepare(
-        PreparationRequest(str(file)), out, callback=lambda *x: progress.append(x)
+        PreparationSettings(source=str(file)),
+        out,
+        callback=lambda *x: progress.append(x),
     )
     assert progress == [(3, 3)] and header["structures"] == 12
 
@@ -78,7 +83,7 @@ def test_prepare_submits(cluster, file, tmp_path):
 def test_unknown_options_and_missing_library_are_errors(
     cluster, file, tmp_path, monkeypatch
 ):
-    request = PreparationRequest(str(file))
+    request = PreparationSettings(source=str(file))
     with pytest.raises(BenchError, match="submitit rejects .*nonsense"):
         submit_shards(request, tmp_path / "out", 2, {"nonsense": 1})
     monkeypatch.setitem(sys.modules, "submitit", None)

@@ -9,9 +9,9 @@ from bench.dataset.columns import columns_from_rows
 from bench.dataset.opening import load_for_training, open_dataset
 from bench.dataset.overlaps import find_overlaps
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
+from bench.settings.preparation import PreparationSettings
 from bench.sources import Row
 
 DATA = Path(__file__).parents[1] / "data"
@@ -82,7 +82,7 @@ def test_many_coincident_atoms_take_linear_time():
 
 def test_structures_with_overlaps_are_left_out(tmp_path):
     path = DATA / "overlaps.xyz"
-    header = prepare(PreparationRequest(str(path)), tmp_path / "out")
+    header = prepare(PreparationSettings(source=str(path)), tmp_path / "out")
     assert (header["read"], header["structures"], header["rejected"]) == (14, 12, 2)
     assert header["rejected_examples"] == [
         ["0000005", "atoms 1 and 2 are 0 Å apart"],

@@ -11,15 +11,17 @@ import ase.io
 import lmdb
 import numpy as np
 import pytest
+from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
-from bench.dataset.filters import Filters
 from bench.dataset.opening import load_for_training, open_dataset
 from bench.dataset.per_element import atomic_energies_for, fit_atomic_energies
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest, Shard
+from bench.dataset.request import Shard
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
-from bench.sources import ReadOptions
+from bench.settings.preparation import Filters, PreparationSettings
+from bench.settings.schema import load_settings
+from bench.settings.template import template_text
 from typer.testing import CliRunner
 
 
@@ -40,7 +42,7 @@ def file(tmp_path, toy_structure):
 
 
 def request_for(path, **arguments):
-    return PreparationRequest(str(path), **arguments)
+    return PreparationSettings(source=str(path), **arguments)
 
 
 def columns_of(folder):
@@ -240,11 +242,13 @@ KILLED = """
 import sys
 from pathlib import Path
 import bench.sources.extxyz
-from bench.dataset.request import PreparationRequest
+from bench.settings.preparation import Filters, PreparationSettings
+from bench.settings.schema import load_settings
+from bench.settings.template import template_text
 from bench.dataset.preparing import prepare
 bench.sources.extxyz.ROWS_PER_RANGE = 5
 callback = lambda done, parts: print(done, flush=True)
-prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]), callback=callback)
+prepare(PreparationSettings(source=sys.argv[1]), Path(sys.argv[2]), callback=callback)
 """
 
 
@@ -453,11 +457,11 @@ def test_filters_and_their_counts(file, tmp_path, toy_structure):
 
 
 def test_keys_that_no_structure_has_are_rejected(file, tmp_path):
-    read_options = ReadOptions({"forces": "force"})
+    keys = {"forces": "force"}
     with pytest.raises(
         BenchError, match="has 'force', .* its forces; available: .*forces"
     ):
-        prepare(request_for(file, read_options=read_options), tmp_path / "out")
+        prepare(request_for(file, keys=keys), tmp_path / "out")
     prepare(request_for(file), tmp_path / "out")
 
 
@@ -469,11 +473,11 @@ def test_likely_keys_are_suggested(tmp_path, toy_structure):
         atoms.calc = None
     path = tmp_path / "named.xyz"
     ase.io.write(path, frames, format="extxyz")
-    suggestion = "such as --energy-key REF_energy --forces-key REF_forces"
+    suggestion = "such as -o keys.energy=REF_energy -o keys.forces=REF_forces"
     with pytest.raises(BenchError, match=suggestion):
         prepare(request_for(path), tmp_path / "out")
-    read_options = ReadOptions({"energy": "REF_energy", "forces": "REF_forces"})
-    header = prepare(request_for(path, read_options=read_options), tmp_path / "out")
+    keys = {"energy": "REF_energy", "forces": "REF_forces"}
+    header = prepare(request_for(path, keys=keys), tmp_path / "out")
     assert header["labels"]["energy"] == header["labels"]["forces"] == 3
 
 
@@ -506,11 +510,11 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from bench.exceptions import BenchError
-from bench.dataset.request import PreparationRequest
+from bench.settings.preparation import PreparationSettings
 from bench.dataset.preparing import prepare
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
 try:
-    prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]))
+    prepare(PreparationSettings(source=sys.argv[1]), Path(sys.argv[2]))
 except BenchError as error:
     print(error)
 """
@@ -595,9 +599,9 @@ def write_aselmdb(path: Path, count: int) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from bench.dataset.request import PreparationRequest
+from bench.settings.preparation import PreparationSettings
 from bench.dataset.preparing import prepare
-header = prepare(PreparationRequest(sys.argv[1]), Path(sys.argv[2]))
+header = prepare(PreparationSettings(source=sys.argv[1]), Path(sys.argv[2]))
 print(header["structures"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -651,29 +655,86 @@ def test_the_command_passes_all_options(tmp_path, toy_structure, monkeypatch):
         received.update(request=request, out=out, **arguments)
 
     monkeypatch.setattr("bench.dataset.preparing.prepare", record)
-    keys = ["energy", "forces", "stress", "charges", "total-charge", "spin", "tags"]
-    options = [x for k in [*keys, "id", "group"] for x in (f"--{k}-key", f"my-{k}")]
+    keys = ["energy", "forces", "stress", "charges", "total_charge", "spin", "tags"]
+    settings = [f"keys.{k}=my-{k}" for k in [*keys, "id", "group"]]
+    settings += ["read.energy_unit=hartree", "read.length_unit=bohr", "strict=true"]
+    settings += ["filters.recipe=omol25", "read.format=traj", "filters.spins=[2]"]
+    settings += ["filters.total_charges=[-1, 1]", "filters.min_atoms=2"]
+    settings += ["filters.max_atoms=9", "filters.require=[forces]"]
+    settings += ["filters.without=[tags]", "atomic_energies=atoms"]
     result = invoke(
         *("prepare", "source", "--out", "o", "--shard", "2/3", "--workers", 7),
-        *options,
-        *("--energy-unit", "hartree", "--length-unit", "bohr", "--strict"),
-        *("--recipe", "omol25", "--format", "traj", "--total-charge", -1),
-        *("--total-charge", 1, "--spin", 2, "--min-atoms", 2, "--max-atoms", 9),
-        *("--require", "forces", "--without", "tags", "--atomic-energies", "atoms"),
+        *(word for setting in settings for word in ("-o", setting)),
     )
     assert result.exit_code == 0, result.output
     assert "Shard 2/3 is read" in result.output
-    read_options = received["request"].read_options
-    assert read_options.keys == {
-        k.replace("-", "_"): f"my-{k}" for k in [*keys, "id", "group"]
-    }
-    assert (read_options.energy_unit, read_options.length_unit) == ("hartree", "bohr")
-    assert received["request"].filters == Filters(
-        "omol25", (-1.0, 1.0), (2,), 2, 9, ("forces",), ("tags",)
+    request = received["request"]
+    assert request.keys == {k: f"my-{k}" for k in [*keys, "id", "group"]}
+    assert request.read_options.keys == request.keys
+    assert request.read_options.conversion_factors["energy"] == units.Hartree
+    assert (request.read.energy_unit, request.read.length_unit) == ("hartree", "bohr")
+    assert request.filters == Filters(
+        recipe="omol25",
+        total_charges=(-1.0, 1.0),
+        spins=(2,),
+        min_atoms=2,
+        max_atoms=9,
+        require=("forces",),
+        without=("tags",),
     )
-    assert received["request"].atomic_energies == "atoms"
-    assert received["request"].strict and received["request"].format == "traj"
+    assert request.atomic_energies == "atoms"
+    assert request.strict and request.read.format == "traj"
     assert received["shard"] == (2, 3) and received["workers"] == 7
+    assert received["out"] == Path("o")
+
+
+def test_a_settings_file_is_changed_on_the_command_line(tmp_path, monkeypatch):
+    received = []
+    record = lambda request, out, **_: received.append((request, out))
+    monkeypatch.setattr("bench.dataset.preparing.prepare", record)
+    file = tmp_path / "mine.yaml"
+    file.write_text("source: a.xyz\nkeys: {energy: E, forces: F}\n")
+    result = invoke("prepare", file, "--shard", "1/1", "-o", "keys.energy=REF")
+    assert result.exit_code == 0, result.output
+    ((request, out),) = received
+    assert (request.source, request.keys) == ("a.xyz", {"energy": "REF", "forces": "F"})
+    assert out == Path("data/mine")
+
+
+def test_the_template_contains_the_defaults_and_is_accepted(tmp_path):
+    text = invoke("template", "prepare").output
+    file = tmp_path / "prepare.yaml"
+    file.write_text(text)
+    settings = load_settings(PreparationSettings, file, {}, [], command="")
+    assert settings == PreparationSettings(source="mine.extxyz")
+    assert template_text(settings) == text
+    assert "# Unit of lengths; dipoles" in text and "One of angstrom, bohr, nm." in text
+    missing = invoke("prepare", file, "--out", tmp_path / "out").exception
+    assert "There is no data set 'mine.extxyz'" in str(missing)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("keys.energi=E", "keys: there is no label 'energi'; did you mean 'energy'"),
+        ("energy=E", "unknown key 'energy'; known keys are source, strict, "),
+        ("energy_unit=hartree", "did you mean 'read.energy_unit'?"),
+        ("read.energy_units=hartree", "did you mean 'energy_unit'?"),
+        ("read.energy_unit=furlong", "read.energy_unit: Input should be 'eV', 'meV'"),
+        ("read.dipole_origin=moon", "should be 'mass' or 'coordinates'"),
+        ("filters.recipe=omol", "should be 'qmof', 'odac25' or 'omol25'"),
+        ("filters.require=[force]", "no label 'force'; did you mean 'forces'"),
+        ("filters.max_atoms=0", "filters.max_atoms: Input should be greater than or"),
+        ("filters.total_charges=[.nan]", "filters.total_charges.0: Input should be"),
+        ("keys={stress: s, virial: v}", "keys: stress is read from 's' or from the vi"),
+        ("source=''", "source: String should have at least 1 character"),
+        ("strict=perhaps", "strict: Input should be a valid boolean"),
+    ],
+)
+def test_invalid_settings_are_rejected_with_the_key(setting, message):
+    error = invoke("prepare", "a.xyz", "--out", "o", "-o", setting).exception
+    assert isinstance(error, BenchError) and message in str(error), error
+    assert "\n" not in str(error)
 
 
 def test_published_datasets_are_listed():
@@ -690,9 +751,10 @@ def test_published_datasets_are_listed():
 def test_preparing_does_not_import_jax(file, tmp_path):
     program = (
         "import sys; from pathlib import Path\n"
-        "from bench.dataset.request import PreparationRequest\n"
+        "from bench.settings.preparation import PreparationSettings\n"
         "from bench.dataset.preparing import prepare\n"
-        f"prepare(PreparationRequest({str(file)!r}), Path({str(tmp_path / 'out')!r}))\n"
+        f"settings = PreparationSettings(source={str(file)!r})\n"
+        f"prepare(settings, Path({str(tmp_path / 'out')!r}))\n"
         "assert not {'jax', 'equinox'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -13,7 +13,6 @@ from bench.batches.loading import batch_dataset
 from bench.dataset.opening import open_dataset
 from bench.dataset.per_element import fit_atomic_energies
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.evaluation.errors import charge_sign, errors_of, floor_of
 from bench.evaluation.predicting import Prediction, predict_samples
@@ -21,6 +20,7 @@ from bench.evaluation.response import born_charges_of, dipoles
 from bench.exceptions import BenchError
 from bench.experiment.trainable import trainable_settings
 from bench.model.building import build_potential
+from bench.settings.preparation import PreparationSettings
 from bench.sources import ReadOptions
 from bench.training.loss import loss
 
@@ -39,10 +39,10 @@ def labeled(toy_structure, seed, charge=0, **labels):
     return atoms
 
 
-def prepared_data(frames, tmp_path, **reading):
+def prepared_data(frames, tmp_path, keys=None, **read):
     path = tmp_path / "own.extxyz"
     ase.io.write(path, frames, format="extxyz")
-    order = PreparationRequest(str(path), ReadOptions(**reading))
+    order = PreparationSettings(source=str(path), keys=keys or {}, read=read)
     prepare(order, tmp_path / "prepared")
     return open_dataset(str(tmp_path / "prepared"))
 
@@ -62,7 +62,7 @@ def test_dipoles_are_stored_about_the_center_of_mass(toy_structure, tmp_path):
     assert "dipoles          of 1 charged structures are not used" in describe(
         without_origin
     )
-    with pytest.raises(BenchError, match="`mass` or `coordinates`, got 'origin'"):
+    with pytest.raises(ValueError, match="'mass' or 'coordinates'"):
         ReadOptions(dipole_origin="origin")
 
 

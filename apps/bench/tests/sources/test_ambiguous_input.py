@@ -15,7 +15,7 @@ LATTICE = 'Lattice="8 0 0 0 8 0 0 0 8"'
 
 
 def read_rows(path, format=None, **keys):
-    source = open_source(str(path), ReadOptions(keys), format)
+    source = open_source(str(path), ReadOptions(keys=keys, format=format))
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 
@@ -78,13 +78,13 @@ def test_units_that_contradict_the_format_are_rejected(tmp_path):
     path = tmp_path / "out.txt"
     path.write_text("never read\n")
     with pytest.raises(BenchError, match="ASE converts orca-output to eV and Å"):
-        open_source(str(path), ReadOptions(energy_unit="hartree"), "orca-output")
+        open_source(str(path), ReadOptions(energy_unit="hartree", format="orca-output"))
     with pytest.raises(BenchError, match="ASE converts vasp-out to eV and Å"):
-        open_source(str(path), ReadOptions(stress_unit="kbar"), "vasp-out")
-    with pytest.raises(BenchError, match="--energy-unit hartree --length-unit bohr"):
-        open_source(str(path), ReadOptions(), "qbox")
+        open_source(str(path), ReadOptions(stress_unit="kbar", format="vasp-out"))
+    with pytest.raises(BenchError, match="energy_unit=hartree -o read.length_unit"):
+        open_source(str(path), ReadOptions(format="qbox"))
     open_source(
-        str(path), ReadOptions(energy_unit="hartree", length_unit="bohr"), "qbox"
+        str(path), ReadOptions(energy_unit="hartree", length_unit="bohr", format="qbox")
     )
 
 

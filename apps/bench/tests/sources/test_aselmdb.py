@@ -13,7 +13,7 @@ from bench.sources import ReadOptions, Rejected, open_source
 
 
 def read_rows(path, **keys):
-    source = open_source(str(path), ReadOptions(keys))
+    source = open_source(str(path), ReadOptions(keys=keys))
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 

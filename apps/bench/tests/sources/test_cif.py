@@ -7,16 +7,16 @@ import pytest
 from ase.geometry import cellpar_to_cell
 from ase.spacegroup import crystal
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.dynamics.study.structure_files import read_frames
 from bench.exceptions import BenchError
+from bench.settings.preparation import PreparationSettings
 from bench.sources import ReadOptions, Rejected, open_source
 
 CASES = Path(__file__).parents[1] / "data" / "cif"
 
 
 def read_rows(path, **keys):
-    source = open_source(str(path), ReadOptions(keys))
+    source = open_source(str(path), ReadOptions(keys=keys))
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 
@@ -357,7 +357,7 @@ def test_equivalent_sites_listed_with_operations_are_rejected(tmp_path, symbol):
     with pytest.raises(BenchError, match="full.cif cannot .* 1 and 4 are 0 Å"):
         read_frames(path)
     with pytest.raises(BenchError, match="full: atoms 1 and 4 are 0 Å apart; fix"):
-        prepare(PreparationRequest(str(path), strict=True), out)
+        prepare(PreparationSettings(source=str(path), strict=True), out)
     path.write_text(cif(operations("x,y,z"), sites=[*SITES, twin]))
     (atoms,) = read_frames(path)
     assert len(atoms) == 3

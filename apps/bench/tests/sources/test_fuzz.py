@@ -11,11 +11,10 @@ import lmdb
 import numpy as np
 import pytest
 from bench.dataset.columns import columns_from_rows
-from bench.dataset.filters import Filters
 from bench.dataset.parts import read_row_range, row_ranges_of
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
+from bench.settings.preparation import Filters, PreparationSettings
 from bench.sources import ReadOptions, Rejected, Row, open_source
 from bench.sources.aselmdb import AseLmdb
 from bench.sources.source import build_or_reject
@@ -290,10 +289,15 @@ def test_damaged_database_crashes_only_the_reading_process(
         broken[at : at + 64] = fill * 64
     path.write_bytes(broken)
     try:
-        header = prepare(PreparationRequest(str(path)), tmp_path / "out", workers=1)
+        header = prepare(
+            PreparationSettings(source=str(path)), tmp_path / "out", workers=1
+        )
     except BenchError as error:
         assert "\n" not in str(error)
     else:
         assert header["rejected"] > 0
     path.write_bytes(content)
-    assert prepare(PreparationRequest(str(path)), tmp_path / "out2")["structures"] == 30
+    assert (
+        prepare(PreparationSettings(source=str(path)), tmp_path / "out2")["structures"]
+        == 30
+    )

@@ -34,7 +34,7 @@ XYZ = b"1\nenergy=-1.0\nH 0 0 0\n"
 
 
 def read_rows(path, format=None):
-    source = open_source(str(path), ReadOptions(), format)
+    source = open_source(str(path), ReadOptions(format=format))
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 

@@ -9,13 +9,11 @@ import h5py
 import numpy as np
 import pytest
 from ase.data import atomic_masses
-from bench.dataset.filters import Filters
 from bench.dataset.opening import load_for_training, open_dataset
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
 from bench.exceptions import BenchError
-from bench.sources import ReadOptions
+from bench.settings.preparation import Filters, PreparationSettings
 
 DEFAULT_DATA = Path(__file__).parents[4].parent / "shared" / "data"
 DATA = Path(os.environ.get("BENCH_DATA") or DEFAULT_DATA)
@@ -35,7 +33,7 @@ def data_set(name):
 
 def prepared(folder, tmp_path, **keys):
     filters = keys.pop("filters", Filters())
-    request = PreparationRequest(str(folder), ReadOptions(keys), filters)
+    request = PreparationSettings(source=str(folder), keys=keys, filters=filters)
     header = prepare(request, tmp_path / "out")
     return header, open_dataset(str(tmp_path / "out"))
 
@@ -201,14 +199,14 @@ def test_vasprun(folder, tmp_path):
 def test_zero_forces_are_reported(folder, tmp_path):
     header, data = prepared(folder / "sn2_F_I.npz", tmp_path)
     assert header["zero_force_structures"] == 401
-    assert "--without forces" in describe(data)
+    assert "-o filters.without=[forces]" in describe(data)
     assert len(prepared(folder / "two_atoms.npz", tmp_path / "two")[1]) == 10_000
 
 
 @data_set("ncia")
 def test_interaction_energies_need_a_key(folder, tmp_path):
     dimers = str(folder / "IHB100x10.extxyz.xz")
-    request = PreparationRequest(dimers, ReadOptions(), Filters())
+    request = PreparationSettings(source=dimers)
     with pytest.raises(BenchError, match=r"has an energy, forces, .*interaction_en"):
         prepare(request, tmp_path / "none")
     names = dict(energy="interaction_energy", tags="fragment")
@@ -280,7 +278,7 @@ def test_unsupported_format_is_rejected(folder, tmp_path):
         with pytest.raises(BenchError, match=message) as caught:
             prepared(folder / source, tmp_path)
         assert str(folder / source) in str(caught.value)
-        assert "\n" not in str(caught.value) and "--format" in str(caught.value)
+        assert "\n" not in str(caught.value) and "read.format" in str(caught.value)
         assert not (tmp_path / "out").exists()
 
 

@@ -12,7 +12,7 @@ from bench.sources.cif import reduced_formula
 
 
 def read_rows(path, **keys):
-    source = open_source(str(path), ReadOptions(keys))
+    source = open_source(str(path), ReadOptions(keys=keys))
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 

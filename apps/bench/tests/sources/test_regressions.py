@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from bench.dataset.opening import open_dataset
 from bench.dataset.preparing import prepare
-from bench.dataset.request import PreparationRequest
 from bench.dataset.summary import describe
+from bench.settings.preparation import PreparationSettings
 from bench.sources import ReadOptions, Rejected, open_source
 
 DATA = Path(__file__).parents[1] / "data"
 
 
 def read_rows(path, format=None, **keys):
-    source = open_source(str(path), ReadOptions(keys), format)
+    source = open_source(str(path), ReadOptions(keys=keys, format=format))
     return [row for part in source.row_ranges() for row in source.rows(part)]
 
 
@@ -69,7 +69,7 @@ def test_asymmetric_stress_is_rejected(tmp_path):
 def test_data_set_of_one_element(tmp_path):
     path = DATA / "one_element.xyz"
     energies = [a.get_potential_energy() for a in ase.io.iread(path, ":")]
-    header = prepare(PreparationRequest(str(path)), tmp_path / "out")
+    header = prepare(PreparationSettings(source=str(path)), tmp_path / "out")
     assert header["elements"] == {"Si": 96}
     # All have eight atoms: the best constant is the mean.
     mean = np.mean(energies) / 8

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.dataset.request import PreparationRequest, Shard
+from bench.dataset.request import Shard
 from bench.exceptions import BenchError
 from bench.execution.workers import available_cores
 from bench.settings.grid import Grid, Run
 from bench.settings.parsing import parse_yaml
+from bench.settings.preparation import PreparationSettings
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def submit_shards(
-    request: PreparationRequest, out: Path, shards: int, options: dict[str, Any]
+    request: PreparationSettings, out: Path, shards: int, options: dict[str, Any]
 ) -> list[str]:
     """Submits one job per shard; a later `prepare` without a shard merges the parts.
 
@@ -112,7 +113,7 @@ def _submit(
     return [job.job_id for job in jobs]
 
 
-def _shard(request: PreparationRequest, out: Path, number: int, total: int) -> None:
+def _shard(request: PreparationSettings, out: Path, number: int, total: int) -> None:
     # Imported in the job only.
     from bench.dataset.preparing import prepare
 

@@ -9,193 +9,94 @@ import typer
 from bench.exceptions import BenchError, Interrupted
 
 if TYPE_CHECKING:
-    from bench.dataset.request import PreparationRequest
-
-Key = Annotated[
-    str | None, typer.Option(metavar="KEY", rich_help_panel="Keys and units")
-]
+    from bench.settings.preparation import PreparationSettings
 
 
 def prepare_command(
     source: Annotated[
         str | None,
-        typer.Argument(help="A file, a folder, or a pattern in quotes."),
+        typer.Argument(
+            help="A file, a folder, or a pattern in quotes; or a settings file, see "
+            "`bench template prepare`."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the dataset.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the dataset.  \\[data/SETTINGS]"),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--override",
+            help="Changes a setting, such as -o keys.energy=REF_energy.",
+        ),
+    ] = None,
     published: Annotated[
         bool,
         typer.Option(
             "--published", help="List download pages of published datasets, and exit."
         ),
     ] = False,
-    recipe: Annotated[
-        str | None, typer.Option(help="Published subset: qmof, odac25 or omol25.")
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Format, if file names do not show it.")
-    ] = None,
-    strict: Annotated[
-        bool,
+    workers: Annotated[
+        int | None,
         typer.Option(
-            "--strict", help="Stop at the first structure that cannot be used."
-        ),
-    ] = False,
-    atomic_energies: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="YAML file of atomic energies, eV; `atoms` uses isolated atoms of the "
-            "source.  \\[fitted to training data]",
+            min=1,
+            help="Reading processes.  \\[all cores]",
+            rich_help_panel="Parallel reading",
         ),
     ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Read one of N shards; a call without it merges them."
+            metavar="I/N",
+            help="Read one of N shards; a call without it merges them.",
+            rich_help_panel="Parallel reading",
         ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Reading processes.  \\[all cores]")
     ] = None,
     submit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Submit N shards as cluster jobs."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Submit N shards as cluster jobs.",
+            rich_help_panel="Parallel reading",
+        ),
     ] = None,
     submit_option: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="An option of submitit, such as timeout_min=60."
-        ),
-    ] = None,
-    energy_key: Key = None,
-    forces_key: Key = None,
-    stress_key: Key = None,
-    virial_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="In place of the stress: minus the stress times the volume.",
-            rich_help_panel="Keys and units",
-        ),
-    ] = None,
-    charges_key: Key = None,
-    total_charge_key: Key = None,
-    spin_key: Key = None,
-    tags_key: Key = None,
-    dipole_key: Key = None,
-    born_charges_key: Key = None,
-    id_key: Key = None,
-    group_key: Key = None,
-    energy_unit: Annotated[str, typer.Option(rich_help_panel="Keys and units")] = "eV",
-    length_unit: Annotated[
-        str, typer.Option(rich_help_panel="Keys and units")
-    ] = "angstrom",
-    stress_unit: Annotated[
-        str | None,
-        typer.Option(
-            help="GPa, kbar or eV/Å^3.  \\[energy over length cubed]",
-            rich_help_panel="Keys and units",
-        ),
-    ] = None,
-    dipole_origin: Annotated[
-        str | None,
-        typer.Option(
-            help="Origin of dipoles of charged structures: mass or coordinates.",
-            rich_help_panel="Keys and units",
-        ),
-    ] = None,
-    born_transposed: Annotated[
-        bool,
-        typer.Option(
-            "--born-transposed",
-            help="Born charges are stored as \\[displacement, polarization].",
-            rich_help_panel="Keys and units",
-        ),
-    ] = False,
-    total_charge: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Keep structures with this total charge, e.", rich_help_panel="Filters"
-        ),
-    ] = None,
-    spin: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Keep structures with this multiplicity.", rich_help_panel="Filters"
-        ),
-    ] = None,
-    min_atoms: Annotated[int, typer.Option(rich_help_panel="Filters")] = 1,
-    max_atoms: Annotated[int | None, typer.Option(rich_help_panel="Filters")] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Keep structures with this label.", rich_help_panel="Filters"
-        ),
-    ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="Do not store this label.", rich_help_panel="Filters"),
-    ] = None,
-    sample: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Draw this number of structures at random, last.",
-            rich_help_panel="Filters",
+            metavar="KEY=VALUE",
+            help="An option of submitit, such as timeout_min=60.",
+            rich_help_panel="Parallel reading",
         ),
     ] = None,
 ) -> None:
     """Converts a source to a dataset on disk; resumes where an earlier call stopped."""
-    from bench.dataset.filters import Filters
-    from bench.dataset.preparing import prepare
-    from bench.dataset.request import PreparationRequest, Shard
-    from bench.execution.workers import available_cores
-    from bench.sources import ReadOptions
-    from bench.sources.published import describe_published
-
     if published:
+        from bench.sources.published import describe_published
+
         typer.echo(describe_published())
         return
+    from bench.settings.preparation import PreparationSettings
+    from bench.settings.schema import is_settings_file, load_settings
+
+    file = Path(source) if source and is_settings_file(source) else None
+    if file is not None:
+        out = out or Path("data") / file.stem
     if source is None or out is None:
         raise BenchError(
             "Source and output folder are missing: bench prepare SOURCE --out FOLDER; "
             "`bench prepare --published` lists published datasets."
         )
-    keys = dict(
-        energy=energy_key,
-        forces=forces_key,
-        stress=stress_key,
-        virial=virial_key,
-        charges=charges_key,
-        total_charge=total_charge_key,
-        spin=spin_key,
-        tags=tags_key,
-        dipole=dipole_key,
-        born_charges=born_charges_key,
-        id=id_key,
-        group=group_key,
+    options = {"source": source if file is None else None}
+    request = load_settings(
+        PreparationSettings, file, options, override or [], command="bench prepare"
     )
-    filters = Filters(
-        recipe=recipe,
-        total_charges=tuple(total_charge or ()),
-        spins=tuple(spin or ()),
-        min_atoms=min_atoms,
-        max_atoms=max_atoms,
-        require=tuple(require or ()),
-        without=tuple(without or ()),
-        sample=sample,
-    )
-    read_options = ReadOptions(
-        {label: key for label, key in keys.items() if key is not None},
-        energy_unit=energy_unit,
-        length_unit=length_unit,
-        stress_unit=stress_unit,
-        dipole_origin=dipole_origin,
-        born_transposed=born_transposed,
-    )
-    request = PreparationRequest(
-        source, read_options, filters, format, strict, atomic_energies
-    )
+    from bench.dataset.preparing import prepare
+    from bench.dataset.request import Shard
+    from bench.execution.workers import available_cores
+
     if submit is not None:
         _submit(request, out, submit, submit_option or [])
         return
@@ -222,7 +123,7 @@ def prepare_command(
 
 
 def _submit(
-    request: "PreparationRequest", out: Path, shards: int, texts: list[str]
+    request: "PreparationSettings", out: Path, shards: int, texts: list[str]
 ) -> None:
     from bench.cli.cluster import parse_options, submit_shards
 

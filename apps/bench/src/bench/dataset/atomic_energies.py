@@ -13,7 +13,7 @@ from bench.exceptions import BenchError
 from bench.settings.parsing import read_yaml
 
 ATOMS = "atoms"
-"""Value of `--atomic-energies` that takes isolated atoms of the source."""
+"""Value of `atomic_energies` that takes isolated atoms of the source."""
 
 
 def read_atomic_energies(path: Path) -> dict[int, float]:
@@ -78,7 +78,7 @@ def atomic_energy_residuals(
     if missing:
         raise BenchError(
             f"There is no atomic energy of {', '.join(missing)}, which {source} "
-            "contains: add it to the file of --atomic-energies or, with "
+            "contains: add it to the file of atomic_energies or, with "
             f"`{ATOMS}`, add a neutral single atom to the source, without a cell or "
             "with `config_type=IsolatedAtom`."
         )

@@ -1,15 +1,13 @@
 """Filters of structures, and recipes for the published subsets."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from bench.exceptions import BenchError
-from bench.labels import LABELS
+from bench.settings.preparation import Filters, RecipeName
 from bench.sources import Row
 
 LOW_SPIN_PATH = "omol/metal_organics/outputs_low_spin_241118/"
@@ -126,7 +124,7 @@ class Recipe:
 
 RARE_ELEMENT = "element with fewer than 10 atoms"
 
-RECIPES = {
+RECIPES: dict[RecipeName, Recipe] = {
     "qmof": Recipe(
         "MOFs of up to 500 atoms with an energy and charges",
         {},
@@ -158,99 +156,67 @@ RECIPES = {
 `train/mof`, that of OMol25 from `train_4M`."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Filters:
-    """Conditions that structures must meet; the default keeps all.
+def drop_labels(row: Row, filters: Filters) -> Row:
+    """Returns a row without the labels of `filters.without`.
 
     Args:
-        recipe: a key of `RECIPES`, applied in addition to the other filters.
-        total_charges: allowed total charges, e; structures without one are neutral. An
-            empty tuple allows all.
-        spins: allowed multiplicities; structures without one are left out. An empty
-            tuple allows all.
-        min_atoms: minimum number of atoms of a structure.
-        max_atoms: maximum number of atoms of a structure; None means no limit.
-        require: labels that a structure must have.
-        without: labels that are dropped from the structures.
-        sample: number of structures drawn at random after all other filters; the draw
-            depends only on their ids. None keeps all.
+        row: as read from the source.
+        filters: of the preparation.
     """
-
-    recipe: str | None = None
-    total_charges: tuple[float, ...] = ()
-    spins: tuple[int, ...] = ()
-    min_atoms: int = 1
-    max_atoms: int | None = None
-    require: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-    sample: int | None = None
-
-    def __post_init__(self):
-        if self.recipe is not None and self.recipe not in RECIPES:
-            raise _unknown("recipe", self.recipe, list(RECIPES))
-        for label in (*self.require, *self.without):
-            if label not in LABELS:
-                raise _unknown("label", label, list(LABELS))
-
-    def drop_labels(self, row: Row) -> Row:
-        """Returns a row without the labels of `without`.
-
-        Args:
-            row: as read from the source.
-        """
-        if not self.without:
-            return row
-        return dataclasses.replace(row, **dict.fromkeys(self.without))
-
-    def exclusion_reason(self, row: Row) -> str | None:
-        """Returns why a row is left out; None if it is kept.
-
-        Args:
-            row: result of `drop_labels`.
-        """
-        recipe = RECIPES.get(self.recipe or "")
-        limits = [
-            m for m in (self.max_atoms, recipe and recipe.max_atoms) if m is not None
-        ]
-        if limits and len(row) > min(limits):
-            return f"more than {min(limits)} atoms"
-        if len(row) < self.min_atoms:
-            return f"fewer than {self.min_atoms} atoms"
-        if self.total_charges and (row.total_charge or 0.0) not in self.total_charges:
-            return "other total charge"
-        if self.spins and row.spin not in self.spins:
-            return "other spin"
-        for label in (*self.require, *(recipe.require if recipe else ())):
-            if getattr(row, label) is None:
-                return f"no {label}"
-        conditions = recipe.row_filters if recipe else {}
-        failed = (reason for reason, keep in conditions.items() if not keep(row))
-        return next(failed, None)
-
-    def select(self, candidates: Candidates) -> tuple[np.ndarray, dict[str, int]]:
-        """Applies the filters that depend on all structures.
-
-        Args:
-            candidates: structures that passed the filters of single rows.
-
-        Returns:
-            Indices of the kept structures, and the number of others by reason.
-        """
-        rows, left_out = np.arange(len(candidates.energies)), {}
-        recipe = RECIPES.get(self.recipe or "")
-        for reason, keep in (recipe.joint_filters if recipe else {}).items():
-            selected = rows[keep(candidates.take(rows))]
-            left_out[reason] = len(rows) - len(selected)
-            rows = selected
-        if self.sample is not None and self.sample < len(rows):
-            by_id = rows[np.argsort(candidates.ids[rows], kind="stable")]
-            drawn = np.random.default_rng(0).permutation(len(rows))[: self.sample]
-            left_out["not drawn"] = len(rows) - self.sample
-            rows = np.sort(by_id[drawn])
-        return rows, {reason: n for reason, n in left_out.items() if n}
+    if not filters.without:
+        return row
+    return dataclasses.replace(row, **dict.fromkeys(filters.without))
 
 
-def _unknown(kind: str, name: str, known: list[str]) -> BenchError:
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
-    return BenchError(f"There is no {kind} {name!r}; {hint}")
+def exclusion_reason(row: Row, filters: Filters) -> str | None:
+    """Returns why a row is left out; None if it is kept.
+
+    Args:
+        row: result of `drop_labels`.
+        filters: of the preparation.
+    """
+    recipe = None if filters.recipe is None else RECIPES[filters.recipe]
+    limits = [
+        m for m in (filters.max_atoms, recipe and recipe.max_atoms) if m is not None
+    ]
+    if limits and len(row) > min(limits):
+        return f"more than {min(limits)} atoms"
+    if len(row) < filters.min_atoms:
+        return f"fewer than {filters.min_atoms} atoms"
+    charges = filters.total_charges
+    if charges and (row.total_charge or 0.0) not in charges:
+        return "other total charge"
+    if filters.spins and row.spin not in filters.spins:
+        return "other spin"
+    for label in (*filters.require, *(recipe.require if recipe else ())):
+        if getattr(row, label) is None:
+            return f"no {label}"
+    conditions = recipe.row_filters if recipe else {}
+    failed = (reason for reason, keep in conditions.items() if not keep(row))
+    return next(failed, None)
+
+
+def select_jointly(
+    candidates: Candidates, filters: Filters
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Applies the filters that depend on all structures.
+
+    Args:
+        candidates: structures that passed the filters of single rows.
+        filters: of the preparation.
+
+    Returns:
+        Indices of the kept structures, and the number of others by reason.
+    """
+    rows, left_out = np.arange(len(candidates.energies)), {}
+    recipe = None if filters.recipe is None else RECIPES[filters.recipe]
+    for reason, keep in (recipe.joint_filters if recipe else {}).items():
+        selected = rows[keep(candidates.take(rows))]
+        left_out[reason] = len(rows) - len(selected)
+        rows = selected
+    if filters.sample is not None and filters.sample < len(rows):
+        by_id = rows[np.argsort(candidates.ids[rows], kind="stable")]
+        drawn = np.random.default_rng(0).permutation(len(rows))[: filters.sample]
+        left_out["not drawn"] = len(rows) - filters.sample
+        rows = np.sort(by_id[drawn])
+    return rows, {reason: n for reason, n in left_out.items() if n}

@@ -16,13 +16,14 @@ from bench.dataset.atomic_energies import (
 )
 from bench.dataset.columns import FLAGS, ISOLATED, Columns
 from bench.dataset.composition import Fit, count_elements, fit_composition
-from bench.dataset.filters import Candidates, Filters
+from bench.dataset.filters import Candidates, select_jointly
 from bench.dataset.parts import load_part, load_statistics
 from bench.dataset.read_statistics import MAX_EXAMPLES, ReadStatistics, combined
-from bench.dataset.unread_labels import unread_labels
+from bench.dataset.unread_labels import key_option, unread_labels
 from bench.dataset.writing import write_prepared
 from bench.exceptions import BenchError
 from bench.labels import LABELS, TRAINABLE_KINDS, field_of
+from bench.settings.preparation import Filters
 
 
 def merge(
@@ -63,7 +64,7 @@ def merge(
             isolated.sum()
         )
         unique = unique[~isolated]
-    selected, left_out = filters.select(candidates.take(unique))
+    selected, left_out = select_jointly(candidates.take(unique), filters)
     statistics.left_out.update(left_out)
     rows = unique[selected]
     if not len(rows):
@@ -142,7 +143,7 @@ def check_labels(
         if label == "stress" and statistics.stress_without_cell:
             raise BenchError(
                 f"{key!r} of {source} is the {kind} of structures without a cell, "
-                "for which it is undefined: omit the option or add the cells."
+                "for which it is undefined: omit its key or add the cells."
             )
         raise BenchError(
             f"No structure of {source} has {key!r}, the key given for its {kind}; "
@@ -150,11 +151,11 @@ def check_labels(
         )
     if not any(statistics.labels[field_of(kind)] for kind in TRAINABLE_KINDS):
         unread = unread_labels(reading_entries(statistics))
-        options = " ".join(f"{option} {keys[0]}" for option, keys in unread.items())
+        options = " ".join(key_option(label, keys[0]) for label, keys in unread.items())
         raise BenchError(
             f"No structure of {source} has an energy, forces, stress, charges or a "
             f"dipole; available: {available}. Name the keys of the labels, such as "
-            f"{options or '--energy-key E'}."
+            f"{options or key_option('energy', 'E')}."
         )
 
 

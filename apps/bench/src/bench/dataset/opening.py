@@ -13,7 +13,6 @@ from ase.data import atomic_numbers
 from backbones import Structure
 
 from bench.dataset.columns import FLAGS, LAYOUT, Columns, concatenate
-from bench.dataset.filters import Filters
 from bench.dataset.merging import check_labels, digest_of, reading_entries
 from bench.dataset.parts import read_row_range, row_ranges_of
 from bench.dataset.prepared import is_prepared, is_unfinished, open_prepared
@@ -21,6 +20,7 @@ from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError
 from bench.execution.workers import CRASH_PRONE_FORMATS, run_tasks
 from bench.labels import TRAINABLE_KINDS, field_of
+from bench.settings.preparation import Filters
 from bench.sources import ReadOptions, Source, open_source
 
 BUNDLED = ("frameworks", "ions")
@@ -167,8 +167,9 @@ def load_for_training(source: str) -> Dataset:
         first = int(np.argmin(has_energy))
         raise BenchError(
             f"{source}: {data.columns.text('id', first)!r} has no energy, as "
-            f"{(~has_energy).sum()} of {len(data)} structures; give its key with "
-            "`bench prepare --energy-key`, or leave them out with `--require energy`."
+            f"{(~has_energy).sum()} of {len(data)} structures; set its key, `bench "
+            "prepare ... -o keys.energy=KEY`, or leave them out, "
+            "`-o filters.require=[energy]`."
         )
     labels = [data.columns.has(field_of(kind)) for kind in TRAINABLE_KINDS]
     unlabeled = np.flatnonzero(~np.any(labels, axis=0))
@@ -176,8 +177,8 @@ def load_for_training(source: str) -> Dataset:
         first = data.columns.text("id", int(unlabeled[0]))
         raise BenchError(
             f"{source}: {first!r} has no label to train on, as {len(unlabeled)} of "
-            f"{len(data)} structures: leave them out with `bench prepare --require`, "
-            "such as `--require charges`."
+            f"{len(data)} structures: leave them out with `bench prepare`, such as "
+            "`-o filters.require=[charges]`."
         )
     return _check_boundaries(data, source)
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from bench.dataset.columns import Columns, columns_from_rows, concatenate
-from bench.dataset.filters import Filters
+from bench.dataset.filters import drop_labels, exclusion_reason
 from bench.dataset.overlaps import find_overlaps
 from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError, one_line
 from bench.files import write_bytes
 from bench.labels import LABELS
+from bench.settings.preparation import Filters
 from bench.sources import ROWS_PER_RANGE, Rejected, Row, RowRange, Source
 
-REMEDY = "fix or remove it; `bench prepare` without --strict leaves it out"
+REMEDY = "fix or remove it; `bench prepare` leaves it out unless `strict: true`"
 
 
 def row_ranges_of(source: Source) -> list[RowRange]:
@@ -113,8 +114,8 @@ def _filtered(
         statistics.stress_without_cell += (
             row.cell is None and "stress" in row.label_keys
         )
-        row = filters.drop_labels(row)
-        reason = filters.exclusion_reason(row)
+        row = drop_labels(row, filters)
+        reason = exclusion_reason(row, filters)
         if reason is not None:
             statistics.left_out[reason] += 1
             continue

@@ -1,5 +1,6 @@
 """Preparation of a dataset: parts read by several processes, then merged."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +8,6 @@ from typing import Any, NamedTuple
 import filelock
 
 from bench.dataset.columns import Columns
-from bench.dataset.filters import Filters
 from bench.dataset.merging import check_labels, merge
 from bench.dataset.parts import (
     load_statistics,
@@ -19,7 +19,7 @@ from bench.dataset.parts import (
 )
 from bench.dataset.prepared import HEADER, check_version, is_prepared
 from bench.dataset.read_statistics import ReadStatistics, combined
-from bench.dataset.request import PreparationRequest, Shard, requested_atomic_energies
+from bench.dataset.request import Shard, requested_atomic_energies
 from bench.dataset.unfinished import (
     PARTS,
     claim_folder,
@@ -33,6 +33,7 @@ from bench.exceptions import BenchError
 from bench.execution.callback import Callback
 from bench.execution.workers import CRASH_PRONE_FORMATS, run_tasks
 from bench.files import remove_leftovers, write_error
+from bench.settings.preparation import Filters, PreparationSettings
 from bench.sources import RowRange, Source, open_source
 
 PrepareCallback = Callback[int, int]
@@ -78,8 +79,8 @@ def _save(path: Path, columns: Columns, statistics: ReadStatistics) -> None:
 
 
 def prepare(
-    request: PreparationRequest,
-    out: Path,
+    request: PreparationSettings,
+    out: str | os.PathLike,
     *,
     shard: Shard | None = None,
     workers: int = 0,
@@ -104,8 +105,16 @@ def prepare(
 
     Raises:
         BenchError: the source cannot be read or used, or the folder cannot be written.
+
+    Examples:
+        >>> settings = bench.PreparationSettings(
+        ...     source="mine.extxyz", filters=bench.Filters(max_atoms=100)
+        ... )
+        >>> header = bench.prepare(settings, "data/mine")
+        >>> header["structures"]
     """
-    source = open_source(request.source, request.read_options, request.format)
+    out = Path(out)
+    source = open_source(request.source, request.read_options)
     atomic_energies = requested_atomic_energies(request)
     inputs = preparation_inputs(request, source) | _as_json(atomic_energies)
     if is_prepared(out):
@@ -162,11 +171,11 @@ def _read(jobs: Sequence[_ReadJob], workers: int, callback: PrepareCallback) -> 
         callback(done + count, len(jobs))
 
 
-def _check_labels(paths: list[Path], request: PreparationRequest, out: Path) -> None:
+def _check_labels(paths: list[Path], request: PreparationSettings, out: Path) -> None:
     """Checks the labels; deletes the parts on failure, since new keys change them."""
     statistics = combined(map(load_statistics, paths))
     try:
-        check_labels(statistics, request.read_options.keys, request.source)
+        check_labels(statistics, request.keys, request.source)
     except BenchError:
         discard_parts(out)
         raise
@@ -188,16 +197,16 @@ def _finished_header(out: Path, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _request_entries(
-    request: PreparationRequest, source: Source, inputs: dict[str, Any]
+    request: PreparationSettings, source: Source, inputs: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "source": request.source,
         "read_as": source.format,
-        "given_keys": dict(request.read_options.keys),
+        "given_keys": dict(request.keys),
         "units": {
-            "energy": request.read_options.energy_unit,
-            "length": request.read_options.length_unit,
-            "stress": request.read_options.stress_unit,
+            "energy": request.read.energy_unit,
+            "length": request.read.length_unit,
+            "stress": request.read.stress_unit,
         },
         "filters": inputs["filters"],
         "inputs_digest": digest_of_inputs(inputs),

@@ -1,35 +1,11 @@
-"""Arguments of a preparation, and the shard that one job of it reads."""
+"""The shard that one job of a preparation reads, and its atomic energies."""
 
-import dataclasses
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bench.dataset.atomic_energies import ATOMS, read_atomic_energies
-from bench.dataset.filters import Filters
 from bench.exceptions import BenchError
-from bench.sources import ReadOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparationRequest:
-    """The arguments that determine a prepared dataset.
-
-    Args:
-        source: path of a file or folder, or a glob pattern.
-        read_options: keys and units of the labels.
-        filters: conditions that structures must meet.
-        format: file format; None infers it from the file names.
-        strict: whether a row that cannot be used is an error instead of being left out.
-        atomic_energies: path of a YAML file, or `"atoms"` for the energies of isolated
-            atoms in the source; None leaves them to be fitted to the training set.
-    """
-
-    source: str
-    read_options: ReadOptions = ReadOptions()
-    filters: Filters = Filters()
-    format: str | None = None
-    strict: bool = False
-    atomic_energies: str | None = None
+from bench.settings.preparation import PreparationSettings
 
 
 class Shard(NamedTuple):
@@ -60,7 +36,7 @@ class Shard(NamedTuple):
 
 
 def requested_atomic_energies(
-    request: PreparationRequest,
+    request: PreparationSettings,
 ) -> dict[int, float] | Literal["atoms"] | None:
     """Returns the atomic energies of a request, read from their file if they have one.
 

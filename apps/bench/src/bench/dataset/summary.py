@@ -193,11 +193,11 @@ def _preparation(data: Dataset) -> dict[str, str]:
     if ignored:
         lines["dipoles"] = (
             f"of {ignored} charged structures are not used: give their origin with "
-            "--dipole-origin mass or coordinates"
+            "-o read.dipole_origin=mass or coordinates"
         )
     if header["zero_force_structures"]:
         lines["suspicious"] = (
             f"all forces of {header['zero_force_structures']} structures are zero: if "
-            "they are placeholders, prepare with --without forces"
+            "they are placeholders, prepare with -o filters.without=[forces]"
         )
     return lines

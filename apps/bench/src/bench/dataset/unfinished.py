@@ -1,7 +1,6 @@
 """Unfinished preparations: a folder belongs to the inputs that it was begun with."""
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.dataset.prepared import UNFINISHED
-from bench.dataset.request import PreparationRequest
 from bench.exceptions import BenchError
 from bench.files import write_text
 from bench.settings.parsing import read_object
+from bench.settings.preparation import PreparationSettings
 from bench.sources import ROWS_PER_RANGE, Source
 
 PARTS = "parts"
@@ -26,7 +25,7 @@ _OLD_NAME = "plan.json"
 """`preparation.json` in earlier versions, whose parts cannot be read."""
 
 
-def preparation_inputs(request: PreparationRequest, source: Source) -> dict[str, Any]:
+def preparation_inputs(request: PreparationSettings, source: Source) -> dict[str, Any]:
     """Returns everything that determines a prepared dataset, as JSON values.
 
     Args:
@@ -38,8 +37,9 @@ def preparation_inputs(request: PreparationRequest, source: Source) -> dict[str,
         "files": [[name, s.st_size, s.st_mtime_ns] for name, s in stats],
         "format": source.format,
         "rows_per_range": ROWS_PER_RANGE,
-        "read_options": dataclasses.asdict(request.read_options),
-        "filters": json.loads(json.dumps(dataclasses.asdict(request.filters))),
+        "keys": dict(request.keys),
+        "read": request.read.model_dump(mode="json", exclude={"format"}),
+        "filters": request.filters.model_dump(mode="json"),
         "strict": request.strict,
     }
 

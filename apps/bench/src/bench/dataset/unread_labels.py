@@ -9,26 +9,24 @@ class _Label(NamedTuple):
     """Typical keys of a label.
 
     Args:
-        option: option of `bench prepare` that sets the key.
         pattern: regular expression that typical keys match, in lower case.
         type: `"number"` or `"array"`.
     """
 
-    option: str
     pattern: str
     type: str
 
 
 LABELS = {
-    "energy": _Label("--energy-key", r"energy|^e$|^etot$", "number"),
-    "forces": _Label("--forces-key", r"force|^f$", "array"),
-    "stress": _Label("--stress-key", r"stress", "array"),
-    "virial": _Label("--virial-key", r"virial", "array"),
-    "charges": _Label("--charges-key", r"charge|^q$", "array"),
-    "total_charge": _Label("--total-charge-key", r"charge", "number"),
-    "spin": _Label("--spin-key", r"spin|multiplicity", "number"),
-    "dipole": _Label("--dipole-key", r"dipole", "array"),
-    "born_charges": _Label("--born-charges-key", r"born|(^|_)bec($|_)", "array"),
+    "energy": _Label(r"energy|^e$|^etot$", "number"),
+    "forces": _Label(r"force|^f$", "array"),
+    "stress": _Label(r"stress", "array"),
+    "virial": _Label(r"virial", "array"),
+    "charges": _Label(r"charge|^q$", "array"),
+    "total_charge": _Label(r"charge", "number"),
+    "spin": _Label(r"spin|multiplicity", "number"),
+    "dipole": _Label(r"dipole", "array"),
+    "born_charges": _Label(r"born|(^|_)bec($|_)", "array"),
 }
 
 
@@ -39,7 +37,7 @@ def unread_labels(header: Mapping[str, Any]) -> dict[str, list[str]]:
         header: of a dataset, with the keys of the source.
 
     Returns:
-        Keys by the option of `bench prepare` that would read them.
+        Keys by label.
     """
     read = dict(entry.split("=", 1) for entry in header["label_keys"])
     if "stress" in read:
@@ -54,5 +52,15 @@ def unread_labels(header: Mapping[str, Any]) -> dict[str, list[str]]:
             if re.search(label.pattern, key.lower()) and f"{label.type}={key}" in types
         ]
         if name not in read and keys:
-            suggestions[label.option] = sorted(keys)
+            suggestions[name] = sorted(keys)
     return suggestions
+
+
+def key_option(label: str, key: str) -> str:
+    """Returns the option of `bench prepare` that sets the key of a label.
+
+    Args:
+        label: one of `bench.settings.reading.DEFAULT_KEYS`.
+        key: in the source.
+    """
+    return f"-o keys.{label}={key}"

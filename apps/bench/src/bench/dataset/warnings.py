@@ -7,12 +7,12 @@ from bench.dataset.charge_sums import mismatched_charges
 from bench.dataset.composition import label_distribution
 from bench.dataset.duplicates import find_duplicates
 from bench.dataset.opening import Dataset
-from bench.dataset.unread_labels import unread_labels
+from bench.dataset.unread_labels import key_option, unread_labels
 
 LARGEST_STRESS = 100.0
 """GPa; larger values are probably virials or in another unit."""
 
-SUM_OPTIONS = ("--energy-key", "--total-charge-key")
+SUMS = ("energy", "total_charge")
 """Options that accept a sum of keys."""
 
 
@@ -40,14 +40,15 @@ def _unread_labels(data: Dataset) -> list[str]:
     if data.header is None:
         return []
     source, warnings = data.header["source"], []
-    for option, keys in unread_labels(data.header).items():
+    for label, keys in unread_labels(data.header).items():
         listed = ", ".join(f"`{key}`" for key in keys)
         if len(keys) == 1:
-            advice = f"`bench prepare` with `{option} {keys[0]}` reads it"
+            advice = f"`bench prepare` with `{key_option(label, keys[0])}` reads it"
             warnings.append(f"{listed} of {source} is not read: {advice}")
         else:
-            total = f", `{keys[0]}+{keys[1]}` a sum" if option in SUM_OPTIONS else ""
-            advice = f"`bench prepare` with `{option} KEY` reads one of them{total}"
+            total = f", `{keys[0]}+{keys[1]}` a sum" if label in SUMS else ""
+            option = key_option(label, "KEY")
+            advice = f"`bench prepare` with `{option}` reads one of them{total}"
             warnings.append(f"{listed} of {source} are not read: {advice}")
     return warnings
 
@@ -58,7 +59,8 @@ def _large_stress(data: Dataset) -> str:
         return ""
     return (
         f"stresses reach {largest:.4g} GPa: if they are virials (eV), prepare the data "
-        "with --virial-key, if they are in another unit, with --stress-unit"
+        f"with {key_option('virial', 'KEY')}, if they are in another unit, with "
+        "-o read.stress_unit=UNIT"
     )
 
 
@@ -86,8 +88,8 @@ def _charge_sums(data: Dataset) -> str:
         return warning
     return (
         f"{warning}. No total charge is given for them, so they are taken as neutral; "
-        "give it as `total_charge` in the source, or its key with `bench prepare "
-        "--total-charge-key`"
+        "give it as `total_charge` in the source, or its key to `bench prepare`, "
+        f"`{key_option('total_charge', 'KEY')}`"
     )
 
 

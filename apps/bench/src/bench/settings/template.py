@@ -10,10 +10,12 @@ import pydantic
 import yaml
 from pydantic.fields import FieldInfo
 
+from bench.settings.preparation import PreparationSettings
 from bench.settings.simulation import StudySettings
 
 COMMANDS: dict[str, pydantic.BaseModel] = {
     "md": StudySettings(models=(Path("runs/quick"),)),
+    "prepare": PreparationSettings(source="mine.extxyz"),
 }
 """Settings that the template of each command contains: an example, else defaults."""
 

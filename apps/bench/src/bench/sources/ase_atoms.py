@@ -9,9 +9,9 @@ import ase
 import ase.io
 
 from bench.exceptions import BenchError, one_line
+from bench.settings.reading import ReadOptions
 from bench.sources.decompression import check_decompressed_size, open_decompressed
 from bench.sources.lines import next_lines
-from bench.sources.options import ReadOptions
 from bench.sources.row import Rejected, Row
 from bench.sources.row_building import Geometry, build_row
 from bench.sources.source import (
@@ -153,14 +153,14 @@ def check_units(format: str, options: ReadOptions) -> None:
     units = (options.energy_unit, options.length_unit)
     if format == "qbox" and units != ("hartree", "bohr"):
         raise BenchError(
-            "Qbox writes hartree and bohr: give --energy-unit hartree --length-unit "
-            "bohr, and --stress-unit GPa if it has stresses."
+            "Qbox writes hartree and bohr: set -o read.energy_unit=hartree "
+            "-o read.length_unit=bohr, and -o read.stress_unit=GPa if it has stresses."
         )
     has_units = units != ("eV", "angstrom") or options.stress_unit is not None
     if format not in UNCONVERTED and has_units:
         raise BenchError(
-            f"ASE converts {format} to eV and Å: omit --energy-unit, --length-unit and "
-            "--stress-unit."
+            f"ASE converts {format} to eV and Å: omit read.energy_unit, "
+            "read.length_unit and read.stress_unit."
         )
 
 

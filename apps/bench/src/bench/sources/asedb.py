@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import ase.db
 
 from bench.exceptions import BenchError, one_line
+from bench.settings.reading import ReadOptions
 from bench.sources.ase_atoms import values_from_atoms
-from bench.sources.options import ReadOptions
 from bench.sources.row import Rejected, Row
 from bench.sources.row_building import Geometry, build_row
 from bench.sources.source import (

@@ -12,7 +12,7 @@ import lmdb
 import numpy as np
 
 from bench.exceptions import BenchError, one_line
-from bench.sources.options import DEFAULT_KEYS, ReadOptions
+from bench.settings.reading import DEFAULT_KEYS, ReadOptions
 from bench.sources.row import Rejected, Row, RowError
 from bench.sources.row_building import Geometry, build_row
 from bench.sources.source import (

@@ -15,6 +15,7 @@ from ase.geometry import cellpar_to_cell
 from gemmi import cif
 
 from bench.exceptions import BenchError, one_line
+from bench.settings.reading import DEFAULT_KEYS, ReadOptions
 from bench.sources.cif_images import apply_operations
 from bench.sources.cif_sites import (
     check_ordered,
@@ -25,7 +26,6 @@ from bench.sources.cif_sites import (
 )
 from bench.sources.cif_symmetry import first_value, symmetry_operations
 from bench.sources.decompression import check_size
-from bench.sources.options import DEFAULT_KEYS, ReadOptions
 from bench.sources.row import Rejected, Row, RowError
 from bench.sources.row_building import Geometry, build_row
 from bench.sources.source import (

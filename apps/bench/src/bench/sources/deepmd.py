@@ -11,8 +11,8 @@ import numpy as np
 from ase.symbols import Symbols
 
 from bench.exceptions import BenchError, one_line
+from bench.settings.reading import DEFAULT_KEYS, ReadOptions
 from bench.sources.elements import ATOMIC_NUMBERS
-from bench.sources.options import DEFAULT_KEYS, ReadOptions
 from bench.sources.row import Rejected, Row, RowError
 from bench.sources.row_building import Geometry, build_row
 from bench.sources.source import (

@@ -14,12 +14,12 @@ from ase.data import chemical_symbols
 from ase.io.extxyz import read_xyz
 
 from bench.exceptions import BenchError, one_line
+from bench.settings.reading import ReadOptions
 from bench.sources.ase_atoms import row_from_atoms
 from bench.sources.comment_line import STRING_KEYS, parse_comment
 from bench.sources.decompression import COMPRESSED, open_decompressed
 from bench.sources.elements import atomic_number
 from bench.sources.lines import MAX_LINE_BYTES, is_cut, next_lines
-from bench.sources.options import ReadOptions
 from bench.sources.row import Rejected, Row, RowError
 from bench.sources.source import (
     ROWS_PER_RANGE,

@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from bench.exceptions import BenchError
+from bench.settings.reading import ReadOptions
 from bench.sources.ase_atoms import FORMATS, AseFiles, check_units
 from bench.sources.asedb import AseDb
 from bench.sources.aselmdb import AseLmdb
@@ -15,7 +16,6 @@ from bench.sources.extxyz import ExtendedXYZ
 from bench.sources.folder_files import list_files, without_duplicate_links
 from bench.sources.hdf5 import Hdf5Files
 from bench.sources.npz import NpzFiles
-from bench.sources.options import ReadOptions
 from bench.sources.published import download_hint
 from bench.sources.qmof import open_qmof
 from bench.sources.source import Source
@@ -47,20 +47,19 @@ READERS: dict[str, Callable[[tuple[Path, ...], ReadOptions], Source]] = {
 """Readers by format; the formats of `ase_atoms.FORMATS` share another one."""
 
 
-def open_source(source: str, options: ReadOptions, format: str | None = None) -> Source:
+def open_source(source: str, options: ReadOptions) -> Source:
     """Returns the reader of a file, a folder or a pattern such as `data/*.aselmdb`.
 
     Args:
         source: path or glob pattern.
-        options: keys and units of the labels.
-        format: name of the format; None derives it from the file names.
+        options: format, keys and units of the labels.
 
     Raises:
         BenchError: no files, no known format, or more than one format.
     """
     path = Path(source)
     if path.is_dir():
-        return _open_folder(path, list_files(path), options, format)
+        return _open_folder(path, list_files(path), options)
     files = [path] if path.is_file() else [Path(p) for p in glob.glob(source)]
     files = [f for f in files if f.is_file()]
     if not files:
@@ -70,13 +69,11 @@ def open_source(source: str, options: ReadOptions, format: str | None = None) ->
             "sizes, licenses and citations of published sets."
         )
     if len(files) == 1 and files[0].name == "qmof_structure_data.json":
-        return _open_folder(files[0].parent, (), options, format)
-    return _open_files(files, source, options, format)
+        return _open_folder(files[0].parent, (), options)
+    return _open_files(files, source, options)
 
 
-def _open_folder(
-    folder: Path, files: Sequence[Path], options: ReadOptions, format: str | None
-) -> Source:
+def _open_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> Source:
     if any((folder / name).exists() for name in ("qmof.json", "qmof.csv")):
         return open_qmof(folder, options)
     deepmd_files = [
@@ -84,30 +81,32 @@ def _open_folder(
     ]
     if deepmd_files:
         return _open_files(deepmd_files, str(folder), options, "deepmd")
-    if format is None:
+    if options.format is None:
         files = [p for p in files if _matching_formats(p)]
     if not files:
         raise BenchError(
             f"{folder} holds no file of a known format: known are "
             f"{', '.join(p for ps in FILE_PATTERNS.values() for p in ps)}; choose "
-            "another one with --format."
+            "another one with read.format, -o read.format=FORMAT."
         )
-    return _open_files(without_duplicate_links(files), str(folder), options, format)
+    return _open_files(without_duplicate_links(files), str(folder), options)
 
 
 def _open_files(
-    files: Sequence[Path], source: str, options: ReadOptions, format: str | None
+    files: Sequence[Path], source: str, options: ReadOptions, format: str | None = None
 ) -> Source:
     empty = [f for f in files if f.stat().st_size == 0]
     if empty:
         raise BenchError(f"{empty[0]} is empty: give files with labeled structures.")
+    format = format or options.format
     if format is None:
         matches = {f: _matching_formats(f) for f in files}
         unknown = [f for f, formats in matches.items() if not formats]
         if unknown:
             raise BenchError(
-                f"The name of {unknown[0]} does not match a format: give --format, one "
-                f"of {', '.join(sorted({*READERS, *FORMATS}))}."
+                f"The name of {unknown[0]} does not match a format: set read.format, "
+                "-o read.format=FORMAT, to one of "
+                f"{', '.join(sorted({*READERS, *FORMATS}))}."
             )
         formats = {name for names in matches.values() for name in names}
         if len(formats) > 1:

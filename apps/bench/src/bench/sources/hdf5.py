@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import h5py
 
 from bench.exceptions import BenchError, one_line
+from bench.settings.reading import ReadOptions
 from bench.sources.decompression import (
     MIN_ROW_BYTES,
     check_size,
     max_decompressed_bytes,
 )
-from bench.sources.options import ReadOptions
 from bench.sources.row import Rejected, Row
 from bench.sources.source import RowRange, split_into_ranges, stem, unique_names
 from bench.sources.structure_arrays import (

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from bench.exceptions import BenchError, one_line
+from bench.settings.reading import ReadOptions
 from bench.sources.decompression import MIN_ROW_BYTES, check_size
-from bench.sources.options import ReadOptions
 from bench.sources.row import Rejected, Row
 from bench.sources.source import RowRange, split_into_ranges, stem, unique_names
 from bench.sources.structure_arrays import StructureArrays, iterate_rows

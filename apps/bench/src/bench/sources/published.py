@@ -37,7 +37,7 @@ PUBLISHED = {
             "Rosen et al., npj Comput. Mater. 8, 112 (2022), "
             "doi:10.1038/s41524-022-00796-6",
         ),
-        "bench prepare qmof_database --recipe qmof --out data/qmof",
+        "bench prepare qmof_database -o filters.recipe=qmof --out data/qmof",
     ),
     "ODAC25": PublishedDataset(
         "https://huggingface.co/facebook/ODAC25 (accept the conditions with name "
@@ -50,7 +50,7 @@ PUBLISHED = {
         ),
         "CC BY 4.0",
         ("Sriram et al., arXiv:2508.03162 (2025)",),
-        "bench prepare train/mof --recipe odac25 --out data/odac25",
+        "bench prepare train/mof -o filters.recipe=odac25 --out data/odac25",
     ),
     "OMol25": PublishedDataset(
         "https://huggingface.co/facebook/OMol25 (accept the conditions with name "
@@ -63,7 +63,7 @@ PUBLISHED = {
         ),
         "CC BY 4.0",
         ("Levine et al., arXiv:2505.08762 (2025)",),
-        "bench prepare train_4M --recipe omol25 --out data/omol25",
+        "bench prepare train_4M -o filters.recipe=omol25 --out data/omol25",
     ),
 }
 """Published data sets by name. Sizes are from the hosts; bench downloads nothing."""

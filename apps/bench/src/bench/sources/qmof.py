@@ -9,8 +9,8 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from bench.exceptions import BenchError, one_line
+from bench.settings.reading import ReadOptions
 from bench.sources.cif import LABEL_KEYS, CifFiles, read_energy_column, reduced_formula
-from bench.sources.options import ReadOptions
 from bench.sources.published import download_hint
 from bench.sources.row import Rejected, Row, RowError
 from bench.sources.row_building import Geometry, build_row

@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import atomic_masses
 
 from bench.labels import LABELS
-from bench.sources.options import DEFAULT_KEYS, ReadOptions
+from bench.settings.reading import DEFAULT_KEYS, ReadOptions
 from bench.sources.row import Row, RowError
 
 NOT_LABELS = ("id", "group")

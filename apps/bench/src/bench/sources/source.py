@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from bench.exceptions import BenchError
-from bench.sources.options import ReadOptions
+from bench.settings.reading import ReadOptions
 from bench.sources.row import Rejected, Row
 
 ROWS_PER_RANGE = 2000

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bench.exceptions import BenchError
+from bench.settings.reading import DEFAULT_KEYS, ReadOptions
 from bench.sources.elements import atomic_number
-from bench.sources.options import DEFAULT_KEYS, ReadOptions
 from bench.sources.row import Rejected, Row, RowError
 from bench.sources.row_building import Geometry, build_row
 from bench.sources.source import build_or_reject

@@ -162,8 +162,8 @@ class Stop(Exception):
 
 def test_a_stopped_stage_continues_bit_for_bit(pair, programs, tmp_path):
     ramp = Stage("ramp", "langevin", 0.4, 300.0, 600.0, "")
-    settings = dataclasses.replace(
-        SETTINGS, sampling_interval=10, frame_interval=4, replicas=2
+    settings = SETTINGS.model_copy(
+        update={"sampling_interval": 10, "frame_interval": 4, "replicas": 2}
     )
     run = lambda folder, callback: run_stage(
         make_system(pair, programs),

@@ -31,8 +31,8 @@ unpickles content of a file; only such formats may be added."""
 
 # An empty name disables the label, so that invalid labels cause no error.
 _DISABLED = dict.fromkeys(LABELS, "")
-_GEOMETRY = ReadOptions(_DISABLED)
-_CHARGED = ReadOptions({k: v for k, v in _DISABLED.items() if k != "total_charge"})
+_GEOMETRY = ReadOptions(keys=_DISABLED)
+_CHARGED = ReadOptions(keys={k: v for k, v in _DISABLED.items() if k != "total_charge"})
 
 
 def read_frames(path: Path, *, charged: bool = False) -> list[ase.Atoms]:
@@ -77,7 +77,7 @@ def _rows(path: Path, options: ReadOptions) -> Iterable[Row | Rejected]:
     try:
         if format in TEXT:
             return _rows_of_ase(path, format, options)
-        source = open_source(str(path), options, format)
+        source = open_source(str(path), options.model_copy(update={"format": format}))
         return [row for part in source.row_ranges() for row in source.rows(part)]
     except BenchError:
         raise
