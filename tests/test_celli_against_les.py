@@ -43,9 +43,9 @@ def celli_energy(charges, positions, widths, cell, plan):
 
 @ft.partial(jax.jit, static_argnames="sigma")
 @ft.partial(jax.value_and_grad, argnums=(0, 1))
-def les_energy(charges, positions, cell, grid, sigma):
+def les_energy(charges, positions, cell, plan, sigma):
     energies = lr_les.energy(
-        charges, positions, cell, sigma=sigma, grid=grid, remove_self=False
+        charges, positions, cell, sigma=sigma, plan=plan, remove_self=False
     )
     return jnp.sum(energies)
 
@@ -57,12 +57,12 @@ def test_energies_of_equal_widths_agree(cell, width, total):
     q, r = structure()
     q = q - q.mean() + total / len(q)
     sigma = math.sqrt(2) * width
-    plan = grid = None
+    plan = None
     if cell is not None:
         plan = lr_celli.Ewald.for_cells(cell, tolerance=1e-11)
-        grid = lr_les.k_grid(cell, sigma=sigma, tolerance=1e-13)
     celli = celli_energy(q, r, np.full(len(q), width), cell, plan)
-    les = les_energy(q, r, cell, grid, sigma=sigma)
+    plan = lr_les.KGrid.for_structures(cell, r, sigma=sigma, tolerance=1e-13)
+    les = les_energy(q, r, cell, plan, sigma=sigma)
     scale = lr_celli.COULOMB_CONSTANT * np.sum(q**2)
     for a, b in zip(jax.tree.leaves(celli), jax.tree.leaves(les), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-9 * scale)

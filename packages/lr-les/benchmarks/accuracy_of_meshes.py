@@ -1,4 +1,4 @@
-"""Errors of the mesh by order and spacing, for the rules of `mesh`.
+"""Errors of the mesh by order and spacing, for the rules of `Mesh`.
 
 Forty random charges in a triclinic cell, five samples, float64: root mean square error
 of the energy relative to the self energy, and of the forces relative to the forces,
@@ -13,15 +13,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lr_les import energy, k_grid, mesh
+from lr_les import KGrid, Mesh, energy
 
 CELL = np.array([[14.0, 0.3, 0], [2.0, 13.0, 0], [-3.0, 4.0, 15.0]])
 
 
 @jax.jit
-def evaluated(q, r, grid):
+def evaluated(q, r, plan):
     def total(r):
-        return jnp.sum(energy(q, r, jnp.asarray(CELL), grid=grid))
+        return jnp.sum(energy(q, r, jnp.asarray(CELL), plan=plan))
 
     return jax.value_and_grad(total)(r)
 
@@ -29,11 +29,14 @@ def evaluated(q, r, grid):
 def errors(order, spacing, samples):
     rng, relative = np.random.default_rng(0), []
     shape = tuple(int(np.ceil(x / spacing)) for x in np.linalg.norm(CELL, axis=1))
-    plan = dataclasses.replace(mesh(CELL), shape=shape, order=order)
+    atoms = np.zeros((40, 3))
+    exact_plan = KGrid.for_structures(CELL, atoms, tolerance=1e-12)
+    plan = Mesh.for_structures(CELL, atoms)
+    plan = dataclasses.replace(plan, shape=shape, order=order)
     for _ in range(samples):
         q = jnp.asarray(rng.normal(size=40))
         r = jnp.asarray(rng.uniform(0, 14, (40, 3)))
-        exact, forces = evaluated(q, r, k_grid(CELL, tolerance=1e-12))
+        exact, forces = evaluated(q, r, exact_plan)
         value, forces_on_mesh = evaluated(q, r, plan)
         scale = 14.399645 * jnp.sum(q * q) / jnp.sqrt(2 * jnp.pi)
         force_error = jnp.linalg.norm(forces_on_mesh - forces) / jnp.linalg.norm(forces)

@@ -13,27 +13,30 @@ import argparse
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lr_les import energy, k_grid, mesh
+from lr_les import KGrid, Mesh, energy
 
 LENGTH, STEP = 12.4, 0.002
 PLANS = {
-    "published cutoff, dl = 2 Å": lambda cell: k_grid(cell, dl=2.0, margin=0.1),
-    "published cutoff, dl = 1 Å": lambda cell: k_grid(cell, dl=1.0, margin=0.1),
-    "smooth, tolerance 1e-3": lambda cell: k_grid(cell, tolerance=1e-3, margin=0.1),
-    "smooth, tolerance 1e-6": lambda cell: k_grid(cell, margin=0.1),
-    "mesh, tolerance 1e-5": lambda cell: mesh(cell, margin=0.1),
+    "published cutoff, dl = 2 Å": (KGrid, {"dl": 2.0}),
+    "published cutoff, dl = 1 Å": (KGrid, {"dl": 1.0}),
+    "smooth, tolerance 1e-3": (KGrid, {"tolerance": 1e-3}),
+    "smooth, tolerance 1e-6": (KGrid, {}),
+    "mesh, tolerance 1e-5": (Mesh, {}),
 }
 
 
-def largest_jump(plan, steps):
+def largest_jump(kind, options, steps):
     """Returns the largest jump and the initial energy, eV."""
     rng = np.random.default_rng(0)
     charges = 0.4 * rng.normal(size=192)
     q = jnp.asarray(charges - charges.mean())
     fractional = jnp.asarray(rng.uniform(0, 1, (192, 3)))
 
+    cell = LENGTH * np.eye(3)
+    plan = kind.for_structures(cell, LENGTH * fractional, margin=0.1, **options)
+
     def total(length):
-        return jnp.sum(energy(q, length * fractional, length * jnp.eye(3), grid=plan))
+        return jnp.sum(energy(q, length * fractional, length * jnp.eye(3), plan=plan))
 
     lengths = LENGTH + STEP * jnp.arange(steps + 1.0)
     evaluate = jax.jit(lambda: jax.lax.map(jax.value_and_grad(total), lengths))
@@ -48,8 +51,8 @@ def main():
     steps = 50 if parser.parse_args().quick else 500
     print("| sum | largest jump, meV | initial energy, eV |\n|---|---:|---:|")
     with jax.enable_x64(True):
-        for name, make in PLANS.items():
-            jump, initial = largest_jump(make(LENGTH * np.eye(3)), steps)
+        for name, (kind, options) in PLANS.items():
+            jump, initial = largest_jump(kind, options, steps)
             print(f"| {name} | {1e3 * jump:.1e} | {initial:.6f} |", flush=True)
 
 

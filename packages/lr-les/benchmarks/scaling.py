@@ -18,26 +18,28 @@ import time
 
 import jax
 import jax.numpy as jnp
-from lr_les import energy, k_grid, mesh
+from lr_les import KGrid, Mesh, energy
 from speed import energy_and_gradient, of_jax_pme, structure
 
 LIMIT = 8 * 2**30
 
 
-def value_of(method, cell):
+def value_of(method, positions, cell):
     if method == "open":
         return lambda q, r, cell: jnp.sum(energy(q, r))
     if method == "jax-pme":
-        return of_jax_pme("sphere", cell, k_grid(cell, tolerance=1e-5).cutoff)
-    plan = (mesh if method == "mesh" else k_grid)(cell, tolerance=1e-5)
-    return lambda q, r, cell: jnp.sum(energy(q, r, cell, grid=plan))
+        plan = KGrid.for_structures(cell, positions, tolerance=1e-5)
+        return of_jax_pme("sphere", cell, plan.cutoff)
+    kind = Mesh if method == "mesh" else KGrid
+    plan = kind.for_structures(cell, positions, tolerance=1e-5)
+    return lambda q, r, cell: jnp.sum(energy(q, r, cell, plan=plan))
 
 
 def measure(method, atoms):
     """Returns the median seconds of three calls and the peak bytes of this process."""
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     q, r, cell = structure(atoms)
-    function = energy_and_gradient(value_of(method, cell))
+    function = energy_and_gradient(value_of(method, r, cell))
     arguments = [jnp.asarray(x, jnp.float32) for x in (q, r, cell)]
     jax.block_until_ready(function(*arguments))
     times = []

@@ -34,7 +34,7 @@ import numpy as np
 from jaxpme.kspace import generate_kvectors, get_reciprocal
 from jaxpme.potentials import potential
 from jaxpme.solvers import ewald, p3m
-from lr_les import COULOMB_CONSTANT, energy, k_grid, mesh
+from lr_les import COULOMB_CONSTANT, KGrid, Mesh, energy
 
 DENSITY, SIGMA = 0.1, 1.0
 # Estimated number of arrays of atoms times vectors in other codes; memory limit in
@@ -70,8 +70,8 @@ def half_sphere(cell, cutoff):
     return n[np.sum(k * k, axis=1) < cutoff**2]
 
 
-def ours(grid):
-    return lambda q, r, cell: jnp.sum(energy(q, r, cell, grid=grid))
+def ours(plan):
+    return lambda q, r, cell: jnp.sum(energy(q, r, cell, plan=plan))
 
 
 def of_jax_pme(kind, cell, cutoff):
@@ -172,8 +172,10 @@ def torch_pme(structures, cutoff, repeats):
 def errors(values, exact, cell, cutoff):
     """Returns an error function, and the errors of energies and forces of `values`."""
     reference = float(exact_energy(*exact, cutoff))
-    sharp = energy_and_gradient(ours(k_grid(cell, dl=2 * math.pi / cutoff)))(*exact)[0]
-    forces = energy_and_gradient(ours(k_grid(cell, tolerance=1e-12)))(*exact)[1]
+    plan_for = lambda **options: KGrid.for_structures(cell, exact[1], **options)
+    of_plan = lambda plan: energy_and_gradient(ours(plan))(*exact)
+    sharp = of_plan(plan_for(dl=2 * math.pi / cutoff))[0]
+    forces = of_plan(plan_for(tolerance=1e-12))[1]
 
     def error_of(energy, gradient):
         difference = np.linalg.norm(np.asarray(gradient) - forces)
@@ -190,13 +192,15 @@ def errors(values, exact, cell, cutoff):
 
 def compare_single(atoms, repeats):
     q, r, cell = structure(atoms)
-    cutoff = k_grid(cell).cutoff
+    vectors = KGrid.for_structures(cell, r)
+    cutoff = vectors.cutoff
     names = {"sphere": "jax-pme sphere", "box": "jax-pme box"}
     names |= {kind: f"jax-pme {kind}" for kind in SPACINGS}
     if 8 * COPIES * atoms * math.prod(box_of(cell, cutoff)) > MEMORY:
         del names["box"]
-    values = {"direct": ours(k_grid(cell)), "mesh": ours(mesh(cell, tolerance=1e-6))}
-    values |= {"mesh 1e-4": ours(mesh(cell, tolerance=1e-4))}
+    mesh = lambda tolerance: Mesh.for_structures(cell, r, tolerance=tolerance)
+    values = {"direct": ours(vectors), "mesh": ours(mesh(1e-6))}
+    values |= {"mesh 1e-4": ours(mesh(1e-4))}
     with jax.enable_x64(True):
         exact = [jnp.asarray(x) for x in (q, r, cell)]
         theirs = {name: of_jax_pme(kind, cell, cutoff) for kind, name in names.items()}
@@ -243,7 +247,8 @@ def compare_batch(repeats):
         q[i, : sizes[i]], r[i, : sizes[i]] = charges, positions
     mask = np.arange(slots) < sizes[:, None]
     cells = np.stack([cell for _, _, cell in parts])
-    cutoff = k_grid(cells).cutoff
+    vectors = KGrid.for_structures(cells, r, mask)
+    cutoff = vectors.cutoff
     lists = [half_sphere(cell, cutoff) for cell in cells]
     padded = np.zeros((16, max(map(len, lists)), 3))
     for i, n in enumerate(lists):
@@ -261,15 +266,14 @@ def compare_batch(repeats):
         integers = jnp.asarray(padded, r.dtype)
         return COULOMB_CONSTANT * jax.vmap(one)(q, r, cells, integers)
 
-    def with_plan(make):
-        plan = make(cells)
-        one = lambda q, r, c, m, g: jnp.sum(energy(q, r, c, mask=m, grid=g))
+    def with_plan(plan):
+        one = lambda q, r, c, m, p: jnp.sum(energy(q, r, c, mask=m, plan=p))
         return lambda q, r, c: jax.vmap(one)(q, r, c, jnp.asarray(mask), plan)
 
     largest = cells[np.argmax(sizes)]  # the other cells have the same shape
     values = {
-        "direct": with_plan(k_grid),
-        "mesh": with_plan(lambda cells: mesh(cells, tolerance=1e-6)),
+        "direct": with_plan(vectors),
+        "mesh": with_plan(Mesh.for_structures(cells, r, mask, tolerance=1e-6)),
         "jax-pme sphere": theirs,
     }
     values |= {
@@ -307,14 +311,15 @@ def crossover(repeats):
     for atoms in (50, 100, 200, 400, 800):
         q, r, cell = structure(atoms)
         small = [jnp.asarray(x, jnp.float32) for x in (q, r, cell)]
-        grid = k_grid(cell)
-        values = {"direct": ours(grid), "mesh": ours(mesh(cell, tolerance=1e-6))}
+        vectors = KGrid.for_structures(cell, r)
+        mesh = Mesh.for_structures(cell, r, tolerance=1e-6)
+        values = {"direct": ours(vectors), "mesh": ours(mesh)}
         both = [
             alternating_medians({k: make(v) for k, v in values.items()}, small, repeats)
             for make in (energy_and_gradient, force_loss)
         ]
         ratios = " | ".join(f"{times['direct'] / times['mesh']:.2f}" for times in both)
-        work = atoms * len(half_sphere(cell, grid.cutoff))
+        work = atoms * len(half_sphere(cell, vectors.cutoff))
         print(f"| {atoms} | {work:.1e} | {ratios} |", flush=True)
 
 

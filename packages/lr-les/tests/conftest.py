@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from lr_les import energy, k_grid
+from lr_les import KGrid, energy
 
 CELLS = {
     "open": None,
@@ -60,21 +60,23 @@ def structure():
 
 
 @ft.partial(jax.jit, static_argnames=("sigma", "options"))
-def compiled(charges, positions, cell, grid, mask, sigma, options):
+def compiled(charges, positions, cell, plan, mask, sigma, options):
     return energy(
-        charges, positions, cell, sigma=sigma, grid=grid, mask=mask, **dict(options)
+        charges, positions, cell, sigma=sigma, plan=plan, mask=mask, **dict(options)
     )
 
 
 @pytest.fixture
 def evaluate():
-    """`energy` under jit with a grid made for the cell; options are passed on."""
+    """`energy` under jit with a plan made for the cell; options are passed on."""
 
-    def call(charges, positions, cell=None, *, grid=None, mask=None, **options):
+    def call(charges, positions, cell=None, *, plan=None, mask=None, **options):
         sigma, tolerance = options.pop("sigma", 1.0), options.pop("tolerance", 1e-6)
-        if cell is not None and grid is None:
-            grid = k_grid(cell, sigma=sigma, tolerance=tolerance)
+        if plan is None:
+            plan = KGrid.for_structures(
+                cell, positions, sigma=sigma, tolerance=tolerance
+            )
         options = tuple(sorted(options.items()))
-        return compiled(charges, positions, cell, grid, mask, sigma, options)
+        return compiled(charges, positions, cell, plan, mask, sigma, options)
 
     return call

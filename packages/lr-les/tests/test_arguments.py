@@ -8,14 +8,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 from lr_les import (
+    ChargeSystem,
     Coulomb,
+    KGrid,
     LatentEwald,
+    Mesh,
     energy,
-    induction,
-    k_grid,
     lattice_plan,
-    mesh,
-    potential_and_field,
 )
 
 CELL = np.diag([7.0, 8.0, 9.0])
@@ -57,37 +56,33 @@ def test_wrong_shapes_raise_errors(raises_value_error, method):
         r"without batch axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
     ):
         call(layer, plan=plan)
-    single = jax.tree.map(lambda x: x[0], plan)
+    single = layer.plan(CELL, POSITIONS)
     stacked_rows = jax.tree.map(lambda x: jnp.stack([x[0]] * 2), single)
     batched = jax.vmap(lambda c, plan: call(layer, cell=c, plan=plan)[1])
     with raises_value_error(
-        r"got cells of shape \[3, 3\] and a grid for cells of \[3\]"
+        r"got cells of shape \[3, 3\] and a plan for cells of \[3\]"
     ):
         batched(jnp.stack([CELL] * 2), stacked_rows)
-    with raises_value_error("A grid is a `KGrid` or a `Mesh`, got a dict"):
+    with raises_value_error("A plan is a `KGrid` or a `Mesh`, got a dict"):
         call(layer, plan={})
 
 
-@pytest.mark.parametrize("make", [k_grid, mesh])
-def test_a_grid_of_another_cell_raises_an_error_outside_a_trace(
-    raises_value_error, make
+@pytest.mark.parametrize("kind", [KGrid, Mesh])
+def test_a_plan_of_another_cell_raises_an_error_outside_a_trace(
+    raises_value_error, kind
 ):
-    grid, charges = make(CELL, tolerance=1e-3, power=2), jnp.ones(4)
+    plan = kind.for_structures(CELL, POSITIONS, tolerance=1e-3, power=2)
+    charges = jnp.ones(4)
     stretched = jnp.asarray(1.05 * CELL)
-    responses = {"charge_response": charges, "polarizability": charges}
-    message = "The grid was made for the cell .* stretches up to 0.0011.*make a grid"
-    for kernel, options in (
-        (energy, {}),
-        (potential_and_field, {}),
-        (induction, responses),
-    ):
+    message = "The plan was made for the cell .* stretches up to 0.0011.*make a plan"
+    for kernel in (energy, ChargeSystem):
         with raises_value_error(message):
-            kernel(charges, POSITIONS, stretched, grid=grid, **options)
+            kernel(charges, POSITIONS, stretched, plan=plan)
     with raises_value_error(message):
-        call(make_layer(), cell=stretched, plan=grid)
+        call(make_layer(), cell=stretched, plan=plan)
     # Any cell is covered if there are no atoms.
     no_atoms = jnp.zeros(4, bool)
-    energies = energy(charges, POSITIONS, stretched, grid=grid, mask=no_atoms)
+    energies = energy(charges, POSITIONS, stretched, plan=plan, mask=no_atoms)
     assert not jnp.any(energies)
 
 
@@ -99,14 +94,18 @@ def test_numpy_scalars_are_accepted_as_settings(number, untyped):
         warnings.simplefilter("error")
         layer = make_layer(**options, dl=number(4.0), neutralize=np.bool(True))
         power = {"margin": number(0.5), "power": np.int64(2)}
-        grids = [f(CELL, **options, **power) for f in (k_grid, mesh)]
-        grids.append(lattice_plan(CELL, 4, **options, **power))
-        sharp = k_grid(CELL, dl=number(4.0))
+        plans = [
+            make(CELL, POSITIONS, **options, **power)
+            for make in (KGrid.for_structures, Mesh.for_structures, lattice_plan)
+        ]
+        sharp = KGrid.for_structures(CELL, POSITIONS, dl=number(4.0))
         kernel = Coulomb(number(2.0))
-    floats = [(x.sigma, x.max_stretch) for x in grids]
+    floats = [(x.sigma, x.max_stretch) for x in plans]
     floats += [sharp.cutoff, kernel.constant, layer.sigma, layer.tolerance, layer.dl]
     assert all(type(x) is float for x in jax.tree.leaves((floats, layer.sigma_min)))
     expected = make_layer(sigma=1.5, tolerance=0.0625, dl=4.0, neutralize=True)
     assert jax.tree.structure(layer) == jax.tree.structure(expected)
-    expected = k_grid(CELL, sigma=1.5, tolerance=0.0625, margin=0.5, power=2)
-    assert jax.tree.structure(grids[0]) == jax.tree.structure(expected)
+    expected = KGrid.for_structures(
+        CELL, POSITIONS, sigma=1.5, tolerance=0.0625, margin=0.5, power=2
+    )
+    assert jax.tree.structure(plans[0]) == jax.tree.structure(expected)

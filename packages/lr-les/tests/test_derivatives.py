@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from lr_les import COULOMB_CONSTANT, energy, k_grid, mesh
+from lr_les import COULOMB_CONSTANT, KGrid, Mesh, energy
 
 OPEN_AND_PERIODIC = pytest.mark.parametrize(
     "cell", ["open", "triclinic"], indirect=True
@@ -17,14 +17,14 @@ OPEN_AND_PERIODIC = pytest.mark.parametrize(
 @OPEN_AND_PERIODIC
 def test_derivatives_to_second_order(structure, cell):
     q, r = structure(4)
-    grid = None if cell is None else k_grid(cell, tolerance=1e-4, margin=0.1)
+    plan = KGrid.for_structures(cell, r, tolerance=1e-4, margin=0.1)
 
     @jax.jit
     def value(q, r, sigma, strain):
         deform = jnp.eye(3) + strain
         lattice = None if cell is None else cell @ deform
         energies = energy(
-            q, r @ deform, lattice, sigma=sigma, grid=grid, neutralize=True
+            q, r @ deform, lattice, sigma=sigma, plan=plan, neutralize=True
         )
         return jnp.sum(energies * jnp.arange(1.0, 5.0))
 
@@ -38,11 +38,11 @@ def test_derivatives_at_coincident_atoms(structure, cell):
     q, r = structure(5)
     r = r.at[1].set(r[0]).at[3:].set(r[0])
     mask = jnp.arange(5) < 3
-    grid = None if cell is None else k_grid(cell, tolerance=1e-2)
+    plan = KGrid.for_structures(cell, r, tolerance=1e-2)
 
     @jax.jit
     def value(q, r):
-        return jnp.sum(energy(q, r, cell, grid=grid, mask=mask) ** 2)
+        return jnp.sum(energy(q, r, cell, plan=plan, mask=mask) ** 2)
 
     check_grads(value, (q, r), order=2, modes=["rev"], atol=1e-4, rtol=1e-4)
     penalty = lambda q, r: jnp.sum(jax.grad(value, argnums=1)(q, r) ** 2)
@@ -52,12 +52,12 @@ def test_derivatives_at_coincident_atoms(structure, cell):
 
 def test_stress_is_the_strain_derivative_and_symmetric(structure, periodic):
     q, r = structure()
-    grid = k_grid(periodic, margin=0.01)
+    plan = KGrid.for_structures(periodic, r, margin=0.01)
 
     @jax.jit
     def total(strain):
         deform = jnp.eye(3) + strain
-        return jnp.sum(energy(q, r @ deform, periodic @ deform, grid=grid))
+        return jnp.sum(energy(q, r @ deform, periodic @ deform, plan=plan))
 
     stress = np.asarray(jax.jit(jax.grad(total))(jnp.zeros((3, 3))))
     np.testing.assert_allclose(stress, stress.T, atol=1e-12 * np.max(np.abs(stress)))
@@ -74,10 +74,10 @@ def error_along_expansion(structure):
     q = q - q.mean()
     lengths = 9.0 + 0.002 * np.arange(501.0)
 
-    def largest_error(grid):
+    def largest_error(plan):
         def total(length):
             positions, cell = jnp.asarray(r) * length / 9, length * jnp.eye(3)
-            return jnp.sum(energy(jnp.asarray(q), positions, cell, grid=grid))
+            return jnp.sum(energy(jnp.asarray(q), positions, cell, plan=plan))
 
         both = jax.value_and_grad(total)
         mapped = jax.jit(lambda lengths: jax.lax.map(both, lengths, batch_size=50))
@@ -91,29 +91,31 @@ def error_along_expansion(structure):
     return largest_error
 
 
-CELL = 9 * np.eye(3)
+CELL, ATOMS = 9 * np.eye(3), np.zeros((8, 3))
 
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
 def test_energy_is_a_smooth_function_of_the_cell(error_along_expansion, tolerance):
-    assert error_along_expansion(k_grid(CELL, tolerance=tolerance, margin=0.12)) < 1e-7
+    plan = KGrid.for_structures(CELL, ATOMS, tolerance=tolerance, margin=0.12)
+    assert error_along_expansion(plan) < 1e-7
 
 
 def test_energy_on_a_mesh_is_a_smooth_function_of_the_cell(error_along_expansion):
-    assert error_along_expansion(mesh(CELL, margin=0.12)) < 1e-7
+    assert error_along_expansion(Mesh.for_structures(CELL, ATOMS, margin=0.12)) < 1e-7
 
 
 def test_energy_jumps_with_the_published_sharp_cutoff(error_along_expansion):
-    assert error_along_expansion(k_grid(CELL, dl=2.0, margin=0.12)) > 1e-4
+    plan = KGrid.for_structures(CELL, ATOMS, dl=2.0, margin=0.12)
+    assert error_along_expansion(plan) > 1e-4
 
 
 def test_two_grids_of_one_cell_agree(structure, evaluate, triclinic):
     q, r = structure()
-    large = k_grid(triclinic, margin=0.2)
-    small = k_grid(triclinic)
+    large = KGrid.for_structures(triclinic, r, margin=0.2)
+    small = KGrid.for_structures(triclinic, r)
     assert large.index_pairs.shape[0] > small.index_pairs.shape[0]
     np.testing.assert_allclose(
-        evaluate(q, r, triclinic, grid=large),
-        evaluate(q, r, triclinic, grid=small),
+        evaluate(q, r, triclinic, plan=large),
+        evaluate(q, r, triclinic, plan=small),
         rtol=1e-12,
     )

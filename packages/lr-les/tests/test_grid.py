@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_les import energy, k_grid
+from lr_les import KGrid, energy
+
+ATOM = np.zeros((1, 3))
 
 
 def vectors_of(grid):
@@ -22,7 +24,7 @@ def vectors_of(grid):
 @pytest.mark.parametrize("skew", [0, 7])
 def test_every_vector_within_the_margin_is_present_once(triclinic, skew):
     cell = np.array([[1, skew, 0], [0, 1, 0], [0, -skew, 1]]) @ np.asarray(triclinic)
-    grid = k_grid(cell, tolerance=1e-2, margin=0.1)
+    grid = KGrid.for_structures(cell, ATOM, tolerance=1e-2, margin=0.1)
     vectors = vectors_of(grid)
     present = {tuple(n) for n in vectors.tolist()}
     assert len(present) == len(vectors)
@@ -35,7 +37,7 @@ def test_every_vector_within_the_margin_is_present_once(triclinic, skew):
     for _ in range(10):
         left, _, right = np.linalg.svd(rng.normal(size=(3, 3)))
         deform = left @ np.diag(rng.uniform(0.9, 1.1, 3)) @ right
-        assert grid.covers(cell @ deform)
+        assert grid.covers(cell @ deform, ATOM)
         k = 2 * np.pi * np.linalg.solve(cell @ deform, box.T)
         lengths = np.linalg.norm(k, axis=0)
         needed = box[(lengths > 0) & (lengths < grid.cutoff)].tolist()
@@ -47,13 +49,19 @@ def test_every_vector_within_the_margin_is_present_once(triclinic, skew):
 
 def test_skew_cells_need_no_more_vectors(triclinic):
     skewed = np.array([[1, 40, -3], [0, 1, 0], [0, -17, 1]]) @ np.asarray(triclinic)
-    plain, other = k_grid(triclinic), k_grid(skewed)
+    plain, other = (
+        KGrid.for_structures(triclinic, ATOM),
+        KGrid.for_structures(skewed, ATOM),
+    )
     assert plain.index_pairs.shape == other.index_pairs.shape
     assert plain.third_indices.shape == other.third_indices.shape
 
 
 def test_padded_sizes_are_few_and_tight():
-    grids = [k_grid(length * np.eye(3)) for length in np.linspace(3, 13, 60)]
+    grids = [
+        KGrid.for_structures(length * np.eye(3), ATOM)
+        for length in np.linspace(3, 13, 60)
+    ]
     sizes = np.array(
         [(*grid.index_pairs.shape, grid.third_indices.shape[0]) for grid in grids]
     )
@@ -67,36 +75,37 @@ def test_padded_sizes_are_few_and_tight():
 def test_uncovered_cells_give_nan_and_covers_is_false(structure, evaluate, triclinic):
     q, r = structure()
     for margin in (0.0, 0.001, 0.1):
-        grid = k_grid(triclinic, margin=margin)
+        grid = KGrid.for_structures(triclinic, ATOM, margin=margin)
         for stretch, covered in ((1 + 0.99 * margin, True), (1.01 + margin, False)):
             cell = triclinic @ jnp.diag(jnp.array([1.0, stretch, 0.8]))
-            assert grid.covers(cell) == covered
-            assert jnp.all(jnp.isfinite(evaluate(q, r, cell, grid=grid)) == covered)
+            assert grid.covers(cell, ATOM) == covered
+            assert jnp.all(jnp.isfinite(evaluate(q, r, cell, plan=grid)) == covered)
 
 
 def test_gradients_in_uncovered_cells_are_nan(structure, triclinic):
     q, r = structure()
-    grid = k_grid(triclinic)
-    total = lambda r, cell: jnp.sum(energy(q, r, cell, grid=grid))
+    grid = KGrid.for_structures(triclinic, ATOM)
+    total = lambda r, cell: jnp.sum(energy(q, r, cell, plan=grid))
     assert jnp.all(jnp.isnan(jax.jit(jax.grad(total))(r, 1.1 * triclinic)))
 
 
 def test_traced_widths_below_that_of_the_grid_give_nan(structure, triclinic):
     q, r = structure()
-    grid = k_grid(triclinic, sigma=0.9)
-    total = jax.jit(lambda sigma: energy(q, r, triclinic, sigma=sigma, grid=grid))
+    grid = KGrid.for_structures(triclinic, ATOM, sigma=0.9)
+    total = jax.jit(lambda sigma: energy(q, r, triclinic, sigma=sigma, plan=grid))
     assert jnp.all(jnp.isfinite(total(0.9))) and jnp.all(jnp.isfinite(total(1.4)))
     assert jnp.all(jnp.isnan(total(0.89)))
 
 
 def test_covers_returns_one_bool_per_graph():
     cells = np.stack([6 * np.eye(3), 7 * np.eye(3), np.eye(3)])
-    grid = k_grid(cells)
-    assert grid.covers(cells).all()
+    positions = np.zeros((3, 1, 3))
+    grid = KGrid.for_structures(cells, positions)
+    assert grid.covers(cells, positions).all()
     stretched = cells * np.array([1.0, 1.01, 1.0])[:, None, None]
-    assert grid.covers(stretched).tolist() == [True, False, True]
+    assert grid.covers(stretched, positions).tolist() == [True, False, True]
     with pytest.raises(ValueError, match=r"shape \[3, 3, 3\], got \[2, 3, 3\]"):
-        grid.covers(cells[:2])
+        grid.covers(cells[:2], positions[:2])
 
 
 @pytest.mark.parametrize(
@@ -111,38 +120,46 @@ def test_covers_returns_one_bool_per_graph():
 )
 def test_bad_numbers_raise_errors(options, message):
     with pytest.raises(ValueError, match=message):
-        k_grid(8 * np.eye(3), **options)
+        KGrid.for_structures(8 * np.eye(3), ATOM, **options)
 
 
 @pytest.mark.usefixtures("untyped")
 def test_slabs_and_cells_of_wrong_shape_raise_errors(structure):
     slab = np.diag([8.0, 8.0, 0.0])
-    for call in (k_grid, lambda cell: energy(*structure(), jnp.asarray(cell))):
+    calls = (
+        lambda cell: KGrid.for_structures(cell, ATOM),
+        lambda cell: energy(*structure(), jnp.asarray(cell)),
+    )
+    for call in calls:
         with pytest.raises(ValueError, match="singular: give three independent"):
             call(slab)
     with pytest.raises(ValueError, match=r"A cell has shape \[3, 3\].*got \[2, 3\]"):
-        k_grid(np.ones((2, 3)))
+        KGrid.for_structures(np.ones((2, 3)), ATOM)
+    with pytest.raises(ValueError, match=r"\[graphs, slots, 3\].*got \[1, 3\] for"):
+        KGrid.for_structures(np.eye(3)[None], ATOM)
 
 
-def test_traced_cells_and_widths_need_a_grid(structure, triclinic):
+def test_traced_cells_and_widths_need_a_plan(structure, triclinic):
     q, r = structure()
-    with pytest.raises(ValueError, match="The cell is traced.*pass it as `plan`"):
+    with pytest.raises(
+        ValueError, match="cell or `sigma` is traced.*pass it as `plan`"
+    ):
         jax.jit(lambda cell: energy(q, r, cell))(triclinic)
-    with pytest.raises(ValueError, match="`sigma` is traced"):
+    with pytest.raises(ValueError, match="cell or `sigma` is traced"):
         jax.jit(lambda sigma: energy(q, r, triclinic, sigma=sigma))(1.0)
 
 
 def test_grids_that_do_not_fit_raise_errors(structure, triclinic):
     q, r = structure()
-    grid = k_grid(triclinic)
+    grid = KGrid.for_structures(triclinic, ATOM)
     with pytest.raises(ValueError, match="made for widths from 1.0 Å, got sigma = 0.5"):
-        energy(q, r, triclinic, sigma=0.5, grid=grid)
-    with pytest.raises(ValueError, match="A `grid` needs a `cell`"):
-        energy(q, r, grid=grid)
+        energy(q, r, triclinic, sigma=0.5, plan=grid)
+    with pytest.raises(ValueError, match="A `plan` needs a `cell`"):
+        energy(q, r, plan=grid)
     with pytest.raises(
         ValueError, match=r"`energy` and the layer take one structure.*jax\.vmap"
     ):
-        energy(q, r, triclinic, grid=k_grid(triclinic[None]))
+        energy(q, r, triclinic, plan=KGrid.for_structures(triclinic[None], ATOM[None]))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +179,12 @@ def test_wrong_shapes_raise_errors(change, message):
     arrays["mask"] = arrays["mask"].astype(bool)
     with pytest.raises(ValueError, match=message):
         energy(**arrays)
+
+
+def test_open_boundaries_need_no_plan(structure):
+    q, r = structure()
+    assert KGrid.for_structures(None, r) is None
+    assert np.isfinite(energy(q, r, plan=KGrid.for_structures(None, r))).all()
 
 
 def test_widths_must_be_positive(structure):

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from lr_les import COULOMB_CONSTANT, energy, induction, k_grid
+from lr_les import COULOMB_CONSTANT, ChargeSystem, KGrid, Multipoles, energy
 
-compiled_induction = jax.jit(induction)
+
+@jax.jit
+def induction(charges, r, cell=None, *, kappa, alpha, **options):
+    return ChargeSystem(charges, r, cell, **options).induction(kappa, alpha)
 
 
 @pytest.fixture
@@ -22,9 +25,7 @@ def test_a_distant_charge_polarizes_an_atom():
     """Closed forms: -alpha F^2/2, alpha F and -kappa Phi with Phi = k_e q/r."""
     q, r = jnp.array([0.0, 2.0]), jnp.array([[0.0, 0, 0], [0, 0, 9.0]])
     kappa, alpha = jnp.array([0.02, 0.0]), jnp.array([0.3, 0.0])
-    energies, charges, dipoles = compiled_induction(
-        q, r, charge_response=kappa, polarizability=alpha
-    )
+    energies, charges, dipoles = induction(q, r, kappa=kappa, alpha=alpha)
     potential, field = COULOMB_CONSTANT * 2 / 9, COULOMB_CONSTANT * 2 / 81
     expected = -0.02 * potential**2 / 2 - 0.3 * field**2 / 2
     np.testing.assert_allclose(energies, [expected, 0.0], rtol=1e-8)
@@ -36,13 +37,13 @@ def test_a_distant_charge_polarizes_an_atom():
 def test_induction_minimizes_the_energy_over_induced_moments(system, cell):
     """E_ind = min over x of x . dE + x^2/(2 response): first order in the coupling."""
     q, r, u, kappa, alpha = system
-    grid = None if cell is None else k_grid(cell, power=2)
-    energies, charges, dipoles = compiled_induction(
-        q, r, cell, charge_response=kappa, polarizability=alpha, dipoles=u, grid=grid
+    plan = KGrid.for_structures(cell, r, power=2)
+    energies, charges, dipoles = induction(
+        Multipoles(q, u), r, cell, kappa=kappa, alpha=alpha, plan=plan
     )
 
     def permanent(dq, du):
-        return jnp.sum(energy(q + dq, r, cell, dipoles=u + du, grid=grid))
+        return jnp.sum(energy(Multipoles(q + dq, u + du), r, cell, plan=plan))
 
     slopes = jax.jit(jax.grad(permanent, (0, 1)))(jnp.zeros_like(q), jnp.zeros_like(u))
     charges, dipoles, kappa, alpha = map(np.asarray, (charges, dipoles, kappa, alpha))
@@ -57,33 +58,20 @@ def test_induction_minimizes_the_energy_over_induced_moments(system, cell):
 @pytest.mark.parametrize("cell", ["open", "triclinic"], indirect=True)
 def test_derivatives_channels_and_padding(system, cell):
     q, r, u, kappa, alpha = system
-    grid = None if cell is None else k_grid(cell, tolerance=1e-2, power=2)
+    plan = KGrid.for_structures(cell, r, tolerance=1e-2, power=2)
     mask = jnp.arange(5) < 3
     both = jnp.stack([q, jnp.roll(q, 1)], axis=1)
 
     @jax.jit
     def induced(q, r, kappa, alpha):
-        return induction(
-            q,
-            r,
-            cell,
-            charge_response=kappa,
-            polarizability=alpha,
-            grid=grid,
-            mask=mask,
-        )
+        return induction(q, r, cell, kappa=kappa, alpha=alpha, plan=plan, mask=mask)
 
     energies, charges, dipoles = induced(both, r.at[3].set(r[0]), kappa, alpha)
     assert charges.shape == (5, 2) and dipoles.shape == (5, 2, 3)
     assert not any(jnp.any(x[3:]) for x in (energies, charges, dipoles))
     by_channel = [
-        compiled_induction(
-            both[:3, c],
-            r[:3],
-            cell,
-            charge_response=kappa[:3],
-            polarizability=alpha[:3],
-            grid=grid,
+        induction(
+            both[:3, c], r[:3], cell, kappa=kappa[:3], alpha=alpha[:3], plan=plan
         )[0]
         for c in range(2)
     ]
@@ -100,4 +88,4 @@ def test_responses_of_wrong_shape_raise_errors(system):
     for name, wrong in (("charge_response", kappa[:3]), ("polarizability", alpha[0])):
         responses = {"charge_response": kappa, "polarizability": alpha, name: wrong}
         with pytest.raises(ValueError, match=f"`{name}` is one number .*\\[5\\], got"):
-            induction(q, r, **responses)
+            ChargeSystem(q, r).induction(**responses)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_les import energy, k_grid
+from lr_les import KGrid, energy
 
 
 def close(a, b, rtol=1e-10):
@@ -29,19 +29,19 @@ def test_energy_is_invariant_under_rigid_motions(evaluate, structure, cell, impr
 def test_the_grid_of_a_cell_covers_the_rotated_cell(evaluate, structure, triclinic):
     q, r = structure()
     axes = orthogonal_matrix(True)
-    grid = k_grid(triclinic)
-    assert grid.covers(triclinic @ axes)
-    close(evaluate(q, r @ axes, triclinic @ axes, grid=grid), evaluate(q, r, triclinic))
+    plan = KGrid.for_structures(triclinic, r)
+    assert plan.covers(triclinic @ axes, r)
+    close(evaluate(q, r @ axes, triclinic @ axes, plan=plan), evaluate(q, r, triclinic))
 
 
 def test_forces_rotate_with_the_structure(structure, cell):
     q, r = structure()
     axes = orthogonal_matrix(False)
-    grid = None if cell is None else k_grid(cell)
+    plan = KGrid.for_structures(cell, r)
 
     @jax.jit
     def forces(r, cell):
-        return -jax.grad(lambda r: jnp.sum(energy(q, r, cell, grid=grid)))(r)
+        return -jax.grad(lambda r: jnp.sum(energy(q, r, cell, plan=plan)))(r)
 
     rotated = None if cell is None else cell @ axes
     close(forces(r @ axes, rotated), forces(r, cell) @ axes)
@@ -101,14 +101,14 @@ def test_batch_is_vmap_of_singles(structure, evaluate):
     masks = jnp.array([[True] * 6, [True] * 4 + [False] * 2, [False] * 6])
     parts = [structure(seed=s) for s in range(3)]
     q, r = (jnp.stack(x) for x in zip(*parts, strict=True))
-    plan = k_grid(cells)
+    plan = KGrid.for_structures(cells, r)
     assert plan.valid.sum(axis=1)[0] != plan.valid.sum(axis=1)[1]
 
     def total(q, r, cells):
         return jnp.sum(batch(q, r, cells) ** 2)
 
     def batch(q, r, cells):
-        return jax.vmap(lambda *a: energy(*a[:3], grid=a[3], mask=a[4]))(
+        return jax.vmap(lambda *a: energy(*a[:3], plan=a[3], mask=a[4]))(
             q, r, cells, plan, masks
         )
 

@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 from jaxpme.kspace import generate_kvectors, get_reciprocal
 from jaxpme.potentials import potential
 from jaxpme.solvers import ewald
-from lr_les import COULOMB_CONSTANT, Coulomb, GaussianSum, InverseSixth, energy, k_grid
+from lr_les import COULOMB_CONSTANT, Coulomb, GaussianSum, InverseSixth, KGrid, energy
 from lr_les._incomplete_gamma import gaussian_moments
 
 SUM = ([0.7, -0.4, 0.2], [1.05, 1.6, 2.4])
@@ -20,9 +20,7 @@ KERNELS = [
     pytest.param(InverseSixth, id="1/r6"),
     pytest.param(lambda: GaussianSum(*map(np.array, SUM)), id="Gaussians"),
 ]
-compiled_energy = jax.jit(
-    energy, static_argnames=("sigma", "remove_self", "coulomb_constant")
-)
+compiled_energy = jax.jit(energy, static_argnames=("sigma", "remove_self"))
 
 
 @pytest.mark.parametrize("start", [0.5, 3.0])
@@ -89,9 +87,9 @@ def test_inverse_sixth_is_that_of_jax_pme(structure, triclinic):
         )
         return jnp.sum(q[:, 0] * half)
 
-    grid = k_grid(triclinic, sigma=sigma, tolerance=1e-14, power=2)
+    plan = KGrid.for_structures(triclinic, r, sigma=sigma, tolerance=1e-14, power=2)
     energies = compiled_energy(
-        q, r, triclinic, sigma=sigma, kernel=InverseSixth(), grid=grid
+        q, r, triclinic, sigma=sigma, kernel=InverseSixth(), plan=plan
     )
     np.testing.assert_allclose(jnp.sum(energies), total_of_jax_pme(q, r), rtol=1e-9)
 
@@ -113,14 +111,14 @@ def test_gaussians_are_the_sum_over_all_images(structure, triclinic):
         for a, s in zip(*SUM, strict=True)
     )
     expected = 0.5 * np.sum((q @ q.T) * pairs)
-    grid = k_grid(triclinic, sigma=1.3, tolerance=1e-12, power=2)
+    plan = KGrid.for_structures(triclinic, r, sigma=1.3, tolerance=1e-12, power=2)
     energies = compiled_energy(
         jnp.asarray(q),
         jnp.asarray(r),
         triclinic,
         sigma=1.3,
         kernel=kernel,
-        grid=grid,
+        plan=plan,
         remove_self=False,
     )
     # The widest Gaussian is exp(-24^2/2/3.1^2) at the first images that are left out.
@@ -141,11 +139,11 @@ def test_a_series_of_gaussians_approximates_coulomb(base, error):
 def test_parameters_and_widths_train(make, cell, structure):
     q, r = structure(3)
     kernel = make()
-    grid = None if cell is None else k_grid(cell, sigma=0.9, tolerance=1e-2, power=2)
+    plan = KGrid.for_structures(cell, r, sigma=0.9, tolerance=1e-2, power=2)
 
     @jax.jit
     def value(kernel, sigma, r):
-        energies = energy(q, r, cell, kernel=kernel, sigma=sigma, grid=grid)
+        energies = energy(q, r, cell, kernel=kernel, sigma=sigma, plan=plan)
         return jnp.sum(energies * jnp.arange(1.0, 4))
 
     check_grads(value, (kernel, jnp.array(1.1), r), 2, ["rev"], atol=1e-4, rtol=1e-4)
@@ -159,7 +157,11 @@ def test_supercells(make, structure, triclinic):
     twice = triclinic * jnp.array([[2.0], [1.0], [1.0]])
     images = jnp.concatenate([r, r + triclinic[0]])
     single, double = (
-        compiled_energy(*a, kernel=make(), grid=k_grid(a[2], tolerance=1e-3, power=2))
+        compiled_energy(
+            *a,
+            kernel=make(),
+            plan=KGrid.for_structures(a[2], a[1], tolerance=1e-3, power=2),
+        )
         for a in ((q, r, triclinic), (jnp.tile(q, (2, 1)), images, twice))
     )
     np.testing.assert_allclose(double, jnp.tile(single, 2), rtol=1e-9, atol=1e-9)
@@ -172,10 +174,7 @@ def test_widths_below_sigma_raise_errors():
         GaussianSum(np.array([1.0]), np.array([1.0]))
 
 
-def test_the_constant_is_that_of_the_default_kernel(structure):
+def test_energies_are_proportional_to_the_constant_of_the_kernel(structure):
     q, r = structure()
-    with pytest.raises(ValueError, match=r"is that of the default kernel"):
-        energy(q, r, kernel=InverseSixth(), coulomb_constant=1.0)
-    by_argument = compiled_energy(q, r, coulomb_constant=2.0)
-    by_kernel = compiled_energy(q, r, kernel=Coulomb(2.0))
-    np.testing.assert_allclose(by_kernel, by_argument)
+    ratio = compiled_energy(q, r, kernel=Coulomb(2.0)) / compiled_energy(q, r)
+    np.testing.assert_allclose(ratio, 2.0 / COULOMB_CONSTANT)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from lr_les import GaussianSum, InverseSixth, KGrid, LatentEwald, Mesh, energy, k_grid
+from lr_les import GaussianSum, InverseSixth, KGrid, LatentEwald, Mesh, energy
 
 CHANNELS = 5
 
@@ -146,8 +146,10 @@ def test_plans_take_a_margin_and_traced_cells_need_one(batch):
     layer = LatentEwald(CHANNELS, key=jr.key(1))
     features, positions, cells, mask = batch
     plan = layer.plan_for(cells, positions, mask, margin=0.1)
-    assert plan.covers(cells).all() and plan.covers(1.09 * cells).all()
-    assert not layer.plan_for(cells, positions, mask).covers(1.09 * cells).any()
+    assert plan.covers(cells, positions).all()
+    assert plan.covers(1.09 * cells, positions).all()
+    narrow = layer.plan_for(cells, positions, mask)
+    assert not narrow.covers(1.09 * cells, positions).any()
     with pytest.raises(ValueError, match="The cell is traced.*pass it as `plan`"):
         jax.jit(lambda *a: layer(*a))(features[0], positions[0], cells[0], mask[0])
 
@@ -176,8 +178,8 @@ def test_float32_stays_float32_and_is_accurate(evaluate):
         with jax.enable_x64(False):
             arrays = [jnp.asarray(x, jnp.float32) for x in (q, r)]
             small = None if lattice is None else jnp.asarray(cell, jnp.float32)
-            grid = None if lattice is None else k_grid(small)
-            single = jax.jit(lambda *a, g=grid: energy(*a, grid=g))(*arrays, small)
+            plan = KGrid.for_structures(small, r)
+            single = jax.jit(lambda *a, g=plan: energy(*a, plan=g))(*arrays, small)
             assert single.dtype == jnp.float32
         np.testing.assert_allclose(single, exact, rtol=1e-5, atol=3e-5)
 

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 from lr_les import (
+    ChargeSystem,
     GaussianSum,
     InverseSixth,
     KGrid,
     Mesh,
+    Multipoles,
     _direct,
     _open,
     _spreading,
     energy,
-    k_grid,
     lattice_plan,
-    mesh,
-    potential_and_field,
 )
 from lr_les._splines import spline_weights
 
@@ -37,17 +36,16 @@ def forty_atoms():
 
 @ft.partial(jax.jit, static_argnames="degree")
 @ft.partial(jax.value_and_grad, argnums=(1, 2), has_aux=True)
-def derivatives(q, r, cell, u, second, grid, kernel, degree):
-    moments = dict(zip(("dipoles", "quadrupoles"), (u, second), strict=True))
-    moments = dict(list(moments.items())[:degree])
-    energies = energy(q, r, cell, grid=grid, kernel=kernel, **moments)
+def derivatives(q, r, cell, u, second, plan, kernel, degree):
+    moments = Multipoles(q, *(u, second)[:degree])
+    energies = energy(moments, r, cell, plan=plan, kernel=kernel)
     single_atom = energy(q[:1], r[:1], kernel=kernel, remove_self=False)
     return jnp.sum(energies), (energies, jnp.abs(single_atom[0]))
 
 
 @jax.jit
-def total_with_self(q, r, cell, grid, kernel):
-    return jnp.sum(energy(q, r, cell, grid=grid, kernel=kernel, remove_self=False))
+def total_with_self(q, r, cell, plan, kernel):
+    return jnp.sum(energy(q, r, cell, plan=plan, kernel=kernel, remove_self=False))
 
 
 def compare(forty_atoms, tolerance, degree=0, kernel=None):
@@ -55,13 +53,15 @@ def compare(forty_atoms, tolerance, degree=0, kernel=None):
     q, r, u, second = forty_atoms
     power = 2 * degree + (0 if kernel is None else kernel.power)
     cell, results = jnp.asarray(CELL), []
-    for grid in (
-        k_grid(CELL, tolerance=1e-10, power=power),
-        mesh(CELL, tolerance=tolerance, power=power),
+    for plan in (
+        KGrid.for_structures(CELL, r, tolerance=1e-10, power=power),
+        Mesh.for_structures(CELL, r, tolerance=tolerance, power=power),
     ):
-        (value, _), slopes = derivatives(q, r, cell, u, second, grid, kernel, degree)
+        (value, _), slopes = derivatives(q, r, cell, u, second, plan, kernel, degree)
         results.append([np.asarray(x) for x in (value, *slopes)])
-    scale = float(total_with_self(q, r, cell, k_grid(CELL, power=6), kernel))
+    scale = float(
+        total_with_self(q, r, cell, KGrid.for_structures(CELL, r, power=6), kernel)
+    )
     (value, forces, strain), (value_2, forces_2, strain_2) = results
     return (
         abs(value_2 - value) / abs(scale),
@@ -112,12 +112,12 @@ def test_splines_sum_to_one_and_reproduce_linear_functions():
 def test_mesh_derivatives_to_second_order(structure):
     q, r = structure(4)
     r = r.at[1].set(r[0])
-    grid = mesh(4 * np.eye(3), margin=0.1)
+    plan = Mesh.for_structures(4 * np.eye(3), r, margin=0.1)
 
     @jax.jit
     def value(q, r, strain):
         deform = jnp.eye(3) + strain
-        return jnp.sum(energy(q, r @ deform, 4 * deform, grid=grid) ** 2)
+        return jnp.sum(energy(q, r @ deform, 4 * deform, plan=plan) ** 2)
 
     arguments = q, r, jnp.full((3, 3), 0.01)
     check_grads(value, arguments, 2, ["rev"], atol=1e-3, rtol=1e-3)
@@ -130,18 +130,18 @@ def test_mesh_under_vmap_with_padding(structure):
     q, r = (jnp.stack(x) for x in zip(*parts, strict=True))
     r = r.at[1, 4:].set(1e6)
 
-    def batch(make, q, r):
-        plan = make(cells, tolerance=1e-6)
-        return jax.vmap(lambda q, r, c, m, g: energy(q, r, c, mask=m, grid=g))(
+    def batch(kind, q, r):
+        plan = kind.for_structures(cells, r, mask, tolerance=1e-6)
+        return jax.vmap(lambda q, r, c, m, g: energy(q, r, c, mask=m, plan=g))(
             q, r, cells, mask, plan
         )
 
-    on_mesh = jax.jit(ft.partial(batch, mesh))(q, r)
+    on_mesh = jax.jit(ft.partial(batch, Mesh))(q, r)
     np.testing.assert_allclose(
-        on_mesh, jax.jit(ft.partial(batch, k_grid))(q, r), atol=2e-5
+        on_mesh, jax.jit(ft.partial(batch, KGrid))(q, r), atol=2e-5
     )
     assert not jnp.any(on_mesh[~mask])
-    slopes = jax.jit(jax.grad(lambda q, r: jnp.sum(batch(mesh, q, r) ** 2), (0, 1)))(
+    slopes = jax.jit(jax.grad(lambda q, r: jnp.sum(batch(Mesh, q, r) ** 2), (0, 1)))(
         q, r
     )
     assert all(jnp.all(jnp.isfinite(s)) and not jnp.any(s[~mask]) for s in slopes)
@@ -149,28 +149,31 @@ def test_mesh_under_vmap_with_padding(structure):
 
 def test_mesh_does_not_cover_larger_cells(structure):
     q, r = structure()
-    grid = mesh(CELL, margin=0.01)
-    assert grid.covers(CELL) and not grid.covers(1.02 * CELL)
-    energies = jax.jit(lambda cell: energy(q, r, cell, grid=grid))
+    plan = Mesh.for_structures(CELL, r, margin=0.01)
+    assert plan.covers(CELL, r) and not plan.covers(1.02 * CELL, r)
+    energies = jax.jit(lambda cell: energy(q, r, cell, plan=plan))
     assert jnp.all(jnp.isnan(energies(jnp.asarray(1.02 * CELL))))
     assert jnp.all(jnp.isfinite(energies(jnp.asarray(0.9 * CELL))))
     with pytest.raises(ValueError, match="plan was made for cells of shape"):
-        grid.covers(CELL[None])
+        plan.covers(CELL[None], r[None])
 
 
 def test_lattice_plan_depends_on_the_number_of_atoms():
-    small, large = (lattice_plan(CELL, atoms) for atoms in (40, 40_000))
-    assert isinstance(small, KGrid) and isinstance(large, Mesh)
-    assert isinstance(lattice_plan(CELL, 40_000, tolerance=1e-9), KGrid)
-    both = lattice_plan(np.stack([CELL, 2 * CELL]), 40_000)
+    few, many = np.zeros((40, 3)), np.zeros((40_000, 3))
+    assert isinstance(lattice_plan(CELL, few), KGrid)
+    assert isinstance(lattice_plan(CELL, many), Mesh)
+    assert isinstance(lattice_plan(CELL, many, tolerance=1e-9), KGrid)
+    both = lattice_plan(np.stack([CELL, 2 * CELL]), np.stack([many, many]))
     assert isinstance(both, Mesh) and both.cell.shape == (2, 3, 3)
+    # Open boundaries need no plan.
+    assert lattice_plan(None, many) is None and Mesh.for_structures(None, many) is None
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"sigma": 0.0}, "`sigma` is a width and must be positive, got 0.0"),
-        ({"tolerance": 1e-9}, "`tolerance` of a mesh .* got 1e-09; use `k_grid`"),
+        ({"tolerance": 1e-9}, "`tolerance` of a mesh .* got 1e-09; use a `KGrid`"),
         (
             {"sigma": 0.001},
             "needs a mesh of [0-9]+ x [0-9]+ x [0-9]+ points, more than",
@@ -179,7 +182,7 @@ def test_lattice_plan_depends_on_the_number_of_atoms():
 )
 def test_bad_settings_of_a_mesh_raise_errors(options, message):
     with pytest.raises(ValueError, match=message):
-        mesh(CELL, **options)
+        Mesh.for_structures(CELL, np.zeros((4, 3)), **options)
 
 
 @pytest.fixture
@@ -193,21 +196,23 @@ def tiny_blocks(monkeypatch):
 @pytest.mark.parametrize("boundary", ["open", "vectors", "mesh"])
 def test_results_are_independent_of_the_block_size(forty_atoms, boundary, request):
     q, r, u, _ = forty_atoms
+    moments = Multipoles(q, u)
     cell = None if boundary == "open" else jnp.asarray(CELL)
-    grid = {
+    plan = {
         "open": lambda: None,
-        "vectors": lambda: k_grid(CELL, tolerance=1e-3, power=2),
-        "mesh": lambda: mesh(CELL, power=2),
+        "vectors": lambda: KGrid.for_structures(CELL, r, tolerance=1e-3, power=2),
+        "mesh": lambda: Mesh.for_structures(CELL, r, power=2),
     }[boundary]()
 
     def results():
         def total(r):
-            return jnp.sum(energy(q, r, cell, dipoles=u, grid=grid) ** 2)
+            return jnp.sum(energy(moments, r, cell, plan=plan) ** 2)
 
         @jax.jit
         def energy_curvature_and_field(r):
             slope = lambda r: jax.jvp(total, (r,), (jnp.cos(r),))[1]
-            field = potential_and_field(q, r, cell, dipoles=u, grid=grid)[1]
+            system = ChargeSystem(moments, r, cell, plan=plan)
+            field = system.potential_and_field()[1]
             return total(r), jax.grad(slope)(r), field
 
         return energy_curvature_and_field(r)
@@ -228,17 +233,17 @@ def test_energy_of_a_thousand_atoms_in_both_precisions():
 
     def total(dtype, make):
         arrays = [jnp.asarray(x, dtype) for x in (q, r, cell)]
-        summed = jax.jit(lambda q, r, c, g: jnp.sum(energy(q, r, c, grid=g)))
-        value = summed(*arrays, make(cell))
+        summed = jax.jit(lambda q, r, c, g: jnp.sum(energy(q, r, c, plan=g)))
+        value = summed(*arrays, make(cell, r))
         assert value.dtype == dtype
         return float(value)
 
-    exact = total(jnp.float64, k_grid)
-    coarse = ft.partial(mesh, tolerance=1e-5)
+    vectors, mesh = KGrid.for_structures, Mesh.for_structures
+    exact = total(jnp.float64, vectors)
     for dtype, make in (
-        (jnp.float64, coarse),
-        (jnp.float32, coarse),
-        (jnp.float32, k_grid),
+        (jnp.float64, mesh),
+        (jnp.float32, mesh),
+        (jnp.float32, vectors),
     ):
         assert abs(total(dtype, make) / exact - 1) < 1e-5
 
@@ -248,12 +253,13 @@ def test_memory_for_twenty_thousand_atoms_is_bounded(method):
     """Compiled energy and forces in float32; all waves together would need 17 GB."""
     length = 58.5
     cell = length * np.eye(3)
-    grid = None
+    plan = None
     if method != "open":
-        grid = {"vectors": k_grid, "mesh": mesh}[method](cell)
+        kind = {"vectors": KGrid, "mesh": Mesh}[method]
+        plan = kind.for_structures(cell, np.zeros((20_000, 3)))
 
     def total(q, r, cell):
-        return jnp.sum(energy(q, r, None if grid is None else cell, grid=grid))
+        return jnp.sum(energy(q, r, None if plan is None else cell, plan=plan))
 
     shapes = [
         jax.ShapeDtypeStruct(s, jnp.float32) for s in ((20_000,), (20_000, 3), (3, 3))

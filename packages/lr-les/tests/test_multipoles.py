@@ -10,13 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from lr_les import energy, k_grid, potential_and_field
+from lr_les import ChargeSystem, Coulomb, KGrid, Multipoles, energy
 
 ORACLE = json.loads((Path(__file__).parent / "data" / "les.json").read_text())
-PUBLISHED = 90.4756 / (2 * math.pi)
-compiled_potential_and_field = jax.jit(
-    potential_and_field, static_argnames="remove_self"
-)
+PUBLISHED = Coulomb(90.4756 / (2 * math.pi))
 MODES = [(mode, neutral) for mode in ("qu", "quQ") for neutral in (True, False)]
 
 
@@ -29,17 +26,15 @@ def oracle_moments(mode, neutral):
 
 @ft.partial(jax.jit, static_argnames=("sigma", "remove_self"))
 @ft.partial(jax.value_and_grad, argnums=0)
-def published(r, q, u, moments, cell, grid, sigma, remove_self):
+def published(r, q, u, moments, cell, plan, sigma, remove_self):
     energies = energy(
-        q,
+        Multipoles(q, u, moments),
         r,
         cell,
-        dipoles=u,
-        quadrupoles=moments,
+        plan=plan,
         sigma=sigma,
-        grid=grid,
+        kernel=PUBLISHED,
         remove_self=remove_self,
-        coulomb_constant=PUBLISHED,
     )
     return jnp.sum(energies)
 
@@ -56,13 +51,13 @@ def test_energies_and_forces_of_another_implementation(mode, neutral, boundary):
     for case in cases:
         r = np.array(ORACLE["frac"]) @ np.array(ORACLE["cells"]["ortho"])
         r = jnp.asarray(r)
-        cell = grid = None
+        cell = plan = None
         if boundary == "ortho":
             cell = jnp.array(ORACLE["cells"]["ortho"])
-            grid = k_grid(cell, dl=case["dl"], power=4)
+            plan = KGrid.for_structures(cell, r, dl=case["dl"], power=4)
         moments = oracle_moments(mode, neutral)
         options = case["sigma"], case["remove_self"]
-        total, gradient = published(r, *moments, cell, grid, *options)
+        total, gradient = published(r, *moments, cell, plan, *options)
         np.testing.assert_allclose(total, case["E"], rtol=1e-9)
         np.testing.assert_allclose(
             -np.asarray(gradient), np.array(case["F"]), atol=1e-9
@@ -78,10 +73,15 @@ def moments():
 
 
 @ft.partial(jax.jit, static_argnames="remove_self")
-def with_moments(q, r, u, second, cell, grid, remove_self=True):
-    return energy(
-        q, r, cell, dipoles=u, quadrupoles=second, grid=grid, remove_self=remove_self
-    )
+def with_moments(q, r, u, second, cell, plan, remove_self=True):
+    moments = Multipoles(q, u, second)
+    return energy(moments, r, cell, plan=plan, remove_self=remove_self)
+
+
+@ft.partial(jax.jit, static_argnames="remove_self")
+def potential_and_field(charges, r, cell=None, remove_self=True, **options):
+    system = ChargeSystem(charges, r, cell, **options)
+    return system.potential_and_field(remove_self=remove_self)
 
 
 def clusters(q, r, u, second, step):
@@ -109,13 +109,13 @@ def test_moments_are_the_limit_of_charges_close_together(moments, cell):
     second = np.asarray(second)
     trace = np.trace(second, axis1=-2, axis2=-1)[..., None, None]
     second = jnp.asarray(second - trace * (np.eye(3) / 3))
-    grid = None if cell is None else k_grid(cell, tolerance=1e-10, power=4)
-    exact = jnp.sum(with_moments(q, r, u, second, cell, grid, remove_self=False))
+    plan = KGrid.for_structures(cell, r, tolerance=1e-10, power=4)
+    exact = jnp.sum(with_moments(q, r, u, second, cell, plan, remove_self=False))
 
     @jax.jit
     def of_charges(step):
         charges, positions = clusters(q, r, u, second, step)
-        return jnp.sum(energy(charges, positions, cell, grid=grid, remove_self=False))
+        return jnp.sum(energy(charges, positions, cell, plan=plan, remove_self=False))
 
     exact = float(exact)
     errors = [float(of_charges(step)) - exact for step in (0.08, 0.04)]
@@ -125,12 +125,12 @@ def test_moments_are_the_limit_of_charges_close_together(moments, cell):
 
 def test_only_the_symmetric_traceless_part_contributes(moments, triclinic):
     q, r, u, second = moments
-    grid = k_grid(triclinic, power=4)
+    plan = KGrid.for_structures(triclinic, r, power=4)
     changed = jnp.swapaxes(second, -1, -2) + 3 * jnp.eye(3)
-    for cell, cell_grid in ((None, None), (triclinic, grid)):
+    for cell, cell_plan in ((None, None), (triclinic, plan)):
         np.testing.assert_allclose(
-            with_moments(q, r, u, second, cell, cell_grid),
-            with_moments(q, r, u, changed, cell, cell_grid),
+            with_moments(q, r, u, second, cell, cell_plan),
+            with_moments(q, r, u, changed, cell, cell_plan),
             rtol=1e-10,
         )
 
@@ -138,12 +138,12 @@ def test_only_the_symmetric_traceless_part_contributes(moments, triclinic):
 def test_moments_rotate_with_the_structure(moments, cell):
     q, r, u, second = moments
     axes = jnp.asarray(np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0])
-    grid = None if cell is None else k_grid(cell, power=4)
+    plan = KGrid.for_structures(cell, r, power=4)
     rotated_cell = None if cell is None else cell @ axes
     rotated = np.einsum("xa,ncxy,yb->ncab", axes, second, axes)
     np.testing.assert_allclose(
-        with_moments(q, r @ axes, u @ axes, jnp.asarray(rotated), rotated_cell, grid),
-        with_moments(q, r, u, second, cell, grid),
+        with_moments(q, r @ axes, u @ axes, jnp.asarray(rotated), rotated_cell, plan),
+        with_moments(q, r, u, second, cell, plan),
         rtol=1e-9,
     )
 
@@ -152,11 +152,11 @@ def test_moments_rotate_with_the_structure(moments, cell):
 def test_derivatives_to_second_order(moments, cell):
     q, r, u, second = (x[:3] for x in moments)
     r = r.at[1].set(r[0])
-    grid = None if cell is None else k_grid(cell, tolerance=1e-2, power=4)
+    plan = KGrid.for_structures(cell, r, tolerance=1e-2, power=4)
 
     @jax.jit
     def value(q, r, u, second):
-        return jnp.sum(with_moments(q, r, u, second, cell, grid) * jnp.arange(1.0, 4))
+        return jnp.sum(with_moments(q, r, u, second, cell, plan) * jnp.arange(1.0, 4))
 
     check_grads(value, (q, r, u, second), 2, ["rev"], atol=1e-4, rtol=1e-4)
 
@@ -165,10 +165,9 @@ def test_derivatives_to_second_order(moments, cell):
 def test_potential_and_field_are_those_of_a_probe(moments, cell):
     """Compared with energy derivatives for a probe charge at the same position."""
     q, r, u, second = moments
-    grid = None if cell is None else k_grid(cell, power=4)
-    arguments = {"dipoles": u, "quadrupoles": second, "grid": grid}
-    potential, field = compiled_potential_and_field(
-        q, r, cell, **arguments, remove_self=False
+    plan = KGrid.for_structures(cell, r, power=4)
+    potential, field = potential_and_field(
+        Multipoles(q, u, second), r, cell, plan=plan, remove_self=False
     )
 
     @jax.jit
@@ -176,15 +175,13 @@ def test_potential_and_field_are_those_of_a_probe(moments, cell):
     def probed(charge, position):
         """Derivatives of the energy by the charge and the position of a probe."""
         no_dipole = jnp.zeros((1, 2, 3))
-        energies = energy(
+        with_probe = Multipoles(
             jnp.concatenate([q, charge[None]]),
-            jnp.concatenate([r, position[None]]),
-            cell,
-            dipoles=jnp.concatenate([u, no_dipole]),
-            quadrupoles=jnp.concatenate([second, jnp.zeros((1, 2, 3, 3))]),
-            grid=grid,
+            jnp.concatenate([u, no_dipole]),
+            jnp.concatenate([second, jnp.zeros((1, 2, 3, 3))]),
         )
-        return jnp.sum(energies)
+        positions = jnp.concatenate([r, position[None]])
+        return jnp.sum(energy(with_probe, positions, cell, plan=plan))
 
     positions = np.asarray(r)
     for i in range(2):
@@ -199,33 +196,34 @@ def test_potential_and_field_are_those_of_a_probe(moments, cell):
 
 def test_the_self_interaction_is_left_out(moments):
     q, r, u, second = (x[:1] for x in moments)
-    both = compiled_potential_and_field(q, r, dipoles=u, quadrupoles=second)
+    both = potential_and_field(Multipoles(q, u, second), r)
     potential, field = map(np.asarray, both)
     assert np.max(np.abs(potential)) < 1e-12 and np.max(np.abs(field)) < 1e-12
 
 
 def test_potential_and_field_keep_the_channels_and_the_padding(moments, triclinic):
     q, r, u, _ = moments
-    grid, mask = k_grid(triclinic), jnp.arange(6) < 4
-    padded = compiled_potential_and_field(q, r, triclinic, grid=grid, mask=mask)
-    single = compiled_potential_and_field(q[:4, 1], r[:4], triclinic, grid=grid)
+    plan, mask = KGrid.for_structures(triclinic, r), jnp.arange(6) < 4
+    padded = potential_and_field(q, r, triclinic, plan=plan, mask=mask)
+    single = potential_and_field(q[:4, 1], r[:4], triclinic, plan=plan)
     for all_channels, channel in zip(map(np.asarray, padded), single, strict=True):
         assert channel.shape == (all_channels.shape[0] - 2, *all_channels.shape[2:])
         np.testing.assert_allclose(all_channels[:4, 1], channel, rtol=1e-9)
         assert not np.any(all_channels[4:])
 
 
-def test_dipoles_with_a_grid_for_charges_raise_an_error(moments, triclinic):
+def test_dipoles_with_a_plan_for_charges_raise_an_error(moments, triclinic):
     q, r, u, _ = moments
     with pytest.raises(ValueError, match="powers of k up to 0.*pass `power=2`"):
-        energy(q, r, triclinic, dipoles=u, grid=k_grid(triclinic))
+        energy(Multipoles(q, u), r, triclinic, plan=KGrid.for_structures(triclinic, r))
 
 
+@pytest.mark.usefixtures("untyped")
 def test_moments_of_wrong_shape_raise_errors(moments):
     q, r, u, second = moments
     with pytest.raises(
         ValueError, match=r"`dipoles` has the shape of `charges`.*\[6, 2"
     ):
-        energy(q, r, dipoles=u[:, 0])
+        energy(Multipoles(q, u[:, 0]), r)
     with pytest.raises(ValueError, match=r"`quadrupoles` has .*\[6, 3, 3\], got"):
-        energy(q[:, 0], r, quadrupoles=second)
+        energy(Multipoles(q[:, 0], quadrupoles=second), r)

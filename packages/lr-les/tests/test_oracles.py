@@ -12,11 +12,11 @@ import scipy.special
 from jaxpme.kspace import generate_kvectors, get_reciprocal
 from jaxpme.potentials import potential
 from jaxpme.solvers import ewald
-from lr_les import COULOMB_CONSTANT, energy, k_grid
+from lr_les import COULOMB_CONSTANT, Coulomb, KGrid, energy
 
 ORACLE = json.loads((Path(__file__).parent / "data" / "les.json").read_text())
 CASES = [case for case in ORACLE["cases"] if case["mode"] == "q"]
-PUBLISHED = 90.4756 / (2 * math.pi)
+PUBLISHED = Coulomb(90.4756 / (2 * math.pi))
 NAMES = "{cell} dl={dl} self={remove_self} neutral={neutral}"
 
 
@@ -25,13 +25,14 @@ def oracle_inputs(case):
     q = np.array(ORACLE["q"])
     q = q - q.mean() if case["neutral"] else q
     cell = None if case["cell"] == "isolated" else jnp.array(frame)
-    grid = None if cell is None else k_grid(cell, dl=case["dl"], margin=0.05)
-    return jnp.asarray(q), jnp.array(ORACLE["frac"]) @ jnp.array(frame), cell, grid
+    r = jnp.array(ORACLE["frac"]) @ jnp.array(frame)
+    plan = KGrid.for_structures(cell, r, dl=case["dl"], margin=0.05)
+    return jnp.asarray(q), r, cell, plan
 
 
 @pytest.mark.parametrize("case", CASES, ids=[NAMES.format(**c) for c in CASES])
 def test_energies_and_forces_of_another_implementation(case):
-    q, r, cell, grid = oracle_inputs(case)
+    q, r, cell, plan = oracle_inputs(case)
 
     @jax.jit
     @jax.value_and_grad
@@ -41,9 +42,9 @@ def test_energies_and_forces_of_another_implementation(case):
             r,
             cell,
             sigma=case["sigma"],
-            grid=grid,
+            plan=plan,
             remove_self=case["remove_self"],
-            coulomb_constant=PUBLISHED,
+            kernel=PUBLISHED,
         )
         return jnp.sum(energies)
 
@@ -54,15 +55,13 @@ def test_energies_and_forces_of_another_implementation(case):
 
 def test_strain_derivative_of_another_implementation():
     case = {"cell": "ortho", "neutral": True, "dl": 1.0}
-    q, r, cell, grid = oracle_inputs(case)
+    q, r, cell, plan = oracle_inputs(case)
 
     @jax.jit
     @jax.grad
     def derivative(strain):
         deform = jnp.eye(3) + strain
-        energies = energy(
-            q, r @ deform, cell @ deform, grid=grid, coulomb_constant=PUBLISHED
-        )
+        energies = energy(q, r @ deform, cell @ deform, plan=plan, kernel=PUBLISHED)
         return jnp.sum(energies)
 
     expected = np.array(ORACLE["dE_dstrain"]["ortho"])
@@ -106,7 +105,8 @@ def test_published_sharp_cutoff_in_any_cell(evaluate, structure, periodic, dl):
     q, r = structure()
     parts = *map(np.asarray, (q, r, periodic)), 1.0, 6
     expected = direct_sum(*parts, cutoff=2 * math.pi / dl)
-    result = jnp.sum(evaluate(q, r, periodic, grid=k_grid(periodic, dl=dl)))
+    plan = KGrid.for_structures(periodic, r, dl=dl)
+    result = jnp.sum(evaluate(q, r, periodic, plan=plan))
     np.testing.assert_allclose(result, expected, rtol=1e-10)
     assert abs(direct_sum(*parts) - expected) > 1e-6 * abs(expected)
 

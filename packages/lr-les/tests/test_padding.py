@@ -6,60 +6,61 @@ import jax.random as jr
 import numpy as np
 import pytest
 from lr_les import (
+    ChargeSystem,
+    KGrid,
     LatentEwald,
+    Mesh,
+    Multipoles,
     born_charges,
     energy,
-    induction,
-    k_grid,
-    mesh,
-    polarization,
-    quadrupole,
 )
 
 CELL = np.array([[5.0, 0.3, 0], [1.0, 5.5, 0], [-1.0, 0.8, 6.0]])
 MASK = jnp.arange(5) < 3
 
 
-def energies(charges, positions, cell, grid):
+def energies(charges, positions, cell, plan):
     dipoles = charges[:, None] * jnp.array([0.3, -0.2, 0.5])
-    options = {"dipoles": dipoles, "grid": grid, "mask": MASK}
-    return energy(charges, positions, cell, **options)
+    moments = Multipoles(charges, dipoles)
+    return energy(moments, positions, cell, plan=plan, mask=MASK)
 
 
-def layer_outputs(charges, positions, cell, grid):
+def layer_outputs(charges, positions, cell, plan):
     with jax.ensure_compile_time_eval():
         layer = LatentEwald(2, tolerance=1e-3, key=jr.key(0))
     features = charges[:, None] * jnp.ones(2)
-    return jnp.stack(layer(features, positions, cell, MASK, plan=grid)[1:])
+    return jnp.stack(layer(features, positions, cell, MASK, plan=plan)[1:])
 
 
-def induced(charges, positions, cell, grid):
-    responses = {"charge_response": charges, "polarizability": charges}
-    return induction(charges, positions, cell, grid=grid, mask=MASK, **responses)[0]
+def induced(charges, positions, cell, plan):
+    system = ChargeSystem(charges, positions, cell, plan=plan, mask=MASK)
+    return system.induction(charges, charges)[0]
 
 
-def phases(charges, positions, cell, grid):
-    del grid
-    moment = polarization(charges, positions, cell, mask=MASK)
+def phases(charges, positions, cell, plan):
+    del plan
+    moment = ChargeSystem(charges, positions, cell, mask=MASK).polarization()
     return jnp.concatenate([moment.real, moment.imag])
 
 
-def born(charges, positions, cell, grid):
-    del grid
+def born(charges, positions, cell, plan):
+    del plan
     moving = lambda r, cell: jnp.where(MASK, charges, 0.0) * jnp.sum(r**2, axis=1)
     return born_charges(moving, positions, cell, mask=MASK).reshape(5, 9)
 
 
-def second_moment(charges, positions, cell, grid):
-    del cell, grid
-    return quadrupole(charges, positions, mask=MASK)
+def second_moment(charges, positions, cell, plan):
+    del cell, plan
+    return ChargeSystem(charges, positions, mask=MASK).quadrupole()
 
 
-grid = lambda: k_grid(CELL, tolerance=1e-3, power=2)
+ATOMS = np.zeros((5, 3))
+grid = lambda: KGrid.for_structures(CELL, ATOMS, tolerance=1e-3, power=2)
+mesh = lambda: Mesh.for_structures(CELL, ATOMS, tolerance=1e-3, power=2)
 KERNELS = {
     "open": (energies, None),
     "direct": (energies, grid),
-    "mesh": (energies, lambda: mesh(CELL, tolerance=1e-3, power=2)),
+    "mesh": (energies, mesh),
     "layer": (layer_outputs, grid),
     "induction": (induced, grid),
     "phases": (phases, grid),

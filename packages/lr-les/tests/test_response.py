@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_les import born_charges, polarization, quadrupole
+from lr_les import ChargeSystem, Multipoles, born_charges
 
 ORACLE = json.loads((Path(__file__).parent / "data" / "les.json").read_text())
 
@@ -68,7 +68,9 @@ def test_born_charges_of_another_implementation(boundary):
 def test_born_charges_of_fixed_charges_are_the_charges(molecule, cell):
     q, r = molecule
     expected = q[:, None, None] * jnp.eye(3)
-    np.testing.assert_allclose(born_charges(q, r, cell), expected)
+    system = ChargeSystem(q, r, cell)
+    np.testing.assert_allclose(system.born_charges(), expected)
+    np.testing.assert_allclose(system.born_charges(eps_inf=4.0), 2 * expected)
     fixed = born_charges(lambda r, cell: q, r, cell, eps_inf=4.0)
     np.testing.assert_allclose(fixed, 2 * expected)
 
@@ -76,14 +78,16 @@ def test_born_charges_of_fixed_charges_are_the_charges(molecule, cell):
 def test_fixed_charges_are_the_derivative_of_the_phase_form(molecule, periodic):
     """After division by the phase factor of each atom, per lattice vector."""
     q, r = molecule
-    along = lambda r: polarization(q, r, periodic) @ jnp.linalg.inv(periodic)
+    moment = lambda r: ChargeSystem(q, r, periodic).polarization()
+    along = lambda r: moment(r) @ jnp.linalg.inv(periodic)
     real = jax.jit(jax.jacobian(lambda r: along(r).real))(r)
     slope = np.asarray(real) + 1j * jax.jit(jax.jacobian(lambda r: along(r).imag))(r)
     cell = np.asarray(periodic)
     phases = np.exp(-2j * np.pi * np.asarray(r) @ np.linalg.inv(cell))
     without_phase = np.real(np.einsum("ajb,ja->jab", slope, phases))
     derivative = np.einsum("ac,jab->jcb", cell, without_phase)
-    np.testing.assert_allclose(derivative, born_charges(q, r, periodic), atol=1e-12)
+    expected = ChargeSystem(q, r, periodic).born_charges()
+    np.testing.assert_allclose(derivative, expected, atol=1e-12)
 
 
 def test_open_sum_rule_is_the_total_charge(molecule):
@@ -97,7 +101,8 @@ def test_born_charges_and_the_dipole_under_rotation(molecule):
     """sum_j Z_j (w x r_j) = w x P if neutral; not true for the transpose of Z."""
     q, r = molecule
     charges = transferred(q - jnp.mean(q), damping=1.0)
-    both = lambda r: (born_charges(charges, r), polarization(charges(r, None), r))
+    dipole_of = lambda r: ChargeSystem(charges(r, None), r).polarization()
+    both = lambda r: (born_charges(charges, r), dipole_of(r))
     tensors, dipole = map(np.asarray, jax.jit(both)(r))
     for axis in np.eye(3):
         rotation = np.cross(axis, r)
@@ -117,8 +122,7 @@ def test_differences_of_open_dipoles(molecule):
         return charges, jnp.einsum("ij,ijc->ic", nearness, r[:, None] - r[None])
 
     def dipole(r):
-        charges, dipoles = moments(r, None)
-        return polarization(charges, r, dipoles=dipoles)
+        return ChargeSystem(Multipoles(*moments(r, None)), r).polarization()
 
     tensors = np.asarray(jax.jit(lambda r: born_charges(moments, r))(r))
     compiled, step, r = jax.jit(dipole), 1e-4, np.asarray(r)
@@ -184,7 +188,7 @@ def test_periodic_response_is_independent_of_wrapping_and_padding(molecule, tric
     q, r = molecule
     q = q - jnp.mean(q)
     tensors_at = jax.jit(lambda r: born_charges(transferred(q), r, triclinic))
-    moment_at = jax.jit(lambda r: polarization(q, r, triclinic))
+    moment_at = jax.jit(lambda r: ChargeSystem(q, r, triclinic).polarization())
     tensors = tensors_at(r)
     shifts = np.random.default_rng(4).integers(-3, 4, (7, 3)).astype(float)
     wrapped = np.asarray(r) + shifts @ np.asarray(triclinic)
@@ -206,25 +210,51 @@ def test_moments_of_point_charges(molecule):
     ends = [r + 0.5 * s * step * u for s in (1, -1)]
     charges = jnp.concatenate([q, jnp.full(7, 1 / step), jnp.full(7, -1 / step)])
     positions = jnp.concatenate([r, *ends])
-    np.testing.assert_allclose(
-        polarization(q, r, dipoles=u), polarization(charges, positions), atol=1e-9
+    dipoles, points = (
+        ChargeSystem(Multipoles(q, u), r),
+        ChargeSystem(charges, positions),
     )
-    second = quadrupole(q, r, dipoles=u)
-    np.testing.assert_allclose(second, quadrupole(charges, positions), atol=1e-8)
+    np.testing.assert_allclose(dipoles.polarization(), points.polarization(), atol=1e-9)
+    second = dipoles.quadrupole()
+    np.testing.assert_allclose(second, points.quadrupole(), atol=1e-8)
     np.testing.assert_allclose(jnp.trace(second), 0.0, atol=1e-12)
+    traceless = jnp.diag(jnp.array([1.0, 0, -1]))
+    atomic = Multipoles(q, quadrupoles=q[:, None, None] * traceless)
     np.testing.assert_allclose(
-        quadrupole(
-            q, r, quadrupoles=q[:, None, None] * jnp.diag(jnp.array([1.0, 0, -1]))
-        ),
-        quadrupole(q, r) + jnp.sum(q) * jnp.diag(jnp.array([1.0, 0, -1])),
+        ChargeSystem(atomic, r).quadrupole(),
+        ChargeSystem(q, r).quadrupole() + jnp.sum(q) * traceless,
         atol=1e-12,
     )
+
+
+def test_moments_of_channels_are_those_of_each_channel(molecule, cell):
+    q, r = molecule
+    u = jnp.asarray(np.random.default_rng(1).normal(size=(7, 2, 3)))
+    both = jnp.stack([q, jnp.roll(q, 1)], axis=1)
+    system = ChargeSystem(Multipoles(both, u), r, cell)
+    for c in range(2):
+        single = ChargeSystem(Multipoles(both[:, c], u[:, c]), r, cell)
+        np.testing.assert_allclose(system.polarization()[c], single.polarization())
+        np.testing.assert_allclose(system.born_charges()[:, c], single.born_charges())
+        if cell is None:
+            np.testing.assert_allclose(system.quadrupole()[c], single.quadrupole())
+
+
+def test_moments_need_no_plan_in_a_traced_cell(molecule, triclinic):
+    q, r = molecule
+    traced = jax.jit(lambda cell: ChargeSystem(q, r, cell).polarization())
+    expected = ChargeSystem(q, r, triclinic).polarization()
+    np.testing.assert_allclose(traced(triclinic), expected)
 
 
 def test_bad_input_raises_errors(molecule):
     q, r = molecule
     with pytest.raises(ValueError, match="`eps_inf` must be positive, got -1.0"):
-        born_charges(q, r, eps_inf=-1.0)
+        ChargeSystem(q, r).born_charges(eps_inf=-1.0)
+    with pytest.raises(ValueError, match="`eps_inf` must be positive, got 0.0"):
+        born_charges(transferred(q), r, eps_inf=0.0)
+    with pytest.raises(ValueError, match=r"`quadrupole\(\)` needs open boundaries"):
+        ChargeSystem(q, r, 9 * jnp.eye(3)).quadrupole()
     with pytest.raises(ValueError, match="singular"):
         born_charges(transferred(q), r, jnp.diag(jnp.array([8.0, 8.0, 0.0])))
 
@@ -235,15 +265,14 @@ def test_charge_channels_raise_errors(molecule):
     q, r = molecule
     column = q[:, None]
     message = r"`charges` are one per atom, shape \[7\], got \[7, 1\]"
-    for moment in (polarization, quadrupole, born_charges):
-        with pytest.raises(ValueError, match=message):
-            moment(column, r)
     with pytest.raises(ValueError, match=message):
         born_charges(lambda r, cell: column, r)
     with pytest.raises(ValueError, match=r"`dipoles` .* \[7, 3\], got \[7\]"):
-        polarization(q, r, dipoles=q)
+        born_charges(lambda r, cell: (q, q), r)
+    with pytest.raises(ValueError, match="`charges` is a function .*born_charges()"):
+        born_charges(q, r)
     with pytest.raises(ValueError, match=r"`positions` .*got \[2, 7, 3\].*jax.vmap"):
-        born_charges(q, jnp.stack([r, r]))
+        born_charges(lambda r, cell: q, jnp.stack([r, r]))
 
 
 def labelled_structures():

@@ -1,6 +1,10 @@
-"""Checks of the numbers that a grid or mesh is made from, and of a layer's inputs."""
+"""Checks of the numbers that a plan is made from, and of a layer's inputs."""
 
+import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float
+
+from ._lattice import concrete_cells
 
 
 def check_positive(name: str, meaning: str, value: float) -> None:
@@ -9,10 +13,10 @@ def check_positive(name: str, meaning: str, value: float) -> None:
         raise ValueError(f"`{name}` is a {meaning} and must be positive, got {value}.")
 
 
-def check_grid_settings(
+def check_plan_settings(
     sigma: float, tolerance: float, dl: float | None, margin: float
 ) -> None:
-    """Raises a ValueError where a setting of `k_grid` is out of its range."""
+    """Raises a ValueError where a setting of a plan is out of its range."""
     check_positive("sigma", "width", sigma)
     if not 1e-15 <= tolerance <= 0.1:
         raise ValueError(
@@ -24,6 +28,28 @@ def check_grid_settings(
         raise ValueError(
             f"`margin` is a strain and must not be negative, got {margin}."
         )
+
+
+def check_permittivity(eps_inf: float | Float[Array, ""]) -> None:
+    """Raises a ValueError unless the number is positive or an array."""
+    if not isinstance(eps_inf, jax.Array) and not eps_inf > 0:
+        raise ValueError(f"`eps_inf` must be positive, got {eps_inf}.")
+
+
+def cells_of_structures(
+    cells: Float[Array | np.ndarray, "..."], positions: Float[Array | np.ndarray, "..."]
+) -> np.ndarray:
+    """Returns the cells in float64; raises a ValueError if positions do not fit."""
+    checked = concrete_cells(
+        cells, "`lattice_plan(cells, positions)` or `layer.plan_for(...)`"
+    )
+    if positions.ndim != checked.ndim or positions.shape[:-2] != checked.shape[:-2]:
+        raise ValueError(
+            "`positions` has shape [atoms, 3] for a cell [3, 3] and [graphs, slots, 3] "
+            f"for cells [graphs, 3, 3], got {list(positions.shape)} for cells of shape "
+            f"{list(checked.shape)}."
+        )
+    return checked
 
 
 def check_layer_settings(

@@ -19,7 +19,7 @@ r"""$k_e = 1/(4\pi\epsilon_0)$, eV Å/e²."""
 class AbstractKernel(eqx.Module):
     r"""An interaction $K(r)$ of smeared atoms and its Fourier transform $\phi(k)$.
 
-    All transforms decay like $e^{-\sigma^2 k^2/2}$ or faster, so that one grid is
+    All transforms decay like $e^{-\sigma^2 k^2/2}$ or faster, so that one plan is
     sufficient for all kernels.
 
     Attributes:
@@ -114,7 +114,7 @@ class GaussianSum(AbstractKernel):
     $$ K(r) = \sum_m A_m e^{-r^2/(2 s_m^2)}, \qquad s_m = \sigma (1 +
        \operatorname{softplus} x_m), $$
 
-    so that a grid made for `sigma` remains sufficient during training. Periodic sums
+    so that a plan made for `sigma` remains sufficient during training. Periodic sums
     include the $k = 0$ term: they are the sum over all images.
 
     Attributes:

@@ -11,12 +11,12 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from ._checks import check_features, check_grid_settings, check_layer_settings
+from ._checks import check_features, check_layer_settings, check_plan_settings
 from ._energy import energy
-from ._grid import KGrid, k_grid
+from ._grid import KGrid
 from ._kernel_arguments import kernel_arguments, kernel_from_arguments
 from ._kernels import AbstractKernel, Coulomb
-from ._mesh import Mesh, mesh
+from ._mesh import Mesh
 from ._multipoles import Multipoles, masked
 from ._plan import lattice_plan
 from ._readout import read_moments
@@ -99,13 +99,14 @@ class LatentEwald(eqx.Module):
             multipoles: 0 for charges, 1 for charges and dipoles, 2 for charges, dipoles
                 and quadrupoles.
             kernel: the interaction; None is `Coulomb()`.
-            sigma: width of the interaction, Å.
+            sigma: width of the interaction, the standard deviation of the Gaussian
+                charge density that acts on a point charge, Å.
             learn_sigma: train the width, as $0.75\sigma + \operatorname{softplus}$.
             remove_self: leave out the energy of each atom with itself.
             neutralize: subtract the mean charge of the structure, in every channel.
-            tolerance: relative error of the reciprocal sum, see `k_grid`.
-            dl: the sharp cutoff of the published models, Å, see `k_grid`; None is the
-                smooth window.
+            tolerance: relative error of the reciprocal sum, see `KGrid.for_structures`.
+            dl: the sharp cutoff of the published models, Å, see
+                `KGrid.for_structures`; None is the smooth window.
             method: reciprocal sum over vectors ("direct"), on a mesh ("mesh"), or the
                 faster one for the number of atoms and the cells ("auto").
             key: random key of the weights.
@@ -118,7 +119,7 @@ class LatentEwald(eqx.Module):
         check_layer_settings(channels, charge_channels, multipoles, method, dl)
         sigma, tolerance = float(sigma), float(tolerance)
         dl = None if dl is None else float(dl)
-        check_grid_settings(sigma, tolerance, dl, margin=0.0)
+        check_plan_settings(sigma, tolerance, dl, margin=0.0)
         scale = _INITIAL_MOMENT / math.sqrt(channels)
         keys = [key, *(jr.fold_in(key, n) for n in range(1, multipoles + 1))]
         draw = lambda key: scale * jr.normal(key, (channels, charge_channels))
@@ -198,7 +199,8 @@ class LatentEwald(eqx.Module):
             mask: false on padding.
             species: not used.
             total_charge: not used; latent charges do not sum to it.
-            plan: result of `plan_for`; None derives it from a cell that is not traced.
+            plan: result of `plan`, or of `plan_for` under `jax.vmap`; None derives it
+                from a cell that is not traced.
 
         Returns:
             Zeros of the shape of `features`; energies, eV per atom; latent charges
@@ -211,18 +213,16 @@ class LatentEwald(eqx.Module):
         del species, total_charge
         check_features(features, mask, self.degree, len(self.weight))
         if plan is None and cell is not None:
-            plan = self._plan(cell, positions.shape[0])
+            plan = self.plan(cell, positions, mask)
         moments = self.latent_moments(features, mask)
         energies = energy(
-            moments.charges,
+            moments,
             positions,
             cell,
-            dipoles=moments.dipoles,
-            quadrupoles=moments.quadrupoles,
+            plan=plan,
+            mask=mask,
             sigma=self.current_sigma(),
             kernel=self.kernel,
-            grid=plan,
-            mask=mask,
             remove_self=self.remove_self,
         )
         return jnp.zeros_like(features), energies, jnp.sum(moments.charges, axis=1)
@@ -259,34 +259,42 @@ class LatentEwald(eqx.Module):
         *,
         margin: float = 1e-3,
     ) -> KGrid | Mesh | None:
-        """Returns the grid or mesh for a batch of cells; None without cells.
-
-        Runs on the host, before tracing.
+        """Returns the plan for a batch of structures, made on the host before tracing.
 
         Args:
             cells: one cell per graph, the identity on padding graphs, Å; None is open.
-            positions: only the number of slots is used.
-            mask: not used.
-            margin: relative stretch of the cells that remains covered.
+            positions: atomic positions, Å; only the number of slots is used.
+            mask: false on padding.
+            margin: relative stretch of the cells that remains covered; 0.1 is suitable
+                for molecular dynamics with a variable cell.
 
         Returns:
-            A grid or mesh with a leading batch axis for `jax.vmap`.
+            A plan with a leading batch axis for `jax.vmap`; None in open boundaries,
+            which need no plan.
         """
-        del mask
-        if cells is None:
-            return None
-        return self._plan(cells, positions.shape[1], margin)
+        return self._plan(cells, positions, mask, margin)
 
-    def _plan(
+    def plan(
         self,
-        cells: Float[Array | np.ndarray, "*graphs 3 3"],
-        atoms: int,
+        cell: Float[Array | np.ndarray, "3 3"] | None,
+        positions: Float[Array | np.ndarray, "atoms 3"],
+        mask: Bool[Array | np.ndarray, " atoms"] | None = None,
+        *,
         margin: float = 1e-3,
-    ) -> KGrid | Mesh:
-        tolerance, power = self.tolerance, self.kernel.power + 2 * self.degree
-        shared = {"sigma": self.sigma_min, "margin": margin, "power": power}
+    ) -> KGrid | Mesh | None:
+        """Returns the plan for one structure; arguments as in `plan_for`."""
+        return self._plan(cell, positions, mask, margin)
+
+    def _plan(self, cells, positions, mask, margin) -> KGrid | Mesh | None:
+        structures = cells, positions, mask
+        shared = {
+            "sigma": self.sigma_min,
+            "tolerance": self.tolerance,
+            "margin": margin,
+            "power": self.kernel.power + 2 * self.degree,
+        }
         if self.dl is not None or self.method == "direct":
-            return k_grid(cells, tolerance=tolerance, dl=self.dl, **shared)
+            return KGrid.for_structures(*structures, dl=self.dl, **shared)
         if self.method == "mesh":
-            return mesh(cells, tolerance=tolerance, **shared)
-        return lattice_plan(cells, atoms, tolerance=tolerance, **shared)
+            return Mesh.for_structures(*structures, **shared)
+        return lattice_plan(*structures, **shared)

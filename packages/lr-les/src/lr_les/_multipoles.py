@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from ._kernels import AbstractKernel
@@ -15,11 +16,17 @@ class Multipoles(eqx.Module):
     : \nabla\nabla$. The derivatives of the energy with respect to $q$, $u$ and $Q$ have
     the same shapes: the potential, minus the field, and half of the second derivative
     of the potential.
+
+    Attributes:
+        charges: one per atom, or several channels, e.
+        dipoles: of every atom, with the channels of the charges, e Å; None is zero.
+        quadrupoles: second moments of every atom, e Å², of which the symmetric
+            traceless part contributes; None is zero.
     """
 
-    charges: Float[Array, "atoms charge_channels"]
-    dipoles: Float[Array, "atoms charge_channels 3"] | None = None
-    quadrupoles: Float[Array, "atoms charge_channels 3 3"] | None = None
+    charges: Float[Array, " atoms *charge_channels"]
+    dipoles: Float[Array, "atoms *charge_channels 3"] | None = None
+    quadrupoles: Float[Array, "atoms *charge_channels 3 3"] | None = None
 
     @property
     def degree(self) -> int:
@@ -27,6 +34,28 @@ class Multipoles(eqx.Module):
         if self.quadrupoles is not None:
             return 2
         return int(self.dipoles is not None)
+
+    def prepared(
+        self, mask: Bool[Array, " atoms"], dtype: DTypeLike, *, neutralize: bool
+    ) -> "Multipoles":
+        """Returns the moments with a channel axis, zero on padding, traceless.
+
+        Quadrupoles imply dipoles.
+        """
+        atoms, dipoles, quadrupoles = len(mask), self.dipoles, self.quadrupoles
+        charges = self.charges.reshape(atoms, -1).astype(dtype)
+        charges = masked(charges, mask, neutralize=neutralize)
+        shape = charges.shape
+        if dipoles is None and quadrupoles is not None:
+            dipoles = jnp.zeros((*shape, 3), dtype)
+        if dipoles is not None:
+            dipoles = dipoles.reshape(*shape, 3).astype(dtype)
+            dipoles = jnp.where(mask[:, None, None], dipoles, 0.0)
+        if quadrupoles is not None:
+            quadrupoles = quadrupoles.reshape(*shape, 3, 3).astype(dtype)
+            real_atoms = mask[:, None, None, None]
+            quadrupoles = traceless(jnp.where(real_atoms, quadrupoles, 0.0))
+        return Multipoles(charges, dipoles, quadrupoles)
 
     def dot(self, other: "Multipoles") -> Float[Array, " atoms"]:
         """Returns the scalar product per atom, summed over channels and components."""

@@ -37,15 +37,22 @@ def energy(weights, positions, senders, receivers, shifts, box, plan, triplets):
     real = senders < len(positions)
     r = jnp.sqrt(jnp.where(real, jnp.sum(vectors**2, 1), 1.0))
     pair = jnp.where(real, 40.0 * (1 - r / CUTOFF) ** 4, 0.0)
-    grid = jax.tree.map(lambda leaf: leaf[0], plan)
-    coulomb = lr_les.energy(jnp.asarray(CHARGES), positions, box, grid=grid)
-    return 0.5 * jnp.sum(pair) + jnp.sum(coulomb)
+    return 0.5 * jnp.sum(pair) + coulomb_energy(positions, box, plan)
+
+
+def coulomb_energy(positions, box, plan):
+    """Energy of the charges with the plan of a batch of one structure."""
+    energies = jax.vmap(
+        lambda r, c, p: lr_les.energy(jnp.asarray(CHARGES), r, c, plan=p)
+    )
+    return jnp.sum(energies(positions[None], box[None], plan))
 
 
 def ionic(margin, planned_cells):
     def plan_for(positions, cell, _):
         planned_cells.append(cell)
-        return lr_les.k_grid(np.asarray(cell, float)[None], margin=margin)
+        structures = np.asarray(cell, float)[None], positions[None]
+        return lr_les.KGrid.for_structures(*structures, margin=margin)
 
     return Interaction(CUTOFF, energy, plan_for=plan_for)
 
@@ -82,18 +89,17 @@ def test_energy_is_smooth_while_the_cell_changes_with_one_plan():
     """Third differences converge with the spacing; those of a sharp cutoff diverge."""
     atoms = salt()
     smooth = make_plan(ionic(0.1, []), atoms.positions, atoms.cell.array).plan
-    sharp = lr_les.k_grid(atoms.cell.array[None], dl=2.0, margin=0.1)
+    structures = atoms.cell.array[None], atoms.positions[None]
+    sharp = lr_les.KGrid.for_structures(*structures, dl=2.0, margin=0.1)
     roughness = {}
     for name, plan in (("smooth", smooth), ("sharp", sharp)):
-        grid = jax.tree.map(lambda leaf: leaf[0], plan)
 
         @jax.jit
         @jax.vmap
-        def energy_of(strain, grid=grid):
+        def energy_of(strain, plan=plan):
             box = (1 + strain) * atoms.cell.array
             positions = (1 + strain) * atoms.positions
-            charges = jnp.asarray(CHARGES)
-            return jnp.sum(lr_les.energy(charges, positions, box, grid=grid))
+            return coulomb_energy(positions, box, plan)
 
         values = np.asarray(energy_of(np.linspace(-0.05, 0.05, 201)))
         coarse = np.abs(np.diff(values[::2], 3)).max() / (2 * 5e-4) ** 3
