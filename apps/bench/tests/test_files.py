@@ -82,13 +82,11 @@ def test_a_full_disk_is_reported_with_its_folder(small_grid, tmp_path, monkeypat
     runner = GridRunner(small_grid, tmp_path / "out")
     (tmp_path / "out").mkdir()
 
-    def raise_full_disk(self, content):
+    def raise_full_disk(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", raise_full_disk)
-    monkeypatch.setattr(
-        "bench.experiment.splits.descriptors", lambda data: runner.vectors
-    )
+    monkeypatch.setattr("bench.experiment.runner.split_data", raise_full_disk)
     run = small_grid.runs()[0]
     with pytest.raises(Exception, match=f"{run.name} cannot be written .No space left"):
         runner.run_one(run, lambda row: None)

@@ -18,7 +18,7 @@ from bench.evaluation.run_files import (
     read_test_predictions,
 )
 from bench.exceptions import BenchError
-from bench.experiment.splits import stored_descriptors
+from bench.experiment.descriptors import stored_descriptors
 from bench.labels import KINDS
 from bench.model.metadata import read_model_metadata
 from bench.settings.architectures import ModelSettings
@@ -186,12 +186,14 @@ def test_damaged_descriptors_are_recomputed(damage, tmp_path, monkeypatch):
             return 6
 
     descriptors = scipy.sparse.csr_matrix(np.arange(30.0).reshape(6, 5))
-    monkeypatch.setattr("bench.experiment.splits.descriptors", lambda data: descriptors)
+    monkeypatch.setattr(
+        "bench.experiment.descriptors.descriptors_of", lambda *_: descriptors
+    )
     assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
     path.write_bytes(damage(content))
     assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
-    monkeypatch.setattr("bench.experiment.splits.descriptors", lambda data: 1 / 0)
+    monkeypatch.setattr("bench.experiment.descriptors.descriptors_of", lambda *_: 1 / 0)
     assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

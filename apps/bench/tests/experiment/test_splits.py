@@ -9,6 +9,7 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.dataset.opening import load_for_training
 from bench.exceptions import BenchError
+from bench.experiment.descriptors import describe_for_report
 from bench.experiment.splits import split_data
 from bench.settings.grid import SplitKind, SplitSettings
 from scipy.sparse import csr_matrix
@@ -34,7 +35,7 @@ def mixed(tmp_path, toy_structure):
 @pytest.mark.parametrize("kind", ["size", "seed-similarity", "max-min", "separated"])
 def test_every_split_uses_all_structures_and_does_not_divide_groups(kind, mixed):
     vectors = csr_matrix(np.random.default_rng(0).uniform(size=(len(mixed), 9)))
-    split = split_data(mixed, vectors, kind, SplitSettings(), 0)
+    split = split_data(mixed, kind, SplitSettings(), 0, lambda _: vectors)
     parts = split.indices(mixed.ids)
     assert sorted(np.concatenate(parts).tolist()) == list(range(24))
     for a, b in itertools.combinations(parts, 2):
@@ -66,7 +67,7 @@ def test_too_few_structures_for_a_split_are_rejected(
         message = "needs neutral and charged|but none do"
     settings = SplitSettings(test_fraction=fraction)
     with pytest.raises(BenchError, match=message):
-        split_data(data, csr_matrix(np.eye(count)), kind, settings, 0)
+        split_data(data, kind, settings, 0, lambda _: csr_matrix(np.eye(count)))
 
 
 def test_identical_structures_cannot_be_clustered(mixed):
@@ -74,20 +75,64 @@ def test_identical_structures_cannot_be_clustered(mixed):
         pytest.warns(UserWarning, match="distinct clusters"),
         pytest.raises(BenchError, match="The cluster split cannot be made: All"),
     ):
-        split_data(mixed, csr_matrix(np.ones((24, 2))), "cluster", SplitSettings(), 0)
+        equal = lambda data: csr_matrix(np.ones((len(data), 2)))
+        split_data(mixed, "cluster", SplitSettings(), 0, equal)
 
 
 def test_the_test_set_of_the_named_split_is_the_matching_ids(mixed):
-    vectors = csr_matrix((len(mixed), 1))
     settings = SplitSettings(test_ids="s00[0-3]")
-    *_, test = split_data(mixed, vectors, "named", settings, 0).indices(mixed.ids)
+    *_, test = split_data(mixed, "named", settings, 0).indices(mixed.ids)
     assert [mixed.ids[i] for i in test] == ["s000", "s001", "s002", "s003"]
     with pytest.raises(BenchError, match="but none do"):
-        split_data(mixed, vectors, "named", SplitSettings(), 0)
+        split_data(mixed, "named", SplitSettings(), 0)
 
 
 def test_the_test_set_of_the_charge_split_is_the_charged_structures(mixed):
-    vectors = csr_matrix((len(mixed), 1))
-    split = split_data(mixed, vectors, "charge", SplitSettings(), 0)
+    split = split_data(mixed, "charge", SplitSettings(), 0)
     *_, test = split.indices(mixed.ids)
     assert {mixed.groups[i] for i in test} == {"g3", "g7"}
+
+
+def test_descriptors_are_computed_only_for_splits_by_similarity(mixed, monkeypatch):
+    computed = []
+
+    def describe(structures):
+        computed.append(len(structures))
+        return csr_matrix(np.random.default_rng(0).uniform(size=(24, 9)))
+
+    monkeypatch.setattr("bench.experiment.descriptors.mean_soap", describe)
+    settings = SplitSettings(test_ids="s00*")
+    for kind in get_args(SplitKind):
+        computed.clear()
+        split = split_data(mixed, kind, settings, 0)
+        is_used = kind in ("cluster", "seed-similarity", "max-min", "separated")
+        assert computed == ([24] if is_used else []), kind
+        assert split.settings.get("descriptor") == ("mean-soap" if is_used else None)
+
+
+def test_a_report_describes_a_sample_of_a_large_set(mixed, tmp_path, monkeypatch):
+    vectors = csr_matrix(np.random.default_rng(0).uniform(size=(24, 9)))
+    name = "bench.experiment.descriptors."
+    computed = []
+
+    def describe(data, rows=None):
+        rows = np.arange(len(data)) if rows is None else rows
+        computed.append(len(rows))
+        return vectors[rows]
+
+    monkeypatch.setattr(name + "descriptors_of", describe)
+    monkeypatch.setattr(name + "MAX_DESCRIBED", 10)
+    first = describe_for_report(mixed, tmp_path)
+    again = describe_for_report(mixed, tmp_path)
+    assert computed == [10] and len(set(first.rows.tolist())) == 10
+    assert first.note == " (10 of 24 structures, drawn at random)"
+    np.testing.assert_array_equal(first.rows, again.rows)
+    assert (first.vectors != vectors[first.rows]).nnz == 0
+    monkeypatch.setattr(name + "MAX_DESCRIBED", 24)
+    everything = describe_for_report(mixed, tmp_path)
+    assert computed == [10, 24] and everything.note == ""
+    # Those of all structures, once stored, serve a sample too.
+    monkeypatch.setattr(name + "MAX_DESCRIBED", 10)
+    (tmp_path / f"descriptors-{mixed.digest}-10.npz").unlink()
+    assert (describe_for_report(mixed, tmp_path).vectors != first.vectors).nnz == 0
+    assert computed == [10, 24]

@@ -110,7 +110,8 @@ def split_command(
     from chemsplit import separation
 
     from bench.dataset.opening import load_for_training
-    from bench.experiment.splits import split_data, stored_descriptors
+    from bench.experiment.descriptors import stored_descriptors
+    from bench.experiment.splits import split_data
     from bench.files import remove_leftovers
     from bench.settings.grid import load_grid
 
@@ -123,7 +124,7 @@ def split_command(
     for kind in settings.splits:
         for seed in settings.seeds:
             path = out / f"{kind}-seed{seed}.json"
-            split = split_data(data, vectors, kind, settings.split, seed)
+            split = split_data(data, kind, settings.split, seed, lambda _: vectors)
             split.save(path)
             train, validation, test = split.indices(data.ids)
             sizes = f"{len(train)} + {len(validation)} + {len(test)} structures"

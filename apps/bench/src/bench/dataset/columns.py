@@ -116,6 +116,30 @@ class Columns:
         table[np.arange(width) < lengths[:, None]] = text
         return table.view(f"S{width}").ravel()
 
+    def decoded_texts(self, kind: str) -> list[str]:
+        """Returns all ids or groups.
+
+        Args:
+            kind: `"id"` or `"group"`.
+        """
+        text = np.asarray(self.arrays[f"text_{kind}"]).tobytes()
+        ends = np.asarray(self.arrays[f"end_{kind}"]).tolist()
+        spans = zip([0, *ends], ends, strict=False)
+        return [text[start:end].decode() for start, end in spans]
+
+    def entries(self, kind: str, rows: np.ndarray) -> np.ndarray:
+        """Returns the indices of all atoms, or bytes of text, of some structures.
+
+        Args:
+            kind: one of `RAGGED`.
+            rows: indices of the structures, in the order of the result.
+        """
+        ends = np.asarray(self.arrays[f"end_{kind}"])
+        starts = np.where(rows > 0, ends[rows - 1], 0)
+        sizes = ends[rows] - starts
+        first = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+        return first + np.arange(int(sizes.sum()))
+
     def has(self, label: str) -> np.ndarray:
         """Returns a mask of the structures that have a label.
 
@@ -131,9 +155,7 @@ class Columns:
             rows: their indices, in the order of the result.
         """
         subset = {}
-        entries = {
-            kind: _entries_of(self.arrays[f"end_{kind}"], rows) for kind in RAGGED
-        }
+        entries = {kind: self.entries(kind, rows) for kind in RAGGED}
         for name, array in self.arrays.items():
             if name.startswith("end_"):
                 lengths = np.diff(array, prepend=0)
@@ -206,15 +228,6 @@ def missing_column(name: str, part: Columns) -> np.ndarray:
     column = LAYOUT[name]
     rows = int(part.sizes.sum()) if column.per_atom else len(part)
     return np.full((rows, *column.shape), column.fill_value, column.dtype)
-
-
-def _entries_of(ends: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns the indices of all entries (atoms or bytes) of some structures."""
-    lengths = np.diff(ends, prepend=0)
-    starts = (np.asarray(ends) - lengths)[rows]
-    sizes = lengths[rows]
-    first = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
-    return first + np.arange(int(sizes.sum()))
 
 
 def _column(name: str, column: Column, rows: Sequence[Row]) -> np.ndarray:

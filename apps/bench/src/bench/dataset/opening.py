@@ -11,17 +11,16 @@ import ase
 import numpy as np
 from ase.data import atomic_numbers
 from backbones import Structure
+from scipy import sparse
 
-from bench.dataset.columns import FLAGS, LAYOUT, Columns, concatenate
-from bench.dataset.merging import check_labels, digest_of, reading_entries
-from bench.dataset.parts import read_row_range, row_ranges_of
+from bench.dataset.columns import FLAGS, LAYOUT, Columns
+from bench.dataset.composition import count_elements
+from bench.dataset.merging import digest_of
 from bench.dataset.prepared import is_prepared, is_unfinished, open_prepared
-from bench.dataset.read_statistics import ReadStatistics, combined
+from bench.dataset.reading import read_columns
 from bench.exceptions import BenchError
-from bench.execution.workers import CRASH_PRONE_FORMATS, run_tasks
 from bench.labels import TRAINABLE_KINDS, field_of
-from bench.settings.preparation import Filters
-from bench.sources import ReadOptions, Source, open_source
+from bench.sources import ReadOptions
 
 BUNDLED = ("frameworks", "ions")
 
@@ -98,12 +97,14 @@ class Dataset:
         columns: of all structures, in the order of the source.
         order: indices of the structures, sorted by id.
         header: how the source was read; None for datasets built in Python.
+        folder: of a prepared dataset; None for others.
     """
 
     name: str
     columns: Columns
     order: np.ndarray
     header: dict[str, Any] | None = None
+    folder: Path | None = None
 
     def __len__(self):
         return len(self.order)
@@ -116,17 +117,37 @@ class Dataset:
     @functools.cached_property
     def ids(self) -> list[str]:
         """Id of each sample."""
-        return [self.columns.text("id", int(i)) for i in self.order]
+        texts = self.columns.decoded_texts("id")
+        return [texts[i] for i in self.order.tolist()]
 
     @functools.cached_property
     def groups(self) -> list[str]:
         """Group of each sample."""
-        return [self.columns.text("group", int(i)) for i in self.order]
+        texts = self.columns.decoded_texts("group")
+        return [texts[i] for i in self.order.tolist()]
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
         """Number of atoms of each sample."""
         return self.columns.sizes[self.order]
+
+    @functools.cached_property
+    def element_counts(self) -> sparse.csr_array:
+        """Number of atoms of each element in each sample, `(samples, 119)`."""
+        return count_elements(self.columns)[self.order]
+
+    @property
+    def total_charges(self) -> np.ndarray:
+        """Total charge of each sample, e."""
+        return np.asarray(self.columns.arrays["total_charge"])[self.order]
+
+    def has(self, label: str) -> np.ndarray:
+        """Returns a mask of the samples that have a label.
+
+        Args:
+            label: one of `LABELS`.
+        """
+        return self.columns.has(label)[self.order]
 
     @property
     def atomic_energies(self) -> dict[int, float] | None:
@@ -220,43 +241,15 @@ def open_dataset(source: str, *, strict: bool = True) -> Dataset:
     """
     if is_prepared(Path(source)) or is_unfinished(Path(source)):
         opened = open_prepared(Path(source))
-        return Dataset(opened.folder.name, opened.columns, opened.order, opened.header)
+        name, folder = opened.folder.name, opened.folder
+        return Dataset(name, opened.columns, opened.order, opened.header, folder)
     if source not in BUNDLED:
-        return _read(source, Path(source).name.split(".")[0], ReadOptions(), strict)
+        name = Path(source).name.split(".")[0]
+        return Dataset(name, *read_columns(source, ReadOptions(), strict))
     bundled = resources.files("bench") / "data" / f"{source}.extxyz.xz"
     with resources.as_file(bundled) as path:
-        return _read(str(path), source, ReadOptions(dipole_origin="coordinates"), True)
-
-
-def _read(source: str, name: str, reading: ReadOptions, strict: bool) -> Dataset:
-    """Reads all structures of a source into memory."""
-    reader = open_source(source, reading)
-    read_all = functools.partial(_read_row_ranges, strict=strict)
-    ((_, parts),) = run_tasks(
-        read_all, [reader], int(reader.format in CRASH_PRONE_FORMATS)
-    )
-    columns = concatenate(part for part, _ in parts)
-    statistics = combined(statistics for _, statistics in parts)
-    check_labels(statistics, {}, source)
-    ids = columns.texts("id")
-    order = np.argsort(ids, kind="stable")
-    repeated = ids[order][1:][ids[order][1:] == ids[order][:-1]]
-    if len(repeated):
-        raise BenchError(
-            f"{source} uses the id {repeated[0].decode()!r} twice: ids must be unique; "
-            "`bench prepare` leaves repeats out."
-        )
-    header = {"source": source, "read_as": reader.format, **reading_entries(statistics)}
-    return Dataset(name, columns, order, header)
-
-
-def _read_row_ranges(
-    reader: Source, strict: bool
-) -> list[tuple[Columns, ReadStatistics]]:
-    return [
-        read_row_range(reader, row_range, Filters(), strict)
-        for row_range in row_ranges_of(reader)
-    ]
+        options = ReadOptions(dipole_origin="coordinates")
+        return Dataset(source, *read_columns(str(path), options, strict=True))
 
 
 def _sample(columns: Columns, i: int) -> Sample:

@@ -87,10 +87,12 @@ def by_similarity(
 
     Args:
         frames: of the test set.
-        similarity: `nearest_similarity` by index in the dataset.
+        similarity: `nearest_similarity` by index in the dataset; structures without
+            one are left out.
         kind: of error, see `absolute_errors`.
     """
-    frames, errors = _structure_errors(frames, kind)
+    known = [f for f in frames if int(f.info["index"]) in similarity]
+    frames, errors = _structure_errors(known, kind)
     values = np.array([similarity[int(f.info["index"])] for f in frames])
     # Enough digits to distinguish similarities close to 1.
     smallest = values.min(initial=1.0)

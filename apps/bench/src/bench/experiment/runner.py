@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import filelock
 from chemsplit import Split
+from scipy.sparse import csr_matrix
 
 from bench.batches.loading import BatchedDataset
-from bench.dataset.opening import load_for_training
+from bench.dataset.opening import Dataset, load_for_training
 from bench.dataset.provenance import (
     PROVENANCE_KEY,
     check_provenance,
@@ -21,7 +22,8 @@ from bench.evaluation.run_files import read_failure_reason, read_result
 from bench.exceptions import BenchError, one_line
 from bench.execution.announcements import announce
 from bench.execution.hosts import is_main_process, wait_for_all
-from bench.experiment.splits import split_data, stored_descriptors
+from bench.experiment.descriptors import stored_descriptors
+from bench.experiment.splits import split_data
 from bench.experiment.train_and_test import (
     RESULT,
     batch_for_model,
@@ -137,15 +139,20 @@ class GridRunner:
         path = folder / SPLIT
         try:
             if is_main_process() and not (path.exists() and _keeps_split(run, folder)):
-                # Descriptors take minutes: processes wait until one has stored them.
-                with filelock.FileLock(self.folder / ".descriptors.lock"):
-                    vectors = stored_descriptors(self.data, self.folder)
-                settings = self.grid.split
-                split_data(self.data, vectors, run.split, settings, run.seed).save(path)
+                settings, seed = self.grid.split, run.seed
+                split = split_data(
+                    self.data, run.split, settings, seed, self._descriptors
+                )
+                split.save(path)
             wait_for_all("the split")
             return Split.load(path)
         except ValueError as error:
             raise BenchError(str(error)) from error
+
+    def _descriptors(self, data: Dataset) -> csr_matrix:
+        # They take minutes: processes wait until one has stored them.
+        with filelock.FileLock(self.folder / ".descriptors.lock"):
+            return stored_descriptors(data, self.folder)
 
 
 def has_results(folder: Path) -> bool:

@@ -1,13 +1,11 @@
 """Training, validation and test sets of a run."""
 
 import fnmatch
-import io
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, get_args
 
 import chemsplit
 import numpy as np
-import scipy.sparse
 from chemsplit import (
     ClusterSplit,
     MaxMinSplit,
@@ -15,51 +13,17 @@ from chemsplit import (
     SeparatedSplit,
     SizeSplit,
     Split,
-    mean_soap,
 )
 from scipy.sparse import csr_matrix
 from sklearn.model_selection import GroupShuffleSplit
 
 from bench.dataset.opening import Dataset
 from bench.exceptions import BenchError
-from bench.execution.announcements import announce
-from bench.files import write_bytes
+from bench.experiment.descriptors import descriptors_of
 from bench.settings.grid import SplitKind, SplitSettings
 
-
-def descriptors(data: Dataset) -> csr_matrix:
-    """Computes the published mean SOAP descriptor, one row per structure."""
-    return mean_soap([s.to_ase() for s in data.samples])
-
-
-def stored_descriptors(data: Dataset, folder: Path) -> csr_matrix:
-    """Loads the descriptors of a data set from a folder, or computes and stores them.
-
-    Args:
-        data: data set.
-        folder: folder of the stored descriptors.
-    """
-    path = folder / f"descriptors-{data.digest}.npz"
-    vectors = _read_descriptors(path, len(data)) if path.exists() else None
-    if vectors is None:
-        announce(f"computing descriptors of {len(data)} structures, to be stored")
-        vectors, content = descriptors(data), io.BytesIO()
-        scipy.sparse.save_npz(content, vectors)
-        write_bytes(path, content.getvalue())
-    return vectors
-
-
-def _read_descriptors(path: Path, rows: int) -> csr_matrix | None:
-    """Loads stored descriptors; None if the file is damaged."""
-    try:
-        # Opened explicitly, since NumPy does not close a damaged file.
-        with path.open("rb") as file:
-            vectors = csr_matrix(scipy.sparse.load_npz(file))
-        vectors.check_format(full_check=True)
-        valid = len(vectors.indptr) == rows + 1 and np.isfinite(vectors.data).all()
-    except Exception:  # a damaged zip file raises many types of exceptions
-        return None
-    return vectors if valid else None
+DESCRIPTOR_SPLITS = ("cluster", "seed-similarity", "max-min", "separated")
+"""Kinds of split that compare structures by their descriptors."""
 
 
 class PredefinedTestSplit:
@@ -104,34 +68,37 @@ class PredefinedTestSplit:
 
 def split_data(
     data: Dataset,
-    vectors: csr_matrix,
     kind: str,
     settings: SplitSettings,
     seed: int,
+    descriptors: Callable[[Dataset], csr_matrix] = descriptors_of,
 ) -> Split:
     """Splits a data set by id, without dividing groups.
 
     Args:
         data: data set.
-        vectors: descriptors, [structures, features].
         kind: kind of split, see `SplitKind`.
         settings: fractions and settings of the kinds.
         seed: random seed of the split and of the validation set.
+        descriptors: returns those of the data, [structures, features]; called only for
+            `DESCRIPTOR_SPLITS`.
 
     Raises:
         BenchError: there are too few structures or groups.
     """
-    _check_groups(data, kind, settings)
-    splitter = _splitter(kind, settings, len(set(data.groups)))
+    n_groups = len(set(data.groups))
+    _check_groups(data, n_groups, kind, settings)
+    splitter = _splitter(kind, settings, n_groups)
+    X, described_by = None, {}
     if kind == "size":
-        X = np.array([[len(s.structure)] for s in data.samples], float)
+        X = data.sizes[:, None].astype(float)
     elif kind == "named":
         pattern = settings.test_ids or ""
         X = np.array([[fnmatch.fnmatchcase(id, pattern)] for id in data.ids], float)
     elif kind == "charge":
-        X = np.round([[s.structure.total_charge] for s in data.samples])
-    else:
-        X = vectors
+        X = np.round(data.total_charges)[:, None]
+    elif kind in DESCRIPTOR_SPLITS:
+        X, described_by = descriptors(data), {"descriptor": "mean-soap"}
     try:
         return chemsplit.make_split(
             splitter,
@@ -141,7 +108,7 @@ def split_data(
             validation_fraction=settings.validation_fraction,
             seed=seed,
             name=kind,
-            settings={"descriptor": "mean-soap", **settings.model_dump()},
+            settings={**described_by, **settings.model_dump()},
         )
     except ValueError as error:
         raise BenchError(f"The {kind} split cannot be made: {error}") from error
@@ -178,16 +145,13 @@ def make_split(
     kinds = get_args(SplitKind)
     if kind not in kinds:
         raise BenchError(f"There is no split {kind!r}: choose {', '.join(kinds)}.")
-    needs_descriptors = kind not in ("random", "size", "charge", "named")
-    vectors = csr_matrix((len(dataset), 1))
-    if needs_descriptors:
-        vectors = descriptors(dataset)
-    return split_data(dataset, vectors, kind, settings or SplitSettings(), seed)
+    return split_data(dataset, kind, settings or SplitSettings(), seed)
 
 
-def _check_groups(data: Dataset, kind: str, settings: SplitSettings) -> None:
+def _check_groups(
+    data: Dataset, n_groups: int, kind: str, settings: SplitSettings
+) -> None:
     """Raises BenchError if there are too few groups for three sets."""
-    n_groups = len(set(data.groups))
     if n_groups < 3:
         what = "structure" if n_groups == len(data) else "group of structures"
         raise BenchError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from chemsplit import chemical_map, separation
 from matplotlib.figure import Figure
 
@@ -28,7 +29,7 @@ from bench.evaluation.run_files import (
     read_test_predictions,
 )
 from bench.exceptions import BenchError
-from bench.experiment.splits import stored_descriptors
+from bench.experiment.descriptors import DescribedStructures, describe_for_report
 from bench.files import write_bytes, write_text
 from bench.report.figures import breakdown, cost_accuracy, error_bars, learning_curves
 from bench.report.parity import charge_densities, parity
@@ -85,14 +86,14 @@ def write_report(folder: str | os.PathLike) -> Path:
     rows = error_rows(results, frames, costs)
     data = load_for_training(grid.dataset)
     _check_data(results, data, folder)
-    descriptors = stored_descriptors(data, folder)
+    described = describe_for_report(data, folder)
     context = {
         "grid": grid,
         "errors": error_tables(rows),
         "comparison": comparison_table(runs, frames),
         "settings": read_text(config),
         "notes": _split_size_notes(results)
-        + _separation_notes(splits, data, descriptors)
+        + _separation_notes(splits, data, described)
         + [_failure_note(folder / r.name) for r in failed],
         "figures": _save_figures(
             folder,
@@ -104,8 +105,8 @@ def write_report(folder: str | os.PathLike) -> Path:
                     cost_accuracy(rows, main_kind(rows)),
                 )
             }
-            | _maps(splits, data, descriptors)
-            | _breakdowns(splits, results, frames, (data, descriptors), main_kind(rows))
+            | _maps(splits, data, described)
+            | _breakdowns(splits, results, frames, (data, described), main_kind(rows))
             | _parity_plots(results, frames),
         ),
     }
@@ -165,13 +166,19 @@ def _split_size_notes(results: list[dict[str, Any]]) -> list[str]:
     return list(notes.values())
 
 
-def _separation_notes(splits, data: Dataset, descriptors) -> list[str]:
+def _separation_notes(
+    splits, data: Dataset, described: DescribedStructures
+) -> list[str]:
     """Returns the distance between training and test set of each split."""
     notes = []
+    groups = [data.groups[i] for i in described.rows]
     for (name, seed), split in splits.items():
-        train, _, test = split.indices(data.ids)
-        distances = separation(descriptors, train, test, groups=data.groups)
-        notes.append(f"{name} split, seed {seed}: {distances}")
+        labels = split.labels(data.ids)[described.rows]
+        train, test = (np.flatnonzero(labels == part) for part in ("train", "test"))
+        # A drawn sample may contain too little of a set.
+        if len(test) and len({groups[i] for i in train}) > 1:
+            distances = separation(described.vectors, train, test, groups=groups)
+            notes.append(f"{name} split, seed {seed}{described.note}: {distances}")
     return notes
 
 
@@ -186,24 +193,30 @@ def _learning_curves(folder: Path, runs: list[Run]) -> Figures:
     }
 
 
-def _maps(splits, data: Dataset, descriptors) -> Figures:
+def _maps(splits, data: Dataset, described: DescribedStructures) -> Figures:
     figures = {}
     for (name, seed), split in splits.items():
         title = f"{name} split, seed {seed}"
-        _, figure = chemical_map(descriptors, split.labels(data.ids), title=title)
-        figures[f"map-{name}-{seed}"] = (f"Chemical space, {title}", figure)
+        labels = split.labels(data.ids)[described.rows]
+        _, figure = chemical_map(described.vectors, labels, title=title)
+        caption = f"Chemical space, {title}{described.note}"
+        figures[f"map-{name}-{seed}"] = (caption, figure)
     return figures
 
 
-def _breakdowns(splits, results, frames, data_and_descriptors, kind: str) -> Figures:
+def _breakdowns(splits, results, frames, data_and_described, kind: str) -> Figures:
     """Returns test errors by size, charge, element and similarity of each split."""
     figures = {}
-    data, descriptors = data_and_descriptors
+    data, described = data_and_described
     kinds = {Run(**r["run"]): kinds_of(r) for r in results}
     for (name, seed), split in splits.items():
-        train, _, test = split.indices(data.ids)
-        nearest = nearest_similarity(descriptors, train, test)
-        similarity = dict(zip(map(int, test), nearest, strict=True))
+        labels = split.labels(data.ids)[described.rows]
+        train, test = (np.flatnonzero(labels == part) for part in ("train", "test"))
+        similarity = {}
+        if len(train) and len(test):
+            nearest = nearest_similarity(described.vectors, train, test)
+            indices = described.rows[test].tolist()
+            similarity = dict(zip(indices, nearest, strict=True))
         runs = [r for r in kinds if (r.split, r.seed) == (name, seed)]
         frames_of = lambda label, runs=runs: {
             r.model: frames[r.name] for r in runs if label in kinds[r]
@@ -220,7 +233,10 @@ def _breakdowns(splits, results, frames, data_and_descriptors, kind: str) -> Fig
             "element (charges)": {m: by_element(f, "charge") for m, f in charges},
         }
         title = f"{name} split, seed {seed}"
-        caption = f"Test errors by size, charge, element and similarity, {title}"
+        caption = (
+            "Test errors by size, charge, element and similarity"
+            f"{described.note}, {title}"
+        )
         figures[f"breakdown-{name}-{seed}"] = caption, breakdown(panels, title, kind)
     return figures
 
