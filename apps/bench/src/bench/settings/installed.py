@@ -1,12 +1,20 @@
-"""Names of what installed packages add, by group of entry points.
+"""What installed packages add, bench itself included, by group of entry points.
 
-Only names are read: no package is imported because a grid names it.
+Grids are checked against the names; a package is imported when what it adds is used.
 """
 
 import difflib
 import re
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from bench.exceptions import BenchError, abbreviate, one_line
+
+READERS = "bench.readers"
+"""Group of the readers of file formats, see `bench.sources.source.Reader`."""
+
+_TITLES = {READERS: "reader"}
 
 LAYERS = ("charge", "celli", "efa", "les")
 """Names of the long-range layers with settings of their own; `+` composes layers."""
@@ -56,6 +64,55 @@ def check_name(name: str, names: Sequence[str]) -> str:
         f"{name!r:.80} is not installed: {hint}installed are "
         f"{', '.join(names) or 'none'}"
     )
+
+
+def installed_names(group: str) -> tuple[str, ...]:
+    """Returns the names of all entry points of a group.
+
+    Args:
+        group: such as `READERS`.
+    """
+    return _installed(group, set())
+
+
+def load_installed(group: str, name: str) -> Any:
+    """Returns what an installed package adds under a name.
+
+    Args:
+        group: such as `READERS`.
+        name: of the entry point.
+
+    Raises:
+        BenchError: no package or more than one has this name, or its package cannot be
+            imported.
+    """
+    title, shown = _TITLES[group], repr(abbreviate(name))
+    points = entry_points(group=group, name=name)
+    by_origin = {(point.value, _distribution(point)): point for point in points}
+    if not by_origin:
+        close = difflib.get_close_matches(name, installed_names(group), 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise BenchError(
+            f"There is no {title} {shown}: {hint}installed are "
+            f"{', '.join(installed_names(group)) or 'none: install bench again'}."
+        )
+    if len(by_origin) > 1:
+        packages = " and ".join(sorted(distribution for _, distribution in by_origin))
+        raise BenchError(
+            f"{packages} both have a {title} {shown}: uninstall one of them."
+        )
+    ((_, distribution), point) = by_origin.popitem()
+    try:
+        return point.load()
+    except Exception as error:  # importing a package may raise any exception
+        raise BenchError(
+            f"The {title} {shown} of the package {distribution} cannot be imported "
+            f"({one_line(error).rstrip('.')}): update or uninstall {distribution}."
+        ) from error
+
+
+def _distribution(point: EntryPoint) -> str:
+    return "unknown" if point.dist is None else point.dist.name
 
 
 def _installed(group: str, excluded: set[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import pydantic
 
 from bench.labels import LABELS
 from bench.settings.reading import (
+    DEFAULT_KEYS,
     Keys,
     ReadOptions,
     ReadSettings,
@@ -64,11 +65,14 @@ class PreparationSettings(Strict):
     atomic_energies: str | None = None
     """YAML file of atomic energies, eV (`H: -13.6`); `atoms` takes those of isolated
     atoms in the source; null leaves them to be fitted to the training set."""
-    keys: Keys = {}
-    """Keys in the source, by label, such as `{energy: REF_energy}`; a label without an
-    entry is read under the default key of the format, one with an empty key not at all.
-    `+` adds scalars. A `virial` replaces the stress: minus the stress times the
-    volume."""
+    keys: Keys = pydantic.Field(
+        default={},
+        description="Keys in the source, by label, such as `{energy: REF_energy}`; a "
+        "label without an entry is read under the default key of the format, one with "
+        "an empty key not at all. `+` adds scalars. A `virial` replaces the stress: "
+        "minus the stress times the volume. Labels: "
+        f"{', '.join(DEFAULT_KEYS)}.",
+    )
     read: ReadSettings = ReadSettings()
     filters: Filters = Filters()
 

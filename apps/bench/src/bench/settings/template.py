@@ -32,7 +32,7 @@ def template_text(settings: pydantic.BaseModel) -> str:
         settings: values to write, such as one of `COMMANDS`.
     """
     header = _comment(_first_paragraph(type(settings)), "")
-    return "\n".join([*header, *_lines(settings, "")]) + "\n"
+    return "\n".join([*header, "", *_lines(settings, "")]) + "\n"
 
 
 def _lines(settings: pydantic.BaseModel, indent: str) -> Iterator[str]:

@@ -1,24 +1,19 @@
 """Finds the reader for a file, a folder or a glob pattern."""
 
+import functools
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from bench.exceptions import BenchError
+from bench.settings.installed import READERS, installed_names, load_installed
 from bench.settings.reading import ReadOptions
 from bench.sources.ase_atoms import FORMATS, AseFiles, check_units
-from bench.sources.asedb import AseDb
-from bench.sources.aselmdb import AseLmdb
-from bench.sources.cif import CifFiles
-from bench.sources.deepmd import DeepMD
-from bench.sources.extxyz import ExtendedXYZ
 from bench.sources.folder_files import list_files, without_duplicate_links
-from bench.sources.hdf5 import Hdf5Files
-from bench.sources.npz import NpzFiles
 from bench.sources.published import download_hint
 from bench.sources.qmof import open_qmof
-from bench.sources.source import Source
+from bench.sources.source import Reader, Source
 
 FILE_PATTERNS = {
     "aselmdb": ("*.aselmdb",),
@@ -33,18 +28,7 @@ FILE_PATTERNS = {
     "cif": ("*.cif", "*.zip"),
     **{name: patterns for name, patterns in FORMATS.items() if patterns},
 }
-"""File name patterns of each format."""
-
-READERS: dict[str, Callable[[tuple[Path, ...], ReadOptions], Source]] = {
-    "aselmdb": AseLmdb,
-    "db": AseDb,
-    "extxyz": ExtendedXYZ,
-    "npz": NpzFiles,
-    "hdf5": Hdf5Files,
-    "cif": CifFiles,
-    "deepmd": DeepMD,
-}
-"""Readers by format; the formats of `ase_atoms.FORMATS` share another one."""
+"""File name patterns of the formats of bench."""
 
 
 def open_source(source: str, options: ReadOptions) -> Source:
@@ -106,7 +90,7 @@ def _open_files(
             raise BenchError(
                 f"The name of {unknown[0]} does not match a format: set read.format, "
                 "-o read.format=FORMAT, to one of "
-                f"{', '.join(sorted({*READERS, *FORMATS}))}."
+                f"{', '.join(_format_names())}."
             )
         formats = {name for names in matches.values() for name in names}
         if len(formats) > 1:
@@ -116,15 +100,19 @@ def _open_files(
             )
         format = formats.pop()
     ordered = tuple(sorted(files))
-    if format in READERS:
-        return READERS[format](ordered, options)
     if format in FORMATS:
         check_units(format, options)
         return AseFiles(ordered, options, format)
-    raise BenchError(
-        f"There is no format {format!r}: known are "
-        f"{', '.join(sorted({*READERS, *FORMATS}))}."
-    )
+    if format not in installed_names(READERS):
+        raise BenchError(
+            f"There is no format {format!r}: known are {', '.join(_format_names())}."
+        )
+    reader: Reader = load_installed(READERS, format)
+    return reader(ordered, options)
+
+
+def _format_names() -> list[str]:
+    return sorted({*installed_names(READERS), *FORMATS})
 
 
 def has_known_format(path: Path) -> bool:
@@ -137,8 +125,21 @@ def has_known_format(path: Path) -> bool:
 
 
 def _matching_formats(path: Path) -> list[str]:
+    """Returns the formats of bench, or else of other packages, that a name matches."""
+    return _matching(path, FILE_PATTERNS) or _matching(path, _installed_patterns())
+
+
+def _matching(path: Path, patterns: Mapping[str, tuple[str, ...]]) -> list[str]:
     return [
         name
-        for name, patterns in FILE_PATTERNS.items()
-        if any(fnmatch(path.name, pattern) for pattern in patterns)
+        for name in patterns
+        if any(fnmatch(path.name, pattern) for pattern in patterns[name])
     ]
+
+
+@functools.cache
+def _installed_patterns() -> dict[str, tuple[str, ...]]:
+    """Returns the file name patterns of the readers of other packages, by format."""
+    others = set(installed_names(READERS)) - {*FILE_PATTERNS, "deepmd"}
+    readers = {name: load_installed(READERS, name) for name in sorted(others)}
+    return {name: tuple(reader.patterns) for name, reader in readers.items()}

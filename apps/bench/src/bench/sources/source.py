@@ -61,6 +61,24 @@ class Source(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """What an entry point of the group `bench.readers` names, such as a class.
+
+    The name of the entry point is that of the format. The source that it returns yields
+    rows in eV, Å and e, which `row_building.build_row` makes from the values of a
+    structure under the keys and in the units of the options.
+    """
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Names of its files, such as `*.dump`, where none of bench's formats match."""
+        ...
+
+    def __call__(self, files: tuple[Path, ...], options: ReadOptions) -> Source:
+        """Returns the source of some files, sorted by name."""
+        ...
+
+
 def build_or_reject[T](
     location: str, build: Callable[..., T], *arguments: Any
 ) -> T | Rejected:
