@@ -81,17 +81,15 @@ def test_every_sample_occurs_once_with_its_labels(grid):
             np.testing.assert_array_equal(batch.species[g, :n], numbers)
             assert not batch.mask[g, n:].any() and batch.mask[g, :n].all()
             relative = sample.energy - sum(ATOMIC_ENERGIES[int(z)] for z in numbers)
-            np.testing.assert_allclose(targets.energy[g], relative, rtol=1e-6)
-            for label, values, weight in (
-                (sample.forces, targets.forces, targets.force_weight),
-                (sample.charges, targets.charges, targets.charge_weight),
-            ):
+            np.testing.assert_allclose(targets.values["energy"][g], relative, rtol=1e-6)
+            for label, kind in ((sample.forces, "force"), (sample.charges, "charge")):
+                values, weight = targets.values[kind], targets.weights[kind]
                 assert np.all(weight[g, :n] == (label is not None))
                 assert not weight[g, n:].any()
                 if label is not None:
                     np.testing.assert_allclose(values[g, :n], label, rtol=1e-6)
         padding = slice(len(indices), None)
-        assert not targets.energy_weight[padding].any()
+        assert not targets.weights["energy"][padding].any()
         assert not batch.mask[padding].any()
     assert sorted(seen_indices) == members.tolist() and len(shapes) == 2
 

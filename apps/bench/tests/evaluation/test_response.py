@@ -16,7 +16,7 @@ from bench.dataset.preparing import prepare
 from bench.dataset.summary import describe
 from bench.evaluation.errors import charge_sign, errors_of, floor_of
 from bench.evaluation.predicting import Prediction, predict_samples
-from bench.evaluation.response import born_charges_of, dipoles
+from bench.evaluation.response import born_effective_charges, dipoles
 from bench.exceptions import BenchError
 from bench.experiment.trainable import trainable_settings
 from bench.model.building import build_potential
@@ -121,7 +121,7 @@ def displaced(batch, g, atom, direction, by):
 def test_born_charges_are_derivatives_of_the_dipole(model):
     """With open boundaries, finite differences; in a cell, the Berry-phase formula."""
     _, potential, batch, _, _ = model
-    born = jax.jit(born_charges_of)(potential, batch)
+    born = jax.jit(born_effective_charges)(potential, batch)
     assert born.shape == (*batch.mask.shape, 3, 3)
     assert np.all(np.asarray(born)[~np.asarray(batch.mask)] == 0)
     charges = jax.jit(lambda b: potential.energies(b)[1])
@@ -172,8 +172,9 @@ def test_the_loss_contains_dipoles(model):
     exact = np.asarray(dipoles(batch, potential.energies(batch)[1]))
     shifted = dataclasses.replace(
         targets,
-        dipoles=exact + np.array([0.3, 0.0, 0.0]),
-        dipole_weight=np.array([1.0, 1.0, 0.0, 0.0])[: batch.graphs],
+        values=targets.values | {"dipole": exact + np.array([0.3, 0.0, 0.0])},
+        weights=targets.weights
+        | {"dipole": np.array([1.0, 1.0, 0.0, 0.0])[: batch.graphs]},
     )
     value = loss(potential, batch, shifted, settings)
     np.testing.assert_allclose(value, 2.0 * 0.3**2 / 3, rtol=1e-6)

@@ -6,11 +6,12 @@ import backbones as bb
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from bench.batches.loading import Targets
+from bench.batches.targets import Targets
 from bench.settings.training import LossSettings
 from bench.training.loss import loss
 
 SHAPES = (2,), (2, 3, 3), (2, 6), (2, 3), (2, 3)
+KINDS = ("energy", "force", "stress", "charge", "dipole")
 
 
 class FixedPotential(eqx.Module):
@@ -31,7 +32,11 @@ def test_the_loss_is_the_weighted_mean_over_existing_labels():
     has_charge = np.array([[0, 0, 0], [1, 1, 0]], np.float32)
     sizes = mask.sum(1).astype(np.float32)
     weights = np.ones(2, np.float32), has_force, np.zeros(2), has_charge, np.ones(2)
-    targets = Targets(*labels, *weights, sizes)
+    targets = Targets(
+        dict(zip(KINDS, labels, strict=True)),
+        dict(zip(KINDS, weights, strict=True)),
+        sizes,
+    )
     potential = FixedPotential(
         bb.Prediction(
             predicted[0], np.zeros((2, 3)), predicted[1], predicted[2], predicted[3]

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 from backbones import (
     Backbone,
@@ -18,46 +17,12 @@ from backbones import (
     take_plan,
 )
 from jax.tree_util import tree_map
-from jaxtyping import Array, Float
 
 from bench.batches.neighbors import Edges, find_edges
 from bench.batches.prefetching import prefetch
-from bench.dataset.opening import Dataset, Sample
-from bench.dataset.per_element import composition_energy
+from bench.batches.targets import Targets, make_targets
+from bench.dataset.opening import Dataset
 from bench.settings.grid import Grid
-
-
-class Targets(eqx.Module):
-    """Labels of a batch; weights are zero on padding and where a label is missing."""
-
-    energy: Float[np.ndarray | Array, " graphs"]
-    """eV, relative to the sum of atomic energies."""
-    forces: Float[np.ndarray | Array, "graphs slots 3"]
-    """eV/Å."""
-    stress: Float[np.ndarray | Array, "graphs 6"]
-    """eV/Å^3."""
-    charges: Float[np.ndarray | Array, "graphs slots"]
-    """e."""
-    dipoles: Float[np.ndarray | Array, "graphs 3"]
-    """e Å, about the center of mass."""
-    energy_weight: Float[np.ndarray | Array, " graphs"]
-    force_weight: Float[np.ndarray | Array, "graphs slots"]
-    stress_weight: Float[np.ndarray | Array, " graphs"]
-    charge_weight: Float[np.ndarray | Array, "graphs slots"]
-    dipole_weight: Float[np.ndarray | Array, " graphs"]
-    num_atoms: Float[np.ndarray | Array, " graphs"]
-    """Atoms of each structure; zero for padding structures."""
-
-    def without_weights(self) -> "Targets":
-        """Returns a copy in which all weights are zero."""
-        return dataclasses.replace(
-            self,
-            **{
-                name: np.zeros_like(getattr(self, name))
-                for name in self.__dataclass_fields__
-                if name.endswith("_weight")
-            },
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +168,9 @@ class BatchedDataset:
                 take_plan(bucket.plan, rows, bucket.sizes.graphs),
                 triplets=bucket.has_triplets,
             )
-            yield batch_indices, batch, _targets(samples, bucket.sizes, atomic_energies)
+            sizes = bucket.sizes
+            targets = make_targets(samples, sizes.graphs, sizes.slots, atomic_energies)
+            yield batch_indices, batch, targets
 
 
 def _grouped(chunks: list[tuple[int, np.ndarray]], batches_per_step: int) -> list[list]:
@@ -237,32 +204,3 @@ def batch_dataset(data: Dataset, grid: Grid, backbone: Backbone) -> BatchedDatas
         plan = tree_map(np.asarray, plan)
         buckets.append(SizeBucket(members, sizes, backbone.needs_triplets, plan))
     return BatchedDataset(data, buckets, edges)
-
-
-def _targets(samples: list[Sample], sizes: PaddedSizes, atomic_energies) -> Targets:
-    """Returns the padded labels of a batch."""
-    graphs, atoms = (sizes.graphs,), (sizes.graphs, sizes.slots)
-    zeros = lambda *shape: np.zeros(shape, np.float32)
-    targets = Targets(
-        zeros(*graphs), zeros(*atoms, 3), zeros(*graphs, 6), zeros(*atoms),
-        zeros(*graphs, 3),
-        zeros(*graphs), zeros(*atoms), zeros(*graphs), zeros(*atoms), zeros(*graphs),
-        zeros(*graphs),
-    )  # fmt: skip
-    for g, sample in enumerate(samples):
-        n = len(sample.structure)
-        targets.num_atoms[g] = n
-        if sample.energy is not None:
-            baseline = composition_energy(sample, atomic_energies)
-            targets.energy[g], targets.energy_weight[g] = sample.energy - baseline, 1.0
-        if sample.forces is not None:
-            targets.forces[g, :n] = sample.forces
-            targets.force_weight[g, :n] = 1.0
-        if sample.stress is not None:
-            targets.stress[g], targets.stress_weight[g] = sample.stress, 1.0
-        if sample.dipole is not None:
-            targets.dipoles[g], targets.dipole_weight[g] = sample.dipole, 1.0
-        if sample.charges is not None:
-            targets.charges[g, :n] = sample.charges
-            targets.charge_weight[g, :n] = 1.0
-    return targets

@@ -56,7 +56,7 @@ RAGGED = ("atom", "id", "group")
 """Entries whose number differs between structures: atoms, and bytes of ids and groups.
 `end_*` stores the end of each structure; `text_*` stores the bytes as UTF-8."""
 
-FLAGS = {label: 1 << bit for bit, label in enumerate(LABELS)}
+FLAGS = {name: 1 << label.bit for name, label in LABELS.items()}
 """Bits of the column `present`, one per label that a structure has."""
 
 ISOLATED = 1 << 15

@@ -1,6 +1,6 @@
 """Atomic energies fitted to the training set, and mean charges per element."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def _elements(samples: Sequence[Sample]) -> list[int]:
     return sorted({int(z) for s in samples for z in np.unique(s.structure.numbers)})
 
 
-def composition_energy(sample: Sample, atomic_energies: dict[int, float]) -> float:
+def composition_energy(sample: Sample, atomic_energies: Mapping[int, float]) -> float:
     """Returns the sum of the atomic energies of a sample, eV.
 
     Args:

@@ -11,7 +11,7 @@ from backbones import Potential
 from bench.batches.loading import BatchedDataset, batch_dataset
 from bench.dataset.opening import Dataset, open_dataset
 from bench.dataset.per_element import composition_energy
-from bench.evaluation.response import born_charges_of, dipoles
+from bench.evaluation.response import born_effective_charges, dipoles
 from bench.exceptions import BenchError
 from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Grid
@@ -118,7 +118,9 @@ def _evaluate(potential, batch, with_forces: bool, with_born: bool):
         (energies, charges), forces, stress = potential.energies(batch), None, None
     has_charges = potential.backbone.has_charges
     dipole = dipoles(batch, charges) if has_charges and batch.cell is None else None
-    born = born_charges_of(potential, batch) if has_charges and with_born else None
+    born = (
+        born_effective_charges(potential, batch) if has_charges and with_born else None
+    )
     return energies, charges, forces, born, stress, dipole
 
 

@@ -30,7 +30,7 @@ def dipoles(
     )
 
 
-def born_charges_of(
+def born_effective_charges(
     potential: Potential, batch: Batch
 ) -> Float[Array, "graphs slots 3 3"]:
     """Returns the Born effective charges of a model, including charge transfer, e.

@@ -14,7 +14,8 @@ from backbones import Batch, Potential
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from bench.batches.loading import BatchedDataset, Targets
+from bench.batches.loading import BatchedDataset
+from bench.batches.targets import Targets
 from bench.dataset.opening import Sample
 from bench.evaluation.divergence import (
     divergence_cause,

@@ -1,14 +1,13 @@
 """Training loss."""
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 import optax
 from backbones import Batch, Potential
 from jaxtyping import Array, Float
 
-from bench.batches.loading import Targets
-from bench.evaluation.response import dipoles
+from bench.batches.targets import Targets
+from bench.evaluation.outputs import outputs_of
+from bench.labels import LABELS_BY_KIND
 from bench.settings.training import LossSettings
 
 
@@ -19,7 +18,7 @@ def loss(
     settings: LossSettings,
     step_targets: Targets | None = None,
 ) -> Float[Array, ""]:
-    """Weighted mean squared error of energies, forces, stress, charges and dipoles.
+    """Weighted mean squared error of all kinds of labels with a weight.
 
     `LossSettings.form` defines how each mean is taken.
 
@@ -32,62 +31,39 @@ def loss(
             losses of the batches then add up to the loss of the step. None if the step
             is this batch alone.
     """
-    needs_derivatives = bool(settings.force or settings.stress)
-    if needs_derivatives:
-        out = potential(batch)
-    else:
-        out = _energies_and_charges(potential, batch)
+    weighted = {kind: weight for kind, weight in settings.weights.items() if weight}
+    outputs, _ = outputs_of(potential, batch, weighted)
     step_targets = targets if step_targets is None else step_targets
     published = settings.form == "published"
     atoms = 1.0 if published else jnp.maximum(batch.mask.sum(1), 1)
-    terms = {
-        "energy": (out.energy - targets.energy) / atoms,
-        "charge": out.charges - targets.charges,
-    }
-    if out.forces is not None:
-        terms["force"] = out.forces - targets.forces
-    if out.stress is not None:
-        terms["stress"] = out.stress - targets.stress
-    elif settings.dipole and batch.cell is None:
-        terms["dipole"] = dipoles(batch, out.charges) - targets.dipoles
     penalty = (
         jnp.square if settings.huber_delta is None else _huber(settings.huber_delta)
     )
+    residuals = {
+        kind: LABELS_BY_KIND[kind].residual(output, targets.values[kind], atoms)
+        for kind, output in outputs.items()
+        if kind in weighted
+    }
     total = jnp.zeros(())
-    for kind, residual in terms.items():
+    for kind, residual in residuals.items():
         weights = _label_weights(targets, kind, published)
         step_weights = _label_weights(step_targets, kind, published)
         # All components of one label have its weight.
         penalties = penalty(residual).reshape(*weights.shape, -1).mean(-1)
-        if loss_weight := settings.weights[kind]:
-            # Avoids 0/0 when no structure has this label.
-            normalizer = jnp.sum(step_weights)
-            normalizer = jnp.where(normalizer > 0, normalizer, 1.0)
-            mean = jnp.sum(penalties * weights) / normalizer
-            total += loss_weight * mean
+        # Avoids 0/0 when no structure has this label.
+        normalizer = jnp.sum(step_weights)
+        normalizer = jnp.where(normalizer > 0, normalizer, 1.0)
+        mean = jnp.sum(penalties * weights) / normalizer
+        total += weighted[kind] * mean
     return total
-
-
-class _EnergiesAndCharges(NamedTuple):
-    """A `backbones.Prediction` without derivatives of the energy."""
-
-    energy: Array
-    charges: Array
-    forces: None = None
-    stress: None = None
-
-
-def _energies_and_charges(potential: Potential, batch: Batch) -> _EnergiesAndCharges:
-    energies, charges = potential.energies(batch)
-    return _EnergiesAndCharges(energies.sum(1), charges)
 
 
 def _label_weights(targets: Targets, kind: str, published: bool) -> Array:
     """Returns the weight of each label in its mean."""
-    weight = jnp.asarray(getattr(targets, f"{kind}_weight"))
-    if published and kind == "energy":
+    weight = jnp.asarray(targets.weights[kind])
+    if published and LABELS_BY_KIND[kind].is_extensive:
         return weight * targets.num_atoms
-    if published and kind in ("force", "charge"):
+    if published and LABELS_BY_KIND[kind].per_atom:
         return weight / jnp.maximum(weight.sum(-1, keepdims=True), 1.0)
     return weight
 

@@ -9,7 +9,8 @@ import numpy as np
 from backbones import Batch
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bench.batches.loading import BatchedDataset, Targets
+from bench.batches.loading import BatchedDataset
+from bench.batches.targets import Targets
 from bench.exceptions import BenchError
 from bench.execution.hosts import shard
 from bench.settings.training import TrainSettings

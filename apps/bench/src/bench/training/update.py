@@ -11,7 +11,7 @@ from backbones import Batch, Potential, Sum
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from bench.batches.loading import Targets
+from bench.batches.targets import Targets
 from bench.model.building import layer_classes
 from bench.settings.training import Part, Phase, TrainSettings
 from bench.training.loss import loss

@@ -15,7 +15,7 @@ from bench.dynamics.study.observables import (
     vibrational_spectrum,
 )
 from bench.dynamics.study.stage_files import read_positions_and_velocities
-from bench.evaluation.response import born_charges_of
+from bench.evaluation.response import born_effective_charges
 
 _MIN_OBSERVATIONS = 10
 """Smallest number of observations from which a spectrum is computed."""
@@ -54,7 +54,7 @@ def compute_spectra(
         dipoles = np.stack([_dipole(relaxed.numbers, p, calculator) for p in positions])
         wavenumbers, intensity = infrared_spectrum_of_dipoles(dipoles, interval)
     else:
-        born = _born_charges(calculator.potential, relaxed)
+        born = _neutral_effective_charges(calculator.potential, relaxed)
         currents = np.einsum("iab,tib->ta", born, velocities)
         wavenumbers, intensity = infrared_spectrum(currents, interval)
     spectra["infrared"] = {
@@ -71,7 +71,9 @@ def _dipole(numbers: np.ndarray, positions: np.ndarray, calculator: Any) -> np.n
     return np.asarray(calculator.get_property("dipole", atoms))
 
 
-def _born_charges(potential: Potential, structure: Structure) -> np.ndarray:
+def _neutral_effective_charges(
+    potential: Potential, structure: Structure
+) -> np.ndarray:
     """Returns [atom, direction of polarization, direction of displacement], e.
 
     The acoustic sum rule is enforced by subtracting the mean, so that a translation of
@@ -86,6 +88,6 @@ def _born_charges(potential: Potential, structure: Structure) -> np.ndarray:
         triplets=potential.backbone.needs_triplets,
         dtype=np.dtype(potential.scale.dtype),
     )
-    predicted = eqx.filter_jit(born_charges_of)(potential, bucket.batch([0]))
+    predicted = eqx.filter_jit(born_effective_charges)(potential, bucket.batch([0]))
     born = np.asarray(predicted[0, : len(structure)], np.float64)
     return born - born.mean(0)
