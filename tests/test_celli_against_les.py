@@ -37,7 +37,7 @@ def structure(atoms=6):
 @jax.jit
 @ft.partial(jax.value_and_grad, argnums=(0, 1))
 def celli_energy(charges, positions, widths, cell, plan):
-    matrix = lr_celli.coulomb_matrix(positions, widths, cell, plan=plan)
+    matrix = lr_celli.coulomb_matrix(widths, positions, cell, plan=plan)
     return charges @ matrix @ charges / 2
 
 
@@ -59,7 +59,7 @@ def test_energies_of_equal_widths_agree(cell, width, total):
     sigma = math.sqrt(2) * width
     plan = None
     if cell is not None:
-        plan = lr_celli.Ewald.for_cells(cell, tolerance=1e-11)
+        plan = lr_celli.Ewald.for_structures(cell, r, tolerance=1e-11)
     celli = celli_energy(q, r, np.full(len(q), width), cell, plan)
     plan = lr_les.KGrid.for_structures(cell, r, sigma=sigma, tolerance=1e-13)
     les = les_energy(q, r, cell, plan, sigma=sigma)
@@ -77,7 +77,7 @@ def equilibrate(positions, field=(0.0, 0.0, 0.0)):
     # Electronegativities depend on the environment, as in a model.
     squared = jnp.sum((positions[:, None] - positions) ** 2, axis=-1)
     chi = chi + jnp.sum(jnp.exp(-squared / 8), axis=1) - positions @ jnp.asarray(field)
-    matrix = lr_celli.coulomb_matrix(positions, jnp.asarray(widths))
+    matrix = lr_celli.coulomb_matrix(jnp.asarray(widths), positions)
     q = lr_celli.equilibrate(chi, hardness, matrix, 1.0)
     return q, chi @ q + hardness @ q**2 / 2 + q @ matrix @ q / 2
 

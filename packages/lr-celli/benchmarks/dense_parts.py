@@ -42,10 +42,12 @@ def medians(repeats, **calls):
 
 def measure_dense(atoms, repeats):
     positions, widths, cell = map(jnp.asarray, structure(atoms))
-    assemble = jax.jit(lambda r, w, c, e: coulomb_matrix(r, w, c, plan=e))
+    assemble = jax.jit(lambda r, w, c, e: coulomb_matrix(w, r, c, plan=e))
     factor = jax.jit(lambda m: jax.scipy.linalg.cho_factor(m, lower=True)[0])
     for bounds in ((0.1, math.inf), (0.1, 1.25)):
-        plan = Ewald.for_cells(cell, tolerance=1e-6, width_bounds=bounds)
+        plan = Ewald.for_structures(
+            cell, positions, tolerance=1e-6, width_bounds=bounds
+        )
         matrix = assemble(positions, widths, cell, plan) + 10 * jnp.eye(atoms)
         t = medians(
             repeats,
@@ -63,9 +65,9 @@ def measure_dense(atoms, repeats):
 
 def measure_batch(graphs, largest, repeats):
     def charges(r, w, c, plan, mask):
-        coulomb = coulomb_sums(r, w, c, plan=plan, mask=mask)
+        coulomb = coulomb_sums(w, r, c, plan=plan, mask=mask)
         chi = jnp.sin(jnp.arange(len(w), dtype=r.dtype))
-        return equilibrate(chi, jnp.full_like(w, 14.4), coulomb, 0.0, mask)
+        return equilibrate(chi, jnp.full_like(w, 14.4), coulomb, 0.0, mask=mask)
 
     function = jax.jit(jax.vmap(charges))
     sizes = np.linspace(largest // 4, largest, graphs).astype(int)
@@ -75,7 +77,7 @@ def measure_batch(graphs, largest, repeats):
         cells = np.zeros((graphs, 3, 3))
         for g, n in enumerate(counts):
             r[g, :n], w[g, :n], cells[g] = structure(n, g)
-        plan = Ewald.for_cells(cells, tolerance=1e-6, width_bounds=(0.1, 1.25))
+        plan = Ewald.for_structures(cells, r, tolerance=1e-6, width_bounds=(0.1, 1.25))
         vectors.append(plan.indices.shape[1])
         mask = np.arange(largest) < counts[:, None]
         arrays = (jnp.asarray(x) for x in (r, w, cells))

@@ -39,7 +39,7 @@ def structure(atoms):
 
 def published(positions, widths, cell, chi, hardness, plan):
     def energy(q, positions):
-        return q @ coulomb_operator(positions, widths, cell, plan)(q) / 2
+        return q @ coulomb_operator(widths, positions, cell, plan=plan)(q) / 2
 
     def total(positions):
         n = len(chi)
@@ -55,7 +55,7 @@ def published(positions, widths, cell, chi, hardness, plan):
 
 def this_package(positions, widths, cell, chi, hardness, plan):
     def total(positions):
-        coulomb = coulomb_sums(positions, widths, cell, plan=plan)
+        coulomb = coulomb_sums(widths, positions, cell, plan=plan)
         q = equilibrate(chi, hardness, coulomb, 0.0)
         return q @ coulomb(q) / 2, q
 
@@ -73,7 +73,9 @@ def compare(atoms, repeats):
     positions, widths, cell = arrays
     inputs = tuple(map(jnp.asarray, (*arrays, chi, hardness)))
     mesh = ParticleMesh.for_structures(cell, positions, width_max=1.25, skin=0.0)
-    plan = Ewald.for_cells(cell, tolerance=1e-6, width_bounds=(0.1, 1.25))
+    plan = Ewald.for_structures(
+        cell, positions, tolerance=1e-6, width_bounds=(0.1, 1.25)
+    )
     calls = (
         (jax.jit(published), (*inputs, mesh)),
         (jax.jit(this_package), (*inputs, plan)),

@@ -45,7 +45,7 @@ def structure(atoms):
 @jax.jit
 def iterative(positions, widths, cell, chi, plan):
     def total(positions):
-        operator = coulomb_operator(positions, widths, cell, plan)
+        operator = coulomb_operator(widths, positions, cell, plan=plan)
         hardness = jnp.full_like(chi, 14.4)
         q = equilibrate(chi, hardness, operator, 0.0, tolerance=1e-6)
         return q @ operator(q) / 2, q
@@ -56,7 +56,7 @@ def iterative(positions, widths, cell, chi, plan):
 @jax.jit
 def dense(positions, widths, cell, chi, plan):
     def total(positions):
-        sums = coulomb_sums(positions, widths, cell, plan=plan)
+        sums = coulomb_sums(widths, positions, cell, plan=plan)
         q = equilibrate(chi, jnp.full_like(chi, 14.4), sums, 0.0)
         return q @ sums(q) / 2, q
 
@@ -65,7 +65,7 @@ def dense(positions, widths, cell, chi, plan):
 
 @jax.jit
 def steps(positions, widths, cell, chi, plan):
-    operator = coulomb_operator(positions, widths, cell, plan)
+    operator = coulomb_operator(widths, positions, cell, plan=plan)
     hardness = jnp.full_like(chi, 14.4)
     matvec = lambda v: operator(v) + hardness * v
     diagonal = hardness + COULOMB_CONSTANT / (widths * math.sqrt(math.pi))
@@ -101,7 +101,9 @@ def measure(atoms, repeats, methods):
         calls["direct"] = (iterative, (*inputs, make_plan(True)))
     if "dense" in methods:
         bounds = (0.1, MAX_WIDTH)
-        plan = Ewald.for_cells(cell, tolerance=1e-5, width_bounds=bounds)
+        plan = Ewald.for_structures(
+            cell, positions, tolerance=1e-5, width_bounds=bounds
+        )
         calls["dense"] = (dense, (*inputs, plan))
     times = medians(repeats, calls)
     counts = [int(n) for n in steps(*inputs, mesh)]

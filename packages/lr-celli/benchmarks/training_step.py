@@ -57,9 +57,9 @@ class Assembled(eqx.Module):
     def __call__(self, features, positions, cell, mask, *, species, total_charge, plan):
         """Returns the update, energies and charges."""
         width, layer = self.layer.width(species), self.layer
-        matrix = lambda w: coulomb_matrix(positions, w, cell, plan=plan, mask=mask)
+        matrix = lambda w: coulomb_matrix(w, positions, cell, plan=plan, mask=mask)
         chi, hardness = layer.electronegativity(features), layer.hardness(species)
-        charges = equilibrate(chi, hardness, matrix(width), total_charge, mask)
+        charges = equilibrate(chi, hardness, matrix(width), total_charge, mask=mask)
         energies = charges * (matrix(jax.lax.stop_gradient(width)) @ charges) / 2
         return layer.embedding(features, charges, species), energies, charges
 

@@ -93,7 +93,7 @@ def select():
 
 @jax.jit
 def compiled_matrix(positions, widths, cell, plan, mask):
-    return coulomb_matrix(positions, widths, cell, plan=plan, mask=mask)
+    return coulomb_matrix(widths, positions, cell, plan=plan, mask=mask)
 
 
 @pytest.fixture
@@ -102,7 +102,9 @@ def matrix():
 
     def call(positions, widths, cell=None, *, plan=None, mask=None, **options):
         if cell is not None and plan is None:
-            plan = Ewald.for_cells(cell, **{"tolerance": 1e-11, **options})
+            plan = Ewald.for_structures(
+                cell, np.asarray(positions), **{"tolerance": 1e-11, **options}
+            )
         return np.asarray(compiled_matrix(positions, widths, cell, plan, mask))
 
     return call

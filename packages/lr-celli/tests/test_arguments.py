@@ -60,13 +60,8 @@ def call(layer, **changes):
     return layer(**(graph | changes))
 
 
-def plan_for(layer, graphs=1):
-    repeat = lambda x: np.stack([x] * graphs)
-    return layer.plan_for(repeat(CELL), repeat(POSITIONS), np.ones((graphs, 4), bool))
-
-
-def first(plan):
-    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[0]), plan)
+def batch_plan(layer):
+    return layer.plan_for(CELL[None], POSITIONS[None], np.ones((1, 4), bool))
 
 
 @pytest.mark.parametrize("make", [make_layer, make_polarizable])
@@ -82,10 +77,10 @@ def test_shapes_that_do_not_fit_the_layer(make):
     with raises(r"`positions` has shape \[atoms, 3\], got \[1, 4, 3\].*jax.vmap"):
         call(layer, positions=jnp.asarray(POSITIONS[None]))
     with raises(r"without batch axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"):
-        call(layer, plan=plan_for(make_layer()))
+        call(layer, plan=batch_plan(make_layer()))
     polarizable = make is make_polarizable
     with raises("got a ParticleMesh" if polarizable else r"shape \[1, 4, "):
-        call(layer, plan=plan_for(make_layer("iterative")))
+        call(layer, plan=batch_plan(make_layer("iterative")))
     with raises("is an `Ewald`.*got a (dict|tuple)"):
         call(layer, plan=() if polarizable else {})
 
@@ -93,7 +88,7 @@ def test_shapes_that_do_not_fit_the_layer(make):
 @pytest.mark.parametrize("solver", ["dense", "iterative"])
 def test_plans_that_lack_an_axis(solver):
     layer = make_layer(solver)
-    plan = first(plan_for(layer, graphs=3))
+    plan = layer.plan(CELL, POSITIONS)
     positions, cells = (np.stack([x] * 3) for x in (POSITIONS, CELL))
     energies = lambda r, c, plan: call(layer, positions=r, cell=c, plan=plan)[1]
     repeat = lambda x: np.stack([x[0] if x.ndim else x] * 3)
@@ -105,8 +100,8 @@ def test_plans_that_lack_an_axis(solver):
 def test_a_plan_of_another_structure_raises_outside_a_trace():
     for solver in ("dense", "iterative"):
         layer = make_layer(solver)
-        plan = first(plan_for(layer))
-        with raises("make (one|a new plan).*`layer.plan_for"):
+        plan = layer.plan(CELL, POSITIONS)
+        with raises("make (one|a new plan).*`layer.plan"):
             call(layer, cell=jnp.asarray(1.05 * CELL), plan=plan)
         with raises("needs a `cell`"):
             call(layer, cell=None, plan=plan)
@@ -116,18 +111,23 @@ def test_a_plan_of_another_structure_raises_outside_a_trace():
     with raises("an atom moved by more than half of its skin of 0.5 Å"):
         call(layer, positions=displaced, plan=plan)
     # A graph of padding is always covered. The arguments are not traced.
-    arguments = jnp.ones(4), jnp.asarray(CELL), plan, jnp.zeros(4, bool)
-    jax.jit(lambda: coulomb_operator(displaced, *arguments))()
+    cell, padding = jnp.asarray(CELL), jnp.zeros(4, bool)
+    call_operator = lambda: coulomb_operator(
+        jnp.ones(4), displaced, cell, plan=plan, mask=padding
+    )
+    jax.jit(call_operator)()
 
 
 def test_widths_that_a_plan_does_not_cover():
     widths = jnp.array([0.3, 0.3, 1.2, 0.3])
-    plan = Ewald.for_cells(CELL, width_bounds=(0.2, 1.0), tolerance=1e-3)
+    plan = Ewald.for_structures(
+        CELL, POSITIONS, width_bounds=(0.2, 1.0), tolerance=1e-3
+    )
     with raises("The plan covers widths from 0.2 to 1 Å, got 1.2 Å.*`width_bounds`"):
-        coulomb_matrix(jnp.asarray(POSITIONS), widths, CELL, plan=plan)
+        coulomb_matrix(widths, jnp.asarray(POSITIONS), CELL, plan=plan)
     mesh = ParticleMesh.for_structures(CELL, POSITIONS, width_max=1.0, tolerance=1e-3)
     with raises("covers widths from 0 to 1 Å, got 1.2 Å.*`width_max`"):
-        coulomb_operator(jnp.asarray(POSITIONS), widths, jnp.asarray(CELL), mesh)
+        coulomb_operator(widths, jnp.asarray(POSITIONS), jnp.asarray(CELL), plan=mesh)
 
 
 @pytest.mark.parametrize("number", [np.float64, np.float32, jnp.asarray])
@@ -140,8 +140,8 @@ def test_numpy_and_jax_scalars_become_floats(number):
             width_bounds=bounds, tolerance=number(0.0625), scale=number(4.0)
         )
         numbers = {"tolerance": number(0.0625), "margin": number(0.5)}
-        ewald = Ewald.for_cells(
-            CELL, width_bounds=bounds, smearing=number(1.5), **numbers
+        ewald = Ewald.for_structures(
+            CELL, POSITIONS, width_bounds=bounds, smearing=number(1.5), **numbers
         )
         mesh = ParticleMesh.for_structures(
             CELL, POSITIONS, width_max=number(1.0), skin=number(0.25), **numbers

@@ -70,12 +70,12 @@ def test_padding_is_inert_and_zero(matrix, structure, cell):
 
 def test_a_batch_of_unequal_cells_is_vmap_of_singles(matrix, structure, triclinic):
     cells = np.stack([triclinic, np.diag([4.0, 5.0, 19.0])])
-    plan = Ewald.for_cells(cells, tolerance=1e-10)
-    counts = (np.asarray(valid).sum(1) for valid in (plan.image_valid, plan.valid))
-    assert all(n[0] != n[1] for n in counts)
     parts = [structure(seed=s) for s in range(2)]
     r, sigma = (np.stack(x) for x in zip(*parts, strict=True))
-    batch = jax.jit(jax.vmap(lambda r, s, c, p: coulomb_matrix(r, s, c, plan=p)))
+    plan = Ewald.for_structures(cells, r, tolerance=1e-10)
+    counts = (np.asarray(valid).sum(1) for valid in (plan.image_valid, plan.valid))
+    assert all(n[0] != n[1] for n in counts)
+    batch = jax.jit(jax.vmap(lambda r, s, c, p: coulomb_matrix(s, r, c, plan=p)))
     actual = np.asarray(batch(r, sigma, cells, plan))
     for i in range(2):
         assert_close(actual[i], matrix(r[i], sigma[i], cells[i]), atol=2e-8)
@@ -88,13 +88,13 @@ def test_derivatives_to_second_order(structure, cell, check_derivatives):
     r[1] = r[4:] = r[0]
     mask = jnp.asarray(np.arange(6) < 4)
     options = {"margin": 0.1, "smearing": 1.0, "tolerance": 1e-8}
-    plan = None if cell is None else Ewald.for_cells(cell, **options)
+    plan = Ewald.for_structures(cell, r, **options)
     weights = np.random.default_rng(5).normal(size=(6, 6))
 
     def value(r, sigma, strain):
         deformation = jnp.eye(3) + strain
         strained = None if cell is None else cell @ deformation
-        arguments = r @ deformation, sigma, strained
+        arguments = sigma, r @ deformation, strained
         return jnp.sum(weights * coulomb_matrix(*arguments, plan=plan, mask=mask))
 
     strain = np.array([[0.01, 0.02, 0], [0, 0.01, 0], [0, 0, -0.01]])

@@ -22,14 +22,16 @@ def test_every_element_is_the_reciprocal_sum(
     r, sigma = structure(low=low, high=high)
     exact = reciprocal_sum(r, sigma, periodic)
     for bounds in ((0.0, math.inf), (low, high)):
-        plan = Ewald.for_cells(periodic, tolerance=tolerance, width_bounds=bounds)
+        plan = Ewald.for_structures(
+            periodic, r, tolerance=tolerance, width_bounds=bounds
+        )
         error = np.abs(matrix(r, sigma, periodic, plan=plan) - exact)
         assert error.max() < tolerance * COULOMB_CONSTANT
 
 
 @jax.jit
 def potential_from_sums(positions, widths, cell, plan, charges):
-    return coulomb_sums(positions, widths, cell, plan=plan)(charges)
+    return coulomb_sums(widths, positions, cell, plan=plan)(charges)
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
@@ -39,7 +41,7 @@ def test_the_product_of_sums_and_charges_is_the_reciprocal_sum(
 ):
     r, sigma = structure(atoms, low=WIDTHS[widths][0], high=WIDTHS[widths][1])
     q = np.random.default_rng(3).normal(size=atoms)
-    plan = Ewald.for_cells(triclinic, tolerance=1e-9)
+    plan = Ewald.for_structures(triclinic, r, tolerance=1e-9)
     assert plan.has_wide_gaussians
     expected = reciprocal_sum(r, sigma, triclinic) @ q
     actual = potential_from_sums(r, sigma, triclinic, plan, q)
@@ -49,8 +51,8 @@ def test_the_product_of_sums_and_charges_is_the_reciprocal_sum(
 
 def test_a_scan_over_images_gives_the_vectorized_sum(structure, triclinic, monkeypatch):
     r, sigma = structure()
-    plan = Ewald.for_cells(triclinic, tolerance=1e-3, smearing=1.5)
-    total = lambda r, w: jnp.sum(jnp.sin(coulomb_matrix(r, w, triclinic, plan=plan)))
+    plan = Ewald.for_structures(triclinic, r, tolerance=1e-3, smearing=1.5)
+    total = lambda r, w: jnp.sum(jnp.sin(coulomb_matrix(w, r, triclinic, plan=plan)))
     vectorized = jax.jit(jax.value_and_grad(total, (0, 1)))(r, sigma)
     monkeypatch.setattr("lr_celli._sums._MAX_VECTORIZED", 0)
     retraced = lambda r, w: total(r, w)
@@ -64,7 +66,7 @@ def test_the_matrix_does_not_depend_on_the_smearing(
     matrix, structure, periodic, smearing
 ):
     r, sigma = structure()
-    plan = Ewald.for_cells(periodic, tolerance=1e-12, smearing=smearing)
+    plan = Ewald.for_structures(periodic, r, tolerance=1e-12, smearing=smearing)
     assert plan.smearing == smearing
     expected = matrix(r, sigma, periodic, tolerance=1e-12)
     actual = matrix(r, sigma, periodic, plan=plan)
@@ -187,7 +189,7 @@ def test_float32_reaches_its_tolerance(structure, triclinic, matrix):
     r, sigma = structure(low=0.5)
     exact = matrix(r, sigma, triclinic)
     with jax.enable_x64(False):
-        single = [jnp.asarray(x, jnp.float32) for x in (r, sigma, triclinic)]
+        single = [jnp.asarray(x, jnp.float32) for x in (sigma, r, triclinic)]
         actual = coulomb_matrix(*single)
         assert actual.dtype == jnp.float32
     np.testing.assert_allclose(actual, exact, atol=3e-6 * COULOMB_CONSTANT)

@@ -67,7 +67,7 @@ def test_distant_atoms_exchange_charge():
     """A known defect of charge equilibration: the transfer does not decay."""
     r = jnp.array([[0.0, 0, 0], [1e6, 0, 0]])
     sigma, hardness = jnp.array([0.7, 0.9]), jnp.array([10.0, 13.0])
-    q = equilibrate(jnp.array([0.0, 4.0]), hardness, open_matrix(r, sigma), 0.0)
+    q = equilibrate(jnp.array([0.0, 4.0]), hardness, open_matrix(sigma, r), 0.0)
     stiffness = hardness + COULOMB_CONSTANT / sigma / math.sqrt(math.pi)
     np.testing.assert_allclose(q[0], 4.0 / np.sum(stiffness), rtol=1e-4)
 
@@ -99,12 +99,12 @@ def test_sums_and_the_assembled_matrix_give_the_same_derivatives(
     """Compares a sum of forces and its gradients."""
     r, sigma = structure()
     chi, hardness, _ = problem
-    plan = Ewald.for_cells(triclinic, tolerance=1e-9, margin=0.1)
+    plan = Ewald.for_structures(triclinic, r, tolerance=1e-9, margin=0.1)
     mask = jnp.asarray(np.arange(6) < 5)
 
     def energy(make, r, sigma, cell, chi, hardness, total):
-        coulomb = make(r, sigma, cell, plan=plan, mask=mask)
-        q = equilibrate(chi, hardness, coulomb, total, mask)
+        coulomb = make(sigma, r, cell, plan=plan, mask=mask)
+        q = equilibrate(chi, hardness, coulomb, total, mask=mask)
         potential = coulomb @ q if make is coulomb_matrix else coulomb(q)
         return jnp.sum(q**3) + q @ potential / 2
 
@@ -122,12 +122,12 @@ def test_sums_and_the_assembled_matrix_give_the_same_derivatives(
 
     @jax.jit
     def charges(r, sigma, chi, hardness):
-        sums = coulomb_sums(r, sigma, triclinic, plan=plan)
+        sums = coulomb_sums(sigma, r, triclinic, plan=plan)
         matrix = sums.matrix()
-        return [equilibrate(chi, hardness, a, 1.0, mask) for a in (sums, matrix)]
+        return [equilibrate(chi, hardness, a, 1.0, mask=mask) for a in (sums, matrix)]
 
     np.testing.assert_allclose(*charges(r, sigma, chi, hardness), atol=1e-12)
-    sums = jax.eval_shape(lambda r, s: coulomb_sums(r, s), r[:5], sigma[:5])
+    sums = jax.eval_shape(lambda r, s: coulomb_sums(s, r), r[:5], sigma[:5])
     with pytest.raises(ValueError, match=r"`coulomb.real_space` has shape \[6, 6\]"):
         equilibrate(jnp.asarray(chi), jnp.asarray(hardness), sums, 0.0)
 
@@ -136,7 +136,7 @@ def test_padding_is_inert(problem):
     chi, hardness, coulomb = problem
     mask = np.arange(6) < 4
     invalid = np.where(mask, chi, np.nan), np.where(mask, hardness, -1.0)
-    charges = np.asarray(solve(*invalid, coulomb, 1.0, mask))
+    charges = np.asarray(solve(*invalid, coulomb, 1.0, mask=mask))
     part = solve(chi[:4], hardness[:4], coulomb[:4, :4], 1.0)
     np.testing.assert_allclose(charges[:4], part, atol=1e-13)
     assert not np.any(charges[4:])
@@ -144,7 +144,7 @@ def test_padding_is_inert(problem):
 
 def test_a_graph_of_padding_has_zero_charges_and_finite_gradients(problem):
     mask = jnp.zeros(6, bool)
-    total = lambda *a: jnp.sum(equilibrate(*a, 1.0, mask) ** 2)
+    total = lambda *a: jnp.sum(equilibrate(*a, 1.0, mask=mask) ** 2)
     value, gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(*problem)
     assert value == 0
     assert all(not np.any(g) for g in gradients)
@@ -159,7 +159,7 @@ def test_coincident_atoms_share_charge_by_inverse_hardness(structure):
     r, sigma = structure()
     r[1], sigma[1] = r[0], sigma[0]
     chi = jnp.array([0.0, 0.0, 2.0, 3.0, 4.0, 5.0])
-    coulomb = open_matrix(r, sigma)
+    coulomb = open_matrix(sigma, r)
     q = np.asarray(solve(chi, np.array([0.1, 0.3, 0.1, 0.1, 0.1, 0.1]), coulomb, 1.0))
     np.testing.assert_allclose(q[0], 3 * q[1], rtol=1e-9)
     total = lambda hardness: jnp.sum(equilibrate(chi, hardness, coulomb, 1.0) ** 2)
@@ -169,7 +169,7 @@ def test_coincident_atoms_share_charge_by_inverse_hardness(structure):
 def test_a_matrix_that_is_not_positive_definite_raises(structure):
     r, sigma = structure()
     r[1], sigma[1] = r[0], sigma[0]
-    coulomb = np.asarray(open_matrix(r, sigma)) - 0.01 * np.eye(6)
+    coulomb = np.asarray(open_matrix(sigma, r)) - 0.01 * np.eye(6)
     with pytest.raises(
         ValueError, match="not positive definite with this.*raise the hard"
     ):
@@ -194,7 +194,7 @@ def test_float32_conserves_the_charge(total):
         sigma = rng.uniform(0.3, 1.5, 200).astype(np.float32)
         chi = rng.normal(0, 5, 200).astype(np.float32)
         hardness = np.full(200, 2.0, np.float32)
-        q = np.asarray(solve(chi, hardness, open_matrix(r, sigma), total))
+        q = np.asarray(solve(chi, hardness, open_matrix(sigma, r), total))
         assert q.dtype == np.float32
     # Summed in float64; charges reach 5 e and have rounding errors of 1e-7 of that.
     assert 0.5 < np.abs(q).max() < 6

@@ -22,7 +22,7 @@ ATOMS = 24
 
 @jax.jit
 def apply_operator(positions, widths, cell, plan, charges):
-    return coulomb_operator(positions, widths, cell, plan)(charges)
+    return coulomb_operator(widths, positions, cell, plan=plan)(charges)
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ def energy_charges_and_gradients(plan, *arguments):
 
     def energy(r, sigma, cell, chi, hardness, total):
         if isinstance(plan, ParticleMesh):
-            operator = coulomb_operator(r, sigma, cell, plan)
+            operator = coulomb_operator(sigma, r, cell, plan=plan)
             q = equilibrate(chi, hardness, operator, total)
             return q @ operator(q) / 2, q
-        matrix = coulomb_matrix(r, sigma, cell, plan=plan)
+        matrix = coulomb_matrix(sigma, r, cell, plan=plan)
         q = equilibrate(chi, hardness, matrix, total)
         return q @ matrix @ q / 2, q
 
@@ -81,7 +81,7 @@ def test_charges_energy_and_gradients_match_the_dense_solve(problem, direct, acc
     r, sigma, cell, _, chi, hardness = problem
     tolerance = 1e-10 if direct else 1e-6
     mesh = make_plan(r, cell, direct=direct, tolerance=tolerance, margin=0.01)
-    ewald = Ewald.for_cells(cell, tolerance=1e-10, margin=0.01)
+    ewald = Ewald.for_structures(cell, r, tolerance=1e-10, margin=0.01)
     for total in (0.0, -2.0):
         arguments = r, sigma, cell, chi, hardness, total
         results = [energy_charges_and_gradients(p, *arguments) for p in (mesh, ewald)]
@@ -100,7 +100,9 @@ def test_second_derivatives_through_the_mesh(problem, check_derivatives):
 
     def energy(r, strain, sigma):
         deformation = jnp.eye(3) + strain
-        operator = coulomb_operator(r @ deformation, sigma, cell @ deformation, plan)
+        operator = coulomb_operator(
+            sigma, r @ deformation, cell @ deformation, plan=plan
+        )
         q = equilibrate(chi, hardness, operator, 1.0, tolerance=1e-12)
         return q @ operator(q) / 2
 
@@ -109,7 +111,7 @@ def test_second_derivatives_through_the_mesh(problem, check_derivatives):
 
 @jax.jit
 def dense_charges(positions, widths, cell, plan, chi, hardness):
-    coulomb = coulomb_matrix(positions, widths, cell, plan=plan)
+    coulomb = coulomb_matrix(widths, positions, cell, plan=plan)
     return equilibrate(chi, hardness, coulomb, 1.0)
 
 
@@ -122,7 +124,7 @@ def test_padding_and_a_batch_of_unequal_structures(problem):
     plan = make_plan(positions, cells, mask, tolerance=1e-5)
 
     def charges(r, cell, mask, plan):
-        operator = coulomb_operator(r, jnp.asarray(sigma), cell, plan, mask)
+        operator = coulomb_operator(jnp.asarray(sigma), r, cell, plan=plan, mask=mask)
         return equilibrate(jnp.asarray(chi), jnp.asarray(hardness), operator, 1.0)
 
     @jax.jit
@@ -139,7 +141,7 @@ def test_padding_and_a_batch_of_unequal_structures(problem):
     assert not np.any(actual[~mask])
     np.testing.assert_allclose(np.sum(actual, axis=1), [1, 1, 0], atol=1e-12)
     for i, n in ((0, ATOMS), (1, 15)):
-        ewald = Ewald.for_cells(cells[i], tolerance=1e-9)
+        ewald = Ewald.for_structures(cells[i], positions[i], tolerance=1e-9)
         part = positions[i, :n], sigma[:n], cells[i], ewald, chi[:n], hardness[:n]
         np.testing.assert_allclose(actual[i, :n], dense_charges(*part), atol=1e-5)
     gradient = gradient_and_charges(np.where(mask[..., None], positions, 0.0))[0]
@@ -207,8 +209,8 @@ def test_derivatives_are_nan_if_not_covered(problem, displaced, direct):
 
     @jax.jit
     def gradients(r, sigma, cell):
-        energy = lambda *arguments: (
-            q @ coulomb_operator(*arguments, plan)(jnp.asarray(q))
+        energy = lambda r, sigma, cell: (
+            q @ coulomb_operator(sigma, r, cell, plan=plan)(jnp.asarray(q))
         )
         return jax.grad(energy, (0, 1, 2))(r, sigma, cell)
 
@@ -254,7 +256,7 @@ def test_the_preconditioner_is_positive_definite_and_saves_steps():
 
     @jax.jit
     def inverse_and_steps(r, sigma, cell, hardness, chi):
-        operator = coulomb_operator(r, sigma, cell, plan)
+        operator = coulomb_operator(sigma, r, cell, plan=plan)
         inverse = operator.preconditioner(hardness)
         steps = [
             conjugate_gradients(
@@ -288,11 +290,11 @@ def test_numbers_out_of_range_raise(problem, options, message):
 def test_invalid_input_raises(problem):
     r, sigma, cell, *_ = problem
     plan = make_plan(r, cell, tolerance=1e-2)
-    call = lambda *arrays: coulomb_operator(*map(jnp.asarray, arrays), plan)
+    call = lambda *arrays: coulomb_operator(*map(jnp.asarray, arrays), plan=plan)
     with pytest.raises(ValueError, match="there are 5 atoms: make one for this"):
-        call(r[:5], sigma[:5], cell)
+        call(sigma[:5], r[:5], cell)
     with pytest.raises(ValueError, match="Every width must be positive"):
-        call(r, np.where(np.arange(ATOMS) == 0, -1.0, sigma), cell)
+        call(np.where(np.arange(ATOMS) == 0, -1.0, sigma), r, cell)
     with pytest.raises(ValueError, match="traced, so the neighbors are unknown"):
         jax.jit(lambda r: make_plan(r, cell))(r)
     with pytest.raises(ValueError, match="is singular"):

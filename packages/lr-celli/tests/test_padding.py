@@ -21,12 +21,12 @@ MASK = np.arange(5) < 3
 
 def apply_operator(charges, positions, cell, plan):
     widths, mask = jnp.full(5, 0.6), jnp.asarray(MASK)
-    return coulomb_operator(positions, widths, cell, plan, mask)(charges)
+    return coulomb_operator(widths, positions, cell, plan=plan, mask=mask)(charges)
 
 
 def apply_matrix(charges, positions, cell, plan):
     widths, mask = jnp.full(5, 0.6), jnp.asarray(MASK)
-    sums = coulomb_sums(positions, widths, cell, plan=plan, mask=mask)
+    sums = coulomb_sums(widths, positions, cell, plan=plan, mask=mask)
     return sums.matrix() @ jnp.where(mask, charges, 0.0)
 
 
@@ -52,7 +52,9 @@ def make_layer(solver="dense"):
     return eqx.tree_at(last, layer, jnp.ones_like(last(layer)))
 
 
-ewald = lambda: Ewald.for_cells(CELL, width_bounds=(0.1, 1.0), tolerance=1e-3)
+ewald = lambda: Ewald.for_structures(
+    CELL, np.zeros((5, 3)), MASK, width_bounds=(0.1, 1.0), tolerance=1e-3
+)
 polarizable = lambda: PolarizableChargeEquilibration(make_layer())
 KERNELS = {
     "open": (apply_matrix, None),

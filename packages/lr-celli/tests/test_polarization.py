@@ -35,7 +35,7 @@ def coefficients():
 
 @jax.jit
 def sums_and_matrix(positions, widths, cell=None, plan=None):
-    sums = coulomb_sums(positions, widths, cell, plan=plan, degree=1)
+    sums = coulomb_sums(widths, positions, cell, plan=plan, degree=1)
     return sums, sums.matrix()
 
 
@@ -43,7 +43,9 @@ compiled_polarize = jax.jit(polarize)
 
 
 def default_plan():
-    return Ewald.for_cells(CELL, width_bounds=(WIDTHS.min(), WIDTHS.max()))
+    return Ewald.for_structures(
+        CELL, np.zeros((len(WIDTHS), 3)), width_bounds=(WIDTHS.min(), WIDTHS.max())
+    )
 
 
 @jax.jit
@@ -72,8 +74,8 @@ def test_periodic_interactions_are_the_reciprocal_sum(
     positions, smearing, reciprocal_sum
 ):
     """For plans with and without Gaussians wider than the smearing."""
-    plan = Ewald.for_cells(
-        CELL, tolerance=1e-12, width_bounds=(0.4, 1.6), smearing=smearing
+    plan = Ewald.for_structures(
+        CELL, positions, tolerance=1e-12, width_bounds=(0.4, 1.6), smearing=smearing
     )
     sums, matrix = sums_and_matrix(positions, WIDTHS, CELL, plan)
     expected = reciprocal_sum(positions, WIDTHS, CELL, dipoles=True)
@@ -97,7 +99,7 @@ def test_open_interactions_are_derivatives_of_the_closed_form(positions):
     dipole = COULOMB_CONSTANT / (6 * math.sqrt(math.pi) * WIDTHS**3)
     diagonal = np.concatenate([charge, np.tile(dipole, 3)])
     np.testing.assert_allclose(np.diag(matrix), diagonal, rtol=1e-12)
-    charges = jax.jit(coulomb_matrix)(positions, WIDTHS)
+    charges = jax.jit(coulomb_matrix)(WIDTHS, positions)
     np.testing.assert_allclose(matrix[:ATOMS, :ATOMS], charges, rtol=1e-12)
 
 
@@ -152,7 +154,7 @@ def test_a_cubic_crystal_follows_clausius_mossotti(copies):
     sites = np.array(list(np.ndindex(copies, copies, copies)), float)
     cell = copies * edge * np.eye(3)
     atoms = len(sites)
-    plan = Ewald.for_cells(cell, tolerance=1e-13)
+    plan = Ewald.for_structures(cell, edge * sites, tolerance=1e-13)
     coulomb, _ = sums_and_matrix(edge * sites, np.full(atoms, width), cell, plan)
     field = np.tile([0.2, 0.0, -0.1], (atoms, 1))
     charges, dipoles = compiled_polarize(
@@ -198,7 +200,7 @@ def test_stiff_springs_give_the_charges_without_dipoles(positions, coefficients)
     plan = default_plan()
     coulomb, _ = sums_and_matrix(positions, WIDTHS, CELL, plan)
     charges, dipoles = compiled_polarize(chi, hardness, stiff, coulomb, 1.0)
-    matrix = jax.jit(lambda r, w, p: coulomb_matrix(r, w, CELL, plan=p))
+    matrix = jax.jit(lambda r, w, p: coulomb_matrix(w, r, CELL, plan=p))
     coulomb = matrix(positions, WIDTHS, plan)
     expected = jax.jit(equilibrate)(chi, hardness, coulomb, 1.0)
     np.testing.assert_allclose(charges, expected, atol=1e-9)
@@ -209,7 +211,7 @@ def test_dipoles_rotate_with_the_atoms(positions, coefficients):
     rotation, _ = np.linalg.qr(jr.normal(jr.key(5), (3, 3)))
     results = []
     for r, cell in ((positions, CELL), (positions @ rotation, CELL @ rotation)):
-        plan = Ewald.for_cells(cell, tolerance=1e-12)
+        plan = Ewald.for_structures(cell, r, tolerance=1e-12)
         coulomb, _ = sums_and_matrix(r, WIDTHS, cell, plan)
         results.append(jax.device_get(compiled_polarize(*coefficients, coulomb, 1.0)))
     np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-9)
@@ -218,7 +220,7 @@ def test_dipoles_rotate_with_the_atoms(positions, coefficients):
 
 def test_invalid_input_raises(positions, coefficients):
     chi, hardness, stiffness = map(jnp.asarray, coefficients)
-    without_dipoles = jax.jit(coulomb_sums)(positions, WIDTHS)
+    without_dipoles = jax.jit(coulomb_sums)(WIDTHS, positions)
     with pytest.raises(ValueError, match="degree=1"):
         polarize(chi, hardness, stiffness, without_dipoles, 0.0)
     coulomb, _ = sums_and_matrix(positions, WIDTHS)
@@ -228,4 +230,4 @@ def test_invalid_input_raises(positions, coefficients):
     with pytest.raises(ValueError, match="finite number of e"):
         polarize(chi, hardness, stiffness, coulomb, math.inf)
     with pytest.raises(ValueError, match="`degree` is 0"):
-        coulomb_sums(*map(jnp.asarray, (positions, WIDTHS)), degree=2)
+        coulomb_sums(*map(jnp.asarray, (WIDTHS, positions)), degree=2)

@@ -40,8 +40,10 @@ def test_small_cells_reach_the_tolerance(
     matrix, reciprocal_sum, name, width, max_width, tolerance
 ):
     cell = CELLS[name]
-    plan = Ewald.for_cells(cell, width_bounds=(width, max_width), tolerance=tolerance)
     positions, widths = worst_positions(cell), np.full(8, width)
+    plan = Ewald.for_structures(
+        cell, positions, width_bounds=(width, max_width), tolerance=tolerance
+    )
     actual = matrix(*map(jnp.asarray, (positions, widths, cell)), plan=plan)
     error = np.abs(actual - reciprocal_sum(positions, widths, cell)) / COULOMB_CONSTANT
     assert error.max() < tolerance

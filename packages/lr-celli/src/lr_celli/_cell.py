@@ -40,7 +40,7 @@ def squared_lengths(
 
 
 def heights(cells: np.ndarray) -> np.ndarray:
-    """Perpendicular widths of cells `[..., 3, 3]`: distances of opposite faces, Å."""
+    """Distances of the opposite faces of cells `[..., 3, 3]`, Å."""
     return 1 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
 
 

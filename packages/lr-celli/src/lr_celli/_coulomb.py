@@ -12,8 +12,8 @@ from ._sums import CoulombSums, open_sums, periodic_sums
 
 
 def coulomb_matrix(
-    positions: Float[Array, "atoms 3"],
     widths: Float[Array, " atoms"],
+    positions: Float[Array, "atoms 3"],
     cell: Float[Array | np.ndarray, "3 3"] | None = None,
     *,
     plan: Ewald | None = None,
@@ -36,12 +36,12 @@ def coulomb_matrix(
     semidefinite. A traced cell or width that the plan does not cover gives NaN.
 
     Args:
-        positions: Å, wrapped into the cell or not.
         widths: standard deviations $\sigma$ of the charge densities, Å.
+        positions: Å, wrapped into the cell or not.
         cell: rows are lattice vectors, right- or left-handed, Å; None means open
             boundaries.
-        plan: terms of the periodic sums, see `Ewald.for_cells`. None derives it from
-            cell and widths, which must not be traced then.
+        plan: terms of the periodic sums, see `Ewald.for_structures`. None derives it
+            from cell and widths; the cell must not be traced then.
         mask: false on padding; None means no padding.
 
     Returns:
@@ -55,12 +55,12 @@ def coulomb_matrix(
     References:
         Fuchs, Sanocki, Zavadlav, arXiv:2501.19179.
     """
-    return coulomb_sums(positions, widths, cell, plan=plan, mask=mask).matrix()
+    return coulomb_sums(widths, positions, cell, plan=plan, mask=mask).matrix()
 
 
 def coulomb_sums(
-    positions: Float[Array, "atoms 3"],
     widths: Float[Array, " atoms"],
+    positions: Float[Array, "atoms 3"],
     cell: Float[Array | np.ndarray, "3 3"] | None = None,
     *,
     plan: Ewald | None = None,
@@ -73,8 +73,8 @@ def coulomb_sums(
     derivatives with respect to positions, widths and cell are much cheaper.
 
     Args:
-        positions: Å, wrapped into the cell or not.
         widths: standard deviations of the charge densities, Å.
+        positions: Å, wrapped into the cell or not.
         cell: rows are lattice vectors, Å; None means open boundaries.
         plan: as for `coulomb_matrix`.
         mask: false on padding; None means no padding.
@@ -93,11 +93,11 @@ def coulomb_sums(
     if degree not in (0, 1):
         raise ValueError(f"`degree` is 0 (charges) or 1 (with dipoles), got {degree}.")
     multipoles = ChargesAndDipoles() if degree else Charges()
-    _check_shapes(positions, widths, mask)
+    check_shapes(widths, positions, mask)
     if mask is None:
         mask = jnp.ones(positions.shape[0], bool)
     check_positive("width", widths, mask, "Å")
-    plan = _checked_plan(cell, widths, plan, mask)
+    plan = _checked_plan(widths, positions, cell, plan, mask)
     dtype = jnp.result_type(positions, widths)
     positions = jnp.where(mask[:, None], positions, 0.0).astype(dtype)
     # A width on padding that is finite and within the bounds of the plan.
@@ -149,11 +149,12 @@ def check_positive(
         )
 
 
-def _check_shapes(
-    positions: Float[Array, "..."],
+def check_shapes(
     widths: Float[Array, "..."],
+    positions: Float[Array, "..."],
     mask: Bool[Array, "..."] | None,
 ) -> None:
+    """Raises ValueError if the shapes of a kernel's arguments are inconsistent."""
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise ValueError(
             f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
@@ -167,8 +168,9 @@ def _check_shapes(
 
 
 def _checked_plan(
-    cell: Float[Array | np.ndarray, "..."] | None,
     widths: Float[Array, " atoms"],
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array | np.ndarray, "..."] | None,
     plan: Ewald | None,
     mask: Bool[Array, " atoms"],
 ) -> Ewald | None:
@@ -182,11 +184,11 @@ def _checked_plan(
     if not isinstance(cell, Tracer):
         checked_cells(np.asarray(cell))
     if plan is None:
-        return _derived_plan(cell, widths, mask)
+        return _derived_plan(widths, positions, cell, mask)
     if not isinstance(plan, Ewald):
         raise ValueError(
             f"`plan` of a Coulomb matrix is an `Ewald`, got a {type(plan).__name__}: "
-            "make one with `Ewald.for_cells` or `layer.plan_for(...)`."
+            "make one with `Ewald.for_structures` or `layer.plan(...)`."
         )
     if plan.indices.ndim != 2 or cell.ndim != 2:
         raise ValueError(
@@ -200,13 +202,13 @@ def _checked_plan(
     if isinstance(cell, Tracer) or isinstance(plan.cell, Tracer):
         return plan
     host_mask = None if isinstance(mask, Tracer) else np.asarray(mask)
-    if not plan.covers(np.asarray(cell), mask=host_mask):
+    if not plan.covers(np.asarray(cell), positions, host_mask):
         raise ValueError(
             f"The plan was made for the cell {np.asarray(plan.cell).tolist()} and "
             f"strains up to {plan.stretch - 1:.2g}, got "
             f"{np.asarray(cell).tolist()}: make one for this cell with "
-            "`Ewald.for_cells` or `layer.plan_for(...)`, with a larger `margin` if the "
-            "cell changes."
+            "`Ewald.for_structures` or `layer.plan(...)`, with a larger `margin` if "
+            "the cell changes."
         )
     return plan
 
@@ -226,17 +228,19 @@ def check_widths(widths: np.ndarray, bounds: tuple[float, float]) -> None:
         raise ValueError(
             f"The plan covers widths from {low:.4g} to {high:.4g} Å, got "
             f"{outside[0]:.6g} Å: make one for these widths, with `width_bounds` of "
-            "`Ewald.for_cells` or `width_max` of `ParticleMesh.for_structures`."
+            "`Ewald.for_structures` or `width_max` of `ParticleMesh.for_structures`."
         )
 
 
 def _derived_plan(
-    cell: Float[Array | np.ndarray, "..."],
     widths: Float[Array, " atoms"],
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array | np.ndarray, "..."],
     mask: Bool[Array, " atoms"],
-) -> Ewald:
+) -> Ewald | None:
     if isinstance(widths, Tracer) or isinstance(mask, Tracer):
-        return Ewald.for_cells(cell)
+        return Ewald.for_structures(cell, positions)
     real = np.asarray(widths, np.float64)[np.asarray(mask)]
     bounds = (real.min(), real.max()) if real.size else (1.0, 1.0)
-    return Ewald.for_cells(cell, width_bounds=(float(bounds[0]), float(bounds[1])))
+    low, high = float(bounds[0]), float(bounds[1])
+    return Ewald.for_structures(cell, positions, width_bounds=(low, high))

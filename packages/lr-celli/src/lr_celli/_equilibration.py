@@ -20,8 +20,8 @@ def equilibrate(
     hardness: Float[Array, " atoms"],
     coulomb: Float[Array, "atoms atoms"] | CoulombSums | CoulombOperator,
     total_charge: Num[Array, ""] | float,
-    mask: Bool[Array, " atoms"] | None = None,
     *,
+    mask: Bool[Array, " atoms"] | None = None,
     tolerance: float | None = None,
 ) -> Float[Array, " atoms"]:
     r"""The charges of minimum energy at a given total charge.

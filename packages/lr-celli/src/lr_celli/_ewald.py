@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._lattice import ROUNDING, concrete_cells, covered_cells
+from ._lattice import ROUNDING, covered_cells
 from ._reciprocal_vectors import padded, rounded_up
+from ._structures import planned_structures
 from ._truncation import image_counts, wave_vectors
 
 # Cost of one lattice image for all pairs, relative to the cost of one reciprocal
@@ -59,22 +60,28 @@ class Ewald(eqx.Module):
     stretch: float = eqx.field(static=True)
 
     @classmethod
-    def for_cells(
+    def for_structures(
         cls,
-        cells: Float[Array | np.ndarray, "*graphs 3 3"],
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"],
+        mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
         *,
         width_bounds: tuple[float, float] = (0.0, math.inf),
         tolerance: float | None = None,
         margin: float = 1e-3,
         smearing: float | None = None,
         max_vectors: int = 200_000,
-    ) -> "Ewald":
+    ) -> "Ewald | None":
         """Chooses the terms that reach a tolerance at the lowest cost, on the host.
 
         Args:
-            cells: one cell or a batch, rows are lattice vectors, Å.
-            width_bounds: smallest and largest width of the Gaussians, Å; narrow bounds
-                reduce the number of terms.
+            cells: one cell or a batch, rows are lattice vectors, Å; None means open
+                boundaries.
+            positions: Å, with the batch axis of the cells; only the shape is used.
+            mask: false on padding; cells of graphs without atoms are ignored. None
+                means that every graph has atoms.
+            width_bounds: smallest and largest width (standard deviation) of the
+                Gaussian charge densities, Å; narrow bounds reduce the number of terms.
             tolerance: bound on the error of each matrix element in units of
                 14.4 eV/e², the sum of all omitted terms; None is 1e-8 if JAX runs in
                 float64, else 1e-6.
@@ -86,21 +93,23 @@ class Ewald(eqx.Module):
 
         Returns:
             The plan for `coulomb_matrix`, with a leading batch axis if `cells` has
-            one.
+            one; None with open boundaries, which need no plan.
 
         Raises:
-            ValueError: a cell is traced, singular or of wrong shape, or an argument is
-                out of range.
+            ValueError: a cell is traced or singular, shapes are inconsistent, or an
+                argument is out of range.
         """
+        if cells is None:
+            return None
         tolerance = default_tolerance() if tolerance is None else float(tolerance)
         width_bounds = float(width_bounds[0]), float(width_bounds[1])
         margin, smearing = float(margin), None if smearing is None else float(smearing)
         check_bounds(width_bounds)
         _check_numbers(tolerance, margin, smearing)
-        cells = concrete_cells(
-            cells, "`Ewald.for_cells(cells)` or `layer.plan_for(...)`"
+        cells, used, _ = planned_structures(
+            cells, positions, mask, "`Ewald.for_structures(...)` or `layer.plan(...)`"
         )
-        flat = cells.reshape(-1, 3, 3)
+        flat = used.reshape(-1, 3, 3)
         stretch = (1.0 + margin) * ROUNDING
         smearings = np.full(len(flat), smearing)
         if smearing is None:
@@ -135,7 +144,7 @@ class Ewald(eqx.Module):
     def covers(
         self,
         cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
-        positions: Float[Array | np.ndarray, "*graphs slots 3"] | None = None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"],
         mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
         """Whether the plan has all terms that these cells need; runs on the host.
@@ -259,7 +268,7 @@ def _cheapest_smearings(
 def _images(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Translations `[graphs, images, 3]`, a mask false on padding, and `wrap_offset`.
 
-    With n translations per axis all images within n/2 perpendicular cell widths are
+    With n translations per axis all images within n/2 cell heights are
     included if fractional separations are wrapped to [-1/2, 1/2) for odd n, to [0, 1)
     for even n.
     """

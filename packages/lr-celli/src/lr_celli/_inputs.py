@@ -1,6 +1,18 @@
-"""Checks of the shapes of a layer's arguments."""
+"""Checks of a layer's settings and of the shapes of its arguments."""
 
 from jaxtyping import Array, Bool, Float, Int
+
+SOLVERS = ("dense", "iterative", "auto")
+
+
+def check_settings(channels: int, energy: str, solver: str) -> None:
+    """Raises ValueError for settings that are out of range or none of the choices."""
+    if channels < 1:
+        raise ValueError(f"`channels` is at least 1, got {channels}.")
+    if energy not in ("coulomb", "total"):
+        raise ValueError(f'`energy` is "coulomb" or "total", got {energy!r}.')
+    if solver not in SOLVERS:
+        raise ValueError(f'`solver` is "dense", "iterative" or "auto", got {solver!r}.')
 
 
 def check_inputs(

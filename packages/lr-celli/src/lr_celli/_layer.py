@@ -16,11 +16,11 @@ from ._embedding import ChargeEmbedding
 from ._equilibration import equilibrate
 from ._ewald import Ewald, check_bounds
 from ._gaussian import COULOMB_CONSTANT
-from ._inputs import check_inputs
-from ._method import SOLVERS, coulomb_sums_or_operator, make_plan
+from ._inputs import check_inputs, check_settings
+from ._method import coulomb_sums_or_operator, make_plan
 from ._particle_mesh import ParticleMesh
 from ._perceptron import Perceptron
-from ._radii import COVALENT_RADII, NUM_ELEMENTS, check_species
+from ._radii import NUM_ELEMENTS, check_species, covalent_radii
 
 # eV/e². The minimum keeps the matrix positive definite if Gaussians are wide.
 _MIN_HARDNESS = 0.1
@@ -53,11 +53,7 @@ class ChargeEquilibration(eqx.Module):
         hardness_readout: predicts a contribution of the environment to $\eta$, or None.
         embedding: maps charges to an update of the scalars.
         degree: highest degree of the input features: 0, scalars.
-        energy: `"coulomb"` or `"total"`.
-        solver: `"dense"`, `"iterative"` or `"auto"`.
-        scale: typical electronegativity at initialization, eV/e.
-        width_bounds: smallest and largest width, Å; widths are clipped to them.
-        tolerance: error of the Coulomb sum, see `Ewald.for_cells`.
+        energy, solver, scale, width_bounds, tolerance: arguments of the constructor.
 
     References:
         Fuchs, Sanocki, Zavadlav, arXiv:2501.19179.
@@ -100,24 +96,16 @@ class ChargeEquilibration(eqx.Module):
                 are always dense.
             environment_hardness: whether the hardness depends on the scalars.
             scale: typical electronegativity at initialization, eV/e.
-            width_bounds: smallest and largest width, Å; widths are clipped to them. The
-                cost of the iterative solver grows with the third power of the largest.
-            tolerance: error of the Coulomb sum, see `Ewald.for_cells`; None is 1e-8 if
-                JAX runs in float64, else 1e-6, and 1e-6 for the iterative solver.
+            width_bounds: smallest and largest width of a Gaussian charge, Å. The cost
+                of the iterative solver grows with the third power of the largest.
+            tolerance: error of the Coulomb sum, see `Ewald.for_structures`; None is
+                1e-8 if JAX runs in float64, else 1e-6, and 1e-6 if iterative.
             key: seed of the weights.
 
         Raises:
-            ValueError: an argument is out of range, or `energy` or `solver` is not one
-                of the listed values.
+            ValueError: an argument is out of range or none of the listed values.
         """
-        if channels < 1:
-            raise ValueError(f"`channels` is at least 1, got {channels}.")
-        if energy not in ("coulomb", "total"):
-            raise ValueError(f'`energy` is "coulomb" or "total", got {energy!r}.')
-        if solver not in SOLVERS:
-            raise ValueError(
-                f'`solver` is "dense", "iterative" or "auto", got {solver!r}.'
-            )
+        check_settings(channels, energy, solver)
         low, high = map(float, width_bounds)
         check_bounds((low, high))
         chi_key, hardness_key, embedding_key = jr.split(key, 3)
@@ -138,10 +126,7 @@ class ChargeEquilibration(eqx.Module):
         self.tolerance = None if tolerance is None else float(tolerance)
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the constructor but `key`, as values for JSON.
-
-        Trained parameters are arrays of the layer and not included.
-        """
+        """The arguments of the constructor but `key`, as values for JSON."""
         return {
             "channels": self.channels,
             "hidden": list(self.electronegativity_readout.sizes[1:-1]),
@@ -176,8 +161,8 @@ class ChargeEquilibration(eqx.Module):
             mask: false on padding.
             species: atomic numbers.
             total_charge: sum of the charges, e.
-            plan: from `plan_for`; None derives it from the cell, which must not be
-                traced then.
+            plan: from the method `plan`, or from `plan_for` and `jax.vmap`; None
+                derives it from the cell, which must not be traced then.
 
         Returns:
             The update, energies (eV) and charges (e), exactly zero on padding.
@@ -187,17 +172,18 @@ class ChargeEquilibration(eqx.Module):
                 traced and the plan does not cover the structure.
         """
         check_inputs(features, positions, mask, species, self.channels)
-        if plan is None and cell is not None:
-            plan = self._make_plan(cell, positions, mask)
+        if plan is None:
+            known_mask = None if isinstance(mask, Tracer) else mask
+            plan = self.plan(cell, positions, known_mask)
         features = jnp.where(mask[:, None], features, 0.0)
         chi = self.electronegativity(features)
         hardness, width = self.hardness(species, features), self.width(species)
-        coulomb = coulomb_sums_or_operator(positions, width, cell, plan, mask)
-        charges = equilibrate(chi, hardness, coulomb, total_charge, mask)
+        coulomb = coulomb_sums_or_operator(width, positions, cell, plan, mask)
+        charges = equilibrate(chi, hardness, coulomb, total_charge, mask=mask)
         if self.energy == "coulomb":
             # XLA merges this forward pass with the one above; only derivatives differ.
             width = jax.lax.stop_gradient(width)
-            coulomb = coulomb_sums_or_operator(positions, width, cell, plan, mask)
+            coulomb = coulomb_sums_or_operator(width, positions, cell, plan, mask)
         potential = coulomb(charges) / 2
         if self.energy == "total":
             potential = potential + chi + hardness * charges / 2
@@ -211,11 +197,7 @@ class ChargeEquilibration(eqx.Module):
         return self.electronegativity_readout.sizes[0]
 
     def check_elements(self, numbers: Int[Array | np.ndarray, " elements"]) -> None:
-        """Raises ValueError for elements without a covalent radius.
-
-        Args:
-            numbers: atomic numbers.
-        """
+        """Raises ValueError for atomic numbers without a covalent radius."""
         check_species(np.asarray(numbers))
 
     def electronegativity(
@@ -256,9 +238,7 @@ class ChargeEquilibration(eqx.Module):
             species: atomic numbers up to 96. Larger ones have no covalent radius and
                 raise ValueError or, in a trace, give NaN.
         """
-        if not isinstance(species, Tracer):
-            check_species(np.asarray(species))
-        radii = jnp.asarray(COVALENT_RADII, self.raw_width.dtype)[species]
+        radii = covalent_radii(species, self.raw_width.dtype)
         width = radii * jax.nn.softplus(self.raw_width[species])
         return jnp.clip(width, *self.width_bounds)
 
@@ -279,9 +259,9 @@ class ChargeEquilibration(eqx.Module):
 
     def plan_for(
         self,
-        cells: Float[Array | np.ndarray, "graphs 3 3"] | None,
-        positions: Float[Array | np.ndarray, "graphs slots 3"],
-        mask: Bool[Array | np.ndarray, "graphs slots"],
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"],
+        mask: Bool[Array | np.ndarray, "*graphs slots"] | None,
         *,
         margin: float = 1e-3,
     ) -> Ewald | ParticleMesh | None:
@@ -297,24 +277,6 @@ class ChargeEquilibration(eqx.Module):
         Returns:
             A plan with a leading batch axis, for `jax.vmap`; None without cells.
         """
-        if cells is None:
-            return None
-        has_atoms = np.asarray(mask).any(axis=1)
-        host = np.asarray(cells, np.float64)
-        # The identity cell of padding graphs would need thousands of images.
-        replacement = host[has_atoms][0] if has_atoms.any() else 10 * np.eye(3)
-        host = np.where(has_atoms[:, None, None], host, replacement)
-        plan = self._make_plan(host, positions, mask, margin=margin)
-        original = jnp.asarray(np.asarray(cells), plan.cell.dtype)
-        return eqx.tree_at(lambda plan: plan.cell, plan, original)
-
-    def _make_plan(
-        self,
-        cells: Float[Array | np.ndarray, "*graphs 3 3"],
-        positions: Float[Array | np.ndarray, "*graphs slots 3"],
-        mask: Bool[Array | np.ndarray, "*graphs slots"],
-        margin: float = 1e-3,
-    ) -> Ewald | ParticleMesh:
         return make_plan(
             cells,
             positions,
@@ -324,3 +286,14 @@ class ChargeEquilibration(eqx.Module):
             tolerance=self.tolerance,
             margin=margin,
         )
+
+    def plan(
+        self,
+        cell: Float[Array | np.ndarray, "3 3"] | None,
+        positions: Float[Array | np.ndarray, "atoms 3"],
+        mask: Bool[Array | np.ndarray, " atoms"] | None = None,
+        *,
+        margin: float = 1e-3,
+    ) -> Ewald | ParticleMesh | None:
+        """Makes the plan of one structure, on the host; arguments as in `plan_for`."""
+        return self.plan_for(cell, positions, mask, margin=margin)

@@ -21,8 +21,8 @@ def neighbor_table(
         cutoff: Å.
 
     Returns:
-        Indices `(atoms, width)` and lattice translations `(atoms, width, 3)`; unused
-        entries contain the atom itself with zero shift.
+        Indices `(atoms, columns)` and lattice translations `(atoms, columns, 3)`;
+        unused entries contain the atom itself with zero shift.
     """
     atoms = len(coordinates)
     cell_indices = np.floor(coordinates).astype(int)
@@ -40,10 +40,10 @@ def neighbor_table(
     order = np.argsort(i, kind="stable")
     i, j, shift = i[order], j[order], shift[order]
     counts = np.bincount(i, minlength=atoms)
-    width = rounded_up(int(counts.max(initial=0)))
+    columns = rounded_up(int(counts.max(initial=0)))
     column = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-    neighbors = np.repeat(np.arange(atoms)[:, None], width, axis=1)
-    shifts = np.zeros((atoms, width, 3), int)
+    neighbors = np.repeat(np.arange(atoms)[:, None], columns, axis=1)
+    shifts = np.zeros((atoms, columns, 3), int)
     neighbors[i, column], shifts[i, column] = j, shift
     return neighbors, shifts
 

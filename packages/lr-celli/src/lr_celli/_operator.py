@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from ._cell import dual_and_volume, squared_lengths
-from ._coulomb import check_positive, check_widths
+from ._coulomb import check_positive, check_shapes, check_widths
 from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
 from ._lattice import within_strain
 from ._particle_mesh import ParticleMesh
@@ -29,9 +29,9 @@ class CoulombOperator(eqx.Module):
         pair_terms: interaction of neighbors minus that of smeared Gaussians, 1/Å.
         neighbors: indices of the neighbors of each atom.
         self_terms: the same difference for each atom with itself, 1/Å.
-        widths: Å.
+        widths: standard deviations of the charge densities, Å.
         background: $2\pi/V$, 1/Å³.
-        smearing: the common width, Å.
+        smearing: the common width of the smeared Gaussians, Å.
         mesh_points: near each atom, per axis; None without a mesh.
         spline_weights: of the mesh points; None without a mesh.
         kernel: influence function of the mesh or, without a mesh, the Fourier transform
@@ -115,10 +115,11 @@ class CoulombOperator(eqx.Module):
 
 
 def coulomb_operator(
-    positions: Float[Array, "atoms 3"],
     widths: Float[Array, " atoms"],
-    cell: Float[Array, "3 3"],
-    plan: ParticleMesh,
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array | np.ndarray, "3 3"] | None = None,
+    *,
+    plan: ParticleMesh | None = None,
     mask: Bool[Array, " atoms"] | None = None,
 ) -> CoulombOperator:
     r"""The periodic Coulomb matrix of `coulomb_matrix` as an operator.
@@ -129,11 +130,13 @@ def coulomb_operator(
     with the number of atoms.
 
     Args:
+        widths: standard deviations of the charge densities, Å, at most
+            `plan.width_max`.
         positions: Å, wrapped or not.
-        widths: Å, at most `plan.width_max`.
-        cell: rows are lattice vectors, Å.
-        plan: of one structure, see `ParticleMesh.for_structures`. In a trace, the
-            result is NaN if the plan does not cover positions, cell or widths.
+        cell: rows are lattice vectors, Å. There is no operator for open boundaries.
+        plan: of one structure, see `ParticleMesh.for_structures`. None derives it from
+            the other arguments, which must not be traced then. In a trace, the result
+            is NaN if the plan does not cover positions, cell or widths.
         mask: false on padding; None means no padding.
 
     Returns:
@@ -141,18 +144,25 @@ def coulomb_operator(
         arguments.
 
     Raises:
-        ValueError: shapes are inconsistent, a width is not positive, or the plan does
-            not cover the structure and nothing is traced.
+        ValueError: shapes are inconsistent, a width is not positive, there is no cell,
+            or the plan is missing or, if nothing is traced, does not cover the
+            structure.
 
     References:
         Essmann et al., J. Chem. Phys. 103, 8577 (1995), doi:10.1063/1.470117.
     """
+    if cell is None:
+        raise ValueError(
+            "There is no Coulomb operator with open boundaries: give a `cell`, or use "
+            "`coulomb_sums(widths, positions)`."
+        )
+    check_shapes(widths, positions, mask)
     if mask is None:
         mask = jnp.ones(positions.shape[0], bool)
     check_positive("width", widths, mask, "Å")
-    _check_plan(plan, positions, cell, widths, mask)
+    plan = _checked_plan(widths, positions, cell, plan, mask)
     dtype = jnp.result_type(positions, widths)
-    cell = cell.astype(dtype)
+    cell = jnp.asarray(cell, dtype)
     widths = jnp.where(mask, widths, min(1.0, plan.width_max)).astype(dtype)
     dual, volume = dual_and_volume(cell)
     # Padding is masked first, because gradients of the cell sum over all atoms.
@@ -192,21 +202,38 @@ def coulomb_operator(
     )
 
 
-def _check_plan(
-    plan: ParticleMesh,
-    positions: Float[Array, "atoms 3"],
-    cell: Float[Array, "3 3"],
+def _checked_plan(
     widths: Float[Array, " atoms"],
+    positions: Float[Array, "atoms 3"],
+    cell: Float[Array | np.ndarray, "3 3"],
+    plan: ParticleMesh | None,
     mask: Bool[Array, " atoms"],
-) -> None:
-    """Raises ValueError if the plan does not cover a structure that is not traced."""
+) -> ParticleMesh:
+    """The plan, derived from arguments that are not traced if it is None.
+
+    Raises ValueError if it does not cover a structure that is not traced.
+    """
+    concrete = lambda *arrays: not any(isinstance(x, Tracer) for x in arrays)
+    if plan is None:
+        if not concrete(widths, mask):
+            raise ValueError(
+                "`widths` or `mask` is traced, so the largest width is unknown: make a "
+                "plan on the host with `ParticleMesh.for_structures(...)` or "
+                "`layer.plan(...)` and pass it as `plan`."
+            )
+        largest = float(np.max(np.asarray(widths)[np.asarray(mask)], initial=1e-3))
+        plan = ParticleMesh.for_structures(cell, positions, mask, width_max=largest)
+    if not isinstance(plan, ParticleMesh):
+        raise ValueError(
+            f"`plan` of a Coulomb operator is a `ParticleMesh`, got a "
+            f"{type(plan).__name__}: make one with `ParticleMesh.for_structures`."
+        )
     if plan.neighbors.ndim != 2 or plan.neighbors.shape[0] != positions.shape[0]:
         raise ValueError(
             f"The plan has neighbors of shape {list(plan.neighbors.shape)}, there are "
             f"{positions.shape[0]} atoms: make one for this structure, and use "
             "`jax.vmap` over structures and plan together."
         )
-    concrete = lambda *arrays: not any(isinstance(x, Tracer) for x in arrays)
     if concrete(widths, mask):
         check_widths(np.asarray(widths)[np.asarray(mask)], (0.0, plan.width_max))
     if concrete(plan.cell, plan.coordinates, positions, cell, mask) and not plan.covers(
@@ -216,9 +243,10 @@ def _check_plan(
             "The plan does not cover this structure: an atom moved by more than half "
             f"of its skin of {plan.skin:.3g} Å, or the cell is strained by more than "
             f"{plan.stretch - 1:.2g}. If `plan.covers(cell, positions, mask)` is "
-            "false, make a new plan with `layer.plan_for(...)` or "
+            "false, make a new plan with `layer.plan(...)` or "
             "`ParticleMesh.for_structures(...)`."
         )
+    return plan
 
 
 def _reciprocal_kernel(

@@ -9,10 +9,11 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._lattice import ROUNDING, bool_or_array, checked_cells, covered_cells
+from ._lattice import ROUNDING, bool_or_array, covered_cells
 from ._neighbors import neighbor_table
 from ._reciprocal_vectors import half_sphere, padded, rounded_up
 from ._spline import fft_size
+from ._structures import planned_structures
 
 # Smallest smearing, Å.
 _MIN_SMEARING = 1.2
@@ -38,8 +39,8 @@ class ParticleMesh(eqx.Module):
         valid: false on padding.
         cell: the cell that the plan was made for, Å.
         mesh: number of points along each lattice vector; None sums over wave vectors.
-        smearing: the common width, Å.
-        width_max: the largest width that the plan covers, Å.
+        smearing: the common width of the smeared Gaussians, Å.
+        width_max: the largest width of a Gaussian that the plan covers, Å.
         skin: twice the distance by which an atom may move, Å.
         stretch: factor by which the cell may be stretched or compressed.
         num_preconditioner_vectors: number of wave vectors in the preconditioner.
@@ -61,7 +62,7 @@ class ParticleMesh(eqx.Module):
     @classmethod
     def for_structures(
         cls,
-        cells: Float[Array | np.ndarray, "*graphs 3 3"],
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
         positions: Float[Array | np.ndarray, "*graphs atoms 3"],
         mask: Bool[Array | np.ndarray, "*graphs atoms"] | None = None,
         *,
@@ -70,15 +71,17 @@ class ParticleMesh(eqx.Module):
         skin: float = 0.5,
         margin: float = 1e-3,
         direct: bool = False,
-    ) -> "ParticleMesh":
+    ) -> "ParticleMesh | None":
         """Makes the plan for structures, on the host.
 
         Args:
-            cells: one cell or a batch, rows are lattice vectors, Å.
-            positions: Å, wrapped or not.
-            mask: false on padding; None means no padding.
-            width_max: largest width of the Gaussians, Å. The cost grows with its third
-                power.
+            cells: one cell or a batch, rows are lattice vectors, Å; None means open
+                boundaries.
+            positions: Å, wrapped or not, with the batch axis of the cells.
+            mask: false on padding; cells of graphs without atoms are ignored. None
+                means no padding.
+            width_max: largest width (standard deviation) of the Gaussian charge
+                densities, Å. The cost grows with its third power.
             tolerance: bound on the error of the interaction of a pair, in units of
                 14.4 eV/e².
             skin: twice the distance by which an atom may move before the plan no longer
@@ -89,26 +92,27 @@ class ParticleMesh(eqx.Module):
 
         Returns:
             The plan for `coulomb_operator`, with a leading batch axis if `cells` has
-            one.
+            one; None with open boundaries, for which there is no operator.
 
         Raises:
-            ValueError: a cell or a position is traced, a cell is singular, or an
-                argument is out of range.
+            ValueError: a cell or a position is traced, a cell is singular, shapes are
+                inconsistent, or an argument is out of range.
         """
+        if cells is None:
+            return None
+        constructor = "`ParticleMesh.for_structures(...)` or `layer.plan(...)`"
         if any(isinstance(x, Tracer) for x in (cells, positions, mask)):
             raise ValueError(
-                "Cell or positions are traced, so the neighbors are unknown: make the "
-                "plan on the host with `ParticleMesh.for_structures(...)` or "
-                "`layer.plan_for(...)` and pass it."
+                "Cell or positions are traced, so the neighbors are unknown: make a "
+                f"plan on the host with {constructor} and pass it as `plan`."
             )
         width_max, tolerance = float(width_max), float(tolerance)
         skin, margin = float(skin), float(margin)
         _check_numbers(width_max, tolerance, skin, margin)
-        cells = checked_cells(np.asarray(cells))
-        flat, graphs = cells.reshape(-1, 3, 3), cells.shape[:-2]
+        cells, used, mask = planned_structures(cells, positions, mask, constructor)
+        flat, graphs = used.reshape(-1, 3, 3), cells.shape[:-2]
         positions = np.asarray(positions, np.float64).reshape(len(flat), -1, 3)
-        shape = positions.shape[:2]
-        mask = np.ones(shape, bool) if mask is None else np.asarray(mask).reshape(shape)
+        mask = mask.reshape(len(flat), -1)
         coordinates = np.where(mask[..., None], positions, 0.0) @ np.linalg.inv(flat)
         cutoff_factor = float(erfcinv(tolerance / 2))
         stretch = (1.0 + margin) * ROUNDING
@@ -227,17 +231,17 @@ def _balanced_smearing(cells: np.ndarray, mask: np.ndarray) -> float:
 def _neighbor_tables(
     coordinates: np.ndarray, cells: np.ndarray, mask: np.ndarray, cutoff: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The neighbor tables of all graphs, padded to one width."""
+    """The neighbor tables of all graphs, padded to one number of columns."""
     graphs, atoms = mask.shape
     parts = []
     for graph_coordinates, cell, real in zip(coordinates, cells, mask, strict=True):
         rows = np.flatnonzero(real)
         table, shift = neighbor_table(graph_coordinates[rows], cell, cutoff)
         parts.append((rows, rows[table] if rows.size else table, shift))
-    width = max(table.shape[1] for _, table, _ in parts)
+    columns = max(table.shape[1] for _, table, _ in parts)
     atom_indices = np.arange(atoms, dtype=np.int32)[None, :, None]
-    neighbors = np.tile(atom_indices, (graphs, 1, width))
-    shifts = np.zeros((graphs, atoms, width, 3), np.int8)
+    neighbors = np.tile(atom_indices, (graphs, 1, columns))
+    shifts = np.zeros((graphs, atoms, columns, 3), np.int8)
     for g, (rows, table, shift) in enumerate(parts):
         neighbors[g, rows, : table.shape[1]] = table
         shifts[g, rows, : table.shape[1]] = shift

@@ -114,8 +114,8 @@ class PolarizableChargeEquilibration(eqx.Module):
             mask: false on padding.
             species: atomic numbers.
             total_charge: sum of the charges, e.
-            plan: from `plan_for`; None derives it from the cell, which must not be
-                traced then.
+            plan: from the method `plan`, or from `plan_for` and `jax.vmap`; None
+                derives it from the cell, which must not be traced then.
 
         Returns:
             The update, energies (eV) and charges (e), exactly zero on padding.
@@ -124,7 +124,7 @@ class PolarizableChargeEquilibration(eqx.Module):
         check_inputs(features, positions, mask, species, base.channels)
         features = jnp.where(mask[:, None], features, 0.0)
         width = base.width(species)
-        coulomb = coulomb_sums(positions, width, cell, plan=plan, mask=mask, degree=1)
+        coulomb = coulomb_sums(width, positions, cell, plan=plan, mask=mask, degree=1)
         charges, dipoles = self._polarized(
             features, species, coulomb, total_charge, mask
         )
@@ -133,7 +133,7 @@ class PolarizableChargeEquilibration(eqx.Module):
             # XLA merges this forward pass with the one above; only derivatives differ.
             width = jax.lax.stop_gradient(width)
             coulomb = coulomb_sums(
-                positions, width, cell, plan=plan, mask=mask, degree=1
+                width, positions, cell, plan=plan, mask=mask, degree=1
             )
         energy = unknowns * coulomb(unknowns) / 2
         energy = jnp.sum(energy.reshape(4, -1), axis=0)
@@ -166,8 +166,8 @@ class PolarizableChargeEquilibration(eqx.Module):
             mask: false on padding.
             species: atomic numbers.
             total_charge: sum of the charges, e.
-            plan: from `plan_for`; None derives it from the cell, which must not be
-                traced then.
+            plan: from the method `plan`, or from `plan_for` and `jax.vmap`; None
+                derives it from the cell, which must not be traced then.
 
         Returns:
             Charges (e) and dipoles (e Å), exactly zero on padding.
@@ -175,7 +175,7 @@ class PolarizableChargeEquilibration(eqx.Module):
         check_inputs(features, positions, mask, species, self.equilibration.channels)
         features = jnp.where(mask[:, None], features, 0.0)
         width = self.equilibration.width(species)
-        coulomb = coulomb_sums(positions, width, cell, plan=plan, mask=mask, degree=1)
+        coulomb = coulomb_sums(width, positions, cell, plan=plan, mask=mask, degree=1)
         return self._polarized(features, species, coulomb, total_charge, mask)
 
     def _polarized(
@@ -192,7 +192,7 @@ class PolarizableChargeEquilibration(eqx.Module):
             base.hardness(species, features),
         )
         return polarize(
-            chi, hardness, self.stiffness(species), coulomb, total_charge, mask
+            chi, hardness, self.stiffness(species), coulomb, total_charge, mask=mask
         )
 
     def check_elements(self, numbers: Int[Array | np.ndarray, " elements"]) -> None:
@@ -254,4 +254,16 @@ class PolarizableChargeEquilibration(eqx.Module):
             A plan with a leading batch axis; None without cells.
         """
         plan = self.equilibration.plan_for(cells, positions, mask, margin=margin)
+        return plan if isinstance(plan, Ewald) else None
+
+    def plan(
+        self,
+        cell: Float[Array | np.ndarray, "3 3"] | None,
+        positions: Float[Array | np.ndarray, "atoms 3"],
+        mask: Bool[Array | np.ndarray, " atoms"] | None = None,
+        *,
+        margin: float = 1e-3,
+    ) -> Ewald | None:
+        """Makes the plan of one structure, on the host; arguments as in `plan_for`."""
+        plan = self.equilibration.plan(cell, positions, mask, margin=margin)
         return plan if isinstance(plan, Ewald) else None

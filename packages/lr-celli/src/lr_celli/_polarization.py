@@ -16,8 +16,8 @@ def polarize(
     stiffness: Float[Array, " atoms"],
     coulomb: CoulombSums,
     total_charge: Num[Array, ""] | float,
-    mask: Bool[Array, " atoms"] | None = None,
     *,
+    mask: Bool[Array, " atoms"] | None = None,
     field: Float[Array, "atoms 3"] | None = None,
 ) -> tuple[Float[Array, " atoms"], Float[Array, "atoms 3"]]:
     r"""The charges and dipoles of minimum energy at a given total charge.

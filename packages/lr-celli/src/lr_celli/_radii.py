@@ -1,6 +1,9 @@
 """Covalent radii of the elements, the initial widths of the Gaussian charges."""
 
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int
 
 # Å, H to Cm, one group of lines per period; Mn, Fe, Co low spin, C sp3.
 # fmt: off
@@ -44,3 +47,12 @@ def check_species(species: np.ndarray) -> None:
             f"Element {number} has no published covalent radius and so no initial "
             "width: atomic numbers are between 1 and 96, 0 on padding."
         )
+
+
+def covalent_radii(
+    species: Int[Array, " atoms"], dtype: np.dtype
+) -> Float[Array, " atoms"]:
+    """The radii of atoms, Å; raises ValueError or, in a trace, NaN if not published."""
+    if not isinstance(species, Tracer):
+        check_species(np.asarray(species))
+    return jnp.asarray(COVALENT_RADII, dtype)[species]

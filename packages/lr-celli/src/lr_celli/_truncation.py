@@ -18,7 +18,7 @@ def image_counts(
 ) -> np.ndarray:
     r"""Number of translations per axis so that omitted images are below a tolerance.
 
-    With n translations per axis, all images within n/2 perpendicular cell widths are
+    With n translations per axis, all images within n/2 cell heights are
     included. An omitted image at a distance r contributes at most
     $\operatorname{erfc}(r/a)/r$, a mixture of Gaussians of width below $a/\sqrt2$.
     Omitted images form lattice planes. The sum of a Gaussian over a plane is largest if
