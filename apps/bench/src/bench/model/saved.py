@@ -21,9 +21,8 @@ def load_potential(path_or_name: str | os.PathLike) -> Potential:
         BenchError: there is no such file or run, or the model cannot be read.
 
     Examples:
-        >>> from backbones import Calculator
         >>> potential = bench.load_potential("runs/mine/random-mace-seed0")
-        >>> calculator = Calculator(potential, total_charge=0.0)
+        >>> predictions = bench.predict(potential, "frameworks")
     """
     path = Path(path_or_name)
     if not path.exists():
