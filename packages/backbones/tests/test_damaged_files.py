@@ -135,7 +135,8 @@ def test_all_entries_of_the_header_are_checked(saved):
 
 def test_all_entries_of_a_layer_are_checked(saved_with_layers):
     chosen = lambda path: "long_range" in path and not INFORMATION & set(path)
-    # Other charges may have the same shapes, and a missing argument has its default.
+    # Other charges may have the same shapes; a missing argument has its default, since
+    # a layer may get further arguments in later versions.
     assert accepted_changes(saved_with_layers, chosen) <= {"charges", "spins"}
 
 

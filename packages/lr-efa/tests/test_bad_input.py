@@ -169,8 +169,9 @@ def test_bad_settings_of_a_layer_raise_errors(raises_value_error):
         "`quadrature_grid` integrates harmonics up to degree 0, the layer has degree 2"
     ):
         make(degree=2, quadrature_grid=lebedev_grid(1.0))
-    with raises_value_error("`degree` is not negative"):
-        make(degree=-1)
+    for degree in (-1, 12, 1000):
+        with raises_value_error(f"`degree` is between 0 and 11, got {degree}"):
+            make(degree=degree)
     layer, mask = make(degree=1), jnp.ones(3, bool)
     with raises_value_error(r"of degree 1 have shape \[3, 4, 4\], got \[3, 1, 4\]"):
         layer(jnp.ones((3, 1, 4)), jnp.asarray(POSITIONS), None, mask)

@@ -5,10 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from backbones import save
 from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies
+from bench.exceptions import BenchError
 from bench.experiment.train_and_test import batch_for_model
 from bench.model.building import build_layers, build_potential, hook_widths
+from bench.model.saved import load_potential
 from bench.settings.architectures import CelliSettings, ModelSettings
 from bench.settings.grid import Grid, Run
 from bench.settings.installed import LAYERS
@@ -165,6 +168,46 @@ def test_the_polarizable_setting_adds_dipoles():
     assert isinstance(layer, PolarizableChargeEquilibration)
     width = layer.equilibration.width(jnp.array([1, 6]))
     np.testing.assert_allclose(width, 7.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("polarizable", [False, True])
+def test_a_model_is_rebuilt_from_its_file_alone(backbone, polarizable, tmp_path):
+    celli = SMALL.celli.model_copy(
+        update={"polarizable": polarizable, "widths": "published"}
+    )
+    settings = SMALL.model_copy(update={"celli": celli})
+    build = lambda: build_potential(
+        settings,
+        run_of(backbone, "charge+celli+efa+les"),
+        {1: 0.0, 8: 0.0},
+        avg_num_neighbors=4.0,
+        scale=1.0,
+    )
+    shapes = eqx.filter_eval_shape(build)
+    rng = np.random.default_rng(0)
+    random = lambda x: jnp.asarray(rng.uniform(0.5, 1.0, x.shape), x.dtype)
+    potential = jax.tree.map(lambda x: random(x) if hasattr(x, "dtype") else x, shapes)
+    save(tmp_path / "model.npz", potential)
+    back = load_potential(tmp_path)
+    assert jax.tree.structure(back) == jax.tree.structure(potential)
+    for a, b in zip(jax.tree.leaves(potential), jax.tree.leaves(back), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_paths_that_are_no_potential_raise(tmp_path):
+    structures = tmp_path / "water.xyz"
+    structures.write_text("0\n\n")
+    for path, message in (
+        (
+            "mace-large",
+            "no file or folder mace-large, and this release of bench has no",
+        ),
+        (tmp_path, "not the folder of a finished run"),
+        (structures, "is no model"),
+    ):
+        with pytest.raises(BenchError, match=message):
+            load_potential(path)
 
 
 def test_the_zbl_setting_adds_nuclear_repulsion():

@@ -141,7 +141,8 @@ def build_layer(description: Any, *, key: PRNGKeyArray) -> Any:
     """
     kind = find_class(LONG_RANGE, description)
     try:
-        return from_arguments(kind, description["arguments"], key=key)
+        layer = from_arguments(kind, description["arguments"], key=key)
+        unchanged = _has(layer.arguments(), description["arguments"])
     # Of a member of a sum.
     except DescriptionError:
         raise
@@ -152,6 +153,24 @@ def build_layer(description: Any, *, key: PRNGKeyArray) -> Any:
             f"arguments of the file, written with {description['distribution']!r:.80} "
             f"{description['version']!r:.80} ({one_line(error)})"
         ) from error
+    if not unchanged:
+        raise DescriptionError(
+            f"its long-range layer {description['name']!r:.80} cannot have the "
+            f"arguments {description['arguments']!r:.80}: the file is damaged"
+        )
+    return layer
+
+
+def _has(arguments: Any, stored: Any) -> bool:
+    """Whether arguments have the stored values; later versions may have more."""
+    if isinstance(stored, dict) and isinstance(arguments, dict):
+        names = set(stored) - {"distribution", "version"}
+        return all(n in arguments and _has(arguments[n], stored[n]) for n in names)
+    if isinstance(stored, list | tuple) and isinstance(arguments, list | tuple):
+        pairs = zip(arguments, stored, strict=False)
+        return len(arguments) == len(stored) and all(_has(a, b) for a, b in pairs)
+    same_kind = isinstance(arguments, bool) == isinstance(stored, bool)
+    return same_kind and arguments == stored
 
 
 def from_arguments(kind: Any, arguments: Any, *, key: PRNGKeyArray) -> Any:

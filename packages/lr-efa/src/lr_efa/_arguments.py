@@ -86,6 +86,12 @@ def check_sizes(sizes: dict[str, int]) -> None:
             raise ValueError(f"`{name}` is {even}at least one, got {size}.")
 
 
+def check_degree(degree: int) -> None:
+    """Raises a ValueError for a degree without spherical harmonics in e3nn."""
+    if not 0 <= degree <= 11:
+        raise ValueError(f"`degree` is between 0 and 11, got {degree}.")
+
+
 def check_wave_numbers(omega_max: float, shell_thickness: float) -> None:
     """Raises a ValueError unless both wave numbers are positive."""
     if not (omega_max > 0 and shell_thickness > 0):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ._arguments import (
     check_choice,
+    check_degree,
     check_features,
     check_plan,
     check_sizes,
@@ -137,6 +138,7 @@ class EuclideanFastAttention(eqx.Module):
         )
         degree, omega_max = int(degree), float(omega_max)
         shell_thickness = float(shell_thickness)
+        check_degree(degree)
         check_wave_numbers(omega_max, shell_thickness)
         check_choice("method", method, ("auto", "exact", "quadrature"))
         check_choice("boundary", boundary, ("cell", "ignore"))
