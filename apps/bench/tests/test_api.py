@@ -88,5 +88,5 @@ def test_names_are_listed_and_loaded_late():
 
 
 def test_an_unknown_split_is_named(namespace):
-    with pytest.raises(BenchError, match="There is no split 'fair': choose random"):
+    with pytest.raises(BenchError, match="no splitter 'fair': installed are charge"):
         bench.make_split(namespace["dataset"], "fair")

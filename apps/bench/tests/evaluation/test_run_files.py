@@ -189,11 +189,11 @@ def test_damaged_descriptors_are_recomputed(damage, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "bench.experiment.descriptors.descriptors_of", lambda *_: descriptors
     )
-    assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
+    assert (stored_descriptors(Data(), tmp_path, "mean-soap") != descriptors).nnz == 0
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
     path.write_bytes(damage(content))
-    assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
+    assert (stored_descriptors(Data(), tmp_path, "mean-soap") != descriptors).nnz == 0
     monkeypatch.setattr("bench.experiment.descriptors.descriptors_of", lambda *_: 1 / 0)
-    assert (stored_descriptors(Data(), tmp_path) != descriptors).nnz == 0
+    assert (stored_descriptors(Data(), tmp_path, "mean-soap") != descriptors).nnz == 0
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

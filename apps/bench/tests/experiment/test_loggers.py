@@ -4,9 +4,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from bench.cli.main import app
 from bench.exceptions import BenchError
 from bench.experiment.loggers import log_to
 from bench.settings.grid import Run
+from typer.testing import CliRunner
 
 RUN = Run("file", "random", "mace", "les", 0)
 ROWS = [
@@ -70,10 +72,15 @@ def test_wandb_run_has_its_name_and_is_resumed(tmp_path, monkeypatch):
     [
         ("tensorboard", "tensorboardX", "install bench with the extra `tensorboard`"),
         ("wandb", "wandb", "install bench with the extra `wandb`"),
-        ("mlflow", "mlflow", "tensorboard or wandb, not to 'mlflow'"),
     ],
 )
 def test_missing_logger_is_an_error(name, module, message, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BenchError, match=message), log_to([name], tmp_path, print):
         pass
+
+
+def test_an_unknown_logger_is_rejected_with_the_choices():
+    command = ["run", "quick", "--log", "mlflow"]
+    error = CliRunner().invoke(app, command, standalone_mode=False).exception
+    assert "'mlflow' is not one of 'tensorboard', 'wandb'" in error.format_message()

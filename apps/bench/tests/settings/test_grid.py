@@ -1,6 +1,7 @@
 """Grids: presets, overrides, error messages and bounds of all numbers."""
 
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -8,7 +9,8 @@ import numpy as np
 import pydantic
 import pytest
 from bench.exceptions import BenchError
-from bench.settings.grid import Grid, SplitKind, load_grid, presets
+from bench.settings.grid import Grid, load_grid, presets
+from bench.settings.installed import SPLITTERS
 
 
 def test_presets_are_valid_grids():
@@ -89,6 +91,11 @@ def test_training_settings_of_one_backbone():
         ("model.mace.hidden_degree=3", "model.mace: hidden_degree 3 is above l_max 2"),
         ("model.allegro.features=[9x]", "model.allegro.features.0: .*match"),
         ("model.allegro.features=[]", "model.allegro.features: .*at least 1 item"),
+        (
+            "splits=[randum]",
+            "splits.0: 'randum' is not installed: did you mean 'ra",
+        ),
+        ("split.descriptor=soap", "split.descriptor: 'soap' is not installed"),
         ("dataset=''", "dataset: .*at least 1 character"),
     ],
 )
@@ -187,11 +194,12 @@ def test_the_readme_lists_all_splits_and_the_full_preset():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     numerals = {6: "six", 7: "seven", 8: "eight", 9: "nine"}
     (row,) = [line for line in readme.splitlines() if line.startswith("| `splits` |")]
-    kinds = get_args(SplitKind)
+    points = entry_points(group=SPLITTERS)
+    kinds = {point.name for point in points if point.dist.name == "bench"}
     assert all(f"`{name}`" in row for name in kinds)
     assert f"{numerals[len(kinds)]} splits;" in readme
     full = load_grid("full")
     assert f"on the {numerals[len(full.splits)]} splits" in readme
-    assert set(kinds) - set(full.splits) == {"charge", "named"}
+    assert kinds - set(full.splits) == {"charge", "named"}
     assert full.long_range == ("none", "celli", "efa", "les", "celli+efa")
     assert full.backbones == ("mace", "allegro", "dimenet")

@@ -13,6 +13,7 @@ from bench.cli.prepare import prepare_command
 from bench.exceptions import BenchError, Interrupted
 from bench.execution.announcements import announce
 from bench.execution.compilation_cache import enable_compilation_cache
+from bench.settings.choices import LoggerName
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -65,7 +66,7 @@ def run(
         ),
     ] = None,
     log: Annotated[
-        list[str] | None,
+        list[LoggerName] | None,
         typer.Option(help="Also log metrics to tensorboard or wandb."),
     ] = None,
 ) -> None:
@@ -131,7 +132,7 @@ def _run(
     out: Path | None,
     override: list[str] | None,
     jobs: int,
-    log: Sequence[str] = (),
+    log: Sequence[LoggerName] = (),
 ) -> None:
     from bench.settings.grid import load_grid
 

@@ -120,7 +120,7 @@ def split_command(
     data = load_for_training(settings.dataset)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
-    vectors = stored_descriptors(data, out)
+    vectors = stored_descriptors(data, out, settings.split.descriptor)
     for kind in settings.splits:
         for seed in settings.seeds:
             path = out / f"{kind}-seed{seed}.json"

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.exceptions import BenchError
 from bench.execution.callback import Callback
+from bench.settings.choices import LoggerName
 from bench.settings.grid import Run
 
 RunCallback = Callback[Run, dict[str, Any] | None]
@@ -99,12 +100,15 @@ class WeightsAndBiases:
             run.finish()
 
 
-LOGGERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+LOGGERS = {
+    LoggerName.TENSORBOARD: TensorBoard,
+    LoggerName.WANDB: WeightsAndBiases,
+}
 
 
 @contextlib.contextmanager
 def log_to(
-    names: Sequence[str], folder: Path, callback: RunCallback
+    names: Sequence[LoggerName], folder: Path, callback: RunCallback
 ) -> Iterator[RunCallback]:
     """Yields a callback that calls `callback` and logs every epoch.
 
@@ -114,13 +118,8 @@ def log_to(
         callback: called before the loggers.
 
     Raises:
-        BenchError: a name is unknown, or its library is not installed.
+        BenchError: the library of a logger is not installed.
     """
-    for name in names:
-        if name not in LOGGERS:
-            raise BenchError(
-                f"Epochs can be logged to {' or '.join(LOGGERS)}, not to {name!r}."
-            )
     loggers = [LOGGERS[name](folder) for name in names]
 
     def call_and_log(run: Run, row: dict[str, Any] | None) -> None:

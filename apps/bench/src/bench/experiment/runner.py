@@ -152,7 +152,7 @@ class GridRunner:
     def _descriptors(self, data: Dataset) -> csr_matrix:
         # They take minutes: processes wait until one has stored them.
         with filelock.FileLock(self.folder / ".descriptors.lock"):
-            return stored_descriptors(data, self.folder)
+            return stored_descriptors(data, self.folder, self.grid.split.descriptor)
 
 
 def has_results(folder: Path) -> bool:

@@ -86,7 +86,7 @@ def write_report(folder: str | os.PathLike) -> Path:
     rows = error_rows(results, frames, costs)
     data = load_for_training(grid.dataset)
     _check_data(results, data, folder)
-    described = describe_for_report(data, folder)
+    described = describe_for_report(data, folder, grid.split.descriptor)
     context = {
         "grid": grid,
         "errors": error_tables(rows),

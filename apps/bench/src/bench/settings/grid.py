@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 
@@ -15,18 +15,8 @@ from bench.settings.architectures import BackboneName, ModelSettings
 from bench.settings.installed import check_name, layer_names
 from bench.settings.parsing import read_text
 from bench.settings.schema import Strict, override, parse_settings, validate
+from bench.settings.splitting import SplitName, SplitSettings
 from bench.settings.training import TrainSettings
-
-SplitKind = Literal[
-    "random",
-    "cluster",
-    "size",
-    "seed-similarity",
-    "max-min",
-    "separated",
-    "charge",
-    "named",
-]
 
 
 def _check_long_range(name: str) -> str:
@@ -63,33 +53,11 @@ Listed = (pydantic.Field(min_length=1), pydantic.AfterValidator(_check_unique))
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31)]
 
 
-class SplitSettings(Strict):
-    """Settings of the split into training, validation and test sets."""
-
-    test_fraction: float = pydantic.Field(default=0.3, gt=0, lt=1)
-    """Fraction of the structures in the test set."""
-    validation_fraction: float = pydantic.Field(default=0.1, gt=0, lt=1)
-    """Fraction of the training set used for validation."""
-    clusters: int = pydantic.Field(default=20, ge=2, le=100_000)
-    """Number of clusters of the cluster split."""
-    fraction_of: Literal["samples", "clusters"] = "samples"
-    """Quantity that `test_fraction` refers to in the cluster split; the published split
-    takes a fraction of the clusters."""
-    max_train: int | None = pydantic.Field(default=None, ge=1, le=10**9)
-    """Largest number of atoms in the training set of the size split; None to use
-    `test_fraction`."""
-    test_ids: str | None = None
-    """Pattern of the test ids of the named split, such as `*_val/*`."""
-    new_elements: Literal["exclude", "error"] = "exclude"
-    """Test and validation structures with elements that are not in the training set are
-    excluded and reported, or an error."""
-
-
 class Grid(Strict):
     """An experiment: one run for each combination of the lists."""
 
     dataset: Annotated[str, pydantic.Field(min_length=1)]
-    splits: Annotated[tuple[SplitKind, ...], *Listed] = ("random", "cluster")
+    splits: Annotated[tuple[SplitName, ...], *Listed] = ("random", "cluster")
     backbones: Annotated[tuple[BackboneName, ...], *Listed] = ("mace",)
     long_range: Annotated[tuple[LongRangeName, ...], *Listed] = ("none", "les")
     seeds: Annotated[tuple[Seed, ...], *Listed] = (0,)
@@ -142,7 +110,7 @@ class Run:
     """One combination of a grid: a training and its evaluation."""
 
     dataset: str
-    split: SplitKind
+    split: str
     backbone: BackboneName
     long_range: str
     seed: int

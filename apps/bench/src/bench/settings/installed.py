@@ -14,7 +14,18 @@ from bench.exceptions import BenchError, abbreviate, one_line
 READERS = "bench.readers"
 """Group of the readers of file formats, see `bench.sources.source.Reader`."""
 
-_TITLES = {READERS: "reader"}
+SPLITTERS = "bench.splitters"
+"""Group of the splitters, see `bench.experiment.splitters.InstalledSplitter`."""
+
+DESCRIPTORS = "bench.descriptors"
+"""Group of the descriptors, see `bench.experiment.descriptors.Descriptor`."""
+
+_TITLES = {READERS: "reader", SPLITTERS: "splitter", DESCRIPTORS: "descriptor"}
+_MEMBERS = {
+    READERS: ("__call__",),
+    SPLITTERS: ("needs", "from_settings"),
+    DESCRIPTORS: ("__call__",),
+}
 
 LAYERS = ("charge", "celli", "efa", "les")
 """Names of the long-range layers with settings of their own; `+` composes layers."""
@@ -83,8 +94,8 @@ def load_installed(group: str, name: str) -> Any:
         name: of the entry point.
 
     Raises:
-        BenchError: no package or more than one has this name, or its package cannot be
-            imported.
+        BenchError: no package or more than one has this name, its package cannot be
+            imported, or it is something else.
     """
     title, shown = _TITLES[group], repr(abbreviate(name))
     points = entry_points(group=group, name=name)
@@ -103,12 +114,19 @@ def load_installed(group: str, name: str) -> Any:
         )
     ((_, distribution), point) = by_origin.popitem()
     try:
-        return point.load()
+        loaded = point.load()
     except Exception as error:  # importing a package may raise any exception
         raise BenchError(
             f"The {title} {shown} of the package {distribution} cannot be imported "
             f"({one_line(error).rstrip('.')}): update or uninstall {distribution}."
         ) from error
+    missing = [member for member in _MEMBERS[group] if not hasattr(loaded, member)]
+    if missing:
+        raise BenchError(
+            f"{shown} of the package {distribution} is not a {title}, it has no "
+            f"`{missing[0]}`: update or uninstall {distribution}."
+        )
+    return loaded
 
 
 def _distribution(point: EntryPoint) -> str:
