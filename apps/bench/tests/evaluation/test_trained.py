@@ -18,7 +18,8 @@ from bench.evaluation.trained import (
     write_embeddings,
 )
 from bench.experiment.grid import execute_runs, output_folder
-from bench.settings.grid import Grid, load_grid
+from bench.model.building import build_potential
+from bench.settings.grid import Grid, Run, load_grid
 from chemsplit import DescriptorTable, SeedSimilaritySplit, Split, make_split
 from sklearn.metrics import (
     mean_absolute_error,
@@ -192,3 +193,29 @@ def test_commands_for_single_runs(finished, grid, tmp_path, monkeypatch):
     assert (finished / "result.json").read_text() == before
     wrong = call("train", config, "random-mace", "--out", finished.parent)
     assert wrong.exit_code == 1 and f"it has {RUN}" in str(wrong.exception)
+
+
+@pytest.mark.parametrize("backbone", ["allegro", "dimenet"])
+def test_features_on_edges_are_summed_without_a_layer(backbone, grid):
+    """Without an adapter at the last hook, features are those of all blocks."""
+    settings = grid.model.model_copy(
+        update={
+            "allegro": grid.model.allegro.model_copy(update={"hidden": 8}),
+            "dimenet": grid.model.dimenet.model_copy(update={"channels": 8}),
+        }
+    )
+    data = load_for_training(grid.dataset)
+    elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
+    potential = build_potential(
+        settings,
+        Run(grid.dataset, "random", backbone, "none", 0),
+        elements,
+        avg_num_neighbors=4.0,
+        scale=1.0,
+    )
+    probed = with_feature_probe(potential)
+    batched = batch_for_prediction(probed, data)
+    rows = mean_features(probed, batched, np.arange(3))
+    blocks = {"allegro": 2, "dimenet": 3}[backbone]
+    assert rows.shape == (3, 8 * blocks)
+    assert np.isfinite(rows).all() and np.abs(rows).max(axis=1).min() > 0
