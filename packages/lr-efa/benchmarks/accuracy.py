@@ -18,11 +18,11 @@ import jax.random as jr
 import numpy as np
 from lr_efa import (
     LebedevGrid,
+    OpenPlan,
+    ShellGrid,
     attend,
-    attend_periodic,
     frequency_grid,
     lebedev_grid,
-    shell_grid,
 )
 
 PUBLISHED = LebedevGrid(11)
@@ -35,10 +35,9 @@ def largest_error(grid, x, directions):
     @jax.jit
     def attended(direction):
         positions = jnp.stack([0 * direction, x * direction])
-        omegas = np.ones(1)
-        result = attend(
-            query, query, value, positions, omegas, method="quadrature", grid=grid
-        )
+        options = {"frequencies": np.ones(1), "plan": OpenPlan(grid, 1.0)}
+        features = query, query, value
+        result = attend(*features, positions, method="quadrature", **options)
         return result[0, 0] * 2**0.5
 
     results = jax.vmap(attended)(directions)
@@ -61,25 +60,21 @@ def errors_of_grids(phases):
 def forms():
     """Every form for 200 atoms in a cell of 18 Å or in a molecule of that size."""
     cell = 18 * np.eye(3) + np.array([[0, 1, 0], [0, 0, 2], [-1, 0, 0]])
-    omegas, width = frequency_grid(8, 2.0), 0.15
-    plan, sphere = (
-        shell_grid(cell, omegas, shell_thickness=width),
-        lebedev_grid(2.0 * 36),
+    omegas = frequency_grid(8, 2.0)
+    sphere = OpenPlan(lebedev_grid(2.0 * 36), omegas[-1])
+    plan_of = lambda cell: ShellGrid.for_structures(
+        cell, np.zeros((200, 3)), frequencies=omegas
     )
-    rotated_plan = lambda rotation: shell_grid(
-        cell @ rotation, omegas, shell_thickness=width
-    )
+    plan = plan_of(cell)
 
     def periodic(q, k, v, r, rotation):
         lattice = jnp.asarray(cell @ rotation, r.dtype)
-        grid = plan if rotation is IDENTITY else rotated_plan(rotation)
-        return attend_periodic(
-            q, k, v, r, lattice, omegas, shell_thickness=width, grid=grid
-        )
+        shells = plan if rotation is IDENTITY else plan_of(cell @ rotation)
+        return attend(q, k, v, r, lattice, frequencies=omegas, plan=shells)
 
     def open_form(method):
         return lambda q, k, v, r, rotation: attend(
-            q, k, v, r, omegas, method=method, grid=sphere
+            q, k, v, r, frequencies=omegas, method=method, plan=sphere
         )
 
     return cell, {

@@ -15,15 +15,16 @@ import time
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from lr_efa import attend, frequency_grid, lebedev_grid
+from lr_efa import OpenPlan, attend, frequency_grid, lebedev_grid
 
 
 def program(method, grid, extent):
     omegas = frequency_grid(16, grid.max_phase / extent)
+    plan = OpenPlan(grid, omegas[-1])
 
     def total(query, key, value, positions):
         attended = attend(
-            query, key, value, positions, omegas, method=method, grid=grid
+            query, key, value, positions, frequencies=omegas, method=method, plan=plan
         )
         return jnp.sum(attended**2)
 

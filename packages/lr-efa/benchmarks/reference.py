@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from lr_efa import attend, frequency_grid, lebedev_grid
+from lr_efa import OpenPlan, attend, frequency_grid, lebedev_grid
 
 MAX_PHASE, EXTENT = np.pi, 10.0
 GRID, OMEGAS = lebedev_grid(MAX_PHASE), frequency_grid(16, MAX_PHASE / EXTENT)
@@ -49,7 +49,8 @@ def outer_products(query, key, value, positions):
 
 @jax.vmap
 def ours(query, key, value, positions):
-    return attend(query, key, value, positions, OMEGAS, method="quadrature", grid=GRID)
+    options = {"frequencies": OMEGAS, "plan": OpenPlan(GRID, OMEGAS[-1])}
+    return attend(query, key, value, positions, method="quadrature", **options)
 
 
 def compiled(form, arguments):

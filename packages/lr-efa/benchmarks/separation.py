@@ -98,10 +98,10 @@ class Perceptron(eqx.Module):
     linear: eqx.nn.Linear
     hidden: eqx.nn.MLP
 
-    def __init__(self, inputs, outputs, width, keys):
+    def __init__(self, inputs, outputs, channels, keys):
         self.linear = eqx.nn.Linear(inputs, outputs, key=next(keys))
         silu, key = jax.nn.silu, next(keys)
-        self.hidden = eqx.nn.MLP(inputs, outputs, width, 1, silu, key=key)
+        self.hidden = eqx.nn.MLP(inputs, outputs, channels, 1, silu, key=key)
 
     def __call__(self, x):
         """Returns the sum of both."""
@@ -117,18 +117,20 @@ class Model(eqx.Module):
     attention: list[EuclideanFastAttention]
     readout: Perceptron
 
-    def __init__(self, width, *, with_attention, key):
+    def __init__(self, channels, *, with_attention, key):
         keys = iter(jr.split(key, 30))
-        self.embedding = jr.normal(next(keys), (width,))
-        self.filters = [Perceptron(BASIS, width, width, keys) for _ in range(ROUNDS)]
+        self.embedding = jr.normal(next(keys), (channels,))
+        self.filters = [
+            Perceptron(BASIS, channels, channels, keys) for _ in range(ROUNDS)
+        ]
         self.updates = [
-            Perceptron(2 * width, width, width, keys) for _ in range(ROUNDS)
+            Perceptron(2 * channels, channels, channels, keys) for _ in range(ROUNDS)
         ]
         self.attention = [
-            EuclideanFastAttention(width, omega_max=OMEGA_MAX, key=next(keys))
+            EuclideanFastAttention(channels, omega_max=OMEGA_MAX, key=next(keys))
             for _ in range(ROUNDS if with_attention else 0)
         ]
-        self.readout = Perceptron(width, "scalar", width, keys)
+        self.readout = Perceptron(channels, "scalar", channels, keys)
 
     def __call__(self, positions):
         """Returns the energy."""
@@ -159,14 +161,16 @@ def size(model):
     return sum(x.size for x in jax.tree.leaves(eqx.filter(model, eqx.is_array)))
 
 
-def pair_of_models(width, key):
+def pair_of_models(channels, key):
     """The model with attention, and the local model of the most similar size."""
-    make = lambda width, with_attention: Model(
-        width, with_attention=with_attention, key=key
+    make = lambda channels, with_attention: Model(
+        channels, with_attention=with_attention, key=key
     )
-    with_attention = make(width, True)
-    difference = lambda width: abs(size(make(width, False)) - size(with_attention))
-    local = make(min(range(width, 3 * width), key=difference), False)
+    with_attention = make(channels, True)
+    difference = lambda channels: abs(
+        size(make(channels, False)) - size(with_attention)
+    )
+    local = make(min(range(channels, 3 * channels), key=difference), False)
     return {"local": local, "attention": with_attention}
 
 
@@ -245,7 +249,7 @@ def main():
     parser.add_argument(
         "--structures", type=int, default=2000, help="of the training set"
     )
-    parser.add_argument("--width", type=int, default=24)
+    parser.add_argument("--channels", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="3 epochs, 200 structures")
     options = parser.parse_args()
@@ -263,7 +267,7 @@ def main():
     print(f"{options.task}: {options.structures} structures, {last} epochs")
     print(f"rms force {float(jnp.std(test[2])):.3f} eV/A, {len(test[0])} to test on")
     print(f"at most {int(counts.max())} neighbors, {NUM_NEIGHBORS} allowed")
-    models = pair_of_models(options.width, jr.key(options.seed))
+    models = pair_of_models(options.channels, jr.key(options.seed))
     fits = {name: Fit(model, train, task.batch) for name, model in models.items()}
     head = f"{'model':<10} {'weights':>8} {'epochs':>7} {'cpu min':>7}"
     print(head, f"{'E MAE':>9} {'E RMSE':>9} {'F MAE':>9} {'F RMSE':>9}", flush=True)

@@ -20,23 +20,22 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from lr_efa import attend_periodic, frequency_grid, shell_grid
+from lr_efa import ShellGrid, attend, frequency_grid
 from lr_efa._lattice import reciprocal
 from lr_efa._shell_weights import weighted_waves
 from lr_efa._waves import RotaryPhases, attend_with_waves
 
-OMEGAS, WIDTH, CHANNELS, QK, V = frequency_grid(8, 2.0), 0.15, 32, 16, 16
+OMEGAS, THICKNESS, CHANNELS, QK, V = frequency_grid(8, 2.0), 0.15, 32, 16, 16
+SHELLS = {"frequencies": OMEGAS, "shell_thickness": THICKNESS}
 
 
-def matrix_products(query, key, value, positions, cell, grid):
-    return attend_periodic(
-        query, key, value, positions, cell, OMEGAS, shell_thickness=WIDTH, grid=grid
-    )
+def matrix_products(query, key, value, positions, cell, plan):
+    return attend(query, key, value, positions, cell, **SHELLS, plan=plan)
 
 
-def rotary_phases(query, key, value, positions, cell, grid):
+def rotary_phases(query, key, value, positions, cell, plan):
     dual, volume = reciprocal(cell)
-    waves = weighted_waves(grid, dual, OMEGAS, WIDTH, jnp.ones((1, 1, 1)))
+    waves = weighted_waves(plan, dual, OMEGAS, THICKNESS, jnp.ones((1, 1, 1)))
     phases = 2 * np.pi * jnp.matmul(positions, dual.T, precision="highest")
     arrays = (x[:, None] for x in (query, key, value))
     attended = attend_with_waves(*arrays, RotaryPhases(phases[:, None], None), waves)
@@ -46,11 +45,11 @@ def rotary_phases(query, key, value, positions, cell, grid):
 FORMS = {"rotary phases": rotary_phases, "matrix products": matrix_products}
 
 
-def energy(form, weights, positions, cell, grid):
+def energy(form, weights, positions, cell, plan):
     embedding, query, key, value, output = weights
     features = jnp.sin(positions @ embedding)
     q, k = jax.nn.gelu(features @ query), jax.nn.gelu(features @ key)
-    attended = form(q, k, features @ value, positions, cell, grid)
+    attended = form(q, k, features @ value, positions, cell, plan)
     return jnp.sum((features + 1e-3 * attended @ output) ** 2)
 
 
@@ -71,12 +70,12 @@ def programs(form, arguments):
 def crystals(graphs, atoms, edge):
     rng = np.random.default_rng(0)
     cells = edge * np.eye(3) + rng.uniform(-1, 1, (graphs, 3, 3))
-    grid = shell_grid(cells, OMEGAS, shell_thickness=WIDTH)
     positions = rng.uniform(0, 1, (graphs, atoms, 3)) @ cells
+    plan = ShellGrid.for_structures(cells, positions, **SHELLS)
     shapes = (3, CHANNELS), *[(CHANNELS, n) for n in (QK, QK, V)], (V, CHANNELS)
     keys = jr.split(jr.key(0), len(shapes))
     weights = [jr.normal(k, s) / s[0] ** 0.5 for k, s in zip(keys, shapes, strict=True)]
-    return weights, jnp.asarray(positions, float), jnp.asarray(cells, float), grid
+    return weights, jnp.asarray(positions, float), jnp.asarray(cells, float), plan
 
 
 def milliseconds(runs, arguments, repeats):

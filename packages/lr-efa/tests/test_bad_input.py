@@ -12,13 +12,11 @@ import pytest
 from lr_efa import (
     EuclideanFastAttention,
     LebedevGrid,
+    OpenPlan,
+    ShellGrid,
     attend,
-    attend_directional,
-    attend_directional_periodic,
-    attend_periodic,
     frequency_grid,
     lebedev_grid,
-    shell_grid,
 )
 from lr_efa._arguments import check_arguments, check_choice
 
@@ -28,17 +26,19 @@ POSITIONS = np.array([[0.0, 0, 0], [1.0, 2, 2], [0.0, 6, 8]])
 CELL = 7 * np.eye(3)
 
 
+PERIODIC = {"cell": jnp.asarray(CELL), "shell_thickness": 0.3}
+SHELLS = {"frequencies": OMEGAS, "shell_thickness": 0.3}
+
+
 @pytest.fixture
 def call():
-    """Calls the open or the periodic kernel with changed arguments."""
+    """Calls the kernel with changed arguments."""
 
-    def make(kernel=attend, **changed):
+    def make(**changed):
         r = jnp.asarray(POSITIONS)
         arguments = {"query": SCALARS, "key": SCALARS, "value": SCALARS}
         arguments |= {"positions": r, "frequencies": OMEGAS}
-        if kernel in (attend_periodic, attend_directional_periodic):
-            arguments |= {"cell": jnp.asarray(CELL), "shell_thickness": 0.3}
-        return kernel(**(arguments | changed))
+        return attend(**(arguments | changed))
 
     return make
 
@@ -58,39 +58,35 @@ def test_bad_features_raise_errors(call, raises_value_error):
         call(frequencies=frequency_grid(3, 1.0))
     components = {name: jnp.ones((3, 3, 4)) for name in ("query", "key", "value")}
     with raises_value_error(r"have \(L \+ 1\)\*\*2 components in e3nn order.*got 3"):
-        call(attend_directional, degree=1, **components)
+        call(degree=1, **components)
     components = {name: jnp.ones((3, 4, 4)) for name in ("query", "key", "value")}
     with raises_value_error(
         r"`coupling` has one weight for each of the 4 paths.*\[3\]"
     ):
-        call(attend_directional, degree=1, coupling=np.ones(3), **components)
+        call(degree=1, coupling=np.ones(3), **components)
 
 
-def test_bad_cells_and_grids_of_the_open_form_raise_errors(call, raises_value_error):
-    assert call(grid=lebedev_grid(11.5), method="quadrature").shape == (3, 4)
-    with raises_value_error(
-        "A `cell` is given to the open form.*use `attend_periodic`"
-    ):
-        call(cell=CELL)
+def test_bad_plans_of_the_open_form_raise_errors(call, raises_value_error):
+    plan_of = lambda phase: OpenPlan(lebedev_grid(phase), 1.0)
+    assert call(plan=plan_of(11.5), method="quadrature").shape == (3, 4)
     with raises_value_error(
         "frequencies` up to 1 1/Å in a structure of extent .* beyond the grid"
     ):
-        call(grid=lebedev_grid(5.0), method="quadrature")
-    with raises_value_error(r"`grid` integrates harmonics up to degree 0, needed is 1"):
-        components = {name: jnp.ones((3, 1, 4)) for name in ("query", "key", "value")}
-        call(
-            attend_directional,
-            degree=1,
-            method="quadrature",
-            grid=lebedev_grid(10.0),
-            **components,
-        )
-    with raises_value_error(
-        "traced, so the grid they need is unknown: pass `grid=lebedev_grid"
-    ):
+        call(plan=plan_of(5.0), method="quadrature")
+    with raises_value_error("integrates harmonics up to degree 0, needed is 1"):
+        call(degree=1, method="quadrature", plan=plan_of(10.0))
+    with raises_value_error("traced, so the grid they need is unknown: make a plan"):
         jax.jit(lambda r: call(positions=r, method="quadrature"))(
             jnp.asarray(POSITIONS)
         )
+    with raises_value_error("traced, so the quadrature grid they need is unknown"):
+        jax.jit(lambda r: OpenPlan.for_structures(None, r, frequencies=OMEGAS).grid)(
+            jnp.asarray(POSITIONS)
+        )
+    with raises_value_error("is for `cells=None`: make the plan of crystals with"):
+        OpenPlan.for_structures(CELL, POSITIONS, frequencies=OMEGAS)
+    with raises_value_error("`margin` must not be negative, got -0.5"):
+        OpenPlan.for_structures(None, POSITIONS, frequencies=OMEGAS, margin=-0.5)
 
 
 def test_checks_that_the_type_checker_of_the_tests_preempts(raises_value_error):
@@ -132,25 +128,32 @@ def test_bad_settings_of_lebedev_grids_raise_errors(raises_value_error):
 
 def test_bad_cells_and_shell_grids_raise_errors(call, raises_value_error):
     with raises_value_error("is singular: give three independent"):
-        call(attend_periodic, cell=jnp.diag(jnp.array([5.0, 5.0, 0.0])))
+        call(cell=jnp.diag(jnp.array([5.0, 5.0, 0.0])))
     with raises_value_error("`shell_thickness` must be positive"):
-        call(attend_periodic, shell_thickness=0.0)
+        call(**PERIODIC | {"shell_thickness": 0.0})
     with raises_value_error("`frequencies` not empty, got 0.3, 0.001 and \\[\\]"):
-        shell_grid(CELL, np.array([]), shell_thickness=0.3)
-    with raises_value_error("or `frequencies` are traced, so the reciprocal vectors"):
-        jax.jit(lambda cell: call(attend_periodic, cell=cell))(jnp.asarray(CELL))
-    narrow_shells = shell_grid(CELL, OMEGAS, shell_thickness=0.1)
+        no_frequencies = SHELLS | {"frequencies": np.array([])}
+        ShellGrid.for_structures(CELL, POSITIONS, **no_frequencies)
+    with raises_value_error("The cell is traced.*`ShellGrid.for_structures"):
+        jax.jit(lambda cell: call(cell=cell))(jnp.asarray(CELL))
+    with raises_value_error("`frequencies` are traced, but the shells of a plan are"):
+        shells = lambda w: ShellGrid.for_structures(CELL, POSITIONS, frequencies=w)
+        jax.jit(lambda w: shells(w).indices)(jnp.asarray(OMEGAS))
+    thin_shells = SHELLS | {"shell_thickness": 0.1}
     with raises_value_error(
-        "`grid` has a cutoff of 1.6 1/Å, these frequencies and .* need 2.8"
+        "plan has a cutoff of 1.6 1/Å, these frequencies and .* need 2.8"
     ):
-        call(attend_periodic, grid=narrow_shells)
-    batch = shell_grid(CELL[None], OMEGAS, shell_thickness=0.3)
-    with raises_value_error("one structure, its cell .* and a grid without batch axis"):
-        call(attend_periodic, grid=batch)
+        thin = ShellGrid.for_structures(CELL, POSITIONS, **thin_shells)
+        call(**PERIODIC, plan=thin)
+    batch = ShellGrid.for_structures(CELL[None], POSITIONS[None], **SHELLS)
+    with raises_value_error("one structure, its cell .* and a plan without batch axis"):
+        call(**PERIODIC, plan=batch)
     with raises_value_error(r"made for cells of shape \[1, 3, 3\], got \[3, 3\]"):
-        batch.covers(CELL)
+        batch.covers(CELL, POSITIONS)
     with raises_value_error("more than `max_vectors=10`"):
-        shell_grid(CELL, OMEGAS, shell_thickness=0.3, max_vectors=10)
+        ShellGrid.for_structures(CELL, POSITIONS, **SHELLS, max_vectors=10)
+    # The plan of open boundaries is an `OpenPlan`.
+    assert ShellGrid.for_structures(None, POSITIONS, **SHELLS) is None
 
 
 def test_bad_settings_of_a_layer_raise_errors(raises_value_error):
@@ -202,7 +205,7 @@ def test_bad_arguments_of_a_layer_raise_errors(raises_value_error, untyped):
         r"without batch axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
     ):
         call(plan=plan)
-    single_plan = jax.tree.map(lambda x: x[0], plan)
+    single_plan = layer.plan(CELL, POSITIONS)
     stacked_rows = eqx.tree_at(
         lambda p: (p.indices, p.valid, p.cell, p.num_empty),
         single_plan,
@@ -213,13 +216,13 @@ def test_bad_arguments_of_a_layer_raise_errors(raises_value_error, untyped):
         + (jnp.zeros(2, int),),
     )
     with raises_value_error(
-        r"got cells of shape \[3, 3\] and a grid for cells of \[3\]"
+        r"got cells of shape \[3, 3\] and a plan for cells of \[3\]"
     ):
         jax.vmap(lambda c, p: call(cell=c, plan=p)[0])(
             jnp.stack([cell] * 2), stacked_rows
         )
     with raises_value_error(
-        "The grid was made for the cell .* up to 0.0011.*make a grid"
+        "The plan was made for the cell .* up to 0.0011.*make a plan"
     ):
         call(cell=1.05 * cell, plan=single_plan)
     # Any cell is covered if there are no atoms.
@@ -244,8 +247,12 @@ def test_numpy_scalars_are_accepted_as_settings(number, untyped):
             ),
             key=jr.key(0),
         )
-        grid = shell_grid(
-            CELL, OMEGAS, shell_thickness=number(0.25), margin=number(0.5)
+        grid = ShellGrid.for_structures(
+            CELL,
+            POSITIONS,
+            frequencies=OMEGAS,
+            shell_thickness=number(0.25),
+            margin=number(0.5),
         )
         sphere = LebedevGrid(np.int64(11), number(0.0625), np.int64(0))
     floats = [

@@ -149,25 +149,33 @@ def test_only_the_uncovered_molecules_of_a_batch_are_nan(batch):
 def test_plans_of_the_other_boundary_conditions_raise_errors(batch):
     efa = make_layer()
     cells, positions, mask = (x[:1] for x in batch)
-    crystal = jax.tree.map(lambda x: x[0], efa.plan_for(cells, positions, mask))
-    molecule = efa.plan_for(None, positions, mask)
+    crystal = efa.plan(cells[0], positions[0], mask[0])
+    molecule = efa.plan(None, positions[0], mask[0])
     call = lambda cell, plan: update_and_forces(
         efa, plan, jnp.asarray(positions[0]), cell
     )
-    with pytest.raises(ValueError, match="for open boundaries is a OpenPlan, got a"):
+    with pytest.raises(
+        ValueError, match="for `cell=None` is a OpenPlan, got a ShellGrid"
+    ):
         call(None, crystal)
-    with pytest.raises(ValueError, match="for a cell is a ShellGrid, got a OpenPlan"):
+    with pytest.raises(
+        ValueError, match="for `cell=cell` is a ShellGrid, got a OpenPlan"
+    ):
         call(jnp.asarray(cells[0]), molecule)
 
 
 def test_traced_frequencies_beyond_the_grid_give_nan():
     positions, features = jnp.eye(3), jnp.ones((3, 4))
-    grid = lebedev_grid(3.0)
+    plan = OpenPlan(lebedev_grid(3.0), 1.0)
 
     @jax.jit
     def result(omegas):
         return attend(
-            *[features] * 3, positions, omegas, method="quadrature", grid=grid
+            *[features] * 3,
+            positions,
+            frequencies=omegas,
+            method="quadrature",
+            plan=plan,
         )
 
     assert jnp.all(jnp.isfinite(result(jnp.array([0.0, 1.0]))))

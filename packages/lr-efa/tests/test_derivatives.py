@@ -5,18 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from lr_efa import (
-    attend,
-    attend_directional,
-    attend_directional_periodic,
-    frequency_grid,
-    lebedev_grid,
-    shell_grid,
-)
+from lr_efa import OpenPlan, ShellGrid, attend, frequency_grid, lebedev_grid
 
 OMEGAS = frequency_grid(2, 0.9)
 # A coarse grid: derivatives are compared with those of the same sum.
-GRID = lebedev_grid(5.0, 1e-2, degree=2)
+COARSE = OpenPlan(lebedev_grid(5.0, 1e-2, degree=2), OMEGAS[-1])
 METHODS = pytest.mark.parametrize("method", ["exact", "quadrature"])
 
 
@@ -26,8 +19,8 @@ def test_derivatives_to_second_order(structure, method):
 
     @jax.jit
     def value(q, k, v, r):
-        attended = attend_directional(
-            q, k, v, r, OMEGAS, degree=1, method=method, grid=GRID
+        attended = attend(
+            q, k, v, r, frequencies=OMEGAS, degree=1, method=method, plan=COARSE
         )
         return jnp.sum(jnp.sin(attended))
 
@@ -40,7 +33,9 @@ def test_forward_derivatives_of_gradients(structure, method):
 
     @jax.jit
     def value(r):
-        return jnp.sum(attend(q, k, v, r, OMEGAS, method=method, grid=GRID) ** 2)
+        return jnp.sum(
+            attend(q, k, v, r, frequencies=OMEGAS, method=method, plan=COARSE) ** 2
+        )
 
     check_grads(value, (r,), order=2, modes=["fwd", "rev"], atol=1e-4, rtol=1e-4)
 
@@ -52,7 +47,9 @@ def test_forces_are_finite_and_zero_on_padding(structure, method):
     mask = jnp.arange(6) < 3
 
     def value(q, k, v, r):
-        attended = attend(q, k, v, r, OMEGAS, mask=mask, method=method, grid=GRID)
+        attended = attend(
+            q, k, v, r, frequencies=OMEGAS, mask=mask, method=method, plan=COARSE
+        )
         return jnp.sum(attended**2)
 
     @jax.jit
@@ -76,7 +73,7 @@ def test_derivatives_of_directional_attention_at_coincident_atoms(structure):
 
     @jax.jit
     def value(r):
-        attended = attend_directional(q, k, v, r, OMEGAS, degree=2, method="exact")
+        attended = attend(q, k, v, r, frequencies=OMEGAS, degree=2, method="exact")
         return jnp.sum(jnp.sin(attended))
 
     check_grads(value, (r,), order=2, modes=["rev"], atol=1e-4, rtol=1e-4)
@@ -87,21 +84,23 @@ def test_derivatives_in_a_crystal_with_strain(structure, triclinic):
     omegas = OMEGAS[1:]
     q, k, v, r = structure(4, qk=2, sph=1)
     r = r.at[1].set(r[0])
-    grid = shell_grid(triclinic, omegas, shell_thickness=0.1, margin=0.1)
+    plan = ShellGrid.for_structures(
+        triclinic, r, frequencies=omegas, shell_thickness=0.1, margin=0.1
+    )
 
     @jax.jit
     def value(q, v, r, strain):
         deformation = jnp.eye(3) + strain
-        attended = attend_directional_periodic(
+        attended = attend(
             q,
             k,
             v,
             r @ deformation,
             triclinic @ deformation,
-            omegas,
+            frequencies=omegas,
             degree=1,
             shell_thickness=0.1,
-            grid=grid,
+            plan=plan,
             normalize=True,
         )
         return jnp.sum(jnp.sin(attended))

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_efa import attend, attend_directional, frequency_grid, lebedev_grid
+from lr_efa import OpenPlan, attend, frequency_grid, lebedev_grid
 
 OMEGAS = frequency_grid(3, 1.1)
-FINE = lebedev_grid(16.0, 1e-12, degree=2)
+FINE = OpenPlan(lebedev_grid(16.0, 1e-12, degree=2), OMEGAS[-1])
 METHODS = pytest.mark.parametrize("method", ["exact", "quadrature"])
 
 
@@ -16,7 +16,14 @@ METHODS = pytest.mark.parametrize("method", ["exact", "quadrature"])
 def scalars(query, key, value, positions, mask):
     return [
         attend(
-            query, key, value, positions, OMEGAS, mask=mask, method=method, grid=FINE
+            query,
+            key,
+            value,
+            positions,
+            frequencies=OMEGAS,
+            mask=mask,
+            method=method,
+            plan=FINE,
         )
         for method in ("exact", "quadrature")
     ]
@@ -25,8 +32,15 @@ def scalars(query, key, value, positions, mask):
 @jax.jit
 def second_degree(query, key, value, positions):
     return [
-        attend_directional(
-            query, key, value, positions, OMEGAS, degree=2, method=method, grid=FINE
+        attend(
+            query,
+            key,
+            value,
+            positions,
+            frequencies=OMEGAS,
+            degree=2,
+            method=method,
+            plan=FINE,
         )
         for method in ("exact", "quadrature")
     ]
@@ -71,9 +85,11 @@ def test_features_of_every_degree_are_not_zero(structure):
 
 def test_a_coarse_grid_is_invariant_to_its_accuracy(structure, axes):
     q, k, v, r = structure()
-    grid = lebedev_grid(1.1 * 10.5, 1e-3)
+    plan = OpenPlan(lebedev_grid(1.1 * 10.5, 1e-3), OMEGAS[-1])
     rotations = [axes(), axes() @ axes(), jnp.eye(3)]
-    call = jax.jit(lambda r: attend(q, k, v, r, OMEGAS, method="quadrature", grid=grid))
+    call = jax.jit(
+        lambda r: attend(q, k, v, r, frequencies=OMEGAS, method="quadrature", plan=plan)
+    )
     results = np.stack([call(r @ rotation) for rotation in rotations])
     query, key, value = map(np.abs, (q, k, v))
     products = np.einsum("mkj,nkj->mn", query.reshape(6, 3, 2), key.reshape(6, 3, 2))
@@ -159,13 +175,29 @@ def test_results_are_independent_of_chunks_and_blocks(structure, close, monkeypa
     mask = jnp.arange(atoms) < atoms - 2
 
     def results():
-        call = lambda method: attend_directional(
-            q, k, v, r, OMEGAS, degree=1, mask=mask, method=method, grid=FINE
+        call = lambda method: attend(
+            q,
+            k,
+            v,
+            r,
+            frequencies=OMEGAS,
+            degree=1,
+            mask=mask,
+            method=method,
+            plan=FINE,
         )
         slope = lambda method: jax.grad(
             lambda r: jnp.sum(
-                attend_directional(
-                    q, k, v, r, OMEGAS, degree=1, mask=mask, method=method, grid=FINE
+                attend(
+                    q,
+                    k,
+                    v,
+                    r,
+                    frequencies=OMEGAS,
+                    degree=1,
+                    mask=mask,
+                    method=method,
+                    plan=FINE,
                 )
                 ** 2
             )

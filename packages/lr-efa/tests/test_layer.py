@@ -66,9 +66,7 @@ def compiled(layer, features, positions, cell, mask, plan):
 
 def update_of(layer, features, positions, cell, mask):
     """The update of one structure, with a plan made for it."""
-    cells = None if cell is None else cell[None]
-    plan = layer.plan_for(cells, positions[None], mask[None])
-    plan = jax.tree.map(lambda x: x[0], plan)
+    plan = layer.plan(cell, positions, mask)
     return compiled(layer, features, positions, cell, mask, plan)
 
 
@@ -177,7 +175,13 @@ def test_the_update_of_scalars_is_the_kernel_between_linear_maps(batch, close):
     omegas = frequency_grid(2, 1.5)
     np.testing.assert_array_equal(layer.frequencies(), omegas)
     attended = attend(
-        q, k, features @ layer.value[0], positions, omegas, mask=mask, method="exact"
+        q,
+        k,
+        features @ layer.value[0],
+        positions,
+        frequencies=omegas,
+        mask=mask,
+        method="exact",
     )
     expected = attended @ layer.output[0]
     close(layer(features, positions, None, mask)[0], expected, 1e-12)
@@ -200,15 +204,15 @@ def test_updates_in_a_small_cell_depend_on_positions(batch):
     cell = 8.0 * jnp.eye(3)
     moved = positions.at[0].add(jnp.array([0.5, 0.2, 0.0]))
     changes = {}
-    for omega_max, width in ((2.0, 0.15), (np.pi / 10, 0.01)):
+    for omega_max, thickness in ((2.0, 0.15), (np.pi / 10, 0.01)):
         layer = perturbed(
-            make_layer(omega_max=omega_max, shell_thickness=width, qk_size=16)
+            make_layer(omega_max=omega_max, shell_thickness=thickness, qk_size=16)
         )
-        plan = layer.plan_for(cell[None], positions[None], mask[None])
+        plan = layer.plan(cell, positions, mask)
         update = lambda r, layer=layer: update_of(layer, features, r, cell, mask)
         change = jnp.max(jnp.abs(update(moved) - update(positions)))
         changes[omega_max] = change / jnp.max(jnp.abs(update(positions)))
-        assert plan.num_empty[0] == (7 if omega_max < 1 else 0)
+        assert plan.num_empty == (7 if omega_max < 1 else 0)
     assert changes[2.0] > 1e-2 and changes[np.pi / 10] < 1e-12
 
 
@@ -254,9 +258,14 @@ def test_plans_cover_the_extent_of_molecules(batch, close):
 def test_plans_of_crystals_take_a_margin(batch):
     _, positions, cells, mask = batch(0)
     layer = make_layer()
+    layer_plan = make_layer(method="quadrature").plan
     plan = layer.plan_for(cells, positions, mask, margin=0.1)
-    assert plan.covers(1.09 * cells).all()
-    assert not layer.plan_for(cells, positions, mask).covers(1.09 * cells).any()
+    assert plan.covers(1.09 * cells, positions).all()
+    narrow = layer.plan_for(cells, positions, mask)
+    assert not narrow.covers(1.09 * cells, positions).any()
+    molecules = [layer_plan(None, positions[0], margin=m) for m in (0.05, 0.1, 2.0)]
+    extents = [plan.max_extent for plan in molecules]
+    assert extents[0] == extents[1] < extents[2]
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "open"])
@@ -276,9 +285,7 @@ def test_float32_is_kept_accurate_and_translation_invariant(boundary):
     def evaluate(dtype, shift=0.0):
         cast = lambda x: jnp.asarray(x, dtype)
         arrays = jax.tree.map(cast, (features, positions + shift, lattice))
-        cells = None if lattice is None else arrays[2][None]
-        plan = layer.plan_for(cells, arrays[1][None], mask[None])
-        plan = jax.tree.map(lambda x: x[0], plan)
+        plan = layer.plan(arrays[2], arrays[1], mask)
         return update(jax.tree.map(cast, layer), plan, *arrays)
 
     exact = evaluate(float)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_efa import LebedevGrid, attend, attend_directional, frequency_grid, lebedev_grid
+from lr_efa import LebedevGrid, OpenPlan, attend, frequency_grid, lebedev_grid
 from lr_efa._bessel import bessel_over_power
 from scipy.special import spherical_jn
 
@@ -27,11 +27,13 @@ def for_each_graph(call):
 )
 def test_scalars_are_those_of_the_independent_implementation(name, b_max, order):
     omegas = frequency_grid(2, b_max / 10)
-    grid = LebedevGrid(order, accuracy=1e-5)
+    plan = OpenPlan(LebedevGrid(order, accuracy=1e-5), omegas[-1])
     options = {"quadrature": name, "exact": f"{name}_closed"}
     for method, column in options.items():
         compiled = jax.jit(
-            lambda x, r, m=method: attend(x, x, x, r, omegas, method=m, grid=grid)
+            lambda x, r, m=method: attend(
+                x, x, x, r, frequencies=omegas, method=m, plan=plan
+            )
         )
         result = for_each_graph(compiled)
         np.testing.assert_allclose(result, ORACLE[column], rtol=1e-12, atol=1e-13)
@@ -43,8 +45,8 @@ def test_directions_are_those_of_the_independent_implementation():
     omegas = frequency_grid(2, np.pi / 10)
     exact = for_each_graph(
         jax.jit(
-            lambda x, r: attend_directional(
-                *(x[:, None],) * 3, r, omegas, degree=2, method="exact"
+            lambda x, r: attend(
+                *(x[:, None],) * 3, r, frequencies=omegas, degree=2, method="exact"
             )
         )
     )
@@ -141,12 +143,12 @@ def test_error_of_the_quadrature_is_below_its_accuracy(structure, b_max):
     centered = np.asarray(r) - np.mean(np.asarray(r), axis=0)
     extent = 2 * np.max(np.linalg.norm(centered, axis=-1))
     omegas = frequency_grid(3, b_max * np.pi / extent)
-    grid = lebedev_grid(b_max * np.pi)
+    plan = OpenPlan(lebedev_grid(b_max * np.pi), omegas[-1])
 
     @jax.jit
     def results(*arrays):
         return [
-            attend(*arrays, omegas, method=method, grid=grid)
+            attend(*arrays, frequencies=omegas, method=method, plan=plan)
             for method in ("exact", "quadrature")
         ]
 
@@ -165,11 +167,14 @@ def test_quadrature_beyond_the_grid_is_nan():
     r = np.array([[0.0, 0, 0], [3.0, 6.0, 7.0]])
     omegas = frequency_grid(2, 4 * np.pi / 10)
     grid = lebedev_grid(1.0)
+    plan = OpenPlan(grid, omegas[-1])
     phases = r @ grid.points.T * omegas[1]
     error = grid.weights @ np.cos(phases[1]) - np.sinc(4 * np.linalg.norm(r[1]) / 10)
     assert abs(error) > 0.05
     under_trace = jax.jit(
-        lambda *arrays: attend(*arrays, omegas, method="quadrature", grid=grid)
+        lambda *arrays: attend(
+            *arrays, frequencies=omegas, method="quadrature", plan=plan
+        )
     )
     assert np.all(np.isnan(under_trace(q, k, v, r)))
 
@@ -178,12 +183,12 @@ def test_quadrature_beyond_the_grid_is_nan():
 def test_directional_quadrature_is_the_closed_form(structure, close, sph, out):
     q, k, v, r = structure(5, sph=sph)
     omegas = frequency_grid(3, 0.9)
-    grid = lebedev_grid(10.0, 1e-12, degree=out)
+    plan = OpenPlan(lebedev_grid(10.0, 1e-12, degree=out), omegas[-1])
 
     @jax.jit
     def results(*arrays):
         return [
-            attend_directional(*arrays, omegas, degree=out, method=method, grid=grid)
+            attend(*arrays, frequencies=omegas, degree=out, method=method, plan=plan)
             for method in ("exact", "quadrature")
         ]
 
@@ -196,9 +201,10 @@ def test_any_frequencies_are_allowed(structure, close):
     q, k, v, r = structure(7)
     grid = lebedev_grid(9.0, 1e-12)
     for omegas in (np.array([0.7, 0.1, 0.33]), np.array([0.0, 0.2, 0.5]), np.zeros(3)):
+        plan = OpenPlan(grid, np.max(omegas))
         results = jax.jit(
-            lambda *arrays, omegas=omegas: [
-                attend(*arrays, omegas, method=method, grid=grid)
+            lambda *arrays, omegas=omegas, plan=plan: [
+                attend(*arrays, frequencies=omegas, method=method, plan=plan)
                 for method in ("exact", "quadrature")
             ]
         )
@@ -209,9 +215,17 @@ def test_any_frequencies_are_allowed(structure, close):
 def test_at_coincident_positions_attention_is_the_sum_over_all_atoms(structure, close):
     q, k, v, r = structure(5)
     for method in ("exact", "quadrature"):
-        total = attend(q, k, v, 0 * r, frequency_grid(3, 1.0), method=method)
+        total = attend(
+            q, k, v, 0 * r, frequencies=frequency_grid(3, 1.0), method=method
+        )
         close(total, q @ (k.T @ v) / 6**0.5)
         mean = attend(
-            q, k, v, 0 * r, frequency_grid(3, 1.0), method=method, normalize=True
+            q,
+            k,
+            v,
+            0 * r,
+            frequencies=frequency_grid(3, 1.0),
+            method=method,
+            normalize=True,
         )
         close(mean, q @ (k.T @ v) / 6**0.5 / 5)

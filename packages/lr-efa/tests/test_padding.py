@@ -32,9 +32,7 @@ def test_padding_reaches_no_derivative(method, degree, cell):
     efa = make_layer(method, degree)
     rng = np.random.default_rng(0)
     positions, scalars = rng.uniform(0, 5, (5, 3)), rng.normal(size=5)
-    cells = None if cell is None else cell[None]
-    plan = efa.plan_for(cells, positions[None], np.asarray(MASK)[None])
-    plan = jax.tree.map(lambda x: x[0], plan)
+    plan = efa.plan(cell, positions, np.asarray(MASK))
     arguments = (0, 1) if cell is None else (0, 1, 2)
     shape = (5, (degree + 1) ** 2, 2)
 

@@ -4,58 +4,63 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lr_efa import (
-    attend_directional,
-    attend_directional_periodic,
-    attend_periodic,
-    frequency_grid,
-    shell_grid,
-)
+from lr_efa import ShellGrid, attend, frequency_grid
 from scipy.integrate import quad
 from scipy.special import spherical_jn
 
-OMEGAS, WIDTH = frequency_grid(3, 1.3), 0.25
+OMEGAS, THICKNESS = frequency_grid(3, 1.3), 0.25
 
 
-def shells(lengths, omega, width):
+def shells(lengths, omega, thickness):
     """w_k at the given lengths, normalized by numerical integration."""
-    shape = lambda x: np.exp(-0.5 * ((x - omega) / width) ** 2)
-    norm = quad(lambda x: 4 * np.pi * x**2 * shape(x), 0, omega + 10 * width)[0]
+    shape = lambda x: np.exp(-0.5 * ((x - omega) / thickness) ** 2)
+    norm = quad(lambda x: 4 * np.pi * x**2 * shape(x), 0, omega + 10 * thickness)[0]
     return shape(lengths) / norm
 
 
 @jax.jit
-def compiled(query, key, value, positions, cell, grid):
+def compiled(query, key, value, positions, cell, plan):
     """Attention of degree 0 and of degree 2 for scalar features, unnormalized."""
-    scalars = attend_periodic(
-        query, key, value, positions, cell, OMEGAS, shell_thickness=WIDTH, grid=grid
+    scalars = attend(
+        query,
+        key,
+        value,
+        positions,
+        cell,
+        frequencies=OMEGAS,
+        shell_thickness=THICKNESS,
+        plan=plan,
     )
-    directions = attend_directional_periodic(
+    directions = attend(
         query[:, None],
         key[:, None],
         value[:, None],
         positions,
         cell,
-        OMEGAS,
+        frequencies=OMEGAS,
         degree=2,
-        shell_thickness=WIDTH,
-        grid=grid,
+        shell_thickness=THICKNESS,
+        plan=plan,
     )
     return scalars, directions
 
 
-def evaluate(query, key, value, positions, cell, grid=None):
-    if grid is None:
-        grid = shell_grid(cell, OMEGAS, shell_thickness=WIDTH)
-    return compiled(query, key, value, positions, cell, grid)
+def plan_of(cell, positions, **options):
+    shells = {"frequencies": OMEGAS, "shell_thickness": THICKNESS}
+    return ShellGrid.for_structures(cell, positions, **(shells | options))
 
 
-def compiled_with_grid(attend, *arrays, omegas, **options):
-    """Calls a periodic kernel under jit, with a grid made for the cell."""
-    grid = shell_grid(arrays[-1], omegas, shell_thickness=options["shell_thickness"])
-    return jax.jit(lambda grid, *a: attend(*a, omegas, grid=grid, **options))(
-        grid, *arrays
-    )
+def evaluate(query, key, value, positions, cell, plan=None):
+    plan = plan_of(cell, positions) if plan is None else plan
+    return compiled(query, key, value, positions, cell, plan)
+
+
+def compiled_with_plan(*arrays, omegas, **options):
+    """Calls the kernel under jit, with a plan made for the cell."""
+    shells = {"frequencies": omegas, "shell_thickness": options["shell_thickness"]}
+    plan = ShellGrid.for_structures(arrays[4], arrays[3], **shells)
+    kernel = lambda plan, *a: attend(*a, frequencies=omegas, plan=plan, **options)
+    return jax.jit(kernel)(plan, *arrays)
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ def test_attention_equals_the_direct_sum_over_vectors(structure, triclinic, clos
     phases = np.einsum("mnx,px->mnp", r[:, None] - r, waves)
     expected = 0
     for pair, omega in enumerate(OMEGAS):
-        w = shells(lengths, omega, WIDTH)
+        w = shells(lengths, omega, THICKNESS)
         a, b = (x[:, 2 * pair : 2 * pair + 2] for x in (q, k))
         even, odd = a @ b.T, a @ np.array([[0.0, 1], [-1, 0]]) @ b.T
         sums = even * (np.cos(phases) @ w) + odd * (np.sin(phases) @ w)
@@ -97,9 +102,9 @@ def test_attention_is_invariant_under_wrapping_and_rigid_motions(
     moved = r + shifts @ triclinic + jnp.array([0.3, -20.0, 1.1])
     same(evaluate(*features, moved, triclinic), expected)
     matrix = axes(True)
-    grid = shell_grid(triclinic, OMEGAS, shell_thickness=WIDTH)
-    assert grid.covers(triclinic @ matrix)
-    scalars, directions = evaluate(*features, r @ matrix, triclinic @ matrix, grid)
+    plan = plan_of(triclinic, r)
+    assert plan.covers(triclinic @ matrix, r)
+    scalars, directions = evaluate(*features, r @ matrix, triclinic @ matrix, plan)
     same([scalars], expected[:1])
     scale = lambda x: jnp.linalg.norm(x[:, 4:], axis=1)
     same([scale(directions)], [scale(expected[1])])
@@ -117,8 +122,8 @@ def test_attention_is_independent_of_the_unit_cell(structure, triclinic, same):
 @pytest.mark.parametrize("normalize", [False, True])
 def test_supercells(structure, triclinic, close, normalize):
     q, k, v, r = structure()
-    options = {"omegas": OMEGAS, "shell_thickness": WIDTH, "normalize": normalize}
-    call = lambda *arrays: compiled_with_grid(attend_periodic, *arrays, **options)
+    options = {"omegas": OMEGAS, "shell_thickness": THICKNESS, "normalize": normalize}
+    call = lambda *arrays: compiled_with_plan(*arrays, **options)
     twice = triclinic * jnp.array([[2.0], [1.0], [1.0]])
     images = jnp.concatenate([r, r + triclinic[0]])
     result = call(*(jnp.tile(x, (2, 1)) for x in (q, k, v)), images, twice)
@@ -128,11 +133,11 @@ def test_supercells(structure, triclinic, close, normalize):
 def test_padding_has_no_effect(structure, triclinic, close):
     arrays = structure()
     call = jax.jit(
-        lambda mask, *arrays: attend_periodic(
+        lambda mask, *arrays: attend(
             *arrays,
             triclinic,
-            OMEGAS,
-            shell_thickness=WIDTH,
+            frequencies=OMEGAS,
+            shell_thickness=THICKNESS,
             mask=mask,
             normalize=True,
         )
@@ -151,11 +156,11 @@ def test_padding_has_no_effect(structure, triclinic, close):
 @pytest.mark.parametrize("degree", [0, 1, 2])
 def test_large_cells_give_the_kernel_of_the_shells(structure, degree):
     # Two atoms in a large cell; the kernel by numerical integration.
-    r, omegas, width = 2.3, np.array([1.1]), 0.4
+    r, omegas, thickness = 2.3, np.array([1.1]), 0.4
     positions = jnp.array([[0.0, 0, 0], [r, 0, 0]])
     q, k = jnp.array([[[1.0, 0.5]]] * 2), jnp.array([[[0.3, -0.7]]] * 2)
     v = jnp.array([[[0.0]], [[1.0]]])
-    weight = lambda x: shells(x, omegas[0], width) * 4 * np.pi * x**2
+    weight = lambda x: shells(x, omegas[0], thickness) * 4 * np.pi * x**2
     integrand = lambda x: weight(x) * spherical_jn(degree, x * r)
     kernel = quad(integrand, 0, 4, limit=200)[0]
     product = [0.3 - 0.35, -0.7 - 0.15][degree % 2]
@@ -165,8 +170,8 @@ def test_large_cells_give_the_kernel_of_the_shells(structure, degree):
     errors = []
     for length in (8.0, 14.0, 30.0):
         arrays = q, k, v, positions, length * jnp.eye(3)
-        options = {"omegas": omegas, "degree": degree, "shell_thickness": width}
-        result = compiled_with_grid(attend_directional_periodic, *arrays, **options)
+        options = {"omegas": omegas, "degree": degree, "shell_thickness": thickness}
+        result = compiled_with_plan(*arrays, **options)
         errors.append(abs(result[0, component, 0] - expected))
     # Shells have a jump at K = 0 for degrees above zero.
     assert errors[2] < [1e-6, 1e-4, 1e-4][degree] < errors[0]
@@ -175,14 +180,12 @@ def test_large_cells_give_the_kernel_of_the_shells(structure, degree):
 def test_narrow_shells_in_a_large_cell_give_the_open_form(structure):
     q, k, v, r = structure(3, qk=4, v=2, sph=1)
     omegas, box = np.array([0.4, 0.7]), 110.0 * jnp.eye(3)
-    open_form = lambda *a: attend_directional(*a, omegas, degree=2, method="exact")
+    open_form = lambda *a: attend(*a, frequencies=omegas, degree=2, method="exact")
     expected = jax.jit(open_form)(q, k, v, r)
     errors = []
-    for width in (0.08, 0.04):
-        options = {"omegas": omegas, "degree": 2, "shell_thickness": width}
-        result = compiled_with_grid(
-            attend_directional_periodic, q, k, v, r, box, **options
-        )
+    for thickness in (0.08, 0.04):
+        options = {"omegas": omegas, "degree": 2, "shell_thickness": thickness}
+        result = compiled_with_plan(q, k, v, r, box, **options)
         errors.append(jnp.max(jnp.abs(result - expected)))
     scale = jnp.max(jnp.abs(expected))
     # The kernel differs from the sinc by order (s r)^2.
@@ -192,33 +195,33 @@ def test_narrow_shells_in_a_large_cell_give_the_open_form(structure):
 def test_the_weight_of_zero_wave_vector_is_that_of_the_integral():
     omegas, cell = np.array([0.0]), jnp.diag(jnp.array([4.0, 5.0, 6.0]))
     q = jnp.array([[1.0, 0.0]])
-    width = 0.05
+    thickness = 0.05
     call = jax.jit(
-        lambda q, normalize: attend_periodic(
+        lambda q, normalize: attend(
             q,
             q,
             jnp.ones((1, 1)),
             jnp.zeros((1, 3)),
             cell,
-            omegas,
-            shell_thickness=width,
+            frequencies=omegas,
+            shell_thickness=thickness,
             normalize=normalize,
         ),
         static_argnums=1,
     )
     # The only vector within the shell has the weight (2 pi)^3 / V times that of a
     # Gaussian.
-    weight = (2 * np.pi) ** 1.5 / (120 * width**3)
+    weight = (2 * np.pi) ** 1.5 / (120 * thickness**3)
     np.testing.assert_allclose(call(q, False), weight / 2**0.5, rtol=1e-12)
     normalized = weight / 2**0.5 / (1 + weight)
     np.testing.assert_allclose(call(q, True), normalized, rtol=1e-12)
 
 
-def vectors_within(cell, grid):
+def vectors_within(cell, plan):
     """Number of vectors within the cutoff of the shells in this cell."""
     dual = 2 * np.pi * np.linalg.inv(cell).T
-    lengths = np.linalg.norm(np.asarray(grid.indices) @ dual, axis=1)
-    return np.sum(lengths < OMEGAS[-1] + 6 * WIDTH)
+    lengths = np.linalg.norm(np.asarray(plan.indices) @ dual, axis=1)
+    return np.sum(lengths < OMEGAS[-1] + 6 * THICKNESS)
 
 
 @pytest.mark.parametrize("strain", ["expansion", "shear"])
@@ -227,12 +230,19 @@ def test_attention_is_a_smooth_function_of_the_cell(structure, strain):
     change = {"expansion": np.eye(3), "shear": np.eye(3, k=1)}[strain]
     steps = 0.002 * np.arange(121.0)
     start = 9.15 * np.eye(3)
-    grid = shell_grid(start, OMEGAS, shell_thickness=WIDTH, margin=0.1)
+    plan = plan_of(start, r, margin=0.1)
 
     def energy(step, r):
         cell = start + step * change
-        attended = attend_periodic(
-            q, k, v, r @ cell / 9, cell, OMEGAS, shell_thickness=WIDTH, grid=grid
+        attended = attend(
+            q,
+            k,
+            v,
+            r @ cell / 9,
+            cell,
+            frequencies=OMEGAS,
+            shell_thickness=THICKNESS,
+            plan=plan,
         )
         return jnp.sum(attended**2)
 
@@ -242,7 +252,7 @@ def test_attention_is_a_smooth_function_of_the_cell(structure, strain):
     error = np.abs(values[1:] - values[:-1] - rule)
     assert np.max(error / np.abs(values[1:])) < 1e-6
 
-    assert vectors_within(start, grid) != vectors_within(start + 0.24 * change, grid)
+    assert vectors_within(start, plan) != vectors_within(start + 0.24 * change, plan)
     forces = jax.jit(jax.vmap(jax.grad(energy, argnums=1), (0, None)))(steps, r)
     forces = np.asarray(forces)
     fourth = np.diff(forces, n=4, axis=0)
@@ -251,20 +261,20 @@ def test_attention_is_a_smooth_function_of_the_cell(structure, strain):
 
 def test_stress_is_symmetric(structure, triclinic):
     q, k, v, r = structure()
-    grid = shell_grid(triclinic, OMEGAS, shell_thickness=WIDTH, margin=0.01)
+    plan = plan_of(triclinic, r, margin=0.01)
 
     @jax.jit
     def total(strain):
         deform = jnp.eye(3) + strain
-        attended = attend_periodic(
+        attended = attend(
             q,
             k,
             v,
             r @ deform,
             triclinic @ deform,
-            OMEGAS,
-            shell_thickness=WIDTH,
-            grid=grid,
+            frequencies=OMEGAS,
+            shell_thickness=THICKNESS,
+            plan=plan,
         )
         return jnp.sum(attended**2)
 
@@ -272,16 +282,15 @@ def test_stress_is_symmetric(structure, triclinic):
     np.testing.assert_allclose(result, result.T, atol=1e-11 * jnp.max(jnp.abs(result)))
 
 
-def test_grids_cover_cells_within_their_margin(structure, triclinic, same):
-    grid = shell_grid(triclinic, OMEGAS, shell_thickness=WIDTH, margin=0.1)
-    plain = shell_grid(triclinic, OMEGAS, shell_thickness=WIDTH)
-    assert grid.covers(1.09 * triclinic) and not grid.covers(1.12 * triclinic)
-    assert plain.covers(triclinic) and not plain.covers(1.01 * triclinic)
+def test_plans_cover_cells_within_their_margin(structure, triclinic, same):
     arrays = structure()
-    same(evaluate(*arrays, triclinic, grid), evaluate(*arrays, triclinic, plain))
+    r = arrays[3]
+    wide, plain = plan_of(triclinic, r, margin=0.1), plan_of(triclinic, r)
+    assert wide.covers(1.09 * triclinic, r) and not wide.covers(1.12 * triclinic, r)
+    assert plain.covers(triclinic, r) and not plain.covers(1.01 * triclinic, r)
+    same(evaluate(*arrays, triclinic, wide), evaluate(*arrays, triclinic, plain))
     stretched = 1.09 * triclinic
-    exact_grid = shell_grid(stretched, OMEGAS, shell_thickness=WIDTH)
-    expected = evaluate(*arrays, stretched, exact_grid)
-    same(evaluate(*arrays, stretched, grid), expected)
-    uncovered = evaluate(*arrays, 1.12 * triclinic, grid)
+    expected = evaluate(*arrays, stretched)
+    same(evaluate(*arrays, stretched, wide), expected)
+    uncovered = evaluate(*arrays, 1.12 * triclinic, wide)
     assert all(np.all(np.isnan(x)) for x in uncovered)

@@ -1,10 +1,20 @@
 """Argument checks that all forms of the attention share, and masking."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
+
+
+class Features(NamedTuple):
+    """Queries, keys and values of every atom."""
+
+    query: Float[Array, " atoms *sph qk"]
+    key: Float[Array, " atoms *sph qk"]
+    value: Float[Array, " atoms *components v"]
 
 
 def is_traced(*arrays: object) -> bool:
@@ -24,6 +34,11 @@ def check_arguments(
         raise ValueError(
             f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
             "batch of structures use `jax.vmap`."
+        )
+    if query.ndim not in (2, 3):
+        raise ValueError(
+            "`query` has shape [atoms, channels] or [atoms, components, channels], got "
+            f"{list(query.shape)}; for several heads use `jax.vmap`."
         )
     names = {"query": query, "key": key, "value": value}
     for name, array in names.items():
@@ -78,7 +93,7 @@ def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"`{argument}` is one of {choices}, got {value!r}.")
 
 
-def check_sizes(sizes: dict[str, int]) -> None:
+def check_sizes(**sizes: int) -> None:
     """Raises a ValueError for a size below one or an odd size of queries and keys."""
     for name, size in sizes.items():
         if size < 1 or (name == "qk_size" and size % 2):
@@ -90,6 +105,13 @@ def check_degree(degree: int) -> None:
     """Raises a ValueError for a degree without spherical harmonics in e3nn."""
     if not 0 <= degree <= 11:
         raise ValueError(f"`degree` is between 0 and 11, got {degree}.")
+
+
+def check_layer_choices(method: str, boundary: str, normalize: str) -> None:
+    """Raises a ValueError if a setting of the layer is none of its choices."""
+    check_choice("method", method, ("auto", "exact", "quadrature"))
+    check_choice("boundary", boundary, ("cell", "ignore"))
+    check_choice("normalize", normalize, ("periodic", "always", "never"))
 
 
 def check_wave_numbers(omega_max: float, shell_thickness: float) -> None:
@@ -123,11 +145,11 @@ def check_features(
         )
 
 
-def check_plan(plan: object, expected: type) -> None:
-    """Raises a ValueError for a plan of the other boundary conditions."""
-    if plan is not None and not isinstance(plan, expected):
-        boundaries = "a cell" if expected.__name__ == "ShellGrid" else "open boundaries"
-        raise ValueError(
-            f"`plan` for {boundaries} is a {expected.__name__}, got a "
-            f"{type(plan).__name__}: make one for this structure with `plan_for`."
-        )
+def wrong_plan(plan: object, expected: type, cell: str) -> str:
+    """Returns the message for a plan of other boundary conditions."""
+    name = expected.__name__
+    return (
+        f"`plan` for `cell={cell}` is a {name}, got a {type(plan).__name__}: make one "
+        f"for this structure with `{name}.for_structures(...)` or "
+        f"`layer.plan({cell}, ...)`."
+    )

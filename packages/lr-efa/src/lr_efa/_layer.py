@@ -1,5 +1,6 @@
 """The long-range layer: Euclidean fast attention of all atoms."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -11,24 +12,22 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ._arguments import (
-    check_choice,
     check_degree,
     check_features,
-    check_plan,
+    check_layer_choices,
     check_sizes,
     check_wave_numbers,
 )
-from ._attention import attend_directional
+from ._attention import attend
 from ._coupling import path_weights
-from ._lebedev import LebedevGrid, extent, frequency_grid, lebedev_grid
+from ._lebedev import LebedevGrid, frequency_grid
 from ._linear import gated_gelu, init_linear, linear
 from ._method import Method, check_layer_grid, prefers_exact
 from ._open_plan import OpenPlan
-from ._periodic import attend_directional_periodic
-from ._shell import ShellGrid, shell_grid
+from ._shell import ShellGrid
 
-# Factor by which the extent of a molecule may grow before a new plan is needed.
-_EXTENT_MARGIN = 1.1
+# Relative growth of the extent of a molecule that a plan covers at least.
+_EXTENT_MARGIN = 0.1
 _ACCURACY = 1e-5
 
 
@@ -40,28 +39,17 @@ class EuclideanFastAttention(eqx.Module):
     gate. The update is a linear map of the attention, initialized to zero. Energies and
     charges are zero.
 
-    With a cell the attention is periodic, with `cell=None` it is open.
-    `boundary="ignore"` applies the open form to the coordinates of a crystal without
-    images, as in a published benchmark: results then depend on how atoms are wrapped
-    into the cell. It exists to measure this effect.
+    With a cell the attention is periodic, with `cell=None` open. `boundary="ignore"`
+    applies the open form to crystals without images, as in a published benchmark, to
+    measure its effect: results then depend on how atoms are wrapped into the cell.
 
     Attributes:
-        query: weights of the queries of all heads, one matrix per degree.
-        key: weights of the keys of all heads, one matrix per degree.
-        value: weights of the values of all heads, one matrix per degree.
-        output: weights from the attention of all heads to the update, one matrix per
-            degree.
+        query, key, value: weights of all heads, one matrix per degree.
+        output: weights from the attention of all heads to the update, per degree.
         coupling: learned weights of `coupling_paths`, or None if they are fixed.
-        degree: L, largest degree of the features.
-        num_heads: number of independent attention heads.
-        omega_max: highest frequency, 1/Å.
-        shell_thickness: thickness s of the reciprocal shells of the periodic form, the
-            standard deviation of their Gaussian profile, 1/Å.
-        method: "exact", "quadrature" or "auto"; for the open form.
-        quadrature_grid: Lebedev grid of the open form where there is no plan, or None.
-        boundary: "cell" if a cell is periodic, "ignore" if it is ignored.
-        normalize: "periodic", "always" or "never" divides by a number of atoms.
         uses_total_charge: false: attention does not use the total charge.
+
+    The other attributes are arguments of the constructor.
 
     References:
         Frank, Chmiela, Müller and Unke, arXiv:2412.08541.
@@ -128,21 +116,12 @@ class EuclideanFastAttention(eqx.Module):
             ValueError: a size or wave number is out of range, or `method`, `boundary`
                 or `normalize` is none of its choices.
         """
-        check_sizes(
-            {
-                "channels": channels,
-                "qk_size": qk_size,
-                "v_size": v_size,
-                "num_heads": num_heads,
-            }
-        )
+        sizes = {"qk_size": qk_size, "v_size": v_size, "num_heads": num_heads}
+        check_sizes(channels=channels, **sizes)
         degree, omega_max = int(degree), float(omega_max)
-        shell_thickness = float(shell_thickness)
         check_degree(degree)
         check_wave_numbers(omega_max, shell_thickness)
-        check_choice("method", method, ("auto", "exact", "quadrature"))
-        check_choice("boundary", boundary, ("cell", "ignore"))
-        check_choice("normalize", normalize, ("periodic", "always", "never"))
+        check_layer_choices(method, boundary, normalize)
         check_layer_grid(quadrature_grid, degree, _ACCURACY)
         seeds = jr.split(key, 3)
         self.query = init_linear(degree, channels, num_heads * qk_size, seeds[0])
@@ -154,32 +133,22 @@ class EuclideanFastAttention(eqx.Module):
         self.degree = degree
         self.num_heads = int(num_heads)
         self.omega_max = omega_max
-        self.shell_thickness = shell_thickness
+        self.shell_thickness = float(shell_thickness)
         self.method = method
         self.quadrature_grid = quadrature_grid
         self.boundary = boundary
         self.normalize = normalize
 
     def arguments(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor but `key`, as values for JSON.
-
-        Trained parameters are arrays of the layer and not included.
-        """
+        """Returns the arguments of the constructor but `key`, as values for JSON."""
+        names = "omega_max", "degree", "num_heads", "shell_thickness"
+        names += "method", "boundary", "normalize"
         grid = self.quadrature_grid
-        settings = ("order", "accuracy", "degree")
-        return {
+        return {name: getattr(self, name) for name in names} | {
             "channels": self.query.shape[1],
-            "omega_max": self.omega_max,
-            "degree": self.degree,
             "qk_size": self.query.shape[2] // self.num_heads,
             "v_size": self.value.shape[2] // self.num_heads,
-            "num_heads": self.num_heads,
-            "shell_thickness": self.shell_thickness,
-            "method": self.method,
-            "quadrature_grid": grid
-            and {name: getattr(grid, name) for name in settings},
-            "boundary": self.boundary,
-            "normalize": self.normalize,
+            "quadrature_grid": None if grid is None else dataclasses.asdict(grid),
             "learn_coupling": self.coupling is not None,
         }
 
@@ -222,7 +191,8 @@ class EuclideanFastAttention(eqx.Module):
             mask: false on padding.
             species: not used.
             total_charge: not used.
-            plan: result of `plan_for`; None derives it from concrete arguments.
+            plan: result of `plan`, or of `plan_for` under `jax.vmap`; None derives it
+                from concrete arguments.
 
         Returns:
             The update; zeros, eV per atom; zeros, e per atom. All are exactly zero on
@@ -242,8 +212,8 @@ class EuclideanFastAttention(eqx.Module):
             for weights in (self.query, self.key)
         )
         value = per_head(linear(self.value, components))
-        attend = self._attention(positions, cell, mask, plan)
-        attended = jax.vmap(attend, in_axes=2, out_axes=2)(query, key, value)
+        one_head = self._attention(positions, cell, mask, plan)
+        attended = jax.vmap(one_head, in_axes=2, out_axes=2)(query, key, value)
         update = linear(self.output, attended.reshape(*attended.shape[:2], -1))
         zeros = jnp.zeros(mask.shape, features.dtype)
         return update.reshape(features.shape).astype(features.dtype), zeros, zeros
@@ -262,68 +232,68 @@ class EuclideanFastAttention(eqx.Module):
         *,
         margin: float = 1e-3,
     ) -> ShellGrid | OpenPlan | None:
-        """Returns the grid for a batch of structures; runs on the host, before tracing.
+        """Returns the plan for a batch of structures, made on the host before tracing.
 
         Crystals: the reciprocal vectors of every cell, with a leading batch axis for
-        `jax.vmap`; `plan.num_empty` is the number of frequencies without reciprocal
-        vectors in each cell. Molecules: the grid of the layer, or a larger one if that
-        is too small for their extent; None if pairs of atoms are summed exactly, which
-        needs no grid.
+        `jax.vmap`. Molecules: the grid of the layer, or a larger one if that is too
+        small for their extent; None if pairs are summed exactly.
 
         Args:
             cells: one cell per graph, the identity on padding graphs, Å; None is open.
             positions: atomic positions, Å; used for molecules only.
             mask: false on padding.
-            margin: relative stretch of the cells that remains covered.
+            margin: relative stretch of the cells that remains covered; of molecules
+                the relative growth of the extent, at least 0.1.
         """
+        return self._plan(cells, positions, mask, margin)
+
+    def plan(
+        self,
+        cell: Float[Array | np.ndarray, "3 3"] | None,
+        positions: Float[Array | np.ndarray, "atoms 3"],
+        mask: Bool[Array | np.ndarray, " atoms"] | None = None,
+        *,
+        margin: float = 1e-3,
+    ) -> ShellGrid | OpenPlan | None:
+        """Returns the plan for one structure; arguments as in `plan_for`."""
+        return self._plan(cell, positions, mask, margin)
+
+    def _plan(self, cells, positions, mask, margin) -> ShellGrid | OpenPlan | None:
+        structures, omegas = (cells, positions, mask), self.frequencies()
         if cells is not None and self.boundary == "cell":
-            width, omegas = self.shell_thickness, self.frequencies()
-            return shell_grid(cells, omegas, shell_thickness=width, margin=margin)
-        if prefers_exact(self.method, mask.shape[1], self.quadrature_grid):
+            shells = {"frequencies": omegas, "shell_thickness": self.shell_thickness}
+            return ShellGrid.for_structures(*structures, **shells, margin=margin)
+        if prefers_exact(self.method, positions.shape[-2], self.quadrature_grid):
             return None
-        largest = np.max(extent(positions, mask), initial=0.0)
-        phase = _EXTENT_MARGIN * self.omega_max * float(largest)
-        grid = self.quadrature_grid
-        if grid is None or grid.max_phase < phase:
-            accuracy = _ACCURACY if grid is None else grid.accuracy
-            grid = lebedev_grid(phase, accuracy, degree=self.degree)
-        return OpenPlan(
-            grid,
-            grid.max_phase / self.omega_max,
-            ignores_cells=self.boundary == "ignore",
+        return OpenPlan.for_structures(
+            *structures,
+            frequencies=omegas,
+            degree=self.degree,
+            margin=max(margin, _EXTENT_MARGIN),
+            quadrature_grid=self.quadrature_grid,
+            ignore_cells=self.boundary == "ignore",
         )
 
     def _attention(self, positions, cell, mask, plan):
         """Returns the attention of one head as a function of query, key and value."""
+        if self.boundary == "ignore":
+            cell = None
+        if plan is None and cell is None and self.quadrature_grid is not None:
+            plan = OpenPlan(self.quadrature_grid, self.omega_max)
+        normalized = ("always",) if cell is None else ("always", "periodic")
         coupling = self.coupling
-        common = {
-            "degree": self.degree,
-            "coupling": path_weights(self.degree) if coupling is None else coupling,
-            "mask": mask,
-        }
-        if cell is not None and self.boundary == "cell":
-            check_plan(plan, ShellGrid)
-            return lambda query, key, value: attend_directional_periodic(
-                query,
-                key,
-                value,
-                positions,
-                cell,
-                self.frequencies(),
-                shell_thickness=self.shell_thickness,
-                grid=plan,
-                normalize=self.normalize != "never",
-                **common,
-            )
-        check_plan(plan, OpenPlan)
-        return lambda query, key, value: attend_directional(
+        return lambda query, key, value: attend(
             query,
             key,
             value,
             positions,
-            self.frequencies(),
+            cell,
+            frequencies=self.frequencies(),
+            degree=self.degree,
+            plan=plan,
+            mask=mask,
+            coupling=path_weights(self.degree) if coupling is None else coupling,
+            shell_thickness=self.shell_thickness,
             method=self.method,
-            grid=self.quadrature_grid if plan is None else plan.grid,
-            normalize=self.normalize == "always",
-            **common,
+            normalize=self.normalize in normalized,
         )

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._arguments import check_choice, is_traced
+from ._arguments import check_choice, is_traced, wrong_plan
 from ._lebedev import LebedevGrid, extent, lebedev_grid
+from ._open_plan import OpenPlan
 
 Method = Literal["auto", "exact", "quadrature"]
 
@@ -30,27 +31,30 @@ def prefers_exact(method: Method, atoms: int, grid: LebedevGrid | None) -> bool:
 
 def quadrature_grid(
     method: Method,
-    grid: LebedevGrid | None,
+    plan: object,
     positions: Float[Array, "atoms 3"],
     frequencies: Float[Array | np.ndarray, " pairs"],
     mask: Bool[Array, " atoms"],
     degree: int,
 ) -> LebedevGrid | None:
     """Returns the quadrature grid, checked unless traced; None for the exact sum."""
-    atoms = len(positions)
+    if plan is not None and not isinstance(plan, OpenPlan):
+        raise ValueError(wrong_plan(plan, OpenPlan, "None"))
+    atoms, grid = len(positions), None if plan is None else plan.grid
     if prefers_exact(method, atoms, grid):
         return None
     if grid is not None and grid.degree < degree:
         raise ValueError(
-            f"`grid` integrates harmonics up to degree {grid.degree}, needed is "
-            f"{degree}: make it with `lebedev_grid(..., degree={degree})`."
+            f"The plan integrates harmonics up to degree {grid.degree}, needed is "
+            f"{degree}: make it with `OpenPlan.for_structures(..., degree={degree})`."
         )
     if is_traced(positions, frequencies, mask):
         if grid is None:
             raise ValueError(
                 "`positions` or `frequencies` are traced, so the grid they need is "
-                "unknown: pass `grid=lebedev_grid(highest frequency times extent)`, or "
-                'use `method="exact"`.'
+                "unknown: make a plan on the host with `OpenPlan.for_structures(None, "
+                "positions, frequencies=...)` and pass it as `plan`, or use "
+                '`method="exact"`.'
             )
         return grid
     highest = float(np.max(np.abs(np.asarray(frequencies)), initial=0.0))
@@ -63,8 +67,8 @@ def quadrature_grid(
         raise ValueError(
             f"`frequencies` up to {highest:.3g} 1/Å in a structure of extent "
             f"{diameter:.4g} Å are phases up to {phase:.3g}, beyond the grid's "
-            f"`max_phase` of {grid.max_phase:.3g}: make a larger grid with "
-            "`lebedev_grid`, or a plan for this structure with `plan_for`, or use "
+            f"`max_phase` of {grid.max_phase:.3g}: make a plan for this structure with "
+            "`OpenPlan.for_structures` or `layer.plan(None, positions)`, or use "
             '`method="exact"`.'
         )
     return grid
@@ -91,8 +95,6 @@ def one_within_reach(
 
 def check_layer_grid(grid: LebedevGrid | None, degree: int, accuracy: float) -> None:
     """Raises a ValueError for a grid of too low degree; warns if it is inaccurate."""
-    if degree < 0:
-        raise ValueError(f"`degree` is not negative, got {degree}.")
     if grid is None:
         return
     if grid.degree < degree:

@@ -9,11 +9,11 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erf
 
 from ._arguments import is_traced
-from ._lattice import ROUNDING, checked_cells, covered_cells
+from ._lattice import ROUNDING, concrete_cells, covered_cells
 
-# Shells end this many widths beyond their radius; a smooth window falls to zero over
-# the last width. What is cut off is below exp(-12.5), 4e-6, of the height of the shell.
-_RADIUS_IN_WIDTHS = 6.0
+# Shells end this many thicknesses beyond their radius; a smooth window falls to zero
+# over the last one. What is cut off is below exp(-12.5), 4e-6, of the shell's height.
+_END_IN_THICKNESSES = 6.0
 # A shell is empty if its vectors contribute less than this fraction of its integral.
 _EMPTY_FRACTION = 0.01
 # Long vectors contribute to high frequencies only: vectors are sorted into at most this
@@ -25,9 +25,9 @@ class ShellGrid(eqx.Module):
     r"""The integer vectors of a sum over reciprocal shells.
 
     For one cell or a batch. It contains half of the lattice (K and -K count once) and
-    K = 0. Wave vectors follow from the cell that is passed with the grid,
+    K = 0. Wave vectors follow from the cell that is passed with the plan,
     $K = 2\pi\, C^{-1} n$. Arrays have a leading batch axis, for `jax.vmap`, if
-    `shell_grid` was given a batch.
+    it was made for a batch.
 
     Attributes:
         indices: the integers n, zero on padding.
@@ -50,13 +50,96 @@ class ShellGrid(eqx.Module):
     max_stretch: float = eqx.field(static=True)
     bands: tuple[tuple[int, float], ...] = eqx.field(static=True)
 
+    @classmethod
+    def for_structures(
+        cls,
+        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"],
+        mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
+        *,
+        frequencies: Float[Array | np.ndarray, " pairs"],
+        shell_thickness: float = 0.15,
+        margin: float = 1e-3,
+        max_vectors: int = 1_000_000,
+    ) -> "ShellGrid | None":
+        r"""Selects the reciprocal vectors of all shells; on the host, before tracing.
+
+        The plan contains every K shorter than $\omega_{max} + 6 s$, for the given cells
+        and for all cells that result from a stretch of at most `1 + margin`. Counts are
+        rounded up to a small set of sizes, so that few shapes are compiled.
+
+        Args:
+            cells: one cell or a batch, rows are lattice vectors, Å; None is open.
+            positions: atomic positions, Å, with the batch axis of the cells; not used.
+            mask: not used.
+            frequencies: radii $\omega_k$ of the shells, 1/Å.
+            shell_thickness: thickness s of the shells, 1/Å, see `attend`.
+            margin: relative stretch of the cell that remains covered; 0.1 is suitable
+                for molecular dynamics with a variable cell.
+            max_vectors: upper limit of the number of vectors per structure.
+
+        Returns:
+            A plan for `attend`, with a leading batch axis if `cells` has one; None in
+            open boundaries, where the plan is an `OpenPlan`.
+
+        Raises:
+            ValueError: a cell is traced, singular or of a wrong shape, an argument is
+                out of range, or more than `max_vectors` vectors are needed.
+        """
+        del mask
+        if cells is None:
+            return None
+        if is_traced(frequencies):
+            raise ValueError(
+                "`frequencies` are traced, but the shells of a plan are fixed: pass a "
+                "NumPy array, such as the result of `frequency_grid(...)`."
+            )
+        cells = concrete_cells(
+            cells, "`ShellGrid.for_structures(...)` or `layer.plan_for(...)`"
+        )
+        omegas = np.asarray(frequencies, float)
+        shell_thickness, margin = float(shell_thickness), float(margin)
+        if not (shell_thickness > 0 and margin >= 0 and omegas.size):
+            raise ValueError(
+                "`shell_thickness` must be positive, `margin` not negative and "
+                f"`frequencies` not empty, got {shell_thickness}, {margin} and "
+                f"{omegas.tolist()}."
+            )
+        cutoff = float(shell_ends(omegas, shell_thickness).max())
+        stretch = (1.0 + margin) * ROUNDING
+        flat_cells = cells.reshape(-1, 3, 3)
+        balls = [_half_ball(cell, cutoff * stretch, max_vectors) for cell in flat_cells]
+        num_empty = [
+            _count_empty(cell, ball, omegas, shell_thickness)
+            for cell, ball in zip(flat_cells, balls, strict=True)
+        ]
+        starts = _band_starts(omegas, shell_thickness)
+        bands = [
+            _split_into_bands(cell, ball, starts * stretch)
+            for cell, ball in zip(flat_cells, balls, strict=True)
+        ]
+        sizes = _band_sizes(
+            bands, np.diff([*starts, cutoff] ** np.array(3)) / cutoff**3
+        )
+        indices, valid = _padded(bands, sizes)
+        graphs = cells.shape[:-2]
+        return cls(
+            indices=jnp.asarray(indices.reshape(*graphs, -1, 3)),
+            valid=jnp.asarray(valid.reshape(*graphs, -1)),
+            cell=jnp.asarray(cells, jnp.result_type(float)),
+            num_empty=jnp.asarray(np.reshape(num_empty, graphs), jnp.int32),
+            cutoff=cutoff,
+            max_stretch=stretch,
+            bands=tuple(zip(sizes, starts.tolist(), strict=True)),
+        )
+
     def covers(
         self,
         cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
-        positions: Float[Array | np.ndarray, "*graphs slots 3"] | None = None,
+        positions: Float[Array | np.ndarray, "*graphs slots 3"],
         mask: Bool[Array | np.ndarray, "*graphs slots"] | None = None,
     ) -> bool | Bool[np.ndarray, " graphs"]:
-        """Returns whether the grid has all vectors for these cells; runs on the host.
+        """Returns whether the plan has all vectors for these cells; runs on the host.
 
         Args:
             cells: one cell, or one per graph, Å; None is open, which is not covered.
@@ -68,87 +151,17 @@ class ShellGrid(eqx.Module):
             One bool, or one per graph.
 
         Raises:
-            ValueError: the number of cells differs from that of the grid.
+            ValueError: the number of cells differs from that of the plan.
         """
         del positions
         return covered_cells(self.cell, cells, mask, self.max_stretch)
-
-
-def shell_grid(
-    cells: Float[Array | np.ndarray, "*graphs 3 3"],
-    frequencies: Float[Array | np.ndarray, " pairs"],
-    *,
-    shell_thickness: float,
-    margin: float = 1e-3,
-    max_vectors: int = 1_000_000,
-) -> ShellGrid:
-    r"""Selects the reciprocal vectors of all shells; runs on the host, before tracing.
-
-    The grid contains every K shorter than $\omega_{max} + 6 s$, for the given cell and
-    for all cells that result from a stretch of at most `1 + margin`. Counts are rounded
-    up to a small set of sizes, so that few shapes are compiled.
-
-    Args:
-        cells: one cell or a batch, rows are lattice vectors, Å.
-        frequencies: radii $\omega_k$ of the shells, 1/Å.
-        shell_thickness: thickness s of the shells, 1/Å.
-        margin: relative stretch of the cell that remains covered; 0.1 is suitable for
-            molecular dynamics with a variable cell.
-        max_vectors: upper limit of the number of vectors per structure.
-
-    Returns:
-        A grid for `attend_periodic`, with a leading batch axis if `cells` has one.
-
-    Raises:
-        ValueError: a cell is traced, singular or of a wrong shape, an argument is out
-            of range, or more than `max_vectors` vectors are needed.
-    """
-    if is_traced(cells, frequencies):
-        raise ValueError(
-            "`cell` or `frequencies` are traced, so the reciprocal vectors they need "
-            "are unknown: make a grid on the host with `shell_grid` or "
-            "`layer.plan_for` and pass it as `grid` to a kernel, as `plan` to a layer."
-        )
-    cells, omegas = checked_cells(np.asarray(cells)), np.asarray(frequencies, float)
-    shell_thickness, margin = float(shell_thickness), float(margin)
-    if not (shell_thickness > 0 and margin >= 0 and omegas.size):
-        raise ValueError(
-            "`shell_thickness` must be positive, `margin` not negative and "
-            f"`frequencies` not empty, got {shell_thickness}, {margin} and "
-            f"{omegas.tolist()}."
-        )
-    cutoff = float(shell_ends(omegas, shell_thickness).max())
-    stretch = (1.0 + margin) * ROUNDING
-    flat_cells = cells.reshape(-1, 3, 3)
-    balls = [_half_ball(cell, cutoff * stretch, max_vectors) for cell in flat_cells]
-    num_empty = [
-        _count_empty(cell, ball, omegas, shell_thickness)
-        for cell, ball in zip(flat_cells, balls, strict=True)
-    ]
-    starts = _band_starts(omegas, shell_thickness)
-    bands = [
-        _split_into_bands(cell, ball, starts * stretch)
-        for cell, ball in zip(flat_cells, balls, strict=True)
-    ]
-    sizes = _band_sizes(bands, np.diff([*starts, cutoff] ** np.array(3)) / cutoff**3)
-    indices, valid = _padded(bands, sizes)
-    graphs = cells.shape[:-2]
-    return ShellGrid(
-        indices=jnp.asarray(indices.reshape(*graphs, -1, 3)),
-        valid=jnp.asarray(valid.reshape(*graphs, -1)),
-        cell=jnp.asarray(cells, jnp.result_type(float)),
-        num_empty=jnp.asarray(np.reshape(num_empty, graphs), jnp.int32),
-        cutoff=cutoff,
-        max_stretch=stretch,
-        bands=tuple(zip(sizes, starts.tolist(), strict=True)),
-    )
 
 
 def shell_ends(
     frequencies: Float[np.ndarray, " pairs"], shell_thickness: float
 ) -> Float[np.ndarray, " pairs"]:
     """Returns the length at which the window of each shell reaches zero, 1/Å."""
-    return frequencies + _RADIUS_IN_WIDTHS * shell_thickness
+    return frequencies + _END_IN_THICKNESSES * shell_thickness
 
 
 def shell_norm(
@@ -183,8 +196,8 @@ def _half_ball(cell: np.ndarray, radius: float, max_vectors: int) -> np.ndarray:
         raise ValueError(
             f"The cell {cell.tolist()} needs about {expected:.0f} reciprocal vectors "
             f"(searched among {searched:.0f}), more than `max_vectors={max_vectors}`: "
-            "lower the highest frequency or the shell width, reduce the cell, or raise "
-            "the limit."
+            "lower the highest frequency or the shell thickness, reduce the cell, or "
+            "raise the limit."
         )
     dual = 2 * math.pi * np.linalg.inv(cell).T
     ranges = [np.arange(bounds[0] + 1), *(np.arange(-n, n + 1) for n in bounds[1:])]
@@ -198,7 +211,7 @@ def _band_starts(
     frequencies: Float[np.ndarray, " pairs"], shell_thickness: float
 ) -> Float[np.ndarray, " bands"]:
     """Lower bound of the length in each band: zero, then the ends of shells, 1/Å."""
-    ends = np.unique(frequencies) + _RADIUS_IN_WIDTHS * shell_thickness
+    ends = np.unique(frequencies) + _END_IN_THICKNESSES * shell_thickness
     groups = np.array_split(ends, min(_MAX_BANDS, len(ends)))
     return np.array([0.0, *(group[-1] for group in groups[:-1])])
 
