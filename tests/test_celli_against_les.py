@@ -57,9 +57,7 @@ def test_energies_of_equal_widths_agree(cell, width, total):
     q, r = structure()
     q = q - q.mean() + total / len(q)
     sigma = math.sqrt(2) * width
-    plan = None
-    if cell is not None:
-        plan = lr_celli.Ewald.for_structures(cell, r, tolerance=1e-11)
+    plan = lr_celli.Ewald.for_structures(cell, r, tolerance=1e-11)
     celli = celli_energy(q, r, np.full(len(q), width), cell, plan)
     plan = lr_les.KGrid.for_structures(cell, r, sigma=sigma, tolerance=1e-13)
     les = les_energy(q, r, cell, plan, sigma=sigma)

@@ -130,6 +130,43 @@ def test_widths_that_a_plan_does_not_cover():
         coulomb_operator(widths, jnp.asarray(POSITIONS), jnp.asarray(CELL), plan=mesh)
 
 
+def test_an_operator_derives_its_plan_from_arguments_that_are_not_traced():
+    widths, positions = jnp.array([0.3, 0.5, 0.9, 0.3]), jnp.asarray(POSITIONS)
+    mask, charges = jnp.array([True, True, False, True]), jnp.arange(4.0)
+    plan = ParticleMesh.for_structures(CELL, POSITIONS, np.asarray(mask), width_max=0.5)
+    operators = [
+        coulomb_operator(widths, positions, CELL, plan=p, mask=mask)
+        for p in (plan, None)
+    ]
+    expected, actual = (np.asarray(operator(charges)) for operator in operators)
+    np.testing.assert_array_equal(actual, expected)
+    message = "traced, so neighbors and the largest width are unknown: make a plan"
+    with raises(message):
+        jax.jit(lambda w: coulomb_operator(w, positions, CELL))(widths)
+    with raises(message):
+        jax.jit(lambda r: coulomb_operator(widths, r, CELL))(positions)
+    with raises("There is no Coulomb operator with open boundaries: give a `cell`"):
+        coulomb_operator(widths, positions)
+    with raises("is a `ParticleMesh`, got a tuple"):
+        coulomb_operator(widths, positions, CELL, plan=())
+
+
+@pytest.mark.parametrize("solver", ["dense", "iterative"])
+def test_the_plan_of_one_structure_is_that_of_a_batch_of_one(solver):
+    layer, mask = make_layer(solver), np.arange(4) < 3
+    batch = layer.plan_for(CELL[None], POSITIONS[None], mask[None], margin=0.05)
+    single = layer.plan(CELL, POSITIONS, mask, margin=0.05)
+    assert jax.tree.structure(single) == jax.tree.structure(batch)
+    pairs = zip(jax.tree.leaves(single), jax.tree.leaves(batch), strict=True)
+    assert all(np.array_equal(a, b[0], equal_nan=True) for a, b in pairs)
+    assert layer.plan(None, POSITIONS) is None
+    # The cell of a graph without atoms is not used.
+    cells, positions = np.stack([CELL, 0 * CELL]), np.stack([POSITIONS] * 2)
+    masks = np.stack([mask, 0 * mask]).astype(bool)
+    plan = layer.plan_for(cells, positions, masks)
+    assert plan.covers(cells, positions, masks).tolist() == [True, True]
+
+
 @pytest.mark.parametrize("number", [np.float64, np.float32, jnp.asarray])
 def test_numpy_and_jax_scalars_become_floats(number):
     """Static settings are Python floats, and there are no warnings."""

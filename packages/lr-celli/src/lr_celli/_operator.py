@@ -215,10 +215,10 @@ def _checked_plan(
     """
     concrete = lambda *arrays: not any(isinstance(x, Tracer) for x in arrays)
     if plan is None:
-        if not concrete(widths, mask):
+        if not concrete(widths, positions, cell, mask):
             raise ValueError(
-                "`widths` or `mask` is traced, so the largest width is unknown: make a "
-                "plan on the host with `ParticleMesh.for_structures(...)` or "
+                "Arguments are traced, so neighbors and the largest width are unknown: "
+                "make a plan on the host with `ParticleMesh.for_structures(...)` or "
                 "`layer.plan(...)` and pass it as `plan`."
             )
         largest = float(np.max(np.asarray(widths)[np.asarray(mask)], initial=1e-3))
