@@ -293,25 +293,3 @@ def test_a_shape_larger_than_its_entry_allocates_nothing(model, tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("header.npy", entry)
         assert "not a complete file" in error_of(path)
-
-
-def test_sizes_with_too_large_tables_raise():
-    with pytest.raises(ValueError, match="`l_max` = 7 with `correlation` = 3"):
-        bb.MACESize(l_max=7)
-    with pytest.raises(ValueError, match="go up to degree 11"):
-        bb.AllegroSize(features=("1o", "12e"))
-    for wrong in (
-        {"radial_mlp": (8, 0)},
-        {"envelope_exponent": 0},
-        {"readout_width": 0},
-    ):
-        with pytest.raises(ValueError, match="must be at least 1"):
-            bb.MACESize(**wrong)
-    with pytest.raises(ValueError, match="`two_body` widths must be at least 1"):
-        bb.AllegroSize(two_body=(0,))
-
-
-def test_atomic_energies_are_finite(model):
-    backbone = eqx.filter_eval_shape(lambda: model().backbone)
-    with pytest.raises(ValueError, match="no finite energy for C: nan"):
-        bb.Potential(backbone, {1: 0.0, 6: float("nan"), 8: 0.0})

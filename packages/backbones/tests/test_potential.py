@@ -99,3 +99,25 @@ def test_invalid_models_raise(mace, GaussianSum):
         bb.MACE((1,), cutoff=0.0, avg_num_neighbors=1.0, key=jr.key(0))
     with pytest.raises(ValueError, match="`hidden_degree` must be between"):
         bb.MACESize(hidden_degree=4)
+
+
+def test_sizes_with_too_large_tables_raise():
+    with pytest.raises(ValueError, match="`l_max` = 7 with `correlation` = 3"):
+        bb.MACESize(l_max=7)
+    with pytest.raises(ValueError, match="go up to degree 11"):
+        bb.AllegroSize(features=("1o", "12e"))
+    for wrong in (
+        {"radial_mlp": (8, 0)},
+        {"envelope_exponent": 0},
+        {"readout_width": 0},
+    ):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            bb.MACESize(**wrong)
+    with pytest.raises(ValueError, match="`two_body` widths must be at least 1"):
+        bb.AllegroSize(two_body=(0,))
+
+
+def test_atomic_energies_are_finite(model):
+    backbone = eqx.filter_eval_shape(lambda: model().backbone)
+    with pytest.raises(ValueError, match="no finite energy for C: nan"):
+        bb.Potential(backbone, {1: 0.0, 6: float("nan"), 8: 0.0})
