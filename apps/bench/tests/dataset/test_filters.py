@@ -84,6 +84,7 @@ def test_rare_elements_are_removed_repeatedly():
 def test_reasons_for_leaving_rows_out():
     first = row(0, total_charge=1.0, spin=2)
     neutral = row(1, energy=None)
+    pushed = row(2, forces=np.array([[0.0, 0, 0], [3.0, 0, -4.0]]))
     cases = [
         (Filters(max_atoms=1), first, "more than 1 atoms"),
         (Filters(min_atoms=3), first, "fewer than 3 atoms"),
@@ -94,6 +95,9 @@ def test_reasons_for_leaving_rows_out():
         (Filters(spins=(1,)), neutral, "other spin"),
         (Filters(require=("energy",)), neutral, "no energy"),
         (Filters(require=("energy",)), first, None),
+        (Filters(max_force=4.9), pushed, "a force above 4.9 eV/Å"),
+        (Filters(max_force=5.0), pushed, None),
+        (Filters(max_force=1.0), first, None),
     ]
     for filters, candidate, reason in cases:
         assert exclusion_reason(candidate, filters) == reason

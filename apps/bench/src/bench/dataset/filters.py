@@ -183,6 +183,11 @@ def exclusion_reason(row: Row, filters: Filters) -> str | None:
         return f"more than {min(limits)} atoms"
     if len(row) < filters.min_atoms:
         return f"fewer than {filters.min_atoms} atoms"
+    limit = filters.max_force
+    if limit is not None and row.forces is not None:
+        largest = np.linalg.norm(row.forces, axis=1).max(initial=0.0)
+        if largest > limit:
+            return f"a force above {limit:g} eV/Å"
     charges = filters.total_charges
     if charges and (row.total_charge or 0.0) not in charges:
         return "other total charge"

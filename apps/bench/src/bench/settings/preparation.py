@@ -43,6 +43,8 @@ class Filters(Strict):
     """Smallest number of atoms of a structure."""
     max_atoms: Atoms | None = None
     """Largest number of atoms of a structure; null means no limit."""
+    max_force: float | None = pydantic.Field(default=None, gt=0, le=1e9)
+    """Largest force on an atom, eV/Å; structures without forces are kept."""
     require: Labels = ()
     """Keep structures with all these labels, such as `[energy, forces]`."""
     without: Labels = ()
