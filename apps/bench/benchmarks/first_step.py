@@ -56,13 +56,13 @@ def write_structures(path, count, cells):
 def prepare_structures(folder, count, cells):
     """Returns the folder of a prepared set, which is made if it does not exist."""
     from bench.dataset.preparing import prepare
-    from bench.dataset.request import PreparationRequest
+    from bench.settings.preparation import PreparationSettings
 
     out = folder / f"{'cells' if cells else 'molecules'}-{count}"
     if not (out / "dataset.json").exists():
         source = folder / f"{out.name}.npz"
         write_structures(source, count, cells)
-        prepare(PreparationRequest(str(source)), out, workers=2)
+        prepare(PreparationSettings(source=str(source)), out, workers=2)
         source.unlink()
     return out
 

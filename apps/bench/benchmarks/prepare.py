@@ -163,6 +163,7 @@ def measure_edges(folder, quick):
     from bench.batches.loading import batch_dataset
     from bench.batches.neighbors import edge_pool, prefetch_edges
     from bench.dataset.opening import load_for_training, open_dataset
+    from bench.dataset.per_element import elements_of
     from bench.model.building import build_potential
     from bench.settings.grid import Grid
     from bench.training.loss import loss
@@ -177,7 +178,7 @@ def measure_edges(folder, quick):
     members = np.arange(16 if quick else 64)
     data = dataclasses.replace(data, order=data.order[members])
     grid = Grid(dataset="mofs", long_range=("none",))
-    elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
+    elements = dict.fromkeys(elements_of(data), 0.0)
     (run, *_) = grid.runs()
     model = build_potential(
         grid.model, run, elements, avg_num_neighbors=30.0, scale=1.0
@@ -186,12 +187,14 @@ def measure_edges(folder, quick):
     batches = [structures[i : i + 4] for i in range(0, len(structures), 4)]
     median_time = lambda run, n: median(seconds(run)[0] for _ in range(n))
     edge_time = median_time(lambda: list(prefetch_edges(batches, 4.5)), 5)
-    batched = batch_dataset(data, grid, model.backbone)
+    batched = batch_dataset(data, model.backbone, batch_size=grid.train.batch_size)
+    batched = batched.with_atomic_energies(elements)
     # As for data sets with too many atoms to cache their edges.
     uncached = dataclasses.replace(batched.edges, cached=None, pool=edge_pool(1))
     batched = dataclasses.replace(batched, edges=uncached)
-    make_batches = lambda: list(batched.batches(members, elements))
-    inputs = [(batch, targets) for _, batch, targets in make_batches()]
+    rng = np.random.default_rng(0)
+    make_batches = lambda: list(batched.steps(members, rng, 1))
+    inputs = [pair for (pair,) in make_batches()]
     batch_time = median_time(make_batches, 5)
     loss_of = lambda model, pair: loss(model, *pair, grid.train.loss)
     step = eqx.filter_jit(eqx.filter_value_and_grad(loss_of))

@@ -19,6 +19,7 @@ MLIP_PYTHON and MACE_TORCH_PYTHON are the paths of Python interpreters that have
 """
 
 import argparse
+import dataclasses
 import statistics
 import sys
 import tempfile
@@ -30,7 +31,11 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.batches.neighbors import find_edges
 from bench.dataset.opening import load_for_training
-from bench.dataset.per_element import composition_energy, fit_atomic_energies
+from bench.dataset.per_element import (
+    composition_energy,
+    elements_of,
+    fit_atomic_energies,
+)
 
 HERE = Path(__file__).parent
 # The other models and the communication with them are those of the benchmark of single
@@ -52,9 +57,10 @@ SIZE = {
 CUTOFF = 4.0
 
 
-def write_structures(samples, folder):
+def write_structures(data, folder):
     """Writes the structures: a file for bench, arrays for the others."""
-    atomic_energies = fit_atomic_energies(samples)
+    atomic_energies = fit_atomic_energies(data)
+    samples = list(data.samples)
     frames, energies = [], []
     for sample in samples:
         atoms = sample.to_ase()
@@ -80,19 +86,20 @@ def main():
     parser.add_argument("--quick", action="store_true", help="8 structures, 2 rounds")
     options = parser.parse_args()
     count, rounds = (8, 2) if options.quick else (40, 5)
-    samples = list(load_for_training(options.dataset).samples[:count])
-    if any(s.structure.cell is not None or s.forces is None for s in samples):
+    data = load_for_training(options.dataset)
+    data = dataclasses.replace(data, order=data.order[:count])
+    periodic = np.asarray(data.columns.arrays["periodic"])
+    if periodic.any() or not data.has("forces").all():
         raise SystemExit(
             "DATASET must contain molecules (open boundaries) with energies and forces."
         )
-    atoms = sum(len(s.structure) for s in samples)
-    sizes = np.array([len(s.structure) for s in samples])
-    edges = find_edges(lambda i: samples[i].structure, sizes, CUTOFF)
+    atoms = int(data.sizes.sum())
+    edges = find_edges(data, CUTOFF)
     given = {"size": SIZE, "cutoff": CUTOFF, "batch": 4, "rate": 1e-4}
-    given["elements"] = sorted({int(z) for s in samples for z in s.structure.numbers})
+    given["elements"] = elements_of(data)
     given["avg_num_neighbors"] = float(edges.counts.edges.sum() / atoms)
     with tempfile.TemporaryDirectory() as folder:
-        write_structures(samples, Path(folder))
+        write_structures(data, Path(folder))
         given["folder"] = folder
         scripts = HERE / "training_sides"
         sides = {

@@ -28,7 +28,7 @@ def main():
     values["train"] |= {"devices": 1, "loss": {"charge": 0.0}}
     grid = Grid(**values)
     data, run = load_for_training(grid.dataset), grid.runs()[0]
-    atomic_energies = fit_atomic_energies(data.samples)
+    atomic_energies = fit_atomic_energies(data)
     potential = build_potential(
         grid.model,
         run,
@@ -36,7 +36,8 @@ def main():
         avg_num_neighbors=given["avg_num_neighbors"],
         scale=1.0,
     )
-    batched = batch_dataset(data, grid, potential.backbone)
+    batched = batch_dataset(data, potential.backbone, batch_size=given["batch"])
+    batched = batched.with_atomic_energies(atomic_energies)
     mesh, optimizer = device_mesh(grid.train), make_optimizer(grid.train, 10**6)
     state = replicate(initial_state(potential, optimizer), mesh)
     progress = {"state": state, "pass": 0}
@@ -44,7 +45,7 @@ def main():
 
     def make_batches():
         rng = np.random.default_rng(progress["pass"])
-        return step_inputs(batched, members, atomic_energies, rng, grid.train, mesh)
+        return step_inputs(batched, members, rng, grid.train, mesh)
 
     prebuilt = list(make_batches())
 

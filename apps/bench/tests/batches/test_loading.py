@@ -50,7 +50,9 @@ def backbone_of(grid):
 
 
 def batched_for(grid):
-    return batch_dataset(load_for_training(grid.dataset), grid, backbone_of(grid))
+    data = load_for_training(grid.dataset)
+    batched = batch_dataset(data, backbone_of(grid), batch_size=4, num_buckets=2)
+    return batched.with_atomic_energies(ATOMIC_ENERGIES)
 
 
 def flat(batches):
@@ -68,10 +70,14 @@ def assert_equal(actual, expected):
 def test_every_sample_occurs_once_with_its_labels(grid):
     batched = batched_for(grid)
     members = np.setdiff1d(np.arange(22), [3, 7])
-    rng = np.random.default_rng(0)
+    seeded = lambda: np.random.default_rng(0)
     seen_indices = []
     shapes = set()
-    for indices, batch, targets in batched.batches(members, ATOMIC_ENERGIES, rng):
+    for indices, ((batch, targets),) in zip(
+        batched.step_members(members, seeded(), 1),
+        batched.steps(members, seeded(), 1),
+        strict=True,
+    ):
         shapes.add((batch.species.shape, batch.senders.shape))
         for g, index in enumerate(indices):
             sample = batched.data.samples[int(index)]
@@ -104,11 +110,11 @@ def test_batches_are_those_of_backbones_pack(grid):
         buckets=2,
         plan_for=backbone_of(grid).plan_for,
     )
-    batches = iter(batched.batches(np.arange(22), ATOMIC_ENERGIES))
+    batches = iter(batched.batches(np.arange(22)))
     for bucket in buckets:
         for first in range(0, len(bucket), 4):
             rows = range(first, min(first + 4, len(bucket)))
-            indices, batch, _ = next(batches)
+            indices, batch = next(batches)
             np.testing.assert_array_equal(indices, bucket.members[rows])
             assert_equal(flat([batch]), flat([bucket.batch(rows)]))
     assert next(batches, None) is None
@@ -116,9 +122,7 @@ def test_batches_are_those_of_backbones_pack(grid):
 
 def test_the_seed_determines_the_order(grid):
     batched = batched_for(grid)
-    order = lambda rng: [
-        i.tolist() for i, _, _ in batched.batches(np.arange(22), ATOMIC_ENERGIES, rng)
-    ]
+    order = lambda rng: [i.tolist() for i, _ in batched.batches(np.arange(22), rng)]
     seeded = lambda seed: order(np.random.default_rng([seed, 3]))
     assert seeded(1) == seeded(1) != seeded(2)
     assert order(None) == order(None) != seeded(1)
@@ -128,9 +132,7 @@ def test_the_seed_determines_the_order(grid):
 @pytest.mark.parametrize("start", [0, 1, 4, 6, 9])
 def test_an_epoch_resumes_in_the_middle(grid, start):
     epoch = lambda **options: flat(
-        batched_for(grid).batches(
-            np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), **options
-        )
+        batched_for(grid).batches(np.arange(22), np.random.default_rng(5), **options)
     )
     assert_equal(epoch(start=start), epoch()[start:])
 
@@ -138,21 +140,19 @@ def test_an_epoch_resumes_in_the_middle(grid, start):
 @pytest.mark.parametrize("start", [0, 2, 3])
 def test_steps_of_several_batches_resume_in_the_middle(grid, start):
     epoch = lambda **options: flat(
-        batched_for(grid).steps(
-            np.arange(22), ATOMIC_ENERGIES, np.random.default_rng(5), 2, **options
-        )
+        batched_for(grid).steps(np.arange(22), np.random.default_rng(5), 2, **options)
     )
     assert len(epoch()) == batched_for(grid).num_steps(np.arange(22), 2)
     assert_equal(epoch(start=start), epoch()[start:])
 
 
 def test_edges_from_worker_processes_give_the_same_batches(grid, monkeypatch):
-    cached = flat(batched_for(grid).batches(np.arange(22), ATOMIC_ENERGIES))
+    cached = flat(batched_for(grid).batches(np.arange(22)))
     monkeypatch.setattr("bench.batches.neighbors.LARGE", 10)
     monkeypatch.setattr("bench.batches.neighbors.available_cores", lambda: 1)
     batched = batched_for(grid)
     assert batched.edges.cached is None
-    assert_equal(flat(batched.batches(np.arange(22), ATOMIC_ENERGIES)), cached)
+    assert_equal(flat(batched.batches(np.arange(22))), cached)
     batched.edges.pool.shutdown()
 
 

@@ -40,13 +40,13 @@ def test_energies_of_elements_are_recovered():
 def test_fit_and_floors_equal_those_of_training():
     data = load_for_training("frameworks")
     fit = fit_composition(count_elements(data.columns), data.columns.arrays["energy"])
-    atomic_energies = fit_atomic_energies(data.samples)
+    atomic_energies = fit_atomic_energies(data)
     # Only the sums are compared: the compositions do not determine all energies.
     direct = np.zeros(119)
     direct[list(atomic_energies)] = list(atomic_energies.values())
     counts = count_elements(data.columns)
     np.testing.assert_allclose(counts @ fit.energies, counts @ direct, atol=1e-5)
-    expected = floor_of(data.samples, atomic_energies, mean_charges(data.samples))
+    expected = floor_of(data.samples, atomic_energies, mean_charges(data))
     floors = baseline_floors(data.columns, fit)
     np.testing.assert_allclose(
         [1000 * x for x in floors],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from bench.dataset.opening import BUNDLED, load_for_training
-from bench.dataset.per_element import element_counts, fit_atomic_energies
+from bench.dataset.per_element import fit_atomic_energies
 from bench.exceptions import BenchError
 
 
@@ -54,11 +54,11 @@ def test_bundled_datasets(name):
 
 
 def test_fitted_atomic_energies_sum_to_the_mean_energy(structure_file):
-    samples = load_for_training(str(structure_file)).samples
-    assert element_counts(samples[:1], [1, 6, 8]).tolist() == [[2, 2, 1]]
+    data = load_for_training(str(structure_file))
+    assert data.element_counts[[0]][:, [1, 6, 8]].toarray().tolist() == [[2, 2, 1]]
     # All structures have one composition, which determines only the sum.
-    energies = fit_atomic_energies(samples)
-    mean = np.mean([s.energy for s in samples])
+    energies = fit_atomic_energies(data)
+    mean = np.mean([s.energy for s in data.samples])
     assert abs(2 * energies[1] + 2 * energies[6] + energies[8] - mean) < 1e-6
 
 

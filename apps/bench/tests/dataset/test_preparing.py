@@ -315,7 +315,7 @@ def test_isolated_atoms_become_atomic_energies(tmp_path, toy_structure):
     fitted = load_for_training(str(tmp_path / "plain"))
     assert fitted.atomic_energies is None
     members = np.array([fitted.ids.index("s003")])
-    expected = fit_atomic_energies([fitted.samples[int(members[0])]])
+    expected = fit_atomic_energies(fitted, members)
     assert atomic_energies_for(fitted, members) == expected
 
 

@@ -15,7 +15,9 @@ LATENT_KINDS = [kind for kind in KINDS if kind != "charge"]
 
 
 def test_errors_are_those_computed_expected_loss(structure_file):
-    samples = load_for_training(str(structure_file)).samples[:2]
+    data = load_for_training(str(structure_file))
+    data = dataclasses.replace(data, order=data.order[:2])
+    samples = data.samples
     predictions = [
         Prediction(
             s.energy + 0.01 * len(s.structure), s.forces + 0.2, None, s.charges - 0.03
@@ -33,7 +35,7 @@ def test_errors_are_those_computed_expected_loss(structure_file):
     assert errors.loss(weights) == pytest.approx(expected_loss)
     assert Errors(energy_rmse=10.0).loss(weights) == pytest.approx(2 * 0.01**2)
     assert np.isnan(Errors().loss(weights))
-    floor = floor_of(samples, {1: 0.0, 6: 0.0, 8: 0.0}, mean_charges(samples))
+    floor = floor_of(samples, {1: 0.0, 6: 0.0, 8: 0.0}, mean_charges(data))
     forces = np.concatenate([s.forces.ravel() for s in samples])
     np.testing.assert_allclose(floor.force_mae, 1000 * np.abs(forces).mean())
     numbers = np.concatenate([s.structure.numbers for s in samples])

@@ -18,7 +18,7 @@ from bench.evaluation.errors import charge_sign, errors_of, floor_of
 from bench.evaluation.predicting import Prediction, predict_samples
 from bench.evaluation.response import born_effective_charges, dipoles
 from bench.exceptions import BenchError
-from bench.experiment.trainable import trainable_settings
+from bench.experiment.trainable import labeled_kinds, trainable_settings
 from bench.model.building import build_potential
 from bench.settings.preparation import PreparationSettings
 from bench.sources import ReadOptions
@@ -99,14 +99,13 @@ def model(request, toy_structure, grid_of, tmp_path):
     potential = build_potential(
         grid.model,
         run,
-        fit_atomic_energies(data.samples),
+        fit_atomic_energies(data),
         avg_num_neighbors=4.0,
         scale=1.0,
     )
-    batched = batch_dataset(data, grid, potential.backbone)
-    ((_, batch, targets),) = batched.batches(
-        np.arange(3), dict(potential.atomic_energies)
-    )
+    batched = batch_dataset(data, potential.backbone, batch_size=4)
+    labeled = batched.with_atomic_energies(dict(potential.atomic_energies))
+    (((batch, targets),),) = labeled.steps(np.arange(3), np.random.default_rng(1), 1)
     to_double = lambda x: (
         jnp.asarray(x, float) if jnp.issubdtype(x.dtype, jnp.floating) else x
     )
@@ -221,19 +220,20 @@ def test_forces_and_born_charges_are_predicted_on_request(model):
 def test_loss_weights_without_labels_are_rejected(toy_structure, grid_of, tmp_path):
     path = tmp_path / "own.extxyz"
     ase.io.write(path, [toy_structure(i) for i in range(4)], format="extxyz")
-    grid, samples = grid_of(path), open_dataset(str(path)).samples
+    grid, data = grid_of(path), open_dataset(str(path))
+    given = labeled_kinds(data, np.arange(4)), 4
     celli = next(r for r in _with(grid, ("celli",)).runs())
     plain = next(r for r in _with(grid, ("none",)).runs())
-    usable = trainable_settings(grid.train, celli, samples)
+    usable = trainable_settings(grid.train, celli, *given)
     assert (usable.loss.force, usable.loss.charge, usable.loss.stress) == (1, 10, 0)
-    assert trainable_settings(grid.train, plain, samples).loss.charge == 0
+    assert trainable_settings(grid.train, plain, *given).loss.charge == 0
     dipole = grid.train.model_copy(
         update={"loss": grid.train.loss.model_copy(update={"dipole": 1.0})}
     )
     with pytest.raises(BenchError, match="weighs dipole by 1, but none of the 4 train"):
-        trainable_settings(dipole, celli, samples)
+        trainable_settings(dipole, celli, *given)
     # A model without charges has no dipole.
-    assert trainable_settings(dipole, plain, samples).loss.dipole == 0
+    assert trainable_settings(dipole, plain, *given).loss.dipole == 0
 
 
 def _with(grid, layers):

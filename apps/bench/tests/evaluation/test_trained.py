@@ -160,9 +160,7 @@ def test_features_are_means_over_atoms_and_usable_by_chemsplit(finished, tmp_pat
     weighted = eqx.tree_at(weights, probed, values)
     assert len(layer.layers) == 2
     batched = batch_for_prediction(probed, load_for_training(source))
-    ((indices, batch, _), *_) = batched.batches(
-        np.arange(12), dict(probed.atomic_energies)
-    )
+    ((indices, batch), *_) = batched.batches(np.arange(12))
     energies = eqx.filter_jit(lambda potential, batch: potential.energies(batch)[0])
     sums = np.asarray(energies(weighted, batch) - energies(probed, batch)).sum(1)
     means = mean_features(probed, batched, indices)

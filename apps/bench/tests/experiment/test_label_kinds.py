@@ -1,7 +1,6 @@
 """Training on one kind of labels only, such as charges without energies."""
 
 import json
-from types import SimpleNamespace
 
 import ase.io
 import numpy as np
@@ -17,7 +16,6 @@ from bench.evaluation.predicting import Prediction
 from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
 from bench.experiment.trainable import (
-    labeled_kinds,
     predicted_kinds,
     trainable_settings,
 )
@@ -79,9 +77,11 @@ def test_grid_with_charges_only(write, tmp_path):
     compared = {k for k, v in result["errors"]["test"].items() if v is not None}
     assert compared == {"charge_mae", "charge_rmse"}
     # Recomputes the floor from the training set, the errors from the predictions.
-    samples = {s.id: s for s in load_for_training(str(source)).samples}
+    charged = load_for_training(str(source))
+    samples = {s.id: s for s in charged.samples}
     split = json.loads((folder / "split.json").read_text())
-    means = mean_charges([samples[i] for i in split["train"]])
+    members = np.array([charged.ids.index(i) for i in split["train"]])
+    means = mean_charges(charged, members)
     test = [samples[i] for i in split["test"]]
     residuals = [s.charges - [means[z] for z in s.structure.numbers] for s in test]
     floor = 1000 * np.abs(np.concatenate(residuals)).mean()
@@ -160,55 +160,50 @@ def test_structures_without_trainable_labels_are_errors(write, tmp_path, toy_str
         load_for_training(str(mixed))
 
 
-def sample(**labels):
-    empty = dict.fromkeys(("energy", "forces", "stress", "charges", "dipole"))
-    return SimpleNamespace(**(empty | labels))
-
-
 @pytest.mark.parametrize(
     ("layer", "labels", "kinds"),
     [
-        ("celli", {"charges": 1}, {"charge", "dipole", "born"}),
-        ("none", {"forces": 1}, {"force", "stress"}),
-        ("none", {"energy": 1.0}, {"energy", "force", "stress"}),
-        ("les", {"forces": 1, "charges": 1}, {"force", "stress", "dipole", "born"}),
-        ("celli", {"energy": 1.0, "charges": 1}, set(KINDS)),
+        ("celli", ["charge"], {"charge", "dipole", "born"}),
+        ("none", ["force"], {"force", "stress"}),
+        ("none", ["energy"], {"energy", "force", "stress"}),
+        ("les", ["force", "charge"], {"force", "stress", "dipole", "born"}),
+        ("celli", ["energy", "charge"], set(KINDS)),
     ],
 )
 def test_predicted_kinds_follow_from_trained_labels(layer, labels, kinds):
-    run, samples = Run("x", "random", "mace", layer, 0), [sample(**labels)]
-    settings = trainable_settings(TrainSettings(), run, samples)
-    assert set(predicted_kinds(run, settings, labeled_kinds(samples))) == kinds
+    run = Run("x", "random", "mace", layer, 0)
+    settings = trainable_settings(TrainSettings(), run, labels, 1)
+    assert set(predicted_kinds(run, settings, labels)) == kinds
 
 
 @pytest.mark.parametrize(
-    ("layer", "labels", "settings", "message"),
+    ("layer", "label", "settings", "message"),
     [
-        ("none", {"charges": 1}, {}, "mace cannot be trained .* have charges, .*celli"),
-        ("les", {"charges": 1}, {}, "mace.les cannot be trained"),
-        ("celli", {"dipole": 1}, {}, "have dipole, .* set train.loss.dipole=1"),
-        ("none", {"stress": 1}, {}, "set train.loss.stress=1"),
-        ("none", {"energy": 1}, {"frozen": ("backbone",)}, "freezes all of mace"),
+        ("none", "charge", {}, "mace cannot be trained .* have charges, .*celli"),
+        ("les", "charge", {}, "mace.les cannot be trained"),
+        ("celli", "dipole", {}, "have dipole, .* set train.loss.dipole=1"),
+        ("none", "stress", {}, "set train.loss.stress=1"),
+        ("none", "energy", {"frozen": ("backbone",)}, "freezes all of mace"),
         (
             "les",
-            {"energy": 1},
+            "energy",
             {"frozen": ("backbone", "les")},
             "freezes all of mace.l",
         ),
-        ("celli", {"charges": 1}, {"loss": {"energy": 5}}, "set train.loss.energy=0"),
+        ("celli", "charge", {"loss": {"energy": 5}}, "set train.loss.energy=0"),
     ],
 )
-def test_untrainable_settings_are_errors(layer, labels, settings, message):
+def test_untrainable_settings_are_errors(layer, label, settings, message):
     run = Run("x", "random", "mace", layer, 0)
     with pytest.raises(BenchError, match=message):
-        trainable_settings(TrainSettings(**settings), run, [sample(**labels)])
+        trainable_settings(TrainSettings(**settings), run, [label], 1)
 
 
 def test_phases_with_frozen_model_are_omitted():
     phase = {"epochs": 2, "frozen": ["backbone"]}
     settings = TrainSettings(pretrain=[phase])
     adapted = lambda layer: trainable_settings(
-        settings, Run("x", "random", "mace", layer, 0), [sample(energy=1.0)]
+        settings, Run("x", "random", "mace", layer, 0), ["energy"], 1
     )
     assert len(adapted("none").pretrain) == 0 and len(adapted("les").pretrain) == 1
 
@@ -216,13 +211,14 @@ def test_phases_with_frozen_model_are_omitted():
 def test_training_on_dipoles_only(write):
     run = Run("x", "random", "mace", "celli", 0)
     settings = TrainSettings(loss={"dipole": 1.0})
-    adapted = trainable_settings(settings, run, [sample(dipole=1)])
+    adapted = trainable_settings(settings, run, ["dipole"], 1)
     assert {k for k, w in adapted.loss.weights.items() if w} == {"dipole"}
 
 
 def test_missing_labels_and_non_finite_predictions_differ(write):
-    (first, *_) = load_for_training(str(write("charges", count=3))).samples
-    assert fit_atomic_energies([first]) == {1: 0.0, 6: 0.0, 8: 0.0}
+    data = load_for_training(str(write("charges", count=3)))
+    first = data.samples[0]
+    assert fit_atomic_energies(data) == {1: 0.0, 6: 0.0, 8: 0.0}
     prediction = Prediction(None, None, None, first.charges + 0.01)
     errors = errors_of([prediction], [first])
     assert np.isnan(errors.energy_mae) and errors.as_dict()["energy_mae"] is None

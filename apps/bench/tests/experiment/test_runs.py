@@ -1,5 +1,7 @@
 """Runs of a grid: results, failures, folders and usable structures."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import yaml
@@ -91,6 +93,7 @@ def test_structures_of_new_elements_are_excluded_and_reported(structure_file):
     assert [len(p) for p in parts] == [4, 2, 2]
     assert excluded == {"structures": 0, "new_elements": {}}
     data.samples[6].structure.numbers[0] = 30
+    data = dataclasses.replace(data)
     parts, excluded = usable_indices(data, FixedSplit(), "exclude")
     assert parts.test.tolist() == [7]
     assert excluded == {"structures": 1, "new_elements": {"Zn": 1}}

@@ -117,7 +117,7 @@ def test_every_weight_of_every_layer_has_a_gradient(
         potential = build_potential(
             SHALLOW,
             run,
-            fit_atomic_energies(data.samples),
+            fit_atomic_energies(data),
             avg_num_neighbors=4.0,
             scale=1.0,
         )
@@ -129,9 +129,7 @@ def test_every_weight_of_every_layer_has_a_gradient(
             for x, k in zip(leaves, keys, strict=True)
         ]
         potential = eqx.combine(jax.tree.unflatten(tree, perturbed), rest)
-        _, batch, _ = next(
-            batched.batches(np.arange(2), dict(potential.atomic_energies))
-        )
+        _, batch = next(batched.batches(np.arange(2)))
 
         @eqx.filter_jit
         @eqx.filter_grad

@@ -27,7 +27,7 @@ def setup(grid, long_range="none"):
     potential = build_potential(
         grid.model,
         run,
-        fit_atomic_energies(data.samples),
+        fit_atomic_energies(data),
         avg_num_neighbors=4.0,
         scale=1.0,
     )
@@ -170,7 +170,7 @@ def test_the_error_names_the_structure_with_a_non_finite_prediction(
     potential = build_potential(
         small_grid.model,
         run,
-        fit_atomic_energies(data.samples),
+        fit_atomic_energies(data),
         avg_num_neighbors=4.0,
         scale=1.0,
     )

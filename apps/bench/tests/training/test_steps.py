@@ -34,7 +34,7 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(grid, tmp_path):
     from bench.model.building import build_potential
 
     runner = GridRunner(grid, tmp_path)
-    atomic_energies = fit_atomic_energies(runner.data.samples)
+    atomic_energies = fit_atomic_energies(runner.data)
     run = grid.runs()[0]
     potential = build_potential(
         grid.model, run, atomic_energies, avg_num_neighbors=4.0, scale=1.0
@@ -48,11 +48,10 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(grid, tmp_path):
             grid, batch_size=batch, accumulate_grad_batches=accumulate
         )
         batched = batch_for_model(varied, run, runner.data)
+        batched = batched.with_atomic_energies(atomic_energies)
         mesh = device_mesh(settings)
         rng = np.random.default_rng(0)
-        (inputs,) = step_inputs(
-            batched, np.arange(12), atomic_energies, rng, settings, mesh
-        )
+        (inputs,) = step_inputs(batched, np.arange(12), rng, settings, mesh)
         assert inputs[0].mask.shape[:3] == (accumulate, 1, batch)
         weights, rest = eqx.partition(potential, eqx.is_inexact_array)
 

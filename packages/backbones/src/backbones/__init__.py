@@ -37,6 +37,7 @@ from ._sum import NoLongRange as NoLongRange
 from ._sum import Sum as Sum
 from ._total_charge import TotalCharge as TotalCharge
 from ._triplets import Triplets as Triplets
+from ._triplets import count_edges as count_edges
 from ._triplets import count_triplets as count_triplets
 from .allegro import Allegro as Allegro
 from .allegro import AllegroSize as AllegroSize

@@ -48,14 +48,7 @@ def neighbors(
         ValueError: the cutoff is not positive, an array has another shape or a value
             that is not finite, or two atoms are closer than `closest`.
     """
-    if not cutoff > 0:
-        raise ValueError(f"`cutoff` is a distance and must be positive, got {cutoff}.")
-    positions = _checked("positions", positions, (len(positions), 3))
-    box = np.zeros((3, 3)) if cell is None else _checked("cell", cell, (3, 3))
-    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
-    receivers, senders, shifts, distances = search.compute(
-        positions, box, cell is not None, "ijSd"
-    )
+    receivers, senders, shifts, distances = search(positions, cell, cutoff, "ijSd")
     if len(distances) and distances.min() < closest:
         nearest = distances.argmin()
         ends = int(receivers[nearest]), int(senders[nearest])
@@ -67,6 +60,28 @@ def neighbors(
         receivers[order].astype(np.int32),
         shifts[order].astype(np.int32),
     )
+
+
+def search(
+    positions: np.ndarray, cell: np.ndarray | None, cutoff: float, quantities: str
+) -> tuple[np.ndarray, ...]:
+    """Returns what vesin finds about all pairs, in both directions.
+
+    Args:
+        positions: Å.
+        cell: lattice vectors as rows, Å; None for open boundaries.
+        cutoff: Å.
+        quantities: vesin's letters, such as `"ijSd"`.
+
+    Raises:
+        ValueError: as `neighbors`.
+    """
+    if not cutoff > 0:
+        raise ValueError(f"`cutoff` is a distance and must be positive, got {cutoff}.")
+    positions = _checked("positions", positions, (len(positions), 3))
+    box = np.zeros((3, 3)) if cell is None else _checked("cell", cell, (3, 3))
+    pairs = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
+    return tuple(pairs.compute(positions, box, cell is not None, quantities))
 
 
 def _checked(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from ._bucket import Bucket
@@ -141,10 +142,20 @@ def make_plans(
 ) -> Any:
     """Returns the plan for all structures and, last, for a padding graph.
 
+    If the plan of the first structure is empty, so is that of all: whether a layer
+    needs a plan depends on the boundaries and on the number of slots only.
+
     Args:
         plan_for: method of the backbone, see `LongRange.plan_for`.
         structures: all open or all periodic.
         slots: number of atoms per structure, padding included.
     """
-    arrays = dense_arrays(structures, len(structures) + 1, slots, np.dtype(np.float64))
-    return plan_for(arrays["cell"], arrays["positions"], arrays["mask"])
+
+    def plan_of(part: Sequence[Structure]) -> Any:
+        arrays = dense_arrays(part, len(part) + 1, slots, np.dtype(np.float64))
+        return plan_for(arrays["cell"], arrays["positions"], arrays["mask"])
+
+    first = plan_of([structures[0]])
+    if len(structures) == 1 or not jax.tree.leaves(first):
+        return first
+    return plan_of(structures)

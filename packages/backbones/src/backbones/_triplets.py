@@ -3,9 +3,9 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from ._neighbors import Neighbors
+from ._neighbors import Neighbors, search
 
 
 class Triplets(eqx.Module):
@@ -33,6 +33,25 @@ def count_triplets(pairs: Neighbors) -> int:
     """
     degrees = np.bincount(pairs.receivers, minlength=1).astype(np.int64)
     return int(np.sum(degrees**2) - len(pairs))
+
+
+def count_edges(
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"] | None,
+    cutoff: float,
+) -> tuple[int, int]:
+    """Returns the numbers of edges and of triplets of one structure.
+
+    They are those of `neighbors`, in a fraction of its time.
+
+    Args:
+        positions: Å.
+        cell: lattice vectors as rows, Å; None for open boundaries.
+        cutoff: Å.
+    """
+    (receivers,) = search(positions, cell, cutoff, "i")
+    degrees = np.bincount(receivers.astype(np.int64), minlength=1)
+    return len(receivers), int(np.sum(degrees**2) - len(receivers))
 
 
 def find_triplets(pairs: Neighbors) -> tuple[np.ndarray, np.ndarray]:

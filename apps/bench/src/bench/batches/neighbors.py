@@ -4,34 +4,22 @@ Those of a small set are cached; worker processes compute those of a large set a
 their use.
 """
 
-import collections
 import concurrent.futures
 import dataclasses
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from backbones import Neighbors, Structure, count_triplets, neighbors
 
-from bench.exceptions import BenchError
+from bench.batches.edge_counts import EdgeCounts, load_edge_counts
+from bench.batches.worker_pool import map_ahead
+from bench.dataset.opening import Dataset
 from bench.execution.workers import Pool, available_cores
 
 LARGE = 1 << 20
 """Number of atoms above which the edges of a dataset are not cached but recomputed by
 worker processes. Below, the edges within 4.5 Å take about 1 GB at most."""
-
-BLOCK = 64
-"""Structures per task when edges are counted."""
-
-
-class EdgeCounts(NamedTuple):
-    """Numbers of edges and of triplets of each structure, `(structures,)`."""
-
-    edges: np.ndarray
-    triplets: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +27,7 @@ class Edges:
     """The edges of all structures of a dataset.
 
     Args:
-        structures: returns the structure of an index.
+        data: the dataset.
         cutoff: Å.
         counts: of edges, and of triplets (pairs of edges that share an atom).
         cached: the edges of each structure; None where the set is too large.
@@ -47,7 +35,7 @@ class Edges:
             this process.
     """
 
-    structures: Callable[[int], Structure]
+    data: Dataset
     cutoff: float
     counts: EdgeCounts
     cached: Sequence[Neighbors] | None = None
@@ -62,31 +50,25 @@ class Edges:
         cached = self.cached
         if cached is not None:
             return ([cached[i] for i in batch] for batch in batches)
-        structures = ([self.structures(int(i)) for i in batch] for batch in batches)
+        samples = self.data.samples
+        structures = ([samples[int(i)].structure for i in batch] for batch in batches)
         return prefetch_edges(structures, self.cutoff, pool=self.pool)
 
 
-def find_edges(
-    structures: Callable[[int], Structure], sizes: np.ndarray, cutoff: float
-) -> Edges:
-    """Counts the edges of all structures and caches them if the set is small.
+def find_edges(data: Dataset, cutoff: float) -> Edges:
+    """Counts the edges of all samples, and caches them if the set is small.
 
     Args:
-        structures: returns the structure of an index.
-        sizes: number of atoms of each structure, `(structures,)`.
+        data: dataset.
         cutoff: Å.
     """
-    blocks = [range(i, min(i + BLOCK, len(sizes))) for i in range(0, len(sizes), BLOCK)]
-    batches = ([structures(i) for i in block] for block in blocks)
-    if sizes.sum() <= LARGE:
-        lists = prefetch_edges(batches, cutoff)
-        cached = list(itertools.chain.from_iterable(lists))
-        return Edges(structures, cutoff, _counts(map(_count, cached)), cached)
-    pool = edge_pool(available_cores())
-    count = functools.partial(_count_batch, cutoff=cutoff)
-    pairs = _map_ahead(count, batches, pool, depth=32)
-    counts = _counts(itertools.chain.from_iterable(pairs))
-    return Edges(structures, cutoff, counts, pool=pool)
+    if data.sizes.sum() > LARGE:
+        pool = edge_pool(available_cores())
+        return Edges(data, cutoff, load_edge_counts(data, cutoff, pool), pool=pool)
+    structures = [sample.structure for sample in data.samples]
+    cached = _edges(structures, cutoff)
+    counts = np.array([(len(p), count_triplets(p)) for p in cached], np.int64)
+    return Edges(data, cutoff, EdgeCounts(*counts.reshape(-1, 2).T), cached)
 
 
 def edge_pool(workers: int) -> concurrent.futures.Executor:
@@ -120,48 +102,8 @@ def prefetch_edges(
         ValueError: the cutoff is not positive.
         BenchError: a process terminated unexpectedly.
     """
-    return _map_ahead(functools.partial(_edges, cutoff=cutoff), batches, pool, depth)
-
-
-def _map_ahead[T](
-    work: Callable[[Sequence[Structure]], T],
-    batches: Iterable[Sequence[Structure]],
-    pool: concurrent.futures.Executor | None,
-    depth: int,
-) -> Iterator[T]:
-    if pool is None:
-        yield from map(work, batches)
-        return
-    pending: collections.deque[concurrent.futures.Future[T]] = collections.deque()
-    remaining = iter(batches)
-    try:
-        while True:
-            for batch in itertools.islice(remaining, depth - len(pending)):
-                pending.append(pool.submit(work, batch))
-            if not pending:
-                return
-            yield pending.popleft().result()
-    except BrokenProcessPool as error:
-        raise BenchError(
-            "A process that computes neighbor lists terminated unexpectedly, as when "
-            "memory runs out: free some memory and run the same command again."
-        ) from error
-    finally:
-        for future in pending:
-            future.cancel()
+    return map_ahead(functools.partial(_edges, cutoff=cutoff), batches, pool, depth)
 
 
 def _edges(batch: Sequence[Structure], cutoff: float) -> list[Neighbors]:
     return [neighbors(s.positions, s.cell, cutoff) for s in batch]
-
-
-def _count_batch(batch: Sequence[Structure], cutoff: float) -> list[tuple[int, int]]:
-    return [_count(pairs) for pairs in _edges(batch, cutoff)]
-
-
-def _count(pairs: Neighbors) -> tuple[int, int]:
-    return len(pairs), count_triplets(pairs)
-
-
-def _counts(pairs: Iterable[tuple[int, int]]) -> EdgeCounts:
-    return EdgeCounts(*np.array(list(pairs), np.int64).reshape(-1, 2).T)

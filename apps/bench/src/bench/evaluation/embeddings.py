@@ -113,9 +113,8 @@ def mean_features(
         batched: dataset, batched for this potential.
         members: indices of samples.
     """
-    atomic_energies = dict(potential.atomic_energies)
     features = {}
-    for indices, batch, _ in batched.batches(members, atomic_energies):
+    for indices, batch in batched.batches(members):
         sums = np.asarray(_feature_sums(potential, batch), np.float64)
         num_atoms = np.asarray(batch.mask.sum(1))
         for g, index in enumerate(indices):

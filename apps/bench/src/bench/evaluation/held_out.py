@@ -99,11 +99,10 @@ def _with_born_charges(
     predictions: PredictionsBySet,
 ) -> PredictionsBySet:
     """Adds Born charges to the predictions for samples with such labels."""
-    samples = batched.data.samples
+    has_label = batched.data.has("born_charges")
     completed = {}
     for name, indices in members.items():
-        labeled = [i for i in indices if samples[int(i)].born_charges is not None]
-        labeled = np.array(labeled, int)
+        labeled = indices[has_label[indices]]
         responses = (
             predict_samples(potential, batched, labeled, born=True)
             if len(labeled)

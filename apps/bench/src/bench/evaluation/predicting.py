@@ -13,9 +13,6 @@ from bench.dataset.opening import Dataset, open_dataset
 from bench.dataset.per_element import composition_energy
 from bench.evaluation.response import born_effective_charges, dipoles
 from bench.exceptions import BenchError
-from bench.settings.architectures import ModelSettings
-from bench.settings.grid import Grid
-from bench.settings.training import TrainSettings
 
 
 class Prediction(NamedTuple):
@@ -102,10 +99,8 @@ def batch_for_prediction(potential: Potential, data: Dataset) -> BatchedDataset:
         potential: whose cutoff and plans the batches have.
         data: with elements that the potential supports.
     """
-    model = ModelSettings(cutoff=potential.backbone.cutoff)
-    train = TrainSettings(batch_size=8, num_buckets=min(4, len(data)))
-    grid = Grid(dataset=data.name, model=model, train=train)
-    return batch_dataset(data, grid, potential.backbone)
+    buckets = min(4, len(data))
+    return batch_dataset(data, potential.backbone, batch_size=8, num_buckets=buckets)
 
 
 @eqx.filter_jit
@@ -145,7 +140,7 @@ def predict_samples(
     """
     atomic_energies = dict(potential.atomic_energies)
     predictions = {}
-    for indices, batch, _ in batched.batches(members, atomic_energies):
+    for indices, batch in batched.batches(members):
         outputs = _evaluate(potential, batch, forces, born)
         # Open structures have no stress, periodic ones no dipole.
         columns = [

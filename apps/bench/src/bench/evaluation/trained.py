@@ -10,6 +10,7 @@ from backbones import Potential
 from chemsplit import DescriptorTable
 from scipy.sparse import csr_matrix
 
+from bench.dataset.composition import ELEMENTS
 from bench.dataset.opening import Dataset, load_for_prediction
 from bench.dataset.provenance import PROVENANCE_KEY, check_provenance
 from bench.evaluation.divergence import format_ids
@@ -110,7 +111,7 @@ def evaluate(
     batched = batch_for_prediction(potential, data)
     samples = [data.samples[int(i)] for i in members]
     kinds = trained.kinds
-    born = "born" in kinds and any(s.born_charges is not None for s in samples)
+    born = "born" in kinds and bool(data.has("born_charges")[members].any())
     predictions = predict_samples(
         potential, batched, members, forces="force" in kinds, born=born
     )
@@ -210,18 +211,17 @@ def _supported_samples(
         number of other samples by unsupported element.
     """
     data = load_for_prediction(source)
-    supported = {z for z, _ in trained.potential.atomic_energies}
-    members, left_out = [], {}
-    for i, sample in enumerate(data.samples):
-        unsupported = {int(z) for z in sample.structure.numbers} - supported
-        for z in unsupported:
-            symbol = chemical_symbols[z]
-            left_out[symbol] = left_out.get(symbol, 0) + 1
-        if not unsupported:
-            members.append(i)
-    if not members:
+    supported = sorted(z for z, _ in trained.potential.atomic_energies)
+    unsupported = np.ones(ELEMENTS, bool)
+    unsupported[supported] = False
+    occurs = data.element_counts[:, unsupported] > 0
+    members = np.flatnonzero(occurs.sum(1) == 0)
+    symbols = np.array(chemical_symbols)[unsupported.nonzero()]
+    structures = occurs.sum(0)
+    left_out = {str(symbols[i]): int(structures[i]) for i in structures.nonzero()[0]}
+    if not len(members):
         raise BenchError(
             f"No structure of {source} consists of elements that {trained.run.name} "
-            f"supports ({', '.join(chemical_symbols[z] for z in sorted(supported))})."
+            f"supports ({', '.join(chemical_symbols[z] for z in supported)})."
         )
-    return data, np.array(members), left_out
+    return data, members, left_out

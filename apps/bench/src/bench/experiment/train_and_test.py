@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,13 @@ from backbones import Potential, parameter_count, save
 from chemsplit import Split
 
 from bench.batches.loading import BatchedDataset, batch_dataset
-from bench.dataset.opening import Dataset, Sample
-from bench.dataset.per_element import atomic_energies_for, mean_charges
+from bench.dataset.opening import Dataset
+from bench.dataset.per_element import (
+    atomic_energies_for,
+    elements_of,
+    force_scale,
+    mean_charges,
+)
 from bench.dataset.provenance import PROVENANCE_KEY, provenance
 from bench.evaluation.errors import errors_of, floor_of
 from bench.evaluation.held_out import predict_held_out
@@ -60,12 +64,13 @@ def train_and_test(
     data = batched.data
     made_from = run_provenance(grid, run, data, split)
     indices, excluded = usable_indices(data, split, grid.split.new_elements)
-    train_samples = [data.samples[i] for i in indices.train]
+    labeled = labeled_kinds(data, indices.train)
     atomic_energies = atomic_energies_for(data, indices.train)
     potential = _initial_potential(grid, run, batched, indices, atomic_energies)
     _write_json(folder / "environment.json", environment())
-    settings = trainable_settings(grid.training(run.backbone), run, train_samples)
-    kinds = predicted_kinds(run, settings, labeled_kinds(train_samples))
+    given, structures = grid.training(run.backbone), len(indices.train)
+    settings = trainable_settings(given, run, labeled, structures)
+    kinds = predicted_kinds(run, settings, labeled)
     best = train(
         potential,
         batched,
@@ -86,7 +91,7 @@ def train_and_test(
         path = folder / "predictions.extxyz"
         write_predictions(path, data, members, predictions, atomic_energies)
     samples = {p: [data.samples[i] for i in m] for p, m in members.items()}
-    charges = mean_charges(train_samples)
+    charges = mean_charges(data, indices.train)
     result = {
         "run": dataclasses.asdict(run),
         "model": run.model,
@@ -134,11 +139,16 @@ def batch_for_model(grid: Grid, run: Run, data: Dataset) -> BatchedDataset:
         run: its backbone and layers determine the model.
         data: labeled structures.
     """
-    elements = {int(z): 0.0 for s in data.samples for z in s.structure.numbers}
+    elements = dict.fromkeys(elements_of(data), 0.0)
     # Plans depend on the architecture and not on weights.
     model = build_potential(grid.model, run, elements, avg_num_neighbors=1.0, scale=1.0)
-    settings = grid.model_copy(update={"train": grid.training(run.backbone)})
-    return batch_dataset(data, settings, model.backbone)
+    settings = grid.training(run.backbone)
+    return batch_dataset(
+        data,
+        model.backbone,
+        batch_size=settings.batch_size,
+        num_buckets=settings.num_buckets,
+    )
 
 
 def _initial_potential(
@@ -148,20 +158,13 @@ def _initial_potential(
     indices: SplitIndices,
     atomic_energies: dict[int, float],
 ) -> Potential:
-    neighbors = batched.avg_num_neighbors
     return build_potential(
         grid.model,
         run,
         atomic_energies,
-        avg_num_neighbors=float(np.mean([neighbors[i] for i in indices.train])),
-        scale=_scale([batched.data.samples[i] for i in indices.train]),
+        avg_num_neighbors=float(np.mean(batched.avg_num_neighbors[indices.train])),
+        scale=force_scale(batched.data, indices.train),
     )
-
-
-def _scale(samples: Sequence[Sample]) -> float:
-    """Returns the root mean square force times 1 Å, eV; 1 if there are no forces."""
-    forces = [s.forces.ravel() for s in samples if s.forces is not None]
-    return float(np.mean(np.concatenate(forces) ** 2) ** 0.5) if forces else 1.0
 
 
 def _write_json(path: Path, content: Any, indent: int | None = 1) -> None:

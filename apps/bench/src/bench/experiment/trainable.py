@@ -1,13 +1,15 @@
 """Adapts settings and data to what a run can train on."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, Literal
 
 import numpy as np
 from ase.data import chemical_symbols
 from chemsplit import Split
 
-from bench.dataset.opening import Dataset, Sample
+from bench.dataset.composition import ELEMENTS
+from bench.dataset.opening import Dataset
+from bench.dataset.per_element import elements_of
 from bench.exceptions import BenchError
 from bench.labels import ENERGY_KINDS, TRAINABLE_KINDS, field_of
 from bench.settings.grid import Run
@@ -16,7 +18,7 @@ from bench.training.loop import SplitIndices
 
 
 def trainable_settings(
-    settings: TrainSettings, run: Run, samples: Sequence[Sample]
+    settings: TrainSettings, run: Run, labeled: Collection[str], structures: int
 ) -> TrainSettings:
     """Returns training settings without losses that the model or the data lack.
 
@@ -26,7 +28,8 @@ def trainable_settings(
     Args:
         settings: of the backbone.
         run: determines the layers of the model.
-        samples: of the training set.
+        labeled: kinds of labels of the training set, from `labeled_kinds`.
+        structures: number of structures of the training set.
 
     Raises:
         BenchError: a loss with a weight from the user, or the only loss of a phase, has
@@ -34,7 +37,6 @@ def trainable_settings(
     """
     supported = settings.without([k for k in TRAINABLE_KINDS if k not in run.kinds])
     fields = {k: field_of(k) for k in TRAINABLE_KINDS}
-    labeled = labeled_kinds(samples)
     absent = [k for k in TRAINABLE_KINDS if k not in labeled]
     default = LossSettings().weights
     for phase in (*supported.pretrain, supported):
@@ -43,7 +45,7 @@ def trainable_settings(
             if weight and (weight != default[kind] or phase.loss.only(kind)):
                 raise BenchError(
                     f"The loss weighs {fields[kind]} by {weight:g}, but none of the "
-                    f"{len(samples)} training structures has {fields[kind]}: set "
+                    f"{structures} training structures has {fields[kind]}: set "
                     f"train.loss.{kind}=0, or give their key to `bench prepare`."
                 )
     usable = supported.without(absent)
@@ -52,14 +54,14 @@ def trainable_settings(
     return _without_frozen_phases(usable, run)
 
 
-def labeled_kinds(samples: Sequence[Sample]) -> list[str]:
+def labeled_kinds(data: Dataset, members: np.ndarray) -> list[str]:
     """Returns the kinds of labels that at least one structure has.
 
     Args:
-        samples: of the training set.
+        data: labeled structures.
+        members: indices of the training set.
     """
-    has = lambda kind: any(getattr(s, field_of(kind)) is not None for s in samples)
-    return [kind for kind in TRAINABLE_KINDS if has(kind)]
+    return [k for k in TRAINABLE_KINDS if data.has(field_of(k))[members].any()]
 
 
 def predicted_kinds(
@@ -85,7 +87,7 @@ def predicted_kinds(
     return tuple(kind for kind in run.kinds if kind not in untrained)
 
 
-def _nothing_to_learn_error(run: Run, labeled: Sequence[str]) -> BenchError:
+def _nothing_to_learn_error(run: Run, labeled: Collection[str]) -> BenchError:
     names = " and ".join(field_of(kind) for kind in labeled) or "no labels"
     possible = [kind for kind in labeled if kind in run.kinds]
     if possible:
@@ -134,27 +136,19 @@ def usable_indices(
         BenchError: no structure remains, or `new_elements` is `"error"`.
     """
     train_indices, *others = split.indices(data.ids)
-    train_elements = {
-        int(z) for i in train_indices for z in data.samples[i].structure.numbers
-    }
-    counts: dict[str, int] = {}
-    remaining = []
-    for indices in others:
-        usable = []
-        for i in indices:
-            elements = {int(z) for z in data.samples[i].structure.numbers}
-            new = elements - train_elements
-            for z in new:
-                symbol = chemical_symbols[z]
-                counts[symbol] = counts.get(symbol, 0) + 1
-            if not new:
-                usable.append(i)
-        if not usable:
-            raise BenchError(
-                "All structures of the test or validation set have elements that the "
-                "training set lacks: choose another split or seed."
-            )
-        remaining.append(np.array(usable))
+    atoms = data.element_counts
+    is_new = np.ones(ELEMENTS, bool)
+    is_new[elements_of(data, train_indices)] = False
+    new_elements_of = lambda indices: atoms[indices][:, is_new] > 0
+    remaining = [i[new_elements_of(i).sum(1) == 0] for i in others]
+    if not all(map(len, remaining)):
+        raise BenchError(
+            "All structures of the test or validation set have elements that the "
+            "training set lacks: choose another split or seed."
+        )
+    structures = new_elements_of(np.concatenate(others)).sum(0)
+    symbols = np.array(chemical_symbols)[is_new.nonzero()]
+    counts = {str(symbols[i]): int(structures[i]) for i in structures.nonzero()[0]}
     excluded = sum(map(len, others)) - sum(map(len, remaining))
     if excluded and new_elements == "error":
         raise BenchError(

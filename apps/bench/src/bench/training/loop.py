@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from bench.batches.loading import BatchedDataset
 from bench.batches.targets import Targets
-from bench.dataset.opening import Sample
+from bench.dataset.opening import Dataset
 from bench.evaluation.divergence import (
     divergence_cause,
     find_diverged_step,
@@ -87,7 +87,8 @@ def train(
     Raises:
         BenchError: the loss is not finite, or a checkpoint cannot be used.
     """
-    _check_validation(settings, (batched.data.samples[i] for i in indices.validation))
+    _check_validation(settings, batched.data, indices.validation)
+    batched = batched.with_atomic_energies(dict(potential.atomic_energies))
     mesh = device_mesh(settings)
     schedule = settings.schedule
     total_steps = len(schedule) * count_steps(batched, indices.train, settings)
@@ -170,11 +171,8 @@ class _Training:
 
     def inputs(self, epoch: int) -> Iterator[tuple[Batch, Targets]]:
         """Yields the inputs of each step of an epoch."""
-        atomic_energies = dict(self.potential.atomic_energies)
         members, rng = self.indices.train, self._rng(epoch)
-        return step_inputs(
-            self.batched, members, atomic_energies, rng, self.settings, self.mesh
-        )
+        return step_inputs(self.batched, members, rng, self.settings, self.mesh)
 
     def run_epoch(
         self, state: TrainingState, epoch: int
@@ -231,11 +229,13 @@ class _Training:
         return BenchError(f"Training diverged in epoch {epoch + 1}: {cause}{best}.")
 
 
-def _check_validation(settings: TrainSettings, samples: Iterable[Sample]) -> None:
+def _check_validation(
+    settings: TrainSettings, data: Dataset, members: np.ndarray
+) -> None:
     """Raises an error if the validation set has no label that the loss uses."""
     weights = settings.loss.weights
     labels = [field_of(kind) for kind, weight in weights.items() if weight]
-    if not any(getattr(s, label) is not None for s in samples for label in labels):
+    if not any(data.has(label)[members].any() for label in labels):
         raise BenchError(
             f"No structure of the validation set has {' or '.join(labels)}, which "
             "train.loss uses, so the best epoch cannot be determined: choose another "
@@ -265,7 +265,7 @@ def validate(
         members: indices of samples.
         kinds: kinds of labels to compare with.
     """
-    samples = [batched.data.samples[i] for i in members]
-    forces = any(s.forces is not None or s.stress is not None for s in samples)
+    data = batched.data
+    forces = any(data.has(label)[members].any() for label in ("forces", "stress"))
     predictions = predict_samples(potential, batched, members, forces=forces)
-    return errors_of(predictions, samples, kinds)
+    return errors_of(predictions, [data.samples[i] for i in members], kinds)

@@ -67,7 +67,6 @@ def count_steps(
 def step_inputs(
     batched: BatchedDataset,
     members: np.ndarray,
-    atomic_energies: dict[int, float],
     rng: np.random.Generator,
     settings: TrainSettings,
     mesh: Mesh,
@@ -80,7 +79,6 @@ def step_inputs(
     Args:
         batched: dataset with labels.
         members: indices of samples.
-        atomic_energies: eV by atomic number.
         rng: determines the order.
         settings: devices and accumulation.
         mesh: of `device_mesh`.
@@ -88,7 +86,7 @@ def step_inputs(
     batches_per_step = _batches_per_step(settings, mesh)
     sharding = NamedSharding(mesh, PartitionSpec(None, _AXIS))
     stack = lambda *leaves: _stack(leaves, settings.accumulate_grad_batches, sharding)
-    for group in batched.steps(members, atomic_energies, rng, batches_per_step):
+    for group in batched.steps(members, rng, batches_per_step):
         batch, targets = group[-1]
         filler = (batch, targets.without_weights())
         group = group + [filler] * (batches_per_step - len(group))
