@@ -72,9 +72,7 @@ def md_command(
         "simulation.mode": mode,
         "simulation.temperature": temperature,
     }
-    settings = load_settings(
-        StudySettings, file, options, override or [], command="bench md"
-    )
+    settings = load_settings(StudySettings, file, options, override or [], command="md")
     reference = [] if settings.reference is None else [settings.reference]
     for path in (*settings.models, *settings.structures.files, *reference):
         if not path.exists():

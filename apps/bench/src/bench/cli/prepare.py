@@ -91,7 +91,7 @@ def prepare_command(
         )
     options = {"source": source if file is None else None}
     request = load_settings(
-        PreparationSettings, file, options, override or [], command="bench prepare"
+        PreparationSettings, file, options, override or [], command="prepare"
     )
     from bench.dataset.preparing import prepare
     from bench.dataset.request import Shard
