@@ -157,11 +157,12 @@ def test_results_are_correct_or_invalid_if_not_covered(name, periodic):
     layer = perturbed(LAYERS[name](jr.key(5)))
     initial = initial_structure(periodic)
     features = jr.normal(jr.key(6), (18, CHANNELS))[: len(initial)]
-    mask = np.ones((1, len(initial)), bool)
+    mask = np.ones(len(initial), bool)
     species = jnp.asarray(initial.numbers)
-    batch_of_one = lambda atoms: (
-        np.asarray(atoms.cell.array)[None] if periodic else None,
-        atoms.positions[None],
+    geometry = lambda atoms: (
+        np.asarray(atoms.cell.array) if periodic else None,
+        atoms.positions,
+        mask,
     )
 
     def call(positions, cell, plan):
@@ -169,25 +170,24 @@ def test_results_are_correct_or_invalid_if_not_covered(name, periodic):
             features,
             positions,
             cell,
-            jnp.asarray(mask[0]),
+            jnp.asarray(mask),
             species=species,
             total_charge=jnp.array(0.0),
             plan=plan,
         )
 
     traced = eqx.filter_jit(call)
-    plan = layer.plan_for(*batch_of_one(initial), mask, margin=0.01)
-    first = lambda plan: jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[0]), plan)
+    plan = layer.plan(*geometry(initial), margin=0.01)
     for atoms in moved_structures(initial):
         cell = jnp.asarray(atoms.cell.array) if periodic else None
         positions = jnp.asarray(atoms.positions)
-        results = jax.device_get(traced(positions, cell, first(plan)))
-        if bb.plan_covers(plan, *batch_of_one(atoms), mask):
-            new_plan = layer.plan_for(*batch_of_one(atoms), mask, margin=0.01)
-            expected = traced(positions, cell, first(new_plan))
+        results = jax.device_get(traced(positions, cell, plan))
+        if bb.plan_covers(plan, *geometry(atoms)):
+            new_plan = layer.plan(*geometry(atoms), margin=0.01)
+            expected = traced(positions, cell, new_plan)
             for a, b in zip(results, expected, strict=True):
                 np.testing.assert_allclose(a, b, atol=1e-4, rtol=0)
             continue
         assert np.isnan(results[0] + results[1][:, None]).any()
         with pytest.raises(ValueError, match="make one|plan"):
-            call(positions, cell, first(plan))
+            call(positions, cell, plan)
