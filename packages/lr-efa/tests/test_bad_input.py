@@ -85,6 +85,8 @@ def test_bad_plans_of_the_open_form_raise_errors(call, raises_value_error):
         )
     with raises_value_error("is for `cells=None`: make the plan of crystals with"):
         OpenPlan.for_structures(CELL, POSITIONS, frequencies=OMEGAS)
+    with raises_value_error("`positions` of a real atom are not finite"):
+        OpenPlan.for_structures(None, POSITIONS * np.nan, frequencies=OMEGAS)
     with raises_value_error("`margin` must not be negative, got -0.5"):
         OpenPlan.for_structures(None, POSITIONS, frequencies=OMEGAS, margin=-0.5)
 

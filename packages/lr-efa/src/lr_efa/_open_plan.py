@@ -83,6 +83,8 @@ class OpenPlan(eqx.Module):
         real = np.ones(np.shape(positions)[:-1], bool) if mask is None else mask
         omega_max = float(np.max(np.abs(frequencies), initial=0.0))
         largest = float(np.max(extent(positions, real), initial=0.0))
+        if not math.isfinite(largest):
+            raise ValueError("`positions` of a real atom are not finite numbers.")
         phase, grid = (1.0 + margin) * omega_max * largest, quadrature_grid
         if grid is None or grid.max_phase < phase:
             accuracy = accuracy if grid is None else grid.accuracy
