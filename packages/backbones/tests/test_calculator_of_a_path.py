@@ -32,7 +32,9 @@ def test_a_path_takes_the_place_of_the_potential(mace, tmp_path):
     folder = tmp_path / "random-mace-seed0"
     folder.mkdir()
     bb.save(folder / "model.npz", mace(TINY))
-    expected = water_with(bb.Calculator(mace(TINY))).get_potential_energy()
+    expected = water_with(
+        bb.Calculator(mace(TINY), total_charge=0.0)
+    ).get_potential_energy()
     for path in (folder, str(folder / "model.npz")):
         calculator = bb.Calculator(path, total_charge=0.0)
         water = water_with(calculator)
@@ -51,8 +53,8 @@ def test_a_path_takes_the_place_of_the_potential(mace, tmp_path):
     with pytest.raises(ValueError, match="'potential' is not a parameter"):
         calculator.set(potential="other.npz")
     with pytest.raises(FileNotFoundError):
-        bb.Calculator(tmp_path / "nowhere")
-    assert bb.Calculator(mace(TINY)).name == "MACE"
+        bb.Calculator(tmp_path / "nowhere", total_charge=0.0)
+    assert bb.Calculator(mace(TINY), total_charge=0.0).name == "MACE"
 
 
 def test_copies_have_the_potential(with_layer_at_every_hook, tmp_path):

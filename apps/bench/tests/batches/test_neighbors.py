@@ -29,7 +29,7 @@ def matscipy_edges(structure, cutoff):
     return sorted(zip(i.tolist(), j.tolist(), map(tuple, shifts.tolist()), strict=True))
 
 
-def every(name, step):
+def structures_of(name, step):
     """A part of a bundled dataset."""
     data = load_for_training(name)
     return dataclasses.replace(data, order=data.order[::step])
@@ -92,7 +92,7 @@ def test_at_most_depth_batches_are_taken_ahead():
 
 
 def test_a_large_set_recomputes_its_edges(monkeypatch):
-    data = every("ions", 100)
+    data = structures_of("ions", 100)
     samples = data.samples
     threads = concurrent.futures.ThreadPoolExecutor
     cached = find_edges(data, 4.0)

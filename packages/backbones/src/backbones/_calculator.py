@@ -72,7 +72,7 @@ class Calculator(ase_calculator.Calculator):
         self,
         potential: Potential | str | os.PathLike,
         *,
-        total_charge: float = 0.0,
+        total_charge: float,
         spin: int = 0,
     ):
         super().__init__(total_charge=total_charge, spin=spin)
