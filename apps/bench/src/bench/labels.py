@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 ERROR_SCALE = 1000.0
 """Errors are in thousandths of the units of the labels, such as meV/Å."""
@@ -151,6 +152,13 @@ _TABLE = (
         name="tags", text="tags", bit=6, dtype="|i1", per_atom=True, fill_value=-128,
         limits=(-127, 127),
     ),
+    # Collinear: the difference of spin-up and spin-down electrons times μB.
+    Label(
+        name="magnetic_moments", text="magnetic moments", bit=9, dtype="<f4",
+        unit="μB", per_atom=True, keys=("magnetic_moments", "magmoms"),
+        key_pattern=r"^(?!initial).*(magmom|magnetic_?moment)",
+        kind="magnetic_moment", symbol="m", has_r2=True,
+    ),
 )  # fmt: skip
 
 LABELS: dict[str, Label] = {label.name: label for label in _TABLE}
@@ -179,3 +187,27 @@ def field_of(kind: str) -> str:
         kind: one of `KINDS`.
     """
     return LABELS_BY_KIND[kind].name
+
+
+class Labeled:
+    """Base of dataclasses with a field `labels`, which holds labels by name.
+
+    Labels are also attributes; that of a label which is missing is None.
+    """
+
+    labels: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in LABELS:
+            return self.labels.get(name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def with_labels(self, **labels: Any) -> Self:
+        """Returns a copy with other labels.
+
+        Args:
+            labels: by name; None removes a label.
+        """
+        changed = {**self.labels, **labels}
+        remaining = {name: v for name, v in changed.items() if v is not None}
+        return dataclasses.replace(self, labels=remaining)  # pyright: ignore[reportArgumentType]

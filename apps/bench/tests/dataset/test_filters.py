@@ -23,10 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def row(i, symbols=(1, 8), energy=0.0, group="g", **labels):
+def row(i, symbols=(1, 8), energy=0.0, group="g", info=None, **labels):
     positions = np.arange(3.0 * len(symbols)).reshape(-1, 3)
     numbers = np.array(symbols)
-    return Row(f"r{i:02d}", group, numbers, positions, energy=energy, **labels)
+    labels["energy"] = energy
+    return Row(f"r{i:02d}", group, numbers, positions, labels=labels, info=info or {})
 
 
 def candidates_of(rows):

@@ -81,7 +81,7 @@ def test_unusable_files_are_one_line_errors(tmp_path, toy_structure):
     unlabeled = write(
         tmp_path / "unlabeled.extxyz", ase.Atoms("H2", [[0, 0, 0], [0, 0, 1]])
     )
-    with pytest.raises(BenchError, match="No structure of .* has an energy"):
+    with pytest.raises(BenchError, match="No structure of .* has a label to train on"):
         load_for_training(unlabeled)
     no_energy = toy_structure(1)
     no_energy.calc = SinglePointCalculator(no_energy, charges=np.zeros(5))

@@ -156,7 +156,11 @@ def test_charges_that_do_not_sum_to_the_total_charge_are_counted():
 def water(id, total, charges):
     positions = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]) + len(id)
     return Row(
-        id, id, [8, 1, 1], positions, energy=0.0, total_charge=total, charges=charges
+        id,
+        id,
+        [8, 1, 1],
+        positions,
+        labels=dict(energy=0.0, total_charge=total, charges=charges),
     )
 
 

@@ -184,33 +184,38 @@ def test_errors_of_dipoles_and_born_charges(toy_structure, tmp_path):
     frame.arrays["born_charges"] = np.tile(np.eye(3).ravel(), (5, 1))
     (sample,) = prepared_data([frame], tmp_path / "a").samples
     prediction = Prediction(
-        sample.energy, sample.forces, None, -sample.charges, -sample.dipole - 0.01,
-        -1.1 * sample.born_charges,
-    )  # fmt: skip
+        {
+            "charges": -sample.charges,
+            "dipole": -sample.dipole - 0.01,
+            "born_charges": -1.1 * sample.born_charges,
+        }
+    )
     assert charge_sign([prediction], [sample]) == -1
     errors = errors_of(
         [prediction.with_sign(-1)], [sample], ("charge", "dipole", "born")
     )
-    np.testing.assert_allclose(errors.charge_mae, 0, atol=1e-9)
-    np.testing.assert_allclose([errors.dipole_mae, errors.dipole_rmse], 10, rtol=1e-6)
-    np.testing.assert_allclose(errors.born_mae, 1000 * 0.1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(errors["charge_mae"], 0, atol=1e-9)
+    np.testing.assert_allclose(
+        [errors["dipole_mae"], errors["dipole_rmse"]], 10, rtol=1e-6
+    )
+    np.testing.assert_allclose(errors["born_mae"], 1000 * 0.1 / 3, rtol=1e-6)
     # A third of the components are one, the others zero: their variance is 2/9.
-    np.testing.assert_allclose(errors.born_r2, 1 - (0.01 / 3) / (2 / 9), rtol=1e-6)
+    np.testing.assert_allclose(errors["born_r2"], 1 - (0.01 / 3) / (2 / 9), rtol=1e-6)
     charges = {1: 0.1, 6: -0.2, 8: 0.2}
     floor = floor_of([sample], {1: 0.0, 6: 0.0, 8: 0.0}, charges)
     fixed_charges = np.array([charges[int(z)] for z in sample.structure.numbers])
     relative = frame.positions - frame.get_center_of_mass()
     error = np.abs(fixed_charges @ relative - [0.5, 0.0, -0.5]).mean()
-    np.testing.assert_allclose(floor.dipole_mae, 1000 * error, rtol=1e-6)
+    np.testing.assert_allclose(floor["dipole_mae"], 1000 * error, rtol=1e-6)
     expected = np.abs(fixed_charges - 1).mean() / 3
-    np.testing.assert_allclose(floor.born_mae, 1000 * expected, rtol=1e-6)
+    np.testing.assert_allclose(floor["born_mae"], 1000 * expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("model", ["open"], indirect=True)
 def test_forces_and_born_charges_are_predicted_on_request(model):
     _, potential, _, _, batched = model
     plain = predict_samples(potential, batched, np.arange(3), forces=False)
-    full = predict_samples(potential, batched, np.arange(3), born=True)
+    full = predict_samples(potential, batched, np.arange(3), also=["born"])
     assert plain[0].forces is None and plain[0].born_charges is None
     assert full[0].born_charges.shape == (5, 3, 3)
     np.testing.assert_allclose(plain[2].dipole, full[2].dipole, atol=1e-6)

@@ -219,12 +219,12 @@ def test_missing_labels_and_non_finite_predictions_differ(write):
     data = load_for_training(str(write("charges", count=3)))
     first = data.samples[0]
     assert fit_atomic_energies(data) == {1: 0.0, 6: 0.0, 8: 0.0}
-    prediction = Prediction(None, None, None, first.charges + 0.01)
+    prediction = Prediction({"charges": first.charges + 0.01})
     errors = errors_of([prediction], [first])
-    assert np.isnan(errors.energy_mae) and errors.as_dict()["energy_mae"] is None
+    assert np.isnan(errors["energy_mae"]) and errors.as_dict()["energy_mae"] is None
     np.testing.assert_allclose(errors.loss(LossSettings()), 10 * 0.01**2)
-    diverged = errors_of([prediction._replace(charges=first.charges * np.nan)], [first])
-    assert diverged.charge_mae == np.inf == diverged.loss(LossSettings())
-    assert np.isnan(Errors(charge_rmse=1.0).loss(LossSettings(charge=0)))
+    diverged = errors_of([Prediction({"charges": first.charges * np.nan})], [first])
+    assert diverged["charge_mae"] == np.inf == diverged.loss(LossSettings())
+    assert np.isnan(Errors({"charge_rmse": 1.0}).loss(LossSettings(charge=0)))
     assert "NaN" not in describe(load_for_training(str(write("charges", count=3))))
     assert Grid(dataset="x").train.loss == LossSettings()

@@ -259,7 +259,7 @@ def test_any_database_entry_is_a_valid_row_or_rejected(content, change):
 )
 @settings(max_examples=150, deadline=None)
 def test_rows_are_valid_or_rejected(numbers, positions, cell, energy, **more):
-    make = lambda: Row("id", "g", numbers, positions, cell, energy=energy, **more)
+    make = lambda: Row("id", "g", numbers, positions, cell, more | {"energy": energy})
     row = build_or_reject("row", make)
     if isinstance(row, Rejected):
         assert row.reason and "\n" not in row.reason

@@ -207,7 +207,8 @@ def test_zero_forces_are_reported(folder, tmp_path):
 def test_interaction_energies_need_a_key(folder, tmp_path):
     dimers = str(folder / "IHB100x10.extxyz.xz")
     request = PreparationSettings(source=dimers)
-    with pytest.raises(BenchError, match=r"has an energy, forces, .*interaction_en"):
+    message = r"to train on \(energy, forces, .*interaction_en"
+    with pytest.raises(BenchError, match=message):
         prepare(request, tmp_path / "none")
     names = dict(energy="interaction_energy", tags="fragment")
     header, data = prepared(dimers, tmp_path, **names)

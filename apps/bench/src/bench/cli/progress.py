@@ -8,6 +8,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from bench.labels import LABELS_BY_KIND, MAIN_KINDS, TRAINABLE_KINDS
 from bench.settings.grid import Grid, Run
 
 
@@ -65,16 +66,9 @@ class Progress:
         if row is None:
             self.console.print(f"{run.name}: finished before", highlight=False)
             return
-        units = {
-            "energy": "meV/atom",
-            "force": "meV/Å",
-            "stress": "meV/Å³",
-            "charge": "me",
-            "dipole": "me Å",
-        }
         errors = [
-            f"{row[f'validation_{kind}_mae']:.1f} {unit}"
-            for kind, unit in units.items()
+            f"{row[f'validation_{kind}_mae']:.1f} {LABELS_BY_KIND[kind].error_unit}"
+            for kind in TRAINABLE_KINDS
             if row[f"validation_{kind}_mae"] is not None
         ]
         line = (
@@ -96,13 +90,12 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="mean absolute errors on the test sets (floor)")
     for heading in ("split", "model", "seed"):
         table.add_column(heading)
-    for heading in ("E meV/atom", "F meV/Å", "Q me"):
-        table.add_column(heading, justify="right")
+    for label in (LABELS_BY_KIND[kind] for kind in MAIN_KINDS):
+        table.add_column(f"{label.symbol} {label.error_unit}", justify="right")
     for result in results:
         errors, floors = result["errors"]["test"], result["floors"]["test"]
         cells = [
-            _cell(errors[f"{kind}_mae"], floors[f"{kind}_mae"])
-            for kind in ("energy", "force", "charge")
+            _cell(errors[f"{kind}_mae"], floors[f"{kind}_mae"]) for kind in MAIN_KINDS
         ]
         run = result["run"]
         table.add_row(run["split"], result["model"], str(run["seed"]), *cells)

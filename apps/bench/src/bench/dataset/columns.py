@@ -31,24 +31,27 @@ class Column(NamedTuple):
     label: str | None = None
 
 
+def _columns_of(*, always: bool, per_atom: bool) -> dict[str, Column]:
+    return {
+        name: Column(
+            x.dtype, x.shape, x.per_atom, x.fill_value, None if always else name
+        )
+        for name, x in LABELS.items()
+        if x.always_stored == always and x.per_atom == per_atom
+    }
+
+
+# The digest of a structure depends on the order of its labels here.
 LAYOUT = {
-    "energy": Column("<f8", fill_value=np.nan),
-    "total_charge": Column("<f8"),
-    "spin": Column("<i4"),
+    **_columns_of(always=True, per_atom=False),
     "cell": Column("<f8", (3, 3)),
     "periodic": Column("|b1"),
     "present": Column("<u2"),
     "digest": Column("|u1", (16,)),
-    "stress": Column("<f8", (6,), fill_value=np.nan, label="stress"),
-    "dipole": Column("<f8", (3,), fill_value=np.nan, label="dipole"),
+    **_columns_of(always=False, per_atom=False),
     "numbers": Column("<i4", per_atom=True),
     "positions": Column("<f8", (3,), per_atom=True),
-    "forces": Column("<f4", (3,), per_atom=True, fill_value=np.nan, label="forces"),
-    "charges": Column("<f4", per_atom=True, fill_value=np.nan, label="charges"),
-    "born_charges": Column(
-        "<f4", (3, 3), per_atom=True, fill_value=np.nan, label="born_charges"
-    ),
-    "tags": Column("|i1", per_atom=True, fill_value=-128, label="tags"),
+    **_columns_of(always=False, per_atom=True),
 }
 """Columns in Å, eV and e; labels per atom are stored in single precision."""
 
@@ -251,7 +254,7 @@ def _column(name: str, column: Column, rows: Sequence[Row]) -> np.ndarray:
 
 
 def _bits(row: Row) -> int:
-    bits = sum(FLAGS[label] for label in LABELS if getattr(row, label) is not None)
+    bits = sum(FLAGS[label] for label in row.labels)
     return bits | ISOLATED if row.is_isolated_atom else bits
 
 
@@ -267,7 +270,7 @@ def _digest(row: Row) -> bytes:
         # Adding zero turns -0 into 0.
         hasher.update((np.round(lengths, 6) + 0.0).astype("<f8").tobytes())
     for name, column in LAYOUT.items():
-        value = getattr(row, name) if column.label else None
+        value = row.labels.get(name) if column.label else None
         if value is not None:
             hasher.update(name.encode())
             hasher.update((np.asarray(value, column.dtype) + 0).tobytes())

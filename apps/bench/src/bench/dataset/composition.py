@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from bench.dataset.columns import Columns
+from bench.labels import LABELS_BY_KIND, Label
 
 BLOCK = 4096
 """Structures per block, which bounds the memory."""
@@ -143,23 +144,26 @@ class Floors(NamedTuple):
     """Mean charge of the element, e."""
 
 
+class Magnitude(NamedTuple):
+    """Size of a label over all structures, in its unit; NaN without labels."""
+
+    rms: float
+    """Root mean square of the components."""
+    largest: float
+    """Largest norm of a vector, else largest absolute component."""
+
+
 class LabelDistribution(NamedTuple):
     """Distribution of the labels over all structures; NaN without labels."""
 
     energy: tuple[float, float, float]
     """Smallest, median and largest, eV per atom."""
-    force: float
-    """Root mean square of the components, eV/Å."""
-    largest_force: float
-    """Largest norm, eV/Å."""
-    stress: float
-    """Root mean square of the components, eV/Å^3."""
-    largest_stress: float
-    """Largest absolute component, eV/Å^3."""
+    magnitudes: dict[str, Magnitude]
+    """Of the other labels that predictions are compared with, by name."""
 
 
 def label_distribution(columns: Columns) -> LabelDistribution:
-    """Returns how energies, forces and stresses are distributed over all structures.
+    """Returns how labels are distributed over all structures.
 
     Args:
         columns: structures.
@@ -170,30 +174,26 @@ def label_distribution(columns: Columns) -> LabelDistribution:
         np.quantile(energies, (0, 0.5, 1)) if len(energies) else (np.nan,) * 3
     )
     energy = (float(low), float(median), float(high))
-    return LabelDistribution(
-        energy, *_force_magnitudes(columns), *_stress_magnitudes(columns)
-    )
+    magnitudes = {
+        label.name: _magnitude(columns, label)
+        for label in LABELS_BY_KIND.values()
+        if label.name in columns.arrays and not label.is_extensive
+    }
+    return LabelDistribution(energy, magnitudes)
 
 
-def _stress_magnitudes(columns: Columns) -> tuple[float, float]:
-    if "stress" not in columns.arrays:
-        return np.nan, np.nan
-    stress = np.asarray(columns.arrays["stress"])[columns.has("stress")]
-    if not len(stress):
-        return np.nan, np.nan
-    return float(np.sqrt(np.mean(stress**2))), float(np.abs(stress).max())
-
-
-def _force_magnitudes(columns: Columns) -> tuple[float, float]:
-    if "forces" not in columns.arrays:
-        return np.nan, np.nan
+def _magnitude(columns: Columns, label: Label) -> Magnitude:
     total, count, largest = 0.0, 0, 0.0
-    for _, atoms in iterate_blocks(columns):
-        squares = np.asarray(columns.arrays["forces"][atoms], float) ** 2
+    for rows, atoms in iterate_blocks(columns):
+        part = columns.arrays[label.name][atoms if label.per_atom else rows]
+        squares = np.asarray(part, float).reshape(len(part), -1) ** 2
         squares = squares[np.isfinite(squares).all(1)]
         total, count = total + squares.sum(), count + squares.size
-        largest = max(largest, squares.sum(1).max(initial=0.0))
-    return float(np.sqrt(total / count)), float(np.sqrt(largest))
+        sizes = squares.sum(1) if label.shape == (3,) else squares
+        largest = max(largest, sizes.max(initial=0.0))
+    if not count:
+        return Magnitude(np.nan, np.nan)
+    return Magnitude(float(np.sqrt(total / count)), float(np.sqrt(largest)))
 
 
 def baseline_floors(columns: Columns, fit: Fit) -> Floors:

@@ -165,7 +165,7 @@ def drop_labels(row: Row, filters: Filters) -> Row:
     """
     if not filters.without:
         return row
-    return dataclasses.replace(row, **dict.fromkeys(filters.without))
+    return row.with_labels(**dict.fromkeys(filters.without))
 
 
 def exclusion_reason(row: Row, filters: Filters) -> str | None:

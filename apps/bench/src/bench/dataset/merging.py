@@ -151,10 +151,11 @@ def check_labels(
         )
     if not any(statistics.labels[field_of(kind)] for kind in TRAINABLE_KINDS):
         unread = unread_labels(reading_entries(statistics))
+        trainable = ", ".join(field_of(kind) for kind in TRAINABLE_KINDS)
         options = " ".join(key_option(label, keys[0]) for label, keys in unread.items())
         raise BenchError(
-            f"No structure of {source} has an energy, forces, stress, charges or a "
-            f"dipole; available: {available}. Name the keys of the labels, such as "
+            f"No structure of {source} has a label to train on ({trainable}); "
+            f"available: {available}. Name the keys of the labels, such as "
             f"{options or key_option('energy', 'E')}."
         )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, overload
@@ -13,45 +13,33 @@ from ase.data import atomic_numbers
 from backbones import Structure
 from scipy import sparse
 
-from bench.dataset.columns import FLAGS, LAYOUT, Columns
+from bench.dataset.columns import FLAGS, Columns
 from bench.dataset.composition import count_elements
 from bench.dataset.merging import digest_of
 from bench.dataset.prepared import is_prepared, is_unfinished, open_prepared
 from bench.dataset.reading import read_columns
 from bench.exceptions import BenchError
-from bench.labels import TRAINABLE_KINDS, field_of
+from bench.labels import LABELS, TRAINABLE_KINDS, Labeled, field_of
 from bench.sources import ReadOptions
 
 BUNDLED = ("frameworks", "ions")
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
-    """One labeled structure; missing labels are None.
+class Sample(Labeled):
+    """One labeled structure. Labels are also attributes, such as `sample.forces`.
 
     Args:
         id: unique in the dataset.
         group: material or molecule; splits do not separate the structures of a group.
         structure: atoms, cell, charge.
-        energy: eV.
-        forces: eV/Å, `(atoms, 3)`.
-        stress: eV/Å^3, ASE's sign and Voigt order.
-        charges: e, `(atoms,)`.
-        dipole: e Å relative to the center of mass, `(3,)`.
-        born_charges: e, [atom, direction of polarization, of displacement].
-        tags: small integers that mark atoms, `(atoms,)`.
+        labels: values by name, see `bench.labels`, in double precision.
     """
 
     id: str
     group: str
     structure: Structure
-    energy: float | None
-    forces: np.ndarray | None
-    stress: np.ndarray | None
-    charges: np.ndarray | None
-    tags: np.ndarray | None = None
-    dipole: np.ndarray | None = None
-    born_charges: np.ndarray | None = None
+    labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_ase(self) -> ase.Atoms:
         """Returns the structure as an ASE object, without labels."""
@@ -169,9 +157,8 @@ class Dataset:
 def load_for_training(source: str) -> Dataset:
     """Opens a dataset for training.
 
-    Checks that every structure has at least one trainable label (energy, forces,
-    stress, charges or dipole), that all or none have an energy, and that all are
-    periodic or all open.
+    Checks that every structure has at least one trainable label, that all or
+    none have an energy, and that all are periodic or all open.
 
     Args:
         source: name of a bundled dataset, folder of a prepared one, or a file or folder
@@ -265,23 +252,20 @@ def _sample(columns: Columns, i: int) -> Sample:
             float(arrays["total_charge"][i]),
             int(arrays["spin"][i]),
         ),
-        energy=float(arrays["energy"][i]) if bits & FLAGS["energy"] else None,
-        **_labels(columns, i, bits),
+        labels=_labels(columns, i, bits),
     )
 
 
-def _labels(columns: Columns, i: int, bits: int) -> dict[str, np.ndarray | None]:
-    """Returns the labels of a structure in double precision; None if missing."""
-    labels: dict[str, np.ndarray | None] = dict.fromkeys(
-        ("forces", "stress", "charges", "dipole", "born_charges", "tags")
-    )
-    for label in labels:
-        if bits & FLAGS[label]:
-            column = LAYOUT[label]
-            values = (
-                columns.values(label, i)
-                if column.per_atom
-                else columns.arrays[label][i]
-            )
-            labels[label] = np.asarray(values, None if label == "tags" else np.float64)
+def _labels(columns: Columns, i: int, bits: int) -> dict[str, Any]:
+    """Returns the labels that a structure has, in double precision."""
+    labels: dict[str, Any] = {}
+    for name, label in LABELS.items():
+        if label.is_input or not bits & FLAGS[name]:
+            continue
+        per_atom = label.per_atom
+        values = columns.values(name, i) if per_atom else columns.arrays[name][i]
+        if label.shape or per_atom:
+            labels[name] = np.asarray(values, None if label.limits else np.float64)
+        else:
+            labels[name] = float(values)
     return labels

@@ -15,7 +15,6 @@ from bench.dataset.overlaps import find_overlaps
 from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.exceptions import BenchError, one_line
 from bench.files import write_bytes
-from bench.labels import LABELS
 from bench.settings.preparation import Filters
 from bench.sources import ROWS_PER_RANGE, Rejected, Row, RowRange, Source
 
@@ -131,7 +130,7 @@ def _filtered(
         columns = columns_from_rows(rows)
     for row in rows:
         statistics.accepted += 1
-        statistics.labels.update(k for k in LABELS if getattr(row, k) is not None)
+        statistics.labels.update(list(row.labels))
         if row.forces is not None and len(row) > 1 and not row.forces.any():
             statistics.zero_force_structures += 1
     return columns, statistics

@@ -19,8 +19,10 @@ from bench.dataset.composition import (
 )
 from bench.dataset.opening import Dataset
 from bench.dataset.warnings import warnings_of
+from bench.labels import LABELS
 
-LABELS = ("energy", "forces", "stress", "charges", "dipole", "born_charges", "tags")
+_SUMMARY_UNITS = {"eV/Å³": ("GPa", GPa)}
+"""Units of the summary, where they differ from those of the labels."""
 
 
 def describe(data: Dataset) -> str:
@@ -93,7 +95,7 @@ def _labels(data: Dataset) -> str:
     entries = (data.header or {}).get("label_keys", ())
     keys = dict(entry.split("=", 1) for entry in entries)
     listed = []
-    for label in LABELS:
+    for label in (name for name, x in LABELS.items() if not x.is_input):
         count = int(data.columns.has(label).sum())
         if count:
             key = keys.get(label, label)
@@ -104,14 +106,17 @@ def _labels(data: Dataset) -> str:
 
 def _distribution(labels: LabelDistribution) -> str:
     low, median, high = labels.energy
-    entries = {
-        f"energy {low:.4g} to {high:.4g} eV/atom, median {median:.4g}": median,
-        f"forces {labels.force:.3g} eV/Å RMS": labels.force,
-        f"largest {labels.largest_force:.3g}": labels.largest_force,
-        f"stress {labels.stress / GPa:.3g} GPa RMS": labels.stress,
-        f"largest component {labels.largest_stress / GPa:.3g}": labels.largest_stress,
-    }
-    return ", ".join(text for text, x in entries.items() if np.isfinite(x))
+    entries = []
+    if np.isfinite(median):
+        entries.append(f"energy {low:.4g} to {high:.4g} eV/atom, median {median:.4g}")
+    for name, (rms, largest) in labels.magnitudes.items():
+        label = LABELS[name]
+        unit, factor = _SUMMARY_UNITS.get(label.unit, (label.unit, 1.0))
+        component = "" if label.shape in ((), (3,)) else " component"
+        if np.isfinite(rms):
+            entries.append(f"{label.text} {rms / factor:.3g} {unit} RMS")
+            entries.append(f"largest{component} {largest / factor:.3g}")
+    return ", ".join(entries)
 
 
 def _floors(floors: Floors) -> str:

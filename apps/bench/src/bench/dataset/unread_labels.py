@@ -2,32 +2,22 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from bench.labels import LABELS
 
-class _Label(NamedTuple):
-    """Typical keys of a label.
-
-    Args:
-        pattern: regular expression that typical keys match, in lower case.
-        type: `"number"` or `"array"`.
-    """
-
-    pattern: str
-    type: str
-
-
-LABELS = {
-    "energy": _Label(r"energy|^e$|^etot$", "number"),
-    "forces": _Label(r"force|^f$", "array"),
-    "stress": _Label(r"stress", "array"),
-    "virial": _Label(r"virial", "array"),
-    "charges": _Label(r"charge|^q$", "array"),
-    "total_charge": _Label(r"charge", "number"),
-    "spin": _Label(r"spin|multiplicity", "number"),
-    "dipole": _Label(r"dipole", "array"),
-    "born_charges": _Label(r"born|(^|_)bec($|_)", "array"),
+_PATTERNS = {
+    **{
+        name: (
+            label.key_pattern,
+            "array" if label.per_atom or label.shape else "number",
+        )
+        for name, label in LABELS.items()
+        if label.key_pattern
+    },
+    "virial": ("virial", "array"),
 }
+"""Pattern of typical keys in lower case, and type of their values, by label."""
 
 
 def unread_labels(header: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -45,11 +35,11 @@ def unread_labels(header: Mapping[str, Any]) -> dict[str, list[str]]:
     unread = [key for key in header["available_keys"] if key not in read.values()]
     types = header["key_types"]
     suggestions = {}
-    for name, label in LABELS.items():
+    for name, (pattern, type_of_values) in _PATTERNS.items():
         keys = [
             key
             for key in unread
-            if re.search(label.pattern, key.lower()) and f"{label.type}={key}" in types
+            if re.search(pattern, key.lower()) and f"{type_of_values}={key}" in types
         ]
         if name not in read and keys:
             suggestions[name] = sorted(keys)

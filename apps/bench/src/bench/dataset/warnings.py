@@ -54,7 +54,8 @@ def _unread_labels(data: Dataset) -> list[str]:
 
 
 def _large_stress(data: Dataset) -> str:
-    largest = label_distribution(data.columns).largest_stress / units.GPa
+    stress = label_distribution(data.columns).magnitudes.get("stress")
+    largest = 0.0 if stress is None else stress.largest / units.GPa
     if not largest > LARGEST_STRESS:
         return ""
     return (

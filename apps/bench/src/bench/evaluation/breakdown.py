@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from bench.evaluation.intervals import absolute_errors
+from bench.labels import LABELS_BY_KIND
 
 Series = list[tuple[str, float]]
 """Label and mean absolute error of each bin."""
@@ -34,13 +35,13 @@ def nearest_similarity(
 
 
 def by_element(frames: Sequence[Any], kind: str) -> Series:
-    """Returns the mean absolute error of forces (meV/Å) or charges (me) by element.
+    """Returns the mean absolute error of a label per atom by element.
 
     Args:
         frames: of the test set.
-        kind: `force` or `charge`.
+        kind: of a label per atom, such as `force`.
     """
-    width = {"force": 3, "charge": 1}[kind]
+    width = math.prod(LABELS_BY_KIND[kind].shape)
     numbers, errors = [], []
     for frame in frames:
         frame_errors = absolute_errors(frame, kind)

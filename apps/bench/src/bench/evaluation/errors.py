@@ -1,15 +1,15 @@
 """Errors of predictions, and the floors of these errors."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-from ase.data import atomic_masses
 
 from bench.dataset.opening import Sample
 from bench.dataset.per_element import composition_energy
 from bench.evaluation.predicting import Prediction
-from bench.labels import KINDS, field_of
+from bench.evaluation.response import response_of_fixed_charges
+from bench.labels import ERROR_SCALE, KINDS, LABELS_BY_KIND, field_of
 from bench.settings.training import LossSettings
 
 
@@ -17,33 +17,26 @@ from bench.settings.training import LossSettings
 class Errors:
     """Mean absolute errors, root mean square errors and coefficients of determination.
 
-    NaN where there are no labels, infinite where a prediction is not finite.
-
-    Energies in meV/atom; components of forces in meV/Å, of stress in meV/Å^3, of
-    dipoles in me Å and of Born charges in me; charges in me.
+    Args:
+        values: by kind and metric, such as `force_mae`, `energy_rmse` or `dipole_r2`,
+            in the units of `Label.error_unit`; infinite where a prediction is not
+            finite. `errors["force_mae"]` is NaN where there are no labels.
     """
 
-    energy_mae: float = np.nan
-    energy_rmse: float = np.nan
-    force_mae: float = np.nan
-    force_rmse: float = np.nan
-    stress_mae: float = np.nan
-    stress_rmse: float = np.nan
-    charge_mae: float = np.nan
-    charge_rmse: float = np.nan
-    dipole_mae: float = np.nan
-    dipole_rmse: float = np.nan
-    dipole_r2: float = np.nan
-    born_mae: float = np.nan
-    born_rmse: float = np.nan
-    born_r2: float = np.nan
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        return self.values.get(name, np.nan)
 
     def as_dict(self) -> dict[str, float | None]:
         """Returns the errors by name; None where one is not finite."""
-        return {
-            name: value if np.isfinite(value) else None
-            for name, value in dataclasses.asdict(self).items()
-        }
+        names = [
+            f"{kind}_{metric}"
+            for kind, label in LABELS_BY_KIND.items()
+            for metric in ("mae", "rmse", *(["r2"] if label.has_r2 else []))
+            if label.predicted_by != "none" or f"{kind}_{metric}" in self.values
+        ]
+        return {n: self[n] if np.isfinite(self[n]) else None for n in names}
 
     def loss(self, settings: LossSettings) -> float:
         """Returns the weighted mean squared error, in the units of the weights.
@@ -54,7 +47,7 @@ class Errors:
             settings: weights by kind of label.
         """
         weights = {k: weight for k, weight in settings.weights.items() if weight}
-        errors = [(getattr(self, f"{k}_rmse"), weights[k]) for k in weights]
+        errors = [(self[f"{k}_rmse"], weights[k]) for k in weights]
         terms = [weight * error**2 for error, weight in errors if not np.isnan(error)]
         return 1e-6 * sum(terms) if terms else np.nan
 
@@ -80,33 +73,34 @@ def errors_of(
         labeled = [(r, s) for r, s in candidates if r is not None]
         if not labeled:
             continue
-        x = 1000 * np.concatenate([r for r, _ in labeled])
+        x = ERROR_SCALE * np.concatenate([r for r, _ in labeled])
         if not np.isfinite(x).all():
             errors |= {f"{kind}_mae": np.inf, f"{kind}_rmse": np.inf}
             continue
         errors[f"{kind}_mae"] = float(np.mean(np.abs(x)))
         errors[f"{kind}_rmse"] = float(np.mean(x**2) ** 0.5)
-        if f"{kind}_r2" in Errors.__dataclass_fields__:
-            labels = [getattr(s, field_of(kind)).ravel() for _, s in labeled]
-            deviation = 1000 * np.std(np.concatenate(labels))
+        if LABELS_BY_KIND[kind].has_r2:
+            labels = [np.ravel(s.labels[field_of(kind)]) for _, s in labeled]
+            deviation = ERROR_SCALE * np.std(np.concatenate(labels))
             errors[f"{kind}_r2"] = float(1 - np.mean(x**2) / max(deviation**2, 1e-12))
-    return Errors(**errors)
+    return Errors(errors)
 
 
 def charge_sign(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> int:
     """Returns the sign (1 or -1) by which latent charges agree with labels.
 
-    Their energy does not depend on their overall sign, so it is determined by dipoles
-    and Born charges, of structures outside the test set.
+    Their energy does not depend on their overall sign, so it is determined by labels
+    that respond to them, such as dipoles, of structures outside the test set.
 
     Args:
         predictions: one per sample.
         samples: with labels.
     """
+    response = [x.name for x in LABELS_BY_KIND.values() if x.predicted_by == "charges"]
     overlap = 0.0
     for p, s in zip(predictions, samples, strict=True):
-        for name in ("dipole", "born_charges"):
-            predicted, label = getattr(p, name), getattr(s, name)
+        for name in response:
+            predicted, label = p.labels.get(name), s.labels.get(name)
             if predicted is not None and label is not None:
                 overlap += float(np.vdot(predicted, label))
     return -1 if overlap < 0 else 1
@@ -115,21 +109,19 @@ def charge_sign(predictions: Sequence[Prediction], samples: Sequence[Sample]) ->
 def residuals(prediction: Prediction, sample: Sample, kind: str) -> np.ndarray | None:
     """Returns prediction minus label, flattened; None if one of them is missing.
 
-    Energies in eV/atom, forces in eV/Å, stress in eV/Å^3, charges and Born charges in
-    e, dipoles in e Å.
+    In the units of the labels; energies per atom.
 
     Args:
         prediction: for the sample.
         sample: with labels.
         kind: one of `KINDS`.
     """
-    if kind == "energy":
-        if sample.energy is None or prediction.energy is None:
-            return None
-        return np.array([prediction.energy - sample.energy]) / len(sample.structure)
-    name = field_of(kind)
-    predicted, label = getattr(prediction, name), getattr(sample, name)
-    return None if predicted is None or label is None else (predicted - label).ravel()
+    label = LABELS_BY_KIND[kind]
+    predicted = prediction.labels.get(label.name)
+    reference = sample.labels.get(label.name)
+    if predicted is None or reference is None:
+        return None
+    return np.ravel(label.residual(predicted, reference, len(sample.structure)))
 
 
 def floor_of(
@@ -139,8 +131,8 @@ def floor_of(
 ) -> Errors:
     """Returns the errors of a baseline without a model.
 
-    It predicts the sum of atomic energies, zero forces and stress, one charge per
-    element, and the dipoles and Born charges of these fixed charges.
+    It predicts the sum of atomic energies, one charge per element, the dipoles and Born
+    charges of these fixed charges, and zero for all other labels.
 
     Args:
         samples: with labels.
@@ -156,15 +148,12 @@ def floor_of(
 def _baseline(
     sample: Sample, atomic_energies: dict[int, float], charges: dict[int, float]
 ) -> Prediction:
-    numbers, positions = sample.structure.numbers, sample.structure.positions
+    numbers = sample.structure.numbers
+    zeros = {
+        x.name: np.zeros((len(numbers), *x.shape) if x.per_atom else x.shape)
+        for x in LABELS_BY_KIND.values()
+    }
     fixed = np.array([charges.get(int(z), 0.0) for z in numbers])
-    masses = atomic_masses[numbers]
-    center = masses @ positions / masses.sum()
-    return Prediction(
-        composition_energy(sample, atomic_energies),
-        np.zeros_like(positions),
-        None if sample.stress is None else np.zeros(6),
-        fixed,
-        fixed @ (positions - center),
-        fixed[:, None, None] * np.eye(3),
-    )
+    energy = {"energy": composition_energy(sample, atomic_energies)}
+    response = response_of_fixed_charges(sample.structure, fixed)
+    return Prediction(zeros | energy | response)

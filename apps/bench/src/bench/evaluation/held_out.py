@@ -13,6 +13,7 @@ from bench.evaluation.errors import charge_sign
 from bench.evaluation.predicting import Prediction, predict_samples
 from bench.exceptions import BenchError
 from bench.execution.memory import peak_memory
+from bench.labels import LABELS_BY_KIND, field_of
 
 PredictionsBySet = dict[str, list[Prediction]]
 """Predictions by set of the split."""
@@ -64,11 +65,12 @@ def predict_held_out(
             k: [p.without_energy() for p in v] for k, v in predictions.items()
         }
     sign = 1
-    if "born" in kinds:
-        predictions = _with_born_charges(potential, batched, members, predictions)
-        if align_sign:
-            samples = [batched.data.samples[int(i)] for i in members["validation"]]
-            sign = charge_sign(predictions["validation"], samples)
+    requested = [kind for kind in kinds if LABELS_BY_KIND[kind].on_request]
+    for kind in requested:
+        predictions = _with_kind(kind, potential, batched, members, predictions)
+    if requested and align_sign:
+        samples = [batched.data.samples[int(i)] for i in members["validation"]]
+        sign = charge_sign(predictions["validation"], samples)
     if sign < 0:
         predictions = {
             name: [p.with_sign(sign) for p in set_predictions]
@@ -92,27 +94,27 @@ def _check_finite(
         )
 
 
-def _with_born_charges(
+def _with_kind(
+    kind: str,
     potential: Potential,
     batched: BatchedDataset,
     members: Mapping[str, np.ndarray],
     predictions: PredictionsBySet,
 ) -> PredictionsBySet:
-    """Adds Born charges to the predictions for samples with such labels."""
-    has_label = batched.data.has("born_charges")
+    """Adds a kind that is computed on request, for samples with such a label."""
+    name = field_of(kind)
+    has_label = batched.data.has(name)
     completed = {}
-    for name, indices in members.items():
+    for set_name, indices in members.items():
         labeled = indices[has_label[indices]]
         responses = (
-            predict_samples(potential, batched, labeled, born=True)
+            predict_samples(potential, batched, labeled, also=[kind])
             if len(labeled)
             else []
         )
-        born_charges = {
-            i: p.born_charges for i, p in zip(labeled, responses, strict=True)
-        }
-        completed[name] = [
-            p._replace(born_charges=born_charges.get(i))
-            for i, p in zip(indices, predictions[name], strict=True)
+        values = {i: p.labels[name] for i, p in zip(labeled, responses, strict=True)}
+        completed[set_name] = [
+            p.with_labels(**{name: values.get(i)})
+            for i, p in zip(indices, predictions[set_name], strict=True)
         ]
     return completed

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import bootstrap
 
+from bench.labels import ERROR_SCALE, LABELS_BY_KIND
+
 _RESAMPLES = 2000
 _LEVEL = 0.95
 
@@ -53,7 +55,10 @@ def absolute_errors(frame: Any, kind: str) -> np.ndarray | None:
         kind: one of `KINDS`.
     """
     pair = prediction_and_label(frame, kind)
-    return None if pair is None else 1000 * np.abs(pair[0] - pair[1])
+    if pair is None:
+        return None
+    residual = LABELS_BY_KIND[kind].residual(*pair, len(frame))
+    return ERROR_SCALE * np.abs(residual)
 
 
 def prediction_and_label(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -61,22 +66,17 @@ def prediction_and_label(frame: Any, kind: str) -> tuple[np.ndarray, np.ndarray]
 
     Args:
         frame: as written by `write_predictions`.
-        kind: one of `KINDS`; energies are per atom.
+        kind: one of `KINDS`.
     """
-    info, arrays = frame.info, frame.arrays
+    label = LABELS_BY_KIND[kind]
+    values = frame.arrays if label.per_atom else frame.info
     results = {} if frame.calc is None else frame.calc.results
-    prediction, label = {
-        "energy": lambda: (results.get("energy"), info.get("label_energy")),
-        "stress": lambda: (results.get("stress"), info.get("label_stress")),
-        "force": lambda: (results.get("forces"), arrays.get("label_forces")),
-        "charge": lambda: (arrays["model_charges"], arrays.get("label_charges")),
-        "dipole": lambda: (info.get("model_dipole"), info.get("label_dipole")),
-        "born": lambda: (arrays.get("model_born"), arrays.get("label_born")),
-    }[kind]()
-    if label is None or prediction is None:
+    key = label.prediction_key
+    prediction = results.get(key) if label.is_energy else values.get(f"model_{key}")
+    reference = values.get(f"label_{key}")
+    if reference is None or prediction is None:
         return None
-    divisor = len(frame) if kind == "energy" else 1
-    return np.ravel(prediction) / divisor, np.ravel(label) / divisor
+    return np.ravel(prediction), np.ravel(reference)
 
 
 def group_errors(frames: Sequence[Any], kind: str) -> GroupedErrors | None:

@@ -1,38 +1,45 @@
 """Predictions of a potential."""
 
+import dataclasses
 import os
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 from ase.data import chemical_symbols
-from backbones import Potential
+from backbones import Batch, Potential
 
 from bench.batches.loading import BatchedDataset, batch_dataset
 from bench.dataset.opening import Dataset, open_dataset
 from bench.dataset.per_element import composition_energy
-from bench.evaluation.response import born_effective_charges, dipoles
+from bench.evaluation.outputs import outputs_of
 from bench.exceptions import BenchError
+from bench.labels import ENERGY_KINDS, LABELS, LABELS_BY_KIND, Labeled
+
+_DERIVATIVES = set(ENERGY_KINDS) - {"energy"}
 
 
-class Prediction(NamedTuple):
-    """Prediction for one sample, in the units of its labels."""
+@dataclasses.dataclass(frozen=True)
+class Prediction(Labeled):
+    """Prediction for one sample. Labels are attributes, such as `prediction.forces`.
 
-    energy: float | None
-    forces: np.ndarray | None
-    stress: np.ndarray | None
-    charges: np.ndarray
-    dipole: np.ndarray | None = None
-    born_charges: np.ndarray | None = None
+    Args:
+        labels: predicted values by name, see `bench.labels`.
+    """
+
+    labels: Mapping[str, Any]
 
     def without_energy(self) -> "Prediction":
         """Returns the prediction of a model that was not trained on energies."""
-        return self._replace(energy=None, forces=None, stress=None)
+        return Prediction(
+            {k: v for k, v in self.labels.items() if not LABELS[k].is_energy}
+        )
 
     @property
     def is_finite(self) -> bool:
         """Whether all predicted values are finite."""
-        return all(np.isfinite(x).all() for x in self if x is not None)
+        return all(np.isfinite(x).all() for x in self.labels.values())
 
     def with_sign(self, sign: int) -> "Prediction":
         """Returns the prediction with all charges multiplied by a sign.
@@ -42,11 +49,9 @@ class Prediction(NamedTuple):
         Args:
             sign: 1 or -1.
         """
-        multiply = lambda x: None if x is None else sign * x
-        return self._replace(
-            charges=sign * self.charges,
-            dipole=multiply(self.dipole),
-            born_charges=multiply(self.born_charges),
+        depends = lambda name: "charges" in LABELS[name].predicted_by
+        return Prediction(
+            {k: sign * v if depends(k) else v for k, v in self.labels.items()}
         )
 
 
@@ -54,19 +59,20 @@ def predict(
     potential: Potential,
     dataset: Dataset | str | os.PathLike,
     *,
-    born_charges: bool = False,
+    also: Collection[str] = (),
 ) -> list[Prediction]:
     """Predicts energies, forces, stress and charges of all structures of a dataset.
 
     Args:
         potential: from `load_potential`.
         dataset: from `open_dataset`, or what it opens.
-        born_charges: whether to compute Born charges, in models with charges.
+        also: kinds of labels that are computed only on request, `born` for the Born
+            charges of models with charges.
 
     Returns:
         One prediction per structure, in the order of `dataset.ids`: `energy` (eV, with
         atomic energies), `forces` (eV/Å), `stress` (eV/Å^3, periodic structures only),
-        `charges` (e), `dipole` (e Å, open structures only), `born_charges` (e); None
+        `charges` (e), `dipole` (e Å, open structures only) and what `also` adds; None
         where the model or the boundary conditions give none.
 
     Raises:
@@ -89,7 +95,7 @@ def predict(
             f"not trained on: it supports {elements}."
         )
     batched = batch_for_prediction(potential, data)
-    return predict_samples(potential, batched, np.arange(len(data)), born=born_charges)
+    return predict_samples(potential, batched, np.arange(len(data)), also=also)
 
 
 def batch_for_prediction(potential: Potential, data: Dataset) -> BatchedDataset:
@@ -104,19 +110,11 @@ def batch_for_prediction(potential: Potential, data: Dataset) -> BatchedDataset:
 
 
 @eqx.filter_jit
-def _evaluate(potential, batch, with_forces: bool, with_born: bool):
-    if with_forces:
-        out = potential(batch)
-        energies, charges = out.energies, out.charges
-        forces, stress = out.forces, out.stress
-    else:
-        (energies, charges), forces, stress = potential.energies(batch), None, None
-    has_charges = potential.backbone.has_charges
-    dipole = dipoles(batch, charges) if has_charges and batch.cell is None else None
-    born = (
-        born_effective_charges(potential, batch) if has_charges and with_born else None
-    )
-    return energies, charges, forces, born, stress, dipole
+def _evaluate(potential: Potential, batch: Batch, kinds: frozenset[str]):
+    outputs, energies = outputs_of(potential, batch, kinds)
+    # Summed in double precision on the host.
+    del outputs["energy"]
+    return outputs, energies
 
 
 def predict_samples(
@@ -125,7 +123,7 @@ def predict_samples(
     members: np.ndarray,
     *,
     forces: bool = True,
-    born: bool = False,
+    also: Collection[str] = (),
 ) -> list[Prediction]:
     """Returns the predictions for some samples, in the given order.
 
@@ -136,30 +134,25 @@ def predict_samples(
         batched: dataset.
         members: indices of samples.
         forces: whether to predict forces and stress.
-        born: whether to predict Born charges.
+        also: kinds of labels that are computed only on request.
     """
     atomic_energies = dict(potential.atomic_energies)
+    kinds = {k for k, label in LABELS_BY_KIND.items() if not label.on_request}
+    kinds = frozenset(kinds | set(also)) - frozenset(() if forces else _DERIVATIVES)
     predictions = {}
     for indices, batch in batched.batches(members):
-        outputs = _evaluate(potential, batch, forces, born)
-        # Open structures have no stress, periodic ones no dipole.
-        columns = [
-            [None] * len(indices) if x is None else np.asarray(x) for x in outputs
-        ]
-        for index, energies, charges, sample_forces, tensors, stress, dipole in zip(
-            indices, *columns, strict=False
-        ):
+        outputs, energies = _evaluate(potential, batch, kinds)
+        outputs = {kind: np.asarray(x) for kind, x in outputs.items()}
+        energies = np.asarray(energies)
+        for g, index in enumerate(indices):
             sample = batched.data.samples[index]
             n = len(sample.structure)
-            unpad = lambda x, n=n: None if x is None else x[:n]
-            energy = energies[:n].sum(dtype=np.float64)
+            energy = energies[g, :n].sum(dtype=np.float64)
             energy += composition_energy(sample, atomic_energies)
-            predictions[int(index)] = Prediction(
-                energy=float(energy),
-                forces=unpad(sample_forces),
-                stress=stress,
-                charges=charges[:n],
-                dipole=dipole,
-                born_charges=unpad(tensors),
-            )
+            labels: dict[str, Any] = {"energy": float(energy)}
+            for kind, values in outputs.items():
+                label = LABELS_BY_KIND[kind]
+                value = values[g]
+                labels[label.name] = value[:n] if label.per_atom else value
+            predictions[int(index)] = Prediction(labels)
     return [predictions[int(m)] for m in members]

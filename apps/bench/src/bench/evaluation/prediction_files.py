@@ -14,6 +14,7 @@ from bench.dataset.opening import Dataset, Sample
 from bench.dataset.per_element import composition_energy
 from bench.evaluation.predicting import Prediction
 from bench.files import write_text
+from bench.labels import LABELS_BY_KIND, Label
 
 
 def write_predictions(
@@ -38,43 +39,53 @@ def write_predictions(
         for index, p in zip(indices, predictions[name], strict=True):
             s = data.samples[index]
             atoms = s.to_ase()
-            results: dict[str, Any] = {}
-            if p.energy is not None:
-                results["energy"] = p.energy
-            if p.forces is not None:
-                results["forces"] = p.forces
-            if p.stress is not None:
-                results["stress"] = p.stress
-            atoms.calc = SinglePointCalculator(atoms, **results)
-            atoms.arrays["model_charges"] = np.asarray(p.charges, float)
-            atoms.info = dict(
+            info: dict[str, Any] = dict(
                 id=s.id,
                 index=int(index),
                 group=s.group,
                 part=name,
                 total_charge=s.structure.total_charge,
             )
+            atoms.info = info
+            _add_predictions(atoms, p, s)
+            _add_labels(atoms, p, s)
             if s.energy is not None:
-                floor = composition_energy(s, atomic_energies)
-                atoms.info |= {"label_energy": s.energy, "floor_energy": floor}
-            if s.forces is not None:
-                atoms.arrays["label_forces"] = s.forces
-            if s.stress is not None:
-                atoms.info |= {"label_stress": s.stress}
-            if s.charges is not None:
-                atoms.arrays["label_charges"] = s.charges
-            _add_response(atoms, p, s)
+                info["floor_energy"] = composition_energy(s, atomic_energies)
             frames.append(atoms)
     content = io.StringIO()
     ase.io.write(content, frames, format="extxyz")
     write_text(path, content.getvalue())
 
 
-def _add_response(atoms: ase.Atoms, p: Prediction, s: Sample) -> None:
-    """Adds dipoles and Born charges that have both a label and a prediction."""
-    if p.dipole is not None and s.dipole is not None:
-        atoms.info |= {"model_dipole": p.dipole, "label_dipole": s.dipole}
-    if p.born_charges is not None and s.born_charges is not None:
-        flat = lambda x: np.asarray(x, float).reshape(-1, 9)
-        atoms.arrays["model_born"] = flat(p.born_charges)
-        atoms.arrays["label_born"] = flat(s.born_charges)
+def _add_predictions(atoms: ase.Atoms, p: Prediction, s: Sample) -> None:
+    """Adds predictions; tensors only where there is a label to compare with."""
+    results: dict[str, Any] = {}
+    for label in LABELS_BY_KIND.values():
+        value = p.labels.get(label.name)
+        if value is None:
+            continue
+        if label.is_energy:
+            results[label.name] = value
+        elif label.name in s.labels or not label.shape:
+            _add(atoms, label, "model", value)
+    atoms.calc = SinglePointCalculator(atoms, **results)
+
+
+def _add_labels(atoms: ase.Atoms, p: Prediction, s: Sample) -> None:
+    """Adds labels; tensors only where there is a prediction to compare with."""
+    for label in LABELS_BY_KIND.values():
+        value = s.labels.get(label.name)
+        compared = label.is_energy or not label.shape or label.name in p.labels
+        if value is not None and compared:
+            _add(atoms, label, "label", value)
+
+
+def _add(atoms: ase.Atoms, label: Label, prefix: str, value: Any) -> None:
+    """Adds values; a row of nine numbers stands for a tensor of an atom."""
+    key = f"{prefix}_{label.prediction_key}"
+    if not label.per_atom:
+        atoms.info[key] = value
+    elif len(label.shape) > 1:
+        atoms.arrays[key] = np.asarray(value, float).reshape(len(atoms), -1)
+    else:
+        atoms.arrays[key] = np.asarray(value, float)

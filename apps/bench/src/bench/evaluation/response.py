@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import atomic_masses
-from backbones import Batch, Potential
+from backbones import Batch, Potential, Structure
 from jaxtyping import Array, Float
 from lr_les import born_charges
 
@@ -28,6 +28,24 @@ def dipoles(
         _from_center_of_mass(batch),
         precision=jax.lax.Precision.HIGHEST,
     )
+
+
+def response_of_fixed_charges(
+    structure: Structure, charges: Float[np.ndarray, " atoms"]
+) -> dict[str, np.ndarray]:
+    """Returns the labels of a structure whose charges move with its atoms.
+
+    Args:
+        structure: open or periodic.
+        charges: e.
+    """
+    masses = atomic_masses[structure.numbers]
+    center = masses @ structure.positions / masses.sum()
+    return {
+        "charges": charges,
+        "dipole": charges @ (structure.positions - center),
+        "born_charges": charges[:, None, None] * np.eye(3),
+    }
 
 
 def born_effective_charges(

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic
@@ -11,20 +11,21 @@ from chemsplit import Split
 
 from bench.evaluation.intervals import prediction_and_label
 from bench.exceptions import BenchError, one_line
-from bench.labels import KINDS
+from bench.labels import KINDS, LABELS_BY_KIND, TRAINABLE_KINDS
 from bench.model.metadata import SAME_COMMAND, ModelMetadata, rerun_remedy
 from bench.settings.grid import Grid
 from bench.settings.parsing import parse_checked, read_checked, read_text
 from bench.settings.schema import read_settings, validate
 
 
-class _Errors(pydantic.BaseModel):
-    energy_mae: float | None
-    force_mae: float | None
-    stress_mae: float | None
-    charge_mae: float | None
-    dipole_mae: float | None
-    born_mae: float | None
+def _check_errors(errors: dict[str, float | None]) -> dict[str, float | None]:
+    for kind, label in LABELS_BY_KIND.items():
+        if label.predicted_by != "none" and f"{kind}_mae" not in errors:
+            raise ValueError(f"{kind}_mae is missing")
+    return errors
+
+
+_Errors = Annotated[dict[str, float | None], pydantic.AfterValidator(_check_errors)]
 
 
 class _Parts(pydantic.BaseModel):
@@ -57,11 +58,16 @@ class _Cost(pydantic.BaseModel):
     mebibytes: float | None = None
 
 
-class _Epoch(pydantic.BaseModel):
+class _Epoch(pydantic.BaseModel, extra="allow"):
     epoch: int
-    validation_energy_mae: float | None = None
-    validation_force_mae: float | None = None
-    validation_charge_mae: float | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_errors(self) -> "_Epoch":
+        for kind in TRAINABLE_KINDS:
+            error = (self.model_extra or {}).get(f"validation_{kind}_mae")
+            if not isinstance(error, float | int | None):
+                raise ValueError(f"validation_{kind}_mae is not a number")
+        return self
 
 
 class _Failure(pydantic.BaseModel):
@@ -266,6 +272,9 @@ def _check_predictions(frame: Any) -> None:
     numbers = [frame.info["index"], frame.info.get("floor_energy", 0.0)]
     if not np.isfinite(np.array(numbers, float)).all():
         raise ValueError("a number of a structure is not finite")
+    # Written for every structure, with or without a label.
+    if "model_charges" not in frame.arrays:
+        raise ValueError("a structure has no model_charges")
     for kind in KINDS:
         pair = prediction_and_label(frame, kind)
         if pair is None:

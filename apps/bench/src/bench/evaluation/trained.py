@@ -21,7 +21,7 @@ from bench.evaluation.prediction_files import write_predictions
 from bench.evaluation.run_files import read_grid
 from bench.exceptions import BenchError
 from bench.files import remove_leftovers, write_text
-from bench.labels import KINDS
+from bench.labels import KINDS, LABELS_BY_KIND, field_of
 from bench.model.metadata import read_model_metadata
 from bench.model.saved import file_digest, load_potential
 from bench.settings.grid import Run
@@ -111,9 +111,13 @@ def evaluate(
     batched = batch_for_prediction(potential, data)
     samples = [data.samples[int(i)] for i in members]
     kinds = trained.kinds
-    born = "born" in kinds and bool(data.has("born_charges")[members].any())
+    requested = [
+        kind
+        for kind in kinds
+        if LABELS_BY_KIND[kind].on_request and data.has(field_of(kind))[members].any()
+    ]
     predictions = predict_samples(
-        potential, batched, members, forces="force" in kinds, born=born
+        potential, batched, members, forces="force" in kinds, also=requested
     )
     non_finite = np.array([not p.is_finite for p in predictions])
     if non_finite.any():

@@ -1,15 +1,22 @@
 """Metadata of the model of a run in `result.json`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
+from bench.labels import KINDS
 from bench.settings.grid import Run
 from bench.settings.parsing import read_checked
 
 SAME_COMMAND = "the same `bench run` writes it again."
 """The end of the error message about a damaged file of a run."""
+
+
+def _check_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} is not one of {', '.join(KINDS)}")
+    return kind
 
 
 class ModelMetadata(pydantic.BaseModel):
@@ -19,7 +26,7 @@ class ModelMetadata(pydantic.BaseModel):
     data: str
     charge_sign: Literal[-1, 1] = 1
     made_from: dict[str, Any] | None = None
-    kinds: list[Literal["energy", "force", "stress", "charge", "dipole", "born"]] = []
+    kinds: list[Annotated[str, pydantic.AfterValidator(_check_kind)]] = []
 
 
 def read_model_metadata(run: Path) -> tuple[Run, dict[str, Any]]:

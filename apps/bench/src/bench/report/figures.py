@@ -7,15 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
+from bench.labels import KINDS, LABELS_BY_KIND, MAIN_KINDS
 from bench.report.style import COLORS, legend_below
 
 _ERRORS = {
-    "energy": "energy MAE (meV/atom)",
-    "force": "force MAE (meV/Å)",
-    "charge": "charge MAE (me)",
-    "stress": "stress MAE (meV/Å³)",
-    "dipole": "dipole MAE (me Å)",
-    "born": "Born charge MAE (me)",
+    kind: f"MAE of {LABELS_BY_KIND[kind].text} ({LABELS_BY_KIND[kind].error_unit})"
+    for kind in dict.fromkeys((*MAIN_KINDS, *KINDS))
 }
 """Axis label of the mean absolute error of each kind of label."""
 
@@ -138,7 +135,11 @@ def cost_accuracy(rows: Sequence[Mapping[str, Any]], kind: str = "energy") -> Fi
     return figure
 
 
-_PANEL_KINDS = {"element (forces)": "force", "element (charges)": "charge"}
+ELEMENT_PANELS = {
+    f"element ({LABELS_BY_KIND[kind].text})": kind
+    for kind in MAIN_KINDS
+    if LABELS_BY_KIND[kind].per_atom
+}
 """Kind of label of the panels of `breakdown` that do not show the main kind."""
 
 
@@ -153,7 +154,7 @@ def breakdown(
         panels: pairs of class and error, by model, by criterion. Criteria with fewer
             than two classes are left out.
         title: title of the figure.
-        kind: kind of label, for panels that `_PANEL_KINDS` does not list.
+        kind: kind of label, for panels that `ELEMENT_PANELS` does not list.
     """
     shown = {
         criterion: series
@@ -181,7 +182,7 @@ def breakdown(
             rotation=90 if many else 0,
         )
         axes.set_xlabel(criterion, fontsize=8)
-        axes.set_ylabel(_ERRORS[_PANEL_KINDS.get(criterion, kind)], fontsize=8)
+        axes.set_ylabel(_ERRORS[ELEMENT_PANELS.get(criterion, kind)], fontsize=8)
         axes.tick_params(axis="y", labelsize=7)
     for axes in all_axes[len(shown) :]:
         axes.set_axis_off()

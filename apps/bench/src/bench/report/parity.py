@@ -9,15 +9,8 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from bench.evaluation.intervals import prediction_and_label
+from bench.labels import ERROR_SCALE, LABELS_BY_KIND
 from bench.report.style import COLORS
-
-PANELS = {
-    "force": ("force components", "eV/Å"),
-    "charge": ("charges", "e"),
-    "dipole": ("dipole components", "e Å"),
-    "born": ("Born charges, all components", "e"),
-}
-"""Title and unit of each kind of label in a parity plot."""
 
 
 def parity(frames: Sequence[Any], title: str, kinds: Sequence[str]) -> Figure:
@@ -29,12 +22,17 @@ def parity(frames: Sequence[Any], title: str, kinds: Sequence[str]) -> Figure:
         kinds: kinds of labels to compare; those without labels have no panel.
     """
     panels: list[tuple[str, str, Any]] = []
-    if "energy" in kinds and (energies := _relative_energies(frames)) is not None:
-        panels.append(("energy relative to the composition fit", "meV/atom", energies))
-    for kind, (name, unit) in PANELS.items():
-        values = _predictions_and_labels(frames, kind) if kind in kinds else None
+    for kind, label in LABELS_BY_KIND.items():
+        if kind not in kinds:
+            continue
+        if label.is_extensive:
+            title_of_panel = f"{label.text} relative to the composition fit"
+            values, unit = _relative_energies(frames, kind), label.error_unit
+        else:
+            title_of_panel = label.text + (", all components" if label.shape else "")
+            values, unit = _predictions_and_labels(frames, kind), label.unit
         if values is not None:
-            panels.append((name, unit, values))
+            panels.append((title_of_panel, unit, values))
     columns = min(max(len(panels), 1), 3)
     rows = -(-len(panels) // columns) or 1
     figure = Figure(figsize=(3.3 * columns, 3.0 * rows), layout="constrained")
@@ -52,14 +50,17 @@ def parity(frames: Sequence[Any], title: str, kinds: Sequence[str]) -> Figure:
     return figure
 
 
-def _relative_energies(frames: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+def _relative_energies(
+    frames: Sequence[Any], kind: str
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns predictions and labels minus the composition fit, meV/atom."""
-    labeled = [f for f in frames if "label_energy" in f.info]
-    energies = _predictions_and_labels(labeled, "energy")
+    labeled = [f for f in frames if prediction_and_label(f, kind) is not None]
+    energies = _predictions_and_labels(labeled, kind)
     if energies is None:
         return None
-    fit = np.array([f.info["floor_energy"] / len(f) for f in labeled])
-    return 1000 * (energies[0] - fit), 1000 * (energies[1] - fit)
+    fit = np.array([f.info["floor_energy"] for f in labeled])
+    scale = ERROR_SCALE / np.array([len(f) for f in labeled])
+    return scale * (energies[0] - fit), scale * (energies[1] - fit)
 
 
 def _predictions_and_labels(frames: Sequence[Any], kind: str):

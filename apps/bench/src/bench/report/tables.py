@@ -7,18 +7,11 @@ import numpy as np
 
 from bench.evaluation.breakdown import by_element
 from bench.evaluation.intervals import Interval, difference, group_errors, mean_error
+from bench.labels import KINDS, LABELS_BY_KIND, MAIN_KINDS
 from bench.settings.grid import Run
 
-UNITS = {
-    "energy": "meV/atom",
-    "force": "meV/Å",
-    "stress": "meV/Å³",
-    "charge": "me",
-    "dipole": "me Å",
-    "born": "me",
-}
-_COMPARED = {"energy": "E", "force": "F"}
-"""Symbols of the kinds of labels that are compared with the backbone alone."""
+_COMPARED = tuple(k for k in MAIN_KINDS if LABELS_BY_KIND[k].predicted_by == "all")
+"""Kinds of labels that are compared with the backbone alone."""
 
 FramesByRun = Mapping[str, Sequence[Any]]
 """Frames of the test set by name of the run."""
@@ -54,13 +47,13 @@ def error_rows(
             "cost": costs[run.name]["microseconds_per_atom"],
             "memory": costs[run.name].get("mebibytes"),
         }
-        for kind in UNITS:
+        for kind in KINDS:
             for column, errors in (
                 ("validation", result["errors"]["validation"]),
                 ("test", result["errors"]["test"]),
                 ("floor", result["floors"]["test"]),
             ):
-                value = errors[f"{kind}_mae"]
+                value = errors.get(f"{kind}_mae")
                 row[f"{column}_{kind}"] = np.nan if value is None else value
             for column in ("rmse", "r2"):
                 value = result["errors"]["test"].get(f"{kind}_{column}")
@@ -92,7 +85,7 @@ def main_kind(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: result of `error_rows`.
     """
     has_errors = lambda kind: any(np.isfinite(row[f"test_{kind}"]) for row in rows)
-    return next((kind for kind in UNITS if has_errors(kind)), "energy")
+    return next((kind for kind in KINDS if has_errors(kind)), "energy")
 
 
 def error_tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
@@ -102,10 +95,11 @@ def error_tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
         rows: result of `error_rows`.
     """
     tables = {}
-    for kind, unit in UNITS.items():
+    for kind, label in LABELS_BY_KIND.items():
+        unit = label.error_unit
         if not any(np.isfinite(row[f"test_{kind}"]) for row in rows):
             continue
-        fmt = "{:.2f}" if kind == "energy" else "{:.1f}"
+        fmt = "{:.2f}" if label.is_extensive else "{:.1f}"
         columns = [
             *((key, key, "{}") for key in ("split", "model", "seed")),
             (f"validation_{kind}", f"validation ({unit})", fmt),
@@ -120,7 +114,7 @@ def error_tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
         if kind == "charge":
             heading = f"mean over elements ({unit})"
             columns.append(("elements_charge", heading, fmt))
-        if kind in ("dipole", "born"):
+        if label.has_r2:
             columns.append((f"r2_{kind}", "test R²", "{:.3f}"))
         if not tables:
             columns.append(("parameters", "parameters", "{:,}"))
@@ -173,7 +167,9 @@ def comparison_table(runs: Sequence[Run], frames: FramesByRun) -> Table:
         rows.append(cells)
     headings = ["split", "model", "compared with"]
     for kind in kinds:
-        headings += [f"{_COMPARED[kind]} difference ({UNITS[kind]})", "95 %", "verdict"]
+        label = LABELS_BY_KIND[kind]
+        headings.append(f"{label.symbol} difference ({label.error_unit})")
+        headings += ["95 %", "verdict"]
     return Table(headings, rows)
 
 

@@ -31,7 +31,14 @@ from bench.evaluation.run_files import (
 from bench.exceptions import BenchError
 from bench.experiment.descriptors import DescribedStructures, describe_for_report
 from bench.files import write_bytes, write_text
-from bench.report.figures import breakdown, cost_accuracy, error_bars, learning_curves
+from bench.labels import LABELS_BY_KIND
+from bench.report.figures import (
+    ELEMENT_PANELS,
+    breakdown,
+    cost_accuracy,
+    error_bars,
+    learning_curves,
+)
 from bench.report.parity import charge_densities, parity
 from bench.report.style import as_data_url, as_markdown
 from bench.report.tables import (
@@ -89,6 +96,7 @@ def write_report(folder: str | os.PathLike) -> Path:
     described = describe_for_report(data, folder, grid.split.descriptor)
     context = {
         "grid": grid,
+        "labels": LABELS_BY_KIND,
         "errors": error_tables(rows),
         "comparison": comparison_table(runs, frames),
         "settings": read_text(config),
@@ -222,15 +230,19 @@ def _breakdowns(splits, results, frames, data_and_described, kind: str) -> Figur
             r.model: frames[r.name] for r in runs if label in kinds[r]
         }
         main = frames_of(kind).items()
-        forces, charges = frames_of("force").items(), frames_of("charge").items()
         panels = {
             "number of atoms": {model: by_size(f, kind) for model, f in main},
             "similarity to training": {
                 model: by_similarity(f, similarity, kind) for model, f in main
             },
             "total charge (e)": {model: by_charge(f, kind) for model, f in main},
-            "element (forces)": {m: by_element(f, "force") for m, f in forces},
-            "element (charges)": {m: by_element(f, "charge") for m, f in charges},
+            **{
+                criterion: {
+                    model: by_element(f, per_atom)
+                    for model, f in frames_of(per_atom).items()
+                }
+                for criterion, per_atom in ELEMENT_PANELS.items()
+            },
         }
         title = f"{name} split, seed {seed}"
         caption = (

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pydantic
 
 from bench.exceptions import BenchError
-from bench.labels import KINDS
+from bench.labels import LABELS_BY_KIND
 from bench.settings.architectures import BackboneName, ModelSettings
 from bench.settings.installed import check_name, layer_names
 from bench.settings.parsing import read_text
@@ -135,12 +135,13 @@ class Run:
         derivatives are; energies determine these up to a sign.
         """
         has_dipole = self.has_charges or "les" in self.long_range.split("+")
-        available = {
-            "charge": self.has_charges,
-            "dipole": has_dipole,
-            "born": has_dipole,
+        predicts = {
+            "all": True,
+            "charges": has_dipole,
+            "physical charges": self.has_charges,
+            "none": False,
         }
-        return tuple(kind for kind in KINDS if available.get(kind, True))
+        return tuple(k for k, v in LABELS_BY_KIND.items() if predicts[v.predicted_by])
 
     @property
     def name(self) -> str:

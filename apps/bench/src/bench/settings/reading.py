@@ -19,7 +19,7 @@ from bench.settings.units import (
 )
 
 DEFAULT_KEYS: dict[str, tuple[str, ...]] = {
-    **{label: (label,) for label in LABELS},
+    **{name: label.default_keys for name, label in LABELS.items()},
     "virial": (),
     "id": ("id",),
     "group": ("group",),
@@ -93,14 +93,16 @@ class ReadOptions(ReadSettings):
         """Factor of each label that converts it to eV and Å."""
         energy, length = ENERGY[self.energy_unit], LENGTH[self.length_unit]
         unit = self.stress_unit
-        stress = energy / length**3 if unit is None else STRESS[unit]
-        return {
-            "energy": energy,
-            "forces": energy / length,
-            "stress": stress,
-            "virial": energy,
-            "dipole": length,
-        }
+        factors = {"virial": energy}
+        for name, label in LABELS.items():
+            energies, lengths = label.dimension
+            factor = energy**energies
+            if lengths:
+                power = length ** abs(lengths)
+                factor = factor * power if lengths > 0 else factor / power
+            if any(label.dimension):
+                factors[name] = factor
+        return factors if unit is None else factors | {"stress": STRESS[unit]}
 
 
 def check_virial(keys: Mapping[str, str], stress_unit: str | None) -> None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from bench.labels import LABELS, Label, Labeled
+
 MAX_ID_LENGTH = 400
 """Characters of an id or a group name."""
 
@@ -27,8 +29,8 @@ class Rejected(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One labeled structure in eV, Å and e; labels that the source lacks are None.
+class Row(Labeled):
+    """One labeled structure in eV, Å and e.
 
     Args:
         id: unique in the source.
@@ -36,17 +38,8 @@ class Row:
         numbers: atomic numbers, `(atoms,)`.
         positions: positions of the atoms, Å, `(atoms, 3)`.
         cell: lattice vectors as rows, Å, `(3, 3)`; None for open boundaries.
-        total_charge: total charge, e.
-        spin: multiplicity 2S + 1.
-        energy: total energy, eV.
-        forces: forces on the atoms, eV/Å, `(atoms, 3)`.
-        stress: stress, eV/Å^3, ASE's sign and Voigt order, `(6,)`.
-        charges: atomic charges, e, `(atoms,)`.
-        dipole: dipole relative to the center of mass, e Å, `(3,)`; open boundaries
-            only.
-        born_charges: Born charges, e, [atom, direction of polarization, direction of
-            displacement].
-        tags: small integers that mark atoms, `(atoms,)`.
+        labels: values by name, see `bench.labels`, in the units there; those that are
+            undefined for the boundaries of the structure are dropped.
         info: scalars and strings of the source, for recipes; not stored.
         available_keys: keys of all values that the source has for this structure.
         label_keys: the key of each label in the source.
@@ -57,15 +50,7 @@ class Row:
     numbers: np.ndarray
     positions: np.ndarray
     cell: np.ndarray | None = None
-    total_charge: float | None = None
-    spin: int | None = None
-    energy: float | None = None
-    forces: np.ndarray | None = None
-    stress: np.ndarray | None = None
-    charges: np.ndarray | None = None
-    dipole: np.ndarray | None = None
-    born_charges: np.ndarray | None = None
-    tags: np.ndarray | None = None
+    labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     available_keys: tuple[str, ...] = ()
     label_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -80,27 +65,15 @@ class Row:
         set_field("positions", _checked_positions(self.positions, atoms))
         if self.cell is not None:
             set_field("cell", _checked_cell(self.cell))
-        for name in ("total_charge", "energy"):
-            if getattr(self, name) is not None:
-                set_field(name, float(_finite_array(name, getattr(self, name), ())))
-        if self.spin is not None:
-            set_field("spin", _checked_spin(self.spin))
-        for name, shape in (("forces", (atoms, 3)), ("charges", (atoms,))):
-            if getattr(self, name) is not None:
-                set_field(name, _finite_array(name, getattr(self, name), shape))
-        if self.stress is not None:
-            set_field(
-                "stress", None if self.cell is None else _checked_stress(self.stress)
-            )
-        if self.dipole is not None:
-            set_field(
-                "dipole",
-                None if self.cell is not None else _checked_dipole(self.dipole),
-            )
-        if self.born_charges is not None:
-            set_field("born_charges", _checked_born_charges(self.born_charges, atoms))
-        if self.tags is not None:
-            set_field("tags", _checked_tags(self.tags, atoms))
+        boundaries = "open" if self.cell is None else "periodic"
+        set_field(
+            "labels",
+            {
+                name: _checked_label(LABELS[name], value, atoms)
+                for name, value in self.labels.items()
+                if value is not None and LABELS[name].boundaries in (None, boundaries)
+            },
+        )
 
     def __len__(self):
         return len(self.numbers)
@@ -143,13 +116,17 @@ def _checked_numbers(value: Any) -> np.ndarray:
     return given.astype(np.int32)
 
 
-def _finite_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _numbers(name: str, value: Any) -> np.ndarray:
     if isinstance(value, bool | np.bool_):
         raise RowError(f"{name} is not numeric: {value!r}")
     try:
-        array = np.asarray(value, np.float64)
+        return np.asarray(value, np.float64)
     except (TypeError, ValueError):
         raise RowError(f"{name} is not numeric: {str(value)[:40]!r}") from None
+
+
+def _finite_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = _numbers(name, value)
     if array.size == 1 and shape == ():
         array = array.reshape(())
     if array.shape != shape:
@@ -195,37 +172,32 @@ def _checked_cell(value: Any) -> np.ndarray:
     return cell
 
 
-def _checked_spin(value: Any) -> int:
-    spin = _finite_array("spin", value, ())
-    if spin < 0 or spin != np.round(spin) or spin > 1000:
-        raise RowError(f"spin must be a multiplicity, an integer from 1 on, got {spin}")
-    return int(spin)
+def _checked_label(label: Label, value: Any, atoms: int) -> Any:
+    """Returns the value of a label: a number, or an array of its shape."""
+    shape = (atoms, *label.shape) if label.per_atom else label.shape
+    given = _numbers(label.name, value)
+    if label.shape == (6,) and given.size == 9:
+        given = _voigt(label.name, given.reshape(3, 3))
+    elif label.per_atom and given.shape == (atoms, math.prod(label.shape)):
+        given = given.reshape(shape) if label.shape else given
+    elif not label.per_atom and given.shape in ((1, *shape), (*shape, 1)):
+        given = given.reshape(shape)
+    checked = _finite_array(label.name, given, shape)
+    if label.limits:
+        low, high = label.limits
+        if (checked != np.round(checked)).any() or not (
+            low <= checked.min() and checked.max() <= high
+        ):
+            raise RowError(
+                f"{label.name} must be {'integers' if shape else 'an integer'} between "
+                f"{low} and {high}, got {str(checked)[:40]}"
+            )
+        checked = checked.astype(label.dtype)
+    return checked if shape else checked.item()
 
 
-def _checked_stress(value: Any) -> np.ndarray:
-    given = np.asarray(value, np.float64)
-    if given.size == 9:
-        full = given.reshape(3, 3)
-        if not np.allclose(full, full.T, atol=1e-4 * (1e-3 + np.abs(full).max())):
-            raise RowError("stress is not symmetric")
-        given = full_3x3_to_voigt_6_stress(full)
-    return _finite_array("stress", given, (6,))
-
-
-def _checked_dipole(value: Any) -> np.ndarray:
-    given = np.asarray(value, np.float64)
-    return _finite_array("dipole", given.reshape(3) if given.size == 3 else given, (3,))
-
-
-def _checked_born_charges(value: Any, atoms: int) -> np.ndarray:
-    given = np.asarray(value, np.float64)
-    if given.shape == (atoms, 9):
-        given = given.reshape(atoms, 3, 3)
-    return _finite_array("born_charges", given, (atoms, 3, 3))
-
-
-def _checked_tags(value: Any, atoms: int) -> np.ndarray:
-    tags = _finite_array("tags", value, (atoms,))
-    if (tags != np.round(tags)).any() or np.abs(tags).max() > 127:
-        raise RowError("tags must be integers between -127 and 127")
-    return tags.astype(np.int8)
+def _voigt(name: str, tensor: np.ndarray) -> np.ndarray:
+    tolerance = 1e-4 * (1e-3 + np.abs(tensor).max())
+    if not np.allclose(tensor, tensor.T, atol=tolerance):
+        raise RowError(f"{name} is not symmetric")
+    return full_3x3_to_voigt_6_stress(tensor)

@@ -78,7 +78,7 @@ def build_row(
         info={k: v for k, v in values.items() if isinstance(v, SCALARS)},
         available_keys=tuple(k for k, v in values.items() if v is not None),
         label_keys=keys,
-        **{label: labels[label] for label in LABELS},
+        labels={label: labels[label] for label in LABELS},
     )
     return _apply_conventions(row, options)
 
@@ -93,14 +93,14 @@ def _stress_from_virial(virial: np.ndarray, cell: np.ndarray | None) -> np.ndarr
 def _apply_conventions(row: Row, options: ReadOptions) -> Row:
     """Converts dipole and Born charges to the conventions of `Row`."""
     if options.born_transposed and row.born_charges is not None:
-        row = dataclasses.replace(row, born_charges=row.born_charges.swapaxes(1, 2))
+        row = row.with_labels(born_charges=row.born_charges.swapaxes(1, 2))
     if row.dipole is None or not row.total_charge or options.dipole_origin == "mass":
         return row
     if options.dipole_origin is None:
-        return dataclasses.replace(row, dipole=None)
+        return row.with_labels(dipole=None)
     masses = atomic_masses[row.numbers]
     center = masses @ row.positions / masses.sum()
-    return dataclasses.replace(row, dipole=row.dipole - row.total_charge * center)
+    return row.with_labels(dipole=row.dipole - row.total_charge * center)
 
 
 def _select_values(

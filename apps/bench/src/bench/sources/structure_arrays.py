@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.exceptions import BenchError
+from bench.labels import LABELS
 from bench.settings.reading import DEFAULT_KEYS, ReadOptions
 from bench.sources.elements import atomic_number
 from bench.sources.row import Rejected, Row, RowError
@@ -34,7 +35,7 @@ LABEL_KEYS = DEFAULT_KEYS | {
 """Default keys of each label; a scalar NaN is a missing value."""
 
 
-_PER_STRUCTURE = ("energy", "forces", "stress", "charges", "dipole", "born_charges")
+_PER_STRUCTURE = tuple(name for name, label in LABELS.items() if label.kind)
 """Labels that always have one entry per structure or per atom, never one value shared
 by all structures."""
 
