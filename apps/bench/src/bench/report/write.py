@@ -96,7 +96,6 @@ def write_report(folder: str | os.PathLike) -> Path:
     described = describe_for_report(data, folder, grid.split.descriptor)
     context = {
         "grid": grid,
-        "labels": LABELS_BY_KIND,
         "errors": error_tables(rows),
         "comparison": comparison_table(runs, frames),
         "settings": read_text(config),
@@ -135,6 +134,7 @@ def render(name: str, context: dict[str, Any]) -> str:
         autoescape=name.endswith("html"), trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["markdown"] = as_markdown
+    environment.globals["labels"] = LABELS_BY_KIND
     return environment.from_string(template.read_text()).render(context)
 
 
