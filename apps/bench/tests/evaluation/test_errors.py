@@ -1,5 +1,7 @@
 """Errors of predictions and their floors."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from bench.dataset.opening import load_for_training
