@@ -130,11 +130,9 @@ class LatentEwald(eqx.Module):
         start = math.log(math.expm1(sigma - self.sigma_min)) if learn_sigma else None
         self.raw_sigma = None if start is None else jnp.asarray(start)
         self.degree = int(multipoles)
-        self.sigma = sigma
         self.remove_self = bool(remove_self)
         self.neutralize = bool(neutralize)
-        self.tolerance = tolerance
-        self.dl = dl
+        self.sigma, self.tolerance, self.dl = sigma, tolerance, dl
         self.method = method
 
     def arguments(self) -> dict[str, Any]:
