@@ -78,6 +78,7 @@ def test_odac25_rows_have_mof_and_tags(folder, tmp_path):
         tags=40,
         dipole=0,
         born_charges=0,
+        magnetic_moments=0,
     )
     tags = {t for s in data.samples for t in s.tags.tolist()}
     assert tags <= {0, 1, 2, 3, 4} and 0 in tags
