@@ -22,7 +22,7 @@ def load_potential(path_or_name: str | os.PathLike) -> Potential:
 
     Examples:
         >>> potential = bench.load_potential("runs/mine/random-mace-seed0")
-        >>> predictions = bench.predict(potential, "frameworks")
+        >>> predictions = bench.predict(potential, "mine.extxyz")
     """
     path = Path(path_or_name)
     if not path.exists():
