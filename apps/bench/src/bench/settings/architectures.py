@@ -105,7 +105,7 @@ class LESSettings(Strict):
 
     charge_channels: Channels = 1
     sigma: float = pydantic.Field(default=1.0, ge=0.1, le=100)
-    """Width of the charge Gaussians, Å."""
+    """Standard deviation of a Gaussian charge that acts on a point charge, Å."""
     dl: float | None = pydantic.Field(default=None, ge=0.1, le=100)
     """Å; the reciprocal sum is truncated at 2 pi / dl (published: 2 Å); None derives
     the cutoff from an accuracy."""
