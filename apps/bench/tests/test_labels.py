@@ -77,7 +77,15 @@ def test_noncollinear_moments_are_rejected_with_their_shape(file):
     ase.io.write(file, frames, format="extxyz")
     header = open_dataset(str(file), strict=False).header
     assert header["rejected"] == 1
-    assert "magnetic_moments has shape (5, 3)" in header["rejected_examples"][0][1]
+    reason = header["rejected_examples"][0][1]
+    assert "magnetic_moments has shape (5, 3)" in reason
+    assert 'keys.magnetic_moments="" leaves it out' in reason
+
+
+def test_a_label_with_an_empty_key_is_not_read(file, tmp_path):
+    keys = {"magnetic_moments": ""}
+    header = prepare(PreparationSettings(source=str(file), keys=keys), tmp_path / "out")
+    assert header["labels"]["magnetic_moments"] == 0
 
 
 def test_predicted_moments_are_compared_with_labels(file, tmp_path):

@@ -34,7 +34,8 @@ class Label:
         symbol: in narrow tables.
         predicted_by: models that predict it: all, those with any charges, those with
             physical charges, or none.
-        is_trainable: whether a loss may contain it.
+        loss_weight: default weight in a loss; None if a loss cannot contain it.
+        loss_text: what the weight applies to, for the settings of the loss.
         is_energy: whether it is the energy or a derivative of it.
         is_extensive: whether it is compared per atom, after the sum of atomic energies.
         is_main: whether tables of all runs have a column for it.
@@ -61,7 +62,8 @@ class Label:
     kind: str = ""
     symbol: str = ""
     predicted_by: Literal["all", "charges", "physical charges", "none"] = "none"
-    is_trainable: bool = False
+    loss_weight: float | None = None
+    loss_text: str = ""
     is_energy: bool = False
     is_extensive: bool = False
     is_main: bool = False
@@ -105,25 +107,27 @@ _TABLE = (
     Label(
         name="energy", text="energy", bit=0, dtype="<f8", unit="eV", dimension=(1, 0),
         always_stored=True, key_pattern=r"energy|^e$|^etot$", kind="energy",
-        symbol="E", predicted_by="all", is_trainable=True, is_energy=True,
-        is_extensive=True, is_main=True,
+        symbol="E", predicted_by="all", is_energy=True, is_extensive=True,
+        is_main=True, loss_weight=10.0,
+        loss_text="energies in eV per atom; of total energies in eV if published",
     ),
     Label(
         name="forces", text="forces", bit=1, dtype="<f4", unit="eV/Å",
         dimension=(1, -1), per_atom=True, shape=(3,), key_pattern=r"force|^f$",
-        kind="force", symbol="F", predicted_by="all", is_trainable=True,
-        is_energy=True, is_main=True,
+        kind="force", symbol="F", predicted_by="all", is_energy=True, is_main=True,
+        loss_weight=1.0, loss_text="force components in eV/Å",
     ),
     Label(
         name="stress", text="stress", bit=2, dtype="<f8", unit="eV/Å³",
         dimension=(1, -3), shape=(6,), boundaries="periodic", key_pattern=r"stress",
-        kind="stress", symbol="σ", predicted_by="all", is_trainable=True,
-        is_energy=True,
+        kind="stress", symbol="σ", predicted_by="all", is_energy=True,
+        loss_weight=0.0, loss_text="stress components in eV/Å^3",
     ),
     Label(
         name="charges", text="charges", bit=3, dtype="<f4", unit="e", per_atom=True,
         key_pattern=r"charge|^q$", kind="charge", symbol="Q",
-        predicted_by="physical charges", is_trainable=True, is_main=True,
+        predicted_by="physical charges", is_main=True, loss_weight=10.0,
+        loss_text="atomic charges in e, for models with physical charges (CELLI)",
     ),
     Label(
         name="total_charge", text="total charge", bit=4, dtype="<f8", unit="e",
@@ -138,8 +142,9 @@ _TABLE = (
     Label(
         name="dipole", text="dipoles", bit=7, dtype="<f8", unit="e Å",
         dimension=(0, 1), shape=(3,), boundaries="open", key_pattern=r"dipole",
-        kind="dipole", symbol="μ", predicted_by="charges", is_trainable=True,
-        has_r2=True,
+        kind="dipole", symbol="μ", predicted_by="charges", has_r2=True,
+        loss_weight=0.0,
+        loss_text="dipole components in e Å, for models with charges",
     ),
     # [atom, direction of polarization, direction of displacement]
     Label(
@@ -170,7 +175,9 @@ LABELS_BY_KIND: dict[str, Label] = {label.kind: label for label in _TABLE if lab
 KINDS = tuple(LABELS_BY_KIND)
 """Kinds for which errors are computed."""
 
-TRAINABLE_KINDS = tuple(k for k, v in LABELS_BY_KIND.items() if v.is_trainable)
+TRAINABLE_KINDS = tuple(
+    kind for kind, label in LABELS_BY_KIND.items() if label.loss_weight is not None
+)
 """Kinds that a loss may contain."""
 
 ENERGY_KINDS = tuple(k for k, v in LABELS_BY_KIND.items() if v.is_energy)

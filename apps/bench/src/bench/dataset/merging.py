@@ -138,7 +138,8 @@ def check_labels(
     available = ", ".join(sorted(statistics.available_keys)) or "no keys"
     for kind, key in given_keys.items():
         label = "stress" if kind == "virial" else kind
-        if label not in LABELS or statistics.labels[label]:
+        # A label with an empty key is not read.
+        if not key or label not in LABELS or statistics.labels[label]:
             continue
         if label == "stress" and statistics.stress_without_cell:
             raise BenchError(

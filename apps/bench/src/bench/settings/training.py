@@ -1,11 +1,11 @@
 """Settings of training: loss, optimizer and schedule."""
 
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
-from bench.labels import TRAINABLE_KINDS
+from bench.labels import LABELS_BY_KIND, TRAINABLE_KINDS, Label
 from bench.settings.installed import check_name, layer_names
 from bench.settings.schema import Strict
 
@@ -13,9 +13,26 @@ MAX_WEIGHT = 1e9
 """Largest weight in a loss; larger ones overflow in single precision."""
 
 
-class LossSettings(Strict):
+def _weight(label: Label) -> Any:
+    """Returns the type and the field of the weight of a label."""
+    description = f"Weight of {label.loss_text}."
+    limits = pydantic.Field(
+        default=label.loss_weight, ge=0, le=MAX_WEIGHT, description=description
+    )
+    return float, limits
+
+
+_LossWeights: type[Strict] = pydantic.create_model(
+    "_LossWeights",
+    __base__=Strict,
+    **{kind: _weight(LABELS_BY_KIND[kind]) for kind in TRAINABLE_KINDS},
+)
+
+
+class LossSettings(_LossWeights):
     """Training loss: a weighted sum of mean squared errors.
 
+    The weights are fields named by the kind of label, such as `energy` and `force`.
     Missing labels do not contribute.
     """
 
@@ -23,16 +40,6 @@ class LossSettings(Strict):
     """`per-atom`: errors of energies per atom, and means over all atoms. `published`:
     errors of total energies, weighted by the number of atoms over its mean, and means
     over the atoms of each structure, then over structures."""
-    energy: float = pydantic.Field(default=10.0, ge=0, le=MAX_WEIGHT)
-    """Weight of energies in eV per atom; of total energies in eV if published."""
-    force: float = pydantic.Field(default=1.0, ge=0, le=MAX_WEIGHT)
-    """Weight of force components in eV/Å."""
-    stress: float = pydantic.Field(default=0.0, ge=0, le=MAX_WEIGHT)
-    """Weight of stress components in eV/Å^3."""
-    charge: float = pydantic.Field(default=10.0, ge=0, le=MAX_WEIGHT)
-    """Weight of atomic charges in e, for models with physical charges (CELLI)."""
-    dipole: float = pydantic.Field(default=0.0, ge=0, le=MAX_WEIGHT)
-    """Weight of dipole components in e Å, for models with charges."""
     huber_delta: float | None = pydantic.Field(default=None, ge=1e-9, le=1e9)
     """Huber loss: errors above this value count linearly; None squares all errors."""
 

@@ -130,7 +130,8 @@ def _finite_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     if array.size == 1 and shape == ():
         array = array.reshape(())
     if array.shape != shape:
-        raise RowError(f"{name} has shape {array.shape}, expected {shape}")
+        remedy = f'; keys.{name}="" leaves it out' if name in LABELS else ""
+        raise RowError(f"{name} has shape {array.shape}, expected {shape}{remedy}")
     if not np.isfinite(array).all():
         raise RowError(f"{name} is not finite")
     return array
