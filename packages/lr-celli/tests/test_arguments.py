@@ -70,8 +70,10 @@ def test_shapes_that_do_not_fit_the_layer(make):
     ones = lambda *shape: jnp.asarray(np.ones(shape))
     with raises(r"`features` of 4 atoms for a layer of 2 channels has .*got \[4, 3\]"):
         call(layer, features=ones(4, 3))
-    with raises(r"`mask` is true on real atoms, shape \[4\], got None: pass"):
+    with raises(r"`mask` is true on real atoms, boolean of shape \[4\], got None"):
         call(layer, mask=None)
+    with raises(r"`mask` is true on .*, got float(32|64) of shape \[4\]"):
+        call(layer, mask=ones(4))
     with raises(r"`species` of 4 atoms .* shape \[4\], got \[3\]"):
         call(layer, species=jnp.asarray(np.full(3, 6)))
     with raises(r"`positions` has shape \[atoms, 3\], got \[1, 4, 3\].*jax.vmap"):
@@ -95,6 +97,29 @@ def test_plans_that_lack_an_axis(solver):
     wrong = jax.tree.map(lambda x: jnp.asarray(repeat(np.asarray(x))), plan)
     with raises(r"a plan for cells of shape \[3\]|has neighbors of shape \[1?[0-9]\]"):
         jax.vmap(energies)(positions, cells, wrong)
+
+
+def test_plan_takes_one_structure_and_plan_for_a_batch():
+    for layer in (make_layer(), make_layer("iterative"), make_polarizable()):
+        plan = layer.plan_for(CELL[None], POSITIONS[None])
+        assert plan.covers(CELL[None], POSITIONS[None]).all()
+        for batch, single in ((CELL[None], CELL), (None, None)):
+            with raises(r"`plan` takes one .*got \[1, 4, 3\]: use `plan_for`"):
+                layer.plan(batch, POSITIONS[None])
+            with raises(r"`plan_for` takes a batch.*got \[4, 3\]: use `plan`"):
+                layer.plan_for(single, POSITIONS)
+
+
+def test_positions_that_are_not_finite_are_named():
+    broken = np.where(np.arange(4)[:, None] == 2, np.nan, POSITIONS)
+    message = r"`positions` of a real atom are not finite.*for atom 2: correct"
+    for solver in ("dense", "iterative"):
+        layer = make_layer(solver)
+        plan = layer.plan(CELL, POSITIONS)
+        with raises(message):
+            call(layer, positions=jnp.asarray(broken), plan=plan)
+    with raises(message):
+        layer.plan(CELL, broken)
 
 
 def test_a_plan_of_another_structure_raises_outside_a_trace():

@@ -51,6 +51,10 @@ def test_a_plan_covers_its_own_structures(layer, batch):
     other_positions = np.where(mask[..., None], positions, 1e6)
     cells = np.where(mask.any(1)[:, None, None], cells, np.nan)
     assert np.all(plan.covers(cells, other_positions, mask))
+    for value in (np.nan, np.inf):
+        broken = positions.copy()
+        broken[1, 2, 0] = value
+        assert plan.covers(cells, broken, mask).tolist() == [True, False, True]
 
 
 def test_open_boundaries_are_not_covered(layer, batch):

@@ -184,7 +184,7 @@ def test_widths_that_are_not_positive_raise(structure, invalid):
     [
         ({"positions": (6, 2)}, r"`positions` has shape \[atoms, 3\], got \[6, 2\]"),
         ({"widths": (5,)}, r"`widths` has shape \[6\], got \[5\]"),
-        ({"mask": (5,)}, r"`mask` has shape \[6\], got \[5\]"),
+        ({"mask": (5,)}, r"`mask` is true on .* shape \[6\], got bool of shape \[5\]"),
     ],
 )
 def test_wrong_shapes_raise(change, message):

@@ -96,15 +96,15 @@ def test_checks_that_the_type_checker_of_the_tests_preempts(raises_value_error):
     with raises_value_error(
         r"`query` and `key` have the same shape, got \[3, 4\] and \[3, 6\]"
     ):
-        check_arguments(SCALARS, jnp.ones((3, 6)), SCALARS, r, OMEGAS)
+        check_arguments(SCALARS, jnp.ones((3, 6)), SCALARS, r, OMEGAS, None)
     with raises_value_error(
         r"`value` has one row for each of the 3 atoms.*got \[2, 4\]"
     ):
-        check_arguments(SCALARS, SCALARS, jnp.ones((2, 4)), r, OMEGAS)
+        check_arguments(SCALARS, SCALARS, jnp.ones((2, 4)), r, OMEGAS, None)
     with raises_value_error(
         r"`positions` has shape \[atoms, 3\], got \[1, 3, 3\].*jax.vmap"
     ):
-        check_arguments(SCALARS, SCALARS, SCALARS, r[None], OMEGAS)
+        check_arguments(SCALARS, SCALARS, SCALARS, r[None], OMEGAS, None)
     with raises_value_error("`boundary` is one of .*, got 'open'"):
         check_choice("boundary", "open", ("cell", "ignore"))
 
@@ -199,10 +199,25 @@ def test_bad_arguments_of_a_layer_raise_errors(raises_value_error, untyped):
     with raises_value_error(r"of degree 0 have shape \[3, 4\], got \[3, 5\]"):
         call(features=jnp.ones((3, 5)))
     with raises_value_error(
-        r"`mask` is true on real atoms, shape \[3\].*got None: pass"
+        r"`mask` is true on real atoms, boolean of shape \[3\], got None: pass"
     ):
         call(mask=None)
-    plan = layer.plan_for(CELL[None], POSITIONS[None], np.ones((1, 3), bool))
+    with raises_value_error(r"`mask` is true on .*, got float\d+ of shape \[3\]"):
+        call(mask=jnp.ones(3))
+    with raises_value_error(r"`mask` is true on .*, got float\d+ of shape \[3\]"):
+        attend(*[SCALARS] * 3, positions, frequencies=OMEGAS, mask=jnp.ones(3))
+    batch = {name: array[None] for name, array in arguments.items()}
+    with raises_value_error(r"`positions` .*for a batch of structures use `jax.vmap`"):
+        call(**batch)
+    with raises_value_error(r"`features` .*for a batch of structures use `jax.vmap`"):
+        call(features=batch["features"])
+    with raises_value_error(r"`plan` takes one .*got \[1, 3, 3\]: use `plan_for`"):
+        layer.plan(CELL[None], POSITIONS[None])
+    with raises_value_error(r"`plan_for` takes a batch.*got \[3, 3\]: use `plan`"):
+        layer.plan_for(CELL, POSITIONS)
+    with raises_value_error("`positions` of a real atom are not finite.*for atom 2"):
+        call(positions=positions.at[2].set(jnp.nan), plan=layer.plan(CELL, POSITIONS))
+    plan = layer.plan_for(CELL[None], POSITIONS[None])
     with raises_value_error(
         r"without batch axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
     ):

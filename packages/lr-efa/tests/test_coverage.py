@@ -60,6 +60,10 @@ def test_coverage_of_crystals_depends_on_their_cells(batch):
     assert plan.covers(None, *batch[1:]).tolist() == [False, False, True]
     strained = cells * np.array([1.0, 1.05, np.nan])[:, None, None]
     assert plan.covers(strained, positions + 9.0, mask).tolist() == [True, False, True]
+    for value in (np.nan, np.inf):
+        broken = positions.copy()
+        broken[1, 2, 0] = value
+        assert plan.covers(cells, broken, mask).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("boundary", ["cell", "ignore"])
@@ -69,6 +73,8 @@ def test_coverage_of_molecules_depends_on_their_extent(batch, boundary):
     efa = make_layer(boundary=boundary)
     plan = efa.plan_for(cells, positions, mask)
     assert isinstance(plan, OpenPlan) and plan.covers(cells, positions, mask).all()
+    broken = np.where(np.arange(3)[:, None, None] == 1, np.nan, positions)
+    assert plan.covers(cells, broken, mask).tolist() == [True, False, True]
     # The extent is twice the largest distance of an atom from the centroid.
     real = positions[1, :4]
     radius = np.linalg.norm(real - real.mean(0), axis=1).max()
@@ -155,11 +161,11 @@ def test_plans_of_the_other_boundary_conditions_raise_errors(batch):
         efa, plan, jnp.asarray(positions[0]), cell
     )
     with pytest.raises(
-        ValueError, match="for `cell=None` is a OpenPlan, got a ShellGrid"
+        ValueError, match="for `cell=None` is an OpenPlan, got a ShellGrid"
     ):
         call(None, crystal)
     with pytest.raises(
-        ValueError, match="for `cell=cell` is a ShellGrid, got a OpenPlan"
+        ValueError, match="for `cell=cell` is a ShellGrid, got an OpenPlan"
     ):
         call(jnp.asarray(cells[0]), molecule)
 

@@ -46,12 +46,29 @@ def test_wrong_shapes_raise_errors(raises_value_error, method):
     ):
         call(layer, features=jnp.ones((4, 3)))
     with raises_value_error(
-        r"`mask` is true on real atoms, shape \[4\].*got None: pass"
+        r"`mask` is true on real atoms, boolean of shape \[4\], got None: pass"
     ):
         call(layer, mask=None)
-    with raises_value_error(r"`mask` is true on real atoms, shape \[4\].*got \[3\]"):
+    with raises_value_error(r"`mask` is true on real .*, got bool of shape \[3\]"):
         call(layer, mask=jnp.ones(3, bool))
-    plan = layer.plan_for(CELL[None], POSITIONS[None], np.ones((1, 4), bool))
+    with raises_value_error(r"`mask` is true on .*, got float\d+ of shape \[4\]"):
+        call(layer, mask=jnp.ones(4))
+    with raises_value_error(r"`mask` is true on .*, got float\d+ of shape \[4\]"):
+        energy(jnp.ones(4), POSITIONS, mask=jnp.ones(4))
+    batch = {"features": jnp.ones((1, 4, 2)), "positions": POSITIONS[None]}
+    batch |= {"cell": jnp.asarray(CELL)[None], "mask": jnp.ones((1, 4), bool)}
+    with raises_value_error(r"`positions` .*for a batch of structures use `jax.vmap`"):
+        call(layer, **batch)
+    with raises_value_error(r"`features` .*for a batch of structures use `jax.vmap`"):
+        layer.latent_charges(batch["features"], batch["mask"])
+    with raises_value_error(r"`plan` takes one .*got \[1, 4, 3\]: use `plan_for`"):
+        layer.plan(CELL[None], POSITIONS[None])
+    with raises_value_error(r"`plan_for` takes a batch.*got \[4, 3\]: use `plan`"):
+        layer.plan_for(CELL, POSITIONS)
+    broken = POSITIONS.at[2].set(jnp.nan)
+    with raises_value_error("`positions` of a real atom are not finite.*for atom 2"):
+        call(layer, positions=broken, plan=layer.plan(CELL, POSITIONS))
+    plan = layer.plan_for(CELL[None], POSITIONS[None])
     with raises_value_error(
         r"without batch axis, got cells of shape \[3, 3\] and .*\[1, 3, 3\]"
     ):
@@ -74,7 +91,7 @@ def test_a_plan_of_another_cell_raises_an_error_outside_a_trace(
     plan = kind.for_structures(CELL, POSITIONS, tolerance=1e-3, power=2)
     charges = jnp.ones(4)
     stretched = jnp.asarray(1.05 * CELL)
-    message = "The plan was made for the cell .* stretches up to 0.0011.*make a plan"
+    message = "The plan was made for the cell .* strains up to 0.0011.*make a plan"
     for kernel in (energy, ChargeSystem):
         with raises_value_error(message):
             kernel(charges, POSITIONS, stretched, plan=plan)

@@ -26,6 +26,10 @@ def test_coverage_of_crystals_depends_on_their_cells(batch, method, kind):
     assert plan.covers(None, *batch[1:]).tolist() == [False, False, True]
     strained = cells * np.array([1.0, 1.05, np.nan])[:, None, None]
     assert plan.covers(strained, positions + 9.0, mask).tolist() == [True, False, True]
+    for value in (np.nan, np.inf):
+        broken = positions.copy()
+        broken[1, 2, 0] = value
+        assert plan.covers(cells, broken, mask).tolist() == [True, False, True]
     singular = cells * np.array([0.0, np.nan, 0.0])[:, None, None]
     assert plan.covers(singular, positions, mask).tolist() == [False, False, True]
     # Open sums need no plan.

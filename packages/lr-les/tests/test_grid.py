@@ -169,7 +169,7 @@ def test_grids_that_do_not_fit_raise_errors(structure, triclinic):
         ({"positions": (2, 6, 3)}, r"`positions` has shape.*use `jax.vmap`"),
         ({"charges": (5,)}, r"`charges` has shape .* with 6 atoms, got \[5\]"),
         ({"charges": (6, 1, 1)}, r"`charges` has shape .*got \[6, 1, 1\]"),
-        ({"mask": (5,)}, r"`mask` has shape \[6\], got \[5\]"),
+        ({"mask": (5,)}, r"`mask` is true on .* shape \[6\], got bool of shape \[5\]"),
     ],
 )
 @pytest.mark.usefixtures("untyped")

@@ -6,7 +6,13 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ._ewald import Ewald
-from ._lattice import checked_cells, within_strain
+from ._lattice import (
+    check_mask,
+    check_positions,
+    checked_cells,
+    concrete_positions,
+    within_strain,
+)
 from ._multipoles import Charges, ChargesAndDipoles
 from ._sums import CoulombSums, open_sums, periodic_sums
 
@@ -155,16 +161,12 @@ def check_shapes(
     mask: Bool[Array, "..."] | None,
 ) -> None:
     """Raises ValueError if the shapes of a kernel's arguments are inconsistent."""
-    if positions.ndim != 2 or positions.shape[1] != 3:
-        raise ValueError(
-            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
-            "batch of structures use `jax.vmap`."
-        )
+    check_positions(positions)
     atoms = positions.shape[0]
     if widths.shape != (atoms,):
         raise ValueError(f"`widths` has shape [{atoms}], got {list(widths.shape)}.")
-    if mask is not None and mask.shape != (atoms,):
-        raise ValueError(f"`mask` has shape [{atoms}], got {list(mask.shape)}.")
+    if mask is not None:
+        check_mask(mask, atoms)
 
 
 def _checked_plan(
@@ -202,7 +204,8 @@ def _checked_plan(
     if isinstance(cell, Tracer) or isinstance(plan.cell, Tracer):
         return plan
     host_mask = None if isinstance(mask, Tracer) else np.asarray(mask)
-    if not plan.covers(np.asarray(cell), positions, host_mask):
+    host_positions = concrete_positions(positions, mask)
+    if not plan.covers(np.asarray(cell), host_positions, host_mask):
         raise ValueError(
             f"The plan was made for the cell {np.asarray(plan.cell).tolist()} and "
             f"strains up to {plan.stretch - 1:.2g}, got "

@@ -152,9 +152,9 @@ class Ewald(eqx.Module):
         Args:
             cells: one cell, or one per graph, Å; None means open boundaries, which are
                 not covered.
-            positions: not used.
-            mask: false on padding; graphs without atoms count as covered. None means
-                that every graph has atoms.
+            positions: Å; if not finite for a real atom, not covered.
+            mask: false on padding; graphs without atoms count as covered. None means no
+                padding.
 
         Returns:
             A bool, or an array with one bool per graph.
@@ -162,9 +162,8 @@ class Ewald(eqx.Module):
         Raises:
             ValueError: the number of cells differs from that of the plan.
         """
-        del positions
         return covered_cells(
-            self.cell, cells, mask, self.stretch, limit_compression=True
+            self.cell, cells, positions, mask, self.stretch, limit_compression=True
         )
 
 

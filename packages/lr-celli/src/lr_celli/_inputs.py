@@ -2,6 +2,8 @@
 
 from jaxtyping import Array, Bool, Float, Int
 
+from ._lattice import check_mask, check_positions
+
 SOLVERS = ("dense", "iterative", "auto")
 
 
@@ -31,20 +33,11 @@ def check_inputs(
         species: atomic numbers, `[atoms]`.
         channels: number of scalars per atom that the layer was made for.
     """
-    if positions.ndim != 2 or positions.shape[1] != 3:
-        raise ValueError(
-            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
-            "batch of structures use `jax.vmap`."
-        )
+    check_positions(positions)
     atoms = positions.shape[0]
-    if mask is None:
-        raise ValueError(
-            f"`mask` is true on real atoms, shape [{atoms}], got None: pass "
-            f"`jnp.ones({atoms}, bool)` if there is no padding."
-        )
+    check_mask(mask, atoms)
     shapes = {
         "features": (features, (atoms, channels)),
-        "mask": (mask, (atoms,)),
         "species": (species, (atoms,)),
     }
     for name, (array, shape) in shapes.items():

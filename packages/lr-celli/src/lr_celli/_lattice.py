@@ -1,4 +1,4 @@
-"""Cells and plans: reciprocal vectors, strain, and checks on the host.
+"""Cells and plans: reciprocal vectors, strain, and checks of structures.
 
 The long-range packages do not import each other; they contain this file unchanged.
 """
@@ -92,6 +92,7 @@ def concrete_cells(
 def covered_cells(
     planned_cells: Float[Array, "*graphs 3 3"],
     cells: Float[Array | np.ndarray, "..."] | None,
+    positions: Float[Array | np.ndarray, "..."],
     mask: Bool[Array | np.ndarray, "..."] | None,
     limit: float,
     *,
@@ -99,12 +100,15 @@ def covered_cells(
 ) -> bool | Bool[np.ndarray, " graphs"]:
     """Whether each cell equals the planned one up to a limited strain, on the host.
 
+    A structure with a real atom whose position is not finite is not covered.
+
     Args:
         planned_cells: the cell, or one cell per graph, that the plan was made for, Å.
         cells: the same number of cells, Å; None means open boundaries, which no
             lattice sum covers.
-        mask: false on padding; graphs without atoms count as covered. None means that
-            every graph has atoms.
+        positions: Å; only whether they are finite is used.
+        mask: false on padding; graphs without atoms count as covered. None means no
+            padding.
         limit: factor below which the largest singular value of the deformation must
             be.
         limit_compression: whether the smallest singular value must also be above
@@ -114,29 +118,33 @@ def covered_cells(
         A bool for one cell, or an array with one bool per graph.
 
     Raises:
-        ValueError: the shapes of cells or mask differ from those of the plan.
+        ValueError: the shapes of cells, positions or mask do not fit the plan.
     """
     planned = np.asarray(planned_cells, np.float64)
     graphs = planned.shape[:-2]
-    has_atoms = np.ones(graphs, bool)
-    if mask is not None:
-        has_atoms = np.asarray(mask, bool).any(axis=-1)
-    if cells is None:
-        return bool_or_array(~has_atoms)
-    cells = np.asarray(cells, np.float64)
-    if cells.shape != planned.shape or has_atoms.shape != graphs:
-        masks = "" if mask is None else f" and a mask of shape {list(np.shape(mask))}"
+    positions = np.asarray(positions, np.float64)
+    slots = positions.shape[:-1]
+    mask = np.ones(slots, bool) if mask is None else np.asarray(mask, bool)
+    compared = planned if cells is None else np.asarray(cells, np.float64)
+    fits = compared.shape == planned.shape and mask.shape == slots
+    if not fits or slots[:-1] != graphs or positions.ndim != planned.ndim:
         raise ValueError(
             f"The plan was made for cells of shape {list(planned.shape)}, got "
-            f"{list(cells.shape)}{masks}: make one for these structures."
+            f"{list(compared.shape)} with positions of shape {list(positions.shape)} "
+            f"and a mask of shape {list(mask.shape)}: make one for these structures."
         )
+    has_atoms = mask.any(axis=-1)
+    if cells is None:
+        return bool_or_array(~has_atoms)
+    cells = compared
     # Singular cells and the cells of empty graphs are replaced before the solve.
     regular = np.isfinite(cells).all(axis=(-2, -1))
     regular &= np.abs(np.linalg.det(np.where(regular[..., None, None], cells, 0.0))) > 0
     compared = np.where((regular & has_atoms)[..., None, None], cells, np.eye(3))
     reference = np.where(has_atoms[..., None, None], planned, np.eye(3))
     strains = np.linalg.svd(np.linalg.solve(reference, compared), compute_uv=False)
-    covered = regular & (strains[..., 0] < limit)
+    finite = (np.isfinite(positions).all(axis=-1) | ~mask).all(axis=-1)
+    covered = regular & finite & (strains[..., 0] < limit)
     if limit_compression:
         covered &= strains[..., -1] > 1 / limit
     return bool_or_array(covered | ~has_atoms)
@@ -147,3 +155,68 @@ def bool_or_array(
 ) -> bool | Bool[np.ndarray, " graphs"]:
     """A bool for one structure, an array for a batch."""
     return np.asarray(covered) if covered.ndim else bool(covered)
+
+
+def concrete_positions(
+    positions: Float[Array | np.ndarray, "atoms 3"],
+    mask: Bool[Array | np.ndarray, " atoms"],
+) -> Float[np.ndarray, "atoms 3"]:
+    """The positions of one structure on the host; zeros if they or the mask are traced.
+
+    Raises:
+        ValueError: the position of a real atom is known and not finite.
+    """
+    if isinstance(positions, Tracer) or isinstance(mask, Tracer):
+        return np.zeros(positions.shape)
+    positions = np.asarray(positions, np.float64)
+    check_finite(positions, np.asarray(mask, bool))
+    return positions
+
+
+def check_finite(
+    positions: Float[np.ndarray, "*graphs atoms 3"],
+    mask: Bool[np.ndarray, "*graphs atoms"],
+) -> None:
+    """Raises ValueError if the position of a real atom is not finite."""
+    broken = ~np.isfinite(positions).all(axis=-1) & mask
+    if broken.any():
+        atom = int(np.argwhere(broken)[0, -1])
+        raise ValueError(
+            "`positions` of a real atom are not finite numbers, got "
+            f"{positions[broken][0].tolist()} for atom {atom}: correct them, or "
+            "exclude padding with `mask`."
+        )
+
+
+def check_positions(positions: Float[Array, "..."]) -> None:
+    """Raises ValueError unless the positions are those of one structure."""
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ValueError(
+            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
+            "batch of structures use `jax.vmap`."
+        )
+
+
+def check_mask(mask: Bool[Array, "..."] | None, atoms: int) -> None:
+    """Raises ValueError unless the mask is one boolean per atom."""
+    if mask is None or mask.dtype != bool or mask.shape != (atoms,):
+        got = None if mask is None else f"{mask.dtype} of shape {list(mask.shape)}"
+        raise ValueError(
+            f"`mask` is true on real atoms, boolean of shape [{atoms}], got {got}: "
+            f"pass `jnp.ones({atoms}, bool)` if there is no padding."
+        )
+
+
+def check_axes(positions: Float[Array | np.ndarray, "..."], *, batch: bool) -> None:
+    """Raises ValueError if `layer.plan` got a batch or `layer.plan_for` did not."""
+    shape = list(np.shape(positions))
+    if batch and len(shape) == 2:
+        raise ValueError(
+            "`plan_for` takes a batch, `positions` of shape [graphs, slots, 3], got "
+            f"{shape}: use `plan` for one structure."
+        )
+    if not batch and len(shape) == 3:
+        raise ValueError(
+            f"`plan` takes one structure, `positions` of shape [atoms, 3], got {shape}:"
+            " use `plan_for` for a batch."
+        )

@@ -17,6 +17,7 @@ from ._equilibration import equilibrate
 from ._ewald import Ewald, check_bounds
 from ._gaussian import COULOMB_CONSTANT
 from ._inputs import check_inputs, check_settings
+from ._lattice import check_axes
 from ._method import coulomb_sums_or_operator, make_plan
 from ._particle_mesh import ParticleMesh
 from ._perceptron import Perceptron
@@ -203,11 +204,7 @@ class ChargeEquilibration(eqx.Module):
     def electronegativity(
         self, features: Float[Array, "atoms channels"]
     ) -> Float[Array, " atoms"]:
-        """The electronegativity of each atom, eV/e.
-
-        Args:
-            features: scalars.
-        """
+        """The electronegativity of each atom, predicted from the scalars, eV/e."""
         return self.scale * self.electronegativity_readout(features)[:, 0]
 
     def hardness(
@@ -249,19 +246,16 @@ class ChargeEquilibration(eqx.Module):
     ) -> Float[Array, " atoms"]:
         r"""The hardness with the self-interaction, $J + k_e/(\sigma\sqrt\pi)$, eV/e².
 
-        Args:
-            species: atomic numbers.
-            features: scalars; may be None unless the hardness depends on the
-                environment.
+        Arguments as in `hardness`.
         """
         self_interaction = COULOMB_CONSTANT / (self.width(species) * math.sqrt(math.pi))
         return self.hardness(species, features) + self_interaction
 
     def plan_for(
         self,
-        cells: Float[Array | np.ndarray, "*graphs 3 3"] | None,
-        positions: Float[Array | np.ndarray, "*graphs slots 3"],
-        mask: Bool[Array | np.ndarray, "*graphs slots"] | None,
+        cells: Float[Array | np.ndarray, "graphs 3 3"] | None,
+        positions: Float[Array | np.ndarray, "graphs slots 3"],
+        mask: Bool[Array | np.ndarray, "graphs slots"] | None = None,
         *,
         margin: float = 1e-3,
     ) -> Ewald | ParticleMesh | None:
@@ -271,12 +265,17 @@ class ChargeEquilibration(eqx.Module):
             cells: one per graph, Å; cells of graphs without atoms are ignored. None
                 means open boundaries.
             positions: Å.
-            mask: false on padding.
+            mask: false on padding; None means no padding.
             margin: relative strain of the cells that the plan covers.
 
         Returns:
-            A plan with a leading batch axis, for `jax.vmap`; None without cells.
+            A plan with a leading batch axis, for `jax.vmap`; None without cells, so
+            that a loop checks `plan is None or plan.covers(...)`.
         """
+        check_axes(positions, batch=True)
+        return self._plan(cells, positions, mask, margin)
+
+    def _plan(self, cells, positions, mask, margin) -> Ewald | ParticleMesh | None:
         return make_plan(
             cells,
             positions,
@@ -296,4 +295,5 @@ class ChargeEquilibration(eqx.Module):
         margin: float = 1e-3,
     ) -> Ewald | ParticleMesh | None:
         """Makes the plan of one structure, on the host; arguments as in `plan_for`."""
-        return self.plan_for(cell, positions, mask, margin=margin)
+        check_axes(positions, batch=False)
+        return self._plan(cell, positions, mask, margin)

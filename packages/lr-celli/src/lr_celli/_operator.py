@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._cell import dual_and_volume, squared_lengths
 from ._coulomb import check_positive, check_shapes, check_widths
 from ._gaussian import COULOMB_CONSTANT, gaussian_interaction
-from ._lattice import within_strain
+from ._lattice import concrete_positions, within_strain
 from ._particle_mesh import ParticleMesh
 from ._plane_waves import plane_waves
 from ._spline import influence_function, mesh_potential, spline
@@ -237,7 +237,7 @@ def _checked_plan(
     if concrete(widths, mask):
         check_widths(np.asarray(widths)[np.asarray(mask)], (0.0, plan.width_max))
     if concrete(plan.cell, plan.coordinates, positions, cell, mask) and not plan.covers(
-        np.asarray(cell), np.asarray(positions), np.asarray(mask)
+        np.asarray(cell), concrete_positions(positions, mask), np.asarray(mask)
     ):
         raise ValueError(
             "The plan does not cover this structure: an atom moved by more than half "

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import erfcinv
 
-from ._lattice import ROUNDING, bool_or_array, covered_cells
+from ._lattice import ROUNDING, bool_or_array, check_finite, covered_cells
 from ._neighbors import neighbor_table
 from ._reciprocal_vectors import half_sphere, padded, rounded_up
 from ._spline import fft_size
@@ -95,8 +95,8 @@ class ParticleMesh(eqx.Module):
             one; None with open boundaries, for which there is no operator.
 
         Raises:
-            ValueError: a cell or a position is traced, a cell is singular, shapes are
-                inconsistent, or an argument is out of range.
+            ValueError: a cell or a position is traced, a cell is singular, a position
+                is not finite, shapes are inconsistent, or an argument is out of range.
         """
         if cells is None:
             return None
@@ -113,6 +113,7 @@ class ParticleMesh(eqx.Module):
         flat, graphs = used.reshape(-1, 3, 3), cells.shape[:-2]
         positions = np.asarray(positions, np.float64).reshape(len(flat), -1, 3)
         mask = mask.reshape(len(flat), -1)
+        check_finite(positions, mask)
         coordinates = np.where(mask[..., None], positions, 0.0) @ np.linalg.inv(flat)
         cutoff_factor = float(erfcinv(tolerance / 2))
         stretch = (1.0 + margin) * ROUNDING
@@ -161,7 +162,7 @@ class ParticleMesh(eqx.Module):
         Args:
             cells: one cell, or one per graph, Å; None means open boundaries, which are
                 not covered.
-            positions: Å, wrapped or not.
+            positions: Å, wrapped or not; if not finite for a real atom, not covered.
             mask: false on padding, whose positions are ignored; None uses the padding
                 that the plan was made for.
 
@@ -181,7 +182,7 @@ class ParticleMesh(eqx.Module):
             mask = np.isfinite(planned).all(axis=-1)
         mask = np.asarray(mask)
         covered = covered_cells(
-            self.cell, cells, mask, self.stretch, limit_compression=True
+            self.cell, cells, positions, mask, self.stretch, limit_compression=True
         )
         if cells is None:
             return covered
@@ -195,7 +196,7 @@ class ParticleMesh(eqx.Module):
         displacements = (displacements - np.round(displacements)) @ cells
         # NaN, and so not within the skin, for atoms that were padding in the plan.
         distances = np.linalg.norm(displacements, axis=-1)
-        within_skin = finite & (distances <= self.skin / 2 + 1e-3)
+        within_skin = distances <= self.skin / 2 + 1e-3
         return bool_or_array(np.asarray(covered) & (within_skin | ~mask).all(axis=-1))
 
 

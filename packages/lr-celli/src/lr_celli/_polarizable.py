@@ -238,7 +238,7 @@ class PolarizableChargeEquilibration(eqx.Module):
         self,
         cells: Float[Array | np.ndarray, "graphs 3 3"] | None,
         positions: Float[Array | np.ndarray, "graphs slots 3"],
-        mask: Bool[Array | np.ndarray, "graphs slots"],
+        mask: Bool[Array | np.ndarray, "graphs slots"] | None = None,
         *,
         margin: float = 1e-3,
     ) -> Ewald | None:
@@ -247,7 +247,7 @@ class PolarizableChargeEquilibration(eqx.Module):
         Args:
             cells: one per graph, Å; None means open boundaries.
             positions: Å.
-            mask: false on padding.
+            mask: false on padding; None means no padding.
             margin: relative strain of the cells that the plan covers.
 
         Returns:

@@ -8,6 +8,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
+from ._lattice import check_mask, check_positions
+
 
 class Features(NamedTuple):
     """Queries, keys and values of every atom."""
@@ -28,13 +30,12 @@ def check_arguments(
     value: Float[Array, "..."],
     positions: Float[Array, "..."],
     frequencies: Float[Array | np.ndarray, "..."],
+    mask: Bool[Array, "..."] | None,
 ) -> None:
     """Raises a ValueError where shapes do not fit together."""
-    if positions.ndim != 2 or positions.shape[1] != 3:
-        raise ValueError(
-            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
-            "batch of structures use `jax.vmap`."
-        )
+    check_positions(positions)
+    if mask is not None:
+        check_mask(mask, positions.shape[0])
     if query.ndim not in (2, 3):
         raise ValueError(
             "`query` has shape [atoms, channels] or [atoms, components, channels], got "
@@ -125,31 +126,31 @@ def check_wave_numbers(omega_max: float, shell_thickness: float) -> None:
 
 def check_features(
     features: Float[Array, "..."],
+    positions: Float[Array, "..."],
     mask: Bool[Array, "..."] | None,
     degree: int,
     channels: int,
 ) -> None:
-    """Raises a ValueError where features or mask do not fit the layer."""
+    """Raises a ValueError where features, positions or mask do not fit the layer."""
+    check_positions(positions)
     atoms = features.shape[0]
-    if mask is None or mask.shape != (atoms,):
-        raise ValueError(
-            f"`mask` is true on real atoms, shape [{atoms}] like `features`, got "
-            f"{None if mask is None else list(mask.shape)}: pass "
-            f"`jnp.ones({atoms}, bool)` where there is no padding."
-        )
     expected = (atoms, (degree + 1) ** 2, channels) if degree else (atoms, channels)
     if features.shape != expected:
+        is_batch = features.ndim > len(expected)
+        advice = "; for a batch of structures use `jax.vmap`" if is_batch else ""
         raise ValueError(
             f"`features` of a layer of degree {degree} have shape {list(expected)}, "
-            f"got {list(features.shape)}."
+            f"got {list(features.shape)}{advice}."
         )
+    check_mask(mask, atoms)
 
 
 def wrong_plan(plan: object, expected: type, cell: str) -> str:
     """Returns the message for a plan of other boundary conditions."""
-    name = expected.__name__
+    name, got = expected.__name__, type(plan).__name__
+    with_article = lambda noun: f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
     return (
-        f"`plan` for `cell={cell}` is a {name}, got a {type(plan).__name__}: make one "
-        f"for this structure with `{name}.for_structures(...)` or "
+        f"`plan` for `cell={cell}` is {with_article(name)}, got {with_article(got)}: "
+        f"make one for this structure with `{name}.for_structures(...)` or "
         f"`layer.plan({cell}, ...)`."
     )

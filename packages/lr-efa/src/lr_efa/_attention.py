@@ -83,7 +83,8 @@ def attend(  # noqa: PLR0913  terms of the equations, open and periodic
             traced in a cell.
         degree: largest l of the harmonics and of the result.
         plan: from `OpenPlan.for_structures` or `ShellGrid.for_structures`, of one
-            structure. None derives it from arguments that are not traced.
+            structure. None derives it from arguments that are not traced. "exact", and
+            "auto" where it sums pairs, is right for molecules beyond an `OpenPlan` too.
         mask: false on padding, which neither acts nor receives; None is no padding.
         coupling: weight of each path of `coupling_paths(l of the value, degree)`; None
             is one for every path.
@@ -106,7 +107,7 @@ def attend(  # noqa: PLR0913  terms of the equations, open and periodic
     References:
         Frank, Chmiela, Müller and Unke, arXiv:2412.08541, for the open form.
     """
-    check_arguments(query, key, value, positions, frequencies)
+    check_arguments(query, key, value, positions, frequencies, mask)
     features = Features(query, key, value)
     is_plain = query.ndim == 2
     if is_plain:

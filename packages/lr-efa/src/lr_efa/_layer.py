@@ -20,6 +20,7 @@ from ._arguments import (
 )
 from ._attention import attend
 from ._coupling import path_weights
+from ._lattice import check_axes
 from ._lebedev import LebedevGrid, frequency_grid
 from ._linear import gated_gelu, init_linear, linear
 from ._method import Method, check_layer_grid, prefers_exact
@@ -93,8 +94,7 @@ class EuclideanFastAttention(eqx.Module):
             channels: number of channels of the features, in every degree.
             omega_max: highest frequency, 1/Å. Molecules: $\pi$ over the extent of the
                 largest one, as published; crystals: near 2, see `frequency_grid`.
-            degree: L, largest degree of the features; 0 takes scalars
-                `[atoms, channels]`.
+            degree: L, largest degree of the features; 0 takes scalars.
             qk_size: number of channels of queries and keys per head, even.
             v_size: number of channels of values per head.
             num_heads: number of heads.
@@ -204,13 +204,11 @@ class EuclideanFastAttention(eqx.Module):
         """
         del species, total_charge
         components = features if self.degree else features[:, None]
-        check_features(features, mask, self.degree, self.query.shape[1])
+        check_features(features, positions, mask, self.degree, self.query.shape[1])
         components = jnp.where(mask[:, None, None], components, 0.0)
         per_head = lambda x: x.reshape(*x.shape[:2], self.num_heads, -1)
-        query, key = (
-            per_head(gated_gelu(linear(weights, components)))
-            for weights in (self.query, self.key)
-        )
+        gated = lambda weights: per_head(gated_gelu(linear(weights, components)))
+        query, key = gated(self.query), gated(self.key)
         value = per_head(linear(self.value, components))
         one_head = self._attention(positions, cell, mask, plan)
         attended = jax.vmap(one_head, in_axes=2, out_axes=2)(query, key, value)
@@ -220,15 +218,14 @@ class EuclideanFastAttention(eqx.Module):
 
     def frequencies(self) -> Float[np.ndarray, " pairs"]:
         """Returns the frequencies of the pairs of channels of one head, 1/Å."""
-        return frequency_grid(
-            self.query.shape[2] // self.num_heads // 2, self.omega_max
-        )
+        num_pairs = self.query.shape[2] // self.num_heads // 2
+        return frequency_grid(num_pairs, self.omega_max)
 
     def plan_for(
         self,
         cells: Float[Array | np.ndarray, "graphs 3 3"] | None,
         positions: Float[Array | np.ndarray, "graphs slots 3"],
-        mask: Bool[Array | np.ndarray, "graphs slots"],
+        mask: Bool[Array | np.ndarray, "graphs slots"] | None = None,
         *,
         margin: float = 1e-3,
     ) -> ShellGrid | OpenPlan | None:
@@ -236,15 +233,17 @@ class EuclideanFastAttention(eqx.Module):
 
         Crystals: the reciprocal vectors of every cell, with a leading batch axis for
         `jax.vmap`. Molecules: the grid of the layer, or a larger one if that is too
-        small for their extent; None if pairs are summed exactly.
+        small for their extent; None if pairs are summed exactly, so that a loop checks
+        `plan is None or plan.covers(...)`.
 
         Args:
             cells: one cell per graph, the identity on padding graphs, Å; None is open.
             positions: atomic positions, Å; used for molecules only.
-            mask: false on padding.
-            margin: relative stretch of the cells that remains covered; of molecules
+            mask: false on padding; None is no padding.
+            margin: relative strain of the cells that remains covered; of molecules
                 the relative growth of the extent, at least 0.1.
         """
+        check_axes(positions, batch=True)
         return self._plan(cells, positions, mask, margin)
 
     def plan(
@@ -256,6 +255,7 @@ class EuclideanFastAttention(eqx.Module):
         margin: float = 1e-3,
     ) -> ShellGrid | OpenPlan | None:
         """Returns the plan for one structure; arguments as in `plan_for`."""
+        check_axes(positions, batch=False)
         return self._plan(cell, positions, mask, margin)
 
     def _plan(self, cells, positions, mask, margin) -> ShellGrid | OpenPlan | None:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ._arguments import is_traced
-from ._lattice import bool_or_array
+from ._lattice import bool_or_array, check_finite
 from ._lebedev import LebedevGrid, extent, lebedev_grid
 
 
@@ -81,10 +81,9 @@ class OpenPlan(eqx.Module):
         if not margin >= 0:
             raise ValueError(f"`margin` must not be negative, got {margin}.")
         real = np.ones(np.shape(positions)[:-1], bool) if mask is None else mask
+        check_finite(np.asarray(positions, np.float64), np.asarray(real, bool))
         omega_max = float(np.max(np.abs(frequencies), initial=0.0))
         largest = float(np.max(extent(positions, real), initial=0.0))
-        if not math.isfinite(largest):
-            raise ValueError("`positions` of a real atom are not finite numbers.")
         phase, grid = (1.0 + margin) * omega_max * largest, quadrature_grid
         if grid is None or grid.max_phase < phase:
             accuracy = accuracy if grid is None else grid.accuracy

@@ -8,7 +8,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ._arguments import Features, is_traced, wrong_plan, zero_padding
-from ._lattice import checked_cells, reciprocal, within_stretch
+from ._lattice import (
+    checked_cells,
+    concrete_positions,
+    reciprocal,
+    within_stretch,
+)
 from ._shell import ShellGrid, shell_ends
 from ._shell_weights import weighted_bands
 from ._structure_factors import attend_in_crystal
@@ -98,10 +103,11 @@ def _check_covered(
     if is_traced(cell, plan.cell):
         return
     host_mask = None if is_traced(mask) else np.asarray(mask)
-    if not plan.covers(np.asarray(cell), positions, host_mask):
+    host_positions = concrete_positions(positions, mask)
+    if not plan.covers(np.asarray(cell), host_positions, host_mask):
         raise ValueError(
             f"The plan was made for the cell {np.asarray(plan.cell).tolist()} and "
-            f"stretches up to {plan.max_stretch - 1:.2g}, got "
+            f"strains up to {plan.max_stretch - 1:.2g}, got "
             f"{np.asarray(cell).tolist()}: make a plan for this cell with "
             "`ShellGrid.for_structures` or `layer.plan(cell, positions)`, with a "
             "`margin` if the cell changes."

@@ -36,7 +36,7 @@ class ShellGrid(eqx.Module):
         num_empty: number of positive frequencies whose shell contains no vector; their
             channels do not depend on positions.
         cutoff: length beyond which no vector contributes, 1/Å.
-        max_stretch: largest relative stretch of the cell that is covered.
+        max_stretch: factor by which the cell may be stretched.
         bands: vectors are sorted into bands of increasing length; for each band the
             number of vectors, and a lower bound of their length in any covered cell,
             1/Å.
@@ -65,7 +65,7 @@ class ShellGrid(eqx.Module):
         r"""Selects the reciprocal vectors of all shells; on the host, before tracing.
 
         The plan contains every K shorter than $\omega_{max} + 6 s$, for the given cells
-        and for all cells that result from a stretch of at most `1 + margin`. Counts are
+        and for all cells that result from a strain of at most `margin`. Counts are
         rounded up to a small set of sizes, so that few shapes are compiled.
 
         Args:
@@ -74,7 +74,7 @@ class ShellGrid(eqx.Module):
             mask: not used.
             frequencies: radii $\omega_k$ of the shells, 1/Å.
             shell_thickness: thickness s of the shells, 1/Å, see `attend`.
-            margin: relative stretch of the cell that remains covered; 0.1 is suitable
+            margin: relative strain of the cell that remains covered; 0.1 is suitable
                 for molecular dynamics with a variable cell.
             max_vectors: upper limit of the number of vectors per structure.
 
@@ -143,7 +143,7 @@ class ShellGrid(eqx.Module):
 
         Args:
             cells: one cell, or one per graph, Å; None is open, which is not covered.
-            positions: not used.
+            positions: Å; if not finite for a real atom, not covered.
             mask: false on padding; graphs without atoms are covered. None is no
                 padding.
 
@@ -153,8 +153,7 @@ class ShellGrid(eqx.Module):
         Raises:
             ValueError: the number of cells differs from that of the plan.
         """
-        del positions
-        return covered_cells(self.cell, cells, mask, self.max_stretch)
+        return covered_cells(self.cell, cells, positions, mask, self.max_stretch)
 
 
 def shell_ends(

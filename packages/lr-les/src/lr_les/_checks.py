@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._lattice import concrete_cells
+from ._lattice import check_mask, concrete_cells
 
 
 def check_positive(name: str, meaning: str, value: float) -> None:
@@ -87,15 +87,12 @@ def check_features(
 ) -> None:
     """Raises a ValueError where features or mask do not fit the layer."""
     atoms = features.shape[0]
-    if mask is None or mask.shape != (atoms,):
-        raise ValueError(
-            f"`mask` is true on real atoms, shape [{atoms}] like `features`, got "
-            f"{None if mask is None else list(mask.shape)}: pass "
-            f"`jnp.ones({atoms}, bool)` where there is no padding."
-        )
     expected = (atoms, (degree + 1) ** 2, channels) if degree else (atoms, channels)
     if features.shape != expected:
+        is_batch = features.ndim > len(expected)
+        advice = "; for a batch of structures use `jax.vmap`" if is_batch else ""
         raise ValueError(
             f"`features` of degree {degree} and {channels} channels have "
-            f"shape {list(expected)}, got {list(features.shape)}."
+            f"shape {list(expected)}, got {list(features.shape)}{advice}."
         )
+    check_mask(mask, atoms)

@@ -32,7 +32,7 @@ class KGrid(eqx.Module):
             a sharp cutoff.
         cutoff: length beyond which no vector contributes, 1/Å.
         sigma: smallest width of the interaction that the plan can be used with, Å.
-        max_stretch: largest relative stretch of the cell that is covered.
+        max_stretch: factor by which the cell may be stretched.
         power: power of $k$ for which the cutoff was chosen, see `for_structures`.
     """
 
@@ -65,7 +65,7 @@ class KGrid(eqx.Module):
 
         The sum ends in a smooth window at a cutoff $k_c$ that follows from `sigma` and
         `tolerance`. The plan contains every $n$ with $|k| < k_c$ for the given cells
-        and for all cells that result from a stretch of at most `1 + margin`. Counts are
+        and for all cells that result from a strain of at most `margin`. Counts are
         rounded up to a small set of sizes, so that few shapes are compiled.
 
         Args:
@@ -79,7 +79,7 @@ class KGrid(eqx.Module):
             dl: if not None, a sharp cutoff $k_c = 2\pi/dl$ (Å) instead of the smooth
                 window, as in the published models; the energy then jumps when a vector
                 crosses the cutoff.
-            margin: relative stretch of the cell that remains covered; 0.1 is suitable
+            margin: relative strain of the cell that remains covered; 0.1 is suitable
                 for molecular dynamics with a variable cell.
             power: power of $k$ by which the summand exceeds that of charges with the
                 Coulomb kernel: 0 for charges, 2 with dipoles, 4 with quadrupoles, plus
@@ -143,7 +143,7 @@ class KGrid(eqx.Module):
 
         Args:
             cells: one cell, or one per graph, Å; None is open, which is not covered.
-            positions: not used.
+            positions: Å; if not finite for a real atom, not covered.
             mask: false on padding; graphs without atoms are covered. None is no
                 padding.
 
@@ -153,8 +153,7 @@ class KGrid(eqx.Module):
         Raises:
             ValueError: the number of cells differs from that of the plan.
         """
-        del positions
-        return covered_cells(self.cell, cells, mask, self.max_stretch)
+        return covered_cells(self.cell, cells, positions, mask, self.max_stretch)
 
     def window(self, k_squared: Float[Array, "*vectors"]) -> Float[Array, "*vectors"]:
         """Returns the weight of vectors of squared length `k_squared`, 1/Å²."""

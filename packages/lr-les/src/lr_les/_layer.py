@@ -16,6 +16,7 @@ from ._energy import energy
 from ._grid import KGrid
 from ._kernel_arguments import kernel_arguments, kernel_from_arguments
 from ._kernels import AbstractKernel, Coulomb
+from ._lattice import check_axes, check_positions
 from ._mesh import Mesh
 from ._multipoles import Multipoles, masked
 from ._plan import lattice_plan
@@ -209,6 +210,7 @@ class LatentEwald(eqx.Module):
                 a trace, the plan does not cover the cell.
         """
         del species, total_charge
+        check_positions(positions)
         check_features(features, mask, self.degree, len(self.weight))
         if plan is None and cell is not None:
             plan = self.plan(cell, positions, mask)
@@ -253,7 +255,7 @@ class LatentEwald(eqx.Module):
         self,
         cells: Float[Array | np.ndarray, "graphs 3 3"] | None,
         positions: Float[Array | np.ndarray, "graphs slots 3"],
-        mask: Bool[Array | np.ndarray, "graphs slots"],
+        mask: Bool[Array | np.ndarray, "graphs slots"] | None = None,
         *,
         margin: float = 1e-3,
     ) -> KGrid | Mesh | None:
@@ -262,14 +264,15 @@ class LatentEwald(eqx.Module):
         Args:
             cells: one cell per graph, the identity on padding graphs, Å; None is open.
             positions: atomic positions, Å; only the number of slots is used.
-            mask: false on padding.
-            margin: relative stretch of the cells that remains covered; 0.1 is suitable
+            mask: false on padding; None is no padding.
+            margin: relative strain of the cells that remains covered; 0.1 is suitable
                 for molecular dynamics with a variable cell.
 
         Returns:
-            A plan with a leading batch axis for `jax.vmap`; None in open boundaries,
-            which need no plan.
+            A plan with a leading batch axis for `jax.vmap`; None in open boundaries, so
+            that a loop checks `plan is None or plan.covers(...)`.
         """
+        check_axes(positions, batch=True)
         return self._plan(cells, positions, mask, margin)
 
     def plan(
@@ -281,18 +284,14 @@ class LatentEwald(eqx.Module):
         margin: float = 1e-3,
     ) -> KGrid | Mesh | None:
         """Returns the plan for one structure; arguments as in `plan_for`."""
+        check_axes(positions, batch=False)
         return self._plan(cell, positions, mask, margin)
 
     def _plan(self, cells, positions, mask, margin) -> KGrid | Mesh | None:
-        structures = cells, positions, mask
-        shared = {
-            "sigma": self.sigma_min,
-            "tolerance": self.tolerance,
-            "margin": margin,
-            "power": self.kernel.power + 2 * self.degree,
-        }
+        shared: dict[str, Any] = {"sigma": self.sigma_min, "tolerance": self.tolerance}
+        shared |= {"margin": margin, "power": self.kernel.power + 2 * self.degree}
         if self.dl is not None or self.method == "direct":
-            return KGrid.for_structures(*structures, dl=self.dl, **shared)
+            return KGrid.for_structures(cells, positions, mask, dl=self.dl, **shared)
         if self.method == "mesh":
-            return Mesh.for_structures(*structures, **shared)
-        return lattice_plan(*structures, **shared)
+            return Mesh.for_structures(cells, positions, mask, **shared)
+        return lattice_plan(cells, positions, mask, **shared)

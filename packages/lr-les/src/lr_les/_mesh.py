@@ -33,7 +33,7 @@ class Mesh(eqx.Module):
         shape: number of points along each axis, common to a batch.
         order: order of the B-splines that spread the charges.
         sigma: smallest width of the interaction that the mesh can be used with, Å.
-        max_stretch: largest relative stretch of the cell that is covered.
+        max_stretch: factor by which the cell may be stretched.
         power: power of $k$ for which the order was chosen, see `KGrid.for_structures`.
     """
 
@@ -73,7 +73,7 @@ class Mesh(eqx.Module):
             tolerance: error of the energy relative to the self energy, and
                 approximately the relative error of the forces, for charges without
                 long-range order; at least 1e-8.
-            margin: relative stretch of the cell that remains covered.
+            margin: relative strain of the cell that remains covered.
             power: 0 for charges, 2 with dipoles, 4 with quadrupoles, plus
                 `kernel.power`.
             max_points: upper limit of the number of mesh points per structure.
@@ -136,7 +136,7 @@ class Mesh(eqx.Module):
 
         Args:
             cells: one cell, or one per graph, Å; None is open, which is not covered.
-            positions: not used.
+            positions: Å; if not finite for a real atom, not covered.
             mask: false on padding; graphs without atoms are covered. None is no
                 padding.
 
@@ -146,8 +146,7 @@ class Mesh(eqx.Module):
         Raises:
             ValueError: the number of cells differs from that of the mesh.
         """
-        del positions
-        return covered_cells(self.cell, cells, mask, self.max_stretch)
+        return covered_cells(self.cell, cells, positions, mask, self.max_stretch)
 
 
 def _rule(tolerance: float, power: int) -> tuple[int, float]:

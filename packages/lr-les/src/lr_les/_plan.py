@@ -40,7 +40,7 @@ def lattice_plan(
         mask: not used.
         sigma: smallest width of the interaction that the plan is used with, Å.
         tolerance: relative error of the energy, see `KGrid.for_structures`.
-        margin: relative stretch of the cell that remains covered.
+        margin: relative strain of the cell that remains covered.
         power: power of $k$ from the multipoles and the kernel, see
             `KGrid.for_structures`.
 

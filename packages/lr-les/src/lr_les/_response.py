@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ._checks import check_permittivity
+from ._lattice import check_positions
 from ._moments import lattice_phases
-from ._system_checks import check_positions
 
 Charges = Float[Array, " atoms"]
 Moments = Charges | tuple[Charges, Float[Array, "atoms 3"]]

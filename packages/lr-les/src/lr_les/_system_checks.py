@@ -7,7 +7,13 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from ._grid import KGrid
-from ._lattice import checked_cells, within_stretch
+from ._lattice import (
+    check_mask,
+    check_positions,
+    checked_cells,
+    concrete_positions,
+    within_stretch,
+)
 from ._mesh import Mesh
 from ._multipoles import Multipoles
 from ._plan import lattice_plan
@@ -26,8 +32,8 @@ def check_moments(
             f"`charges` has shape [atoms] or [atoms, channels] with {atoms} atoms, got "
             f"{list(charges.shape)}."
         )
-    if mask is not None and mask.shape != (atoms,):
-        raise ValueError(f"`mask` has shape [{atoms}], got {list(mask.shape)}.")
+    if mask is not None:
+        check_mask(mask, atoms)
     for name, axes in (("dipoles", 1), ("quadrupoles", 2)):
         array, expected = getattr(moments, name), charges.shape + (3,) * axes
         if array is not None and array.shape != expected:
@@ -35,15 +41,6 @@ def check_moments(
                 f"`{name}` has the shape of `charges` and {axes} more of three, "
                 f"{list(expected)}, got {list(array.shape)}."
             )
-
-
-def check_positions(positions: Float[Array, "..."]) -> None:
-    """Raises a ValueError unless the positions are those of one structure."""
-    if positions.ndim != 2 or positions.shape[1] != 3:
-        raise ValueError(
-            f"`positions` has shape [atoms, 3], got {list(positions.shape)}; for a "
-            "batch of structures use `jax.vmap`."
-        )
 
 
 def checked_plan(
@@ -116,10 +113,11 @@ def _check_covered(
     if isinstance(cell, Tracer) or isinstance(plan.cell, Tracer):
         return
     host_mask = None if isinstance(mask, Tracer) else np.asarray(mask)
-    if not plan.covers(np.asarray(cell), positions, host_mask):
+    host_positions = concrete_positions(positions, mask)
+    if not plan.covers(np.asarray(cell), host_positions, host_mask):
         raise ValueError(
             f"The plan was made for the cell {np.asarray(plan.cell).tolist()} and "
-            f"stretches up to {plan.max_stretch - 1:.2g}, got "
+            f"strains up to {plan.max_stretch - 1:.2g}, got "
             f"{np.asarray(cell).tolist()}: make a plan for this cell with "
             "`lattice_plan(cell, positions)` or `layer.plan(cell, positions)`, with a "
             "`margin` if the cell changes."
