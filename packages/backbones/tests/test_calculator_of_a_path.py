@@ -52,7 +52,7 @@ def test_a_path_takes_the_place_of_the_potential(mace, tmp_path):
     assert calculator.todict()["total_charge"] == 1.0
     with pytest.raises(ValueError, match="'potential' is not a parameter"):
         calculator.set(potential="other.npz")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="expected a file written by `save`"):
         bb.Calculator(tmp_path / "nowhere", total_charge=0.0)
     assert bb.Calculator(mace(TINY), total_charge=0.0).name == "MACE"
 

@@ -279,8 +279,12 @@ def test_other_files_raise(model, tmp_path):
     for content in (b"", b"PK", b"PK\x05\x06" + bytes(18), bytes(1000)):
         path.write_bytes(content)
         assert "not a complete file" in error_of(path)
-    with pytest.raises(FileNotFoundError):
-        bb.load(tmp_path / "nowhere.npz")
+    for missing in (tmp_path / "nowhere.npz", tmp_path / "nowhere"):
+        with pytest.raises(FileNotFoundError, match=f"no file {missing}: expected a"):
+            bb.load(missing)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty/model.npz: .* or a folder with"):
+        bb.load(tmp_path / "empty")
 
 
 def test_a_shape_larger_than_its_entry_allocates_nothing(model, tmp_path):

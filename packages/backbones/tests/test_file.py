@@ -110,9 +110,10 @@ def test_a_missing_layer_is_named(mace, with_layer, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ewald", "No long-range layer 'ewald' is installed; installed are .*charge"),
+        ("ewald", "No long-range layer 'ewald' is installed: installed are .*charge"),
+        ("gausian", "'gausian' is installed: did you mean 'gaussian'[?] installed are"),
         ("absent", "'absent' of gaussian-layers cannot be imported"),
-        ("unimportable", "cannot be imported .*No module named"),
+        ("unimportable", "imported .ModuleNotFoundError: No .* or uninstall it"),
         ("function", "is not a long-range layer: it is not a class derived from"),
         ("incomplete", "is not a long-range layer: it has no `degree`"),
     ],

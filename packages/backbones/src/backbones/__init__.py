@@ -20,6 +20,7 @@ from ._long_range import plan_covers as plan_covers
 from ._make_batch import PaddedSizes as PaddedSizes
 from ._make_batch import make_batch as make_batch
 from ._make_batch import take_plan as take_plan
+from ._model_file import check_savable as check_savable
 from ._model_file import load as load
 from ._model_file import save as save
 from ._neighbors import Neighbors as Neighbors

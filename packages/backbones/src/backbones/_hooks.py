@@ -61,8 +61,8 @@ class Hooks(eqx.Module):
 
     Raises:
         ValueError: an unknown hook, a layer of a higher degree than its hook offers, a
-            layer that does not support an element, or two or more layers without
-            `charges`.
+            layer that does not support an element, an object that is no layer, or two
+            or more layers without `charges`.
     """
 
     layers: dict[str, LongRange]
@@ -76,12 +76,18 @@ class Hooks(eqx.Module):
         elements: tuple[int, ...] = (),
         charges: str | None = None,
     ):
+        if not isinstance(layers, Mapping):
+            raise ValueError(
+                f"`long_range` is a {type(layers).__name__}; expected layers by hook, "
+                f"such as {{{next(iter(offered), 'final')!r}: layer}}."
+            )
         for hook, layer in layers.items():
             if hook not in offered:
                 raise ValueError(
                     f"There is no hook {hook!r}; this backbone has "
                     f"{', '.join(map(repr, offered))}."
                 )
+            _check_layer(hook, layer)
             if layer.degree > offered[hook]:
                 raise ValueError(
                     f"Hook {hook!r} offers features up to degree {offered[hook]}, but "
@@ -143,9 +149,18 @@ class Hooks(eqx.Module):
             "spin": batch.spin,
         }
         plan = None if batch.plan is None else batch.plan[hook]
-        update, energies, charges = jax.vmap(call_layer)(
-            used, batch.positions, batch.cell, batch.mask, properties, plan
-        )
+        try:
+            update, energies, charges = jax.vmap(call_layer)(
+                used, batch.positions, batch.cell, batch.mask, properties, plan
+            )
+        except (TypeError, ValueError) as error:
+            # Other packages may define errors of their own, with other arguments.
+            if type(error) not in (TypeError, ValueError):
+                raise
+            raise type(error)(
+                f"{type(layer).__name__} at hook {hook!r}, called with "
+                f"{features.shape[-1]} channels: {error}"
+            ) from error
         update = update.reshape(len(features), components, features.shape[-1])
         return update, LayerOutput(energies.reshape(-1), charges.reshape(-1))
 
@@ -197,3 +212,18 @@ class Hooks(eqx.Module):
             hook: layer.plan_for(cells, positions, mask, margin=margin)
             for hook, layer in self.layers.items()
         }
+
+
+def _check_layer(hook: str, layer: Any) -> None:
+    """Raises an error for an object that lacks a member of `LongRange`."""
+    if isinstance(layer, type):
+        raise ValueError(
+            f"The layer at hook {hook!r} is the class {layer.__name__}; expected an "
+            f"instance of it, such as {layer.__name__}(channels, key=key)."
+        )
+    missing = [m for m in ("degree", "__call__", "plan_for") if not hasattr(layer, m)]
+    if missing:
+        raise ValueError(
+            f"The layer at hook {hook!r} is a {type(layer).__name__} without "
+            f"`{missing[0]}`; expected a long-range layer, see `LongRange`."
+        )

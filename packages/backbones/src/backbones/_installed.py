@@ -5,6 +5,7 @@ setting never decides what is imported.
 """
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -68,21 +69,42 @@ def describe(group: str, module: Any, arguments: Mapping[str, Any]) -> dict[str,
         ValueError: its class is not an entry point of the package that defines it.
     """
     kind = type(module)
+    point = _entry_point_of(group, kind)
+    if point is None:
+        package = kind.__module__.partition(".")[0]
+        raise ValueError(
+            f"{kind.__name__} cannot be written to a model file, because the package "
+            f"{package!r} is not installed with an entry point {group!r} for this "
+            f"{_TITLES[group]}: add one, or write the arrays with `write_arrays`."
+        )
+    return {
+        "name": point.name,
+        "distribution": _distribution(point),
+        "version": "" if point.dist is None else point.dist.version,
+        "arguments": dict(arguments),
+    }
+
+
+def _entry_point_of(group: str, kind: type) -> EntryPoint | None:
+    """Returns the entry point of a class, None if its package has none.
+
+    Other packages are not imported, and those with the name of the class are tried
+    first. A class may be defined elsewhere in its package, so that modules are not
+    compared; one that cannot be imported has not defined the class.
+    """
     package = kind.__module__.partition(".")[0]
-    for point in entry_points(group=group):
-        # Other packages are not imported.
-        if point.module.partition(".")[0] == package and point.load() is kind:
-            return {
-                "name": point.name,
-                "distribution": _distribution(point),
-                "version": "" if point.dist is None else point.dist.version,
-                "arguments": dict(arguments),
-            }
-    raise ValueError(
-        f"{kind.__name__} cannot be written to a model file, because the package "
-        f"{package!r} is not installed with an entry point {group!r} for this "
-        f"{_TITLES[group]}: add one, or write the arrays with `write_arrays`."
-    )
+    points = entry_points(group=group)
+    of_package = [
+        point for point in points if point.module.partition(".")[0] == package
+    ]
+    for point in sorted(of_package, key=lambda point: point.attr != kind.__qualname__):
+        try:
+            if point.load() is kind:
+                return point
+        # Importing a module may raise any exception.
+        except Exception:
+            continue
+    return None
 
 
 def describe_layer(layer: Any) -> dict[str, Any]:
@@ -202,9 +224,12 @@ def _load(group: str, name: str) -> Any:
     points = entry_points(group=group, name=name)
     by_origin = {(point.value, _distribution(point)): point for point in points}
     if not by_origin:
-        installed = ", ".join(sorted({p.name for p in entry_points(group=group)}))
+        installed = sorted({point.name for point in entry_points(group=group)})
+        close = difflib.get_close_matches(name, installed, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(
-            f"No {title} {name!r:.80} is installed; installed are {installed}."
+            f"No {title} {name!r:.80} is installed: {hint}installed are "
+            f"{', '.join(installed)}."
         )
     if len(by_origin) > 1:
         packages = " and ".join(distribution for _, distribution in by_origin)
@@ -218,7 +243,8 @@ def _load(group: str, name: str) -> Any:
     except Exception as error:
         raise ValueError(
             f"The {title} {name!r:.80} of {distribution} cannot be imported "
-            f"({one_line(error)}): install {distribution} again."
+            f"({type(error).__name__}: {one_line(error)}): report it to the author of "
+            f"{distribution}, or uninstall it."
         ) from error
     missing = _missing_member(group, kind)
     if missing is not None:

@@ -15,13 +15,19 @@ class LongRange(Protocol):
     contribute, and all three results are exactly zero there. The backbone adds the
     update to the features.
 
+    A layer whose class is an entry point of the group `backbones.long_range` is built
+    by other programs, such as `bench`, as `Layer(channels, *, key, **arguments)`: with
+    the number of feature channels at its hook, the seed of its weights, and values that
+    JSON has.
+
     Some members are optional:
 
-    - `arguments()` returns the constructor's arguments except `key`, as values that
-      JSON has, so that `type(layer)(**layer.arguments(), key=key)` has the same
-      architecture; a class with other arguments has a class method
-      `from_arguments(arguments, *, key)`. `save` needs it, and the class must be an
-      entry point of the group `backbones.long_range` of its package.
+    - `arguments()` returns the constructor's arguments except `key`, by name and with
+      `channels`, as values that JSON has, so that
+      `type(layer)(**layer.arguments(), key=key)` has the same architecture; a
+      class with other arguments has a class method `from_arguments(arguments, *, key)`.
+      `save` needs it, and the class must be an entry point of the group
+      `backbones.long_range` of its package.
     - `plan(cell, positions, mask=None, *, margin=1e-3)` returns the plan for calls
       without a batch.
     - `uses_total_charge` is false for a layer that does not depend on the total charge,

@@ -34,15 +34,24 @@ def save(path: str | os.PathLike, potential: Potential) -> None:
         ValueError: they are not, or the file would not describe the potential.
     """
     header = header_of(potential)
-    try:
-        stored = json.loads(json.dumps(header))
-        skeleton = _skeleton(checked_header(stored, named_arrays(potential)))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"The potential cannot be written to {path}: {error}."
-        ) from error
-    _check_same(path, potential, skeleton)
+    _check_restored(potential, header)
     write_arrays(path, potential, header)
+
+
+def check_savable(potential: Potential) -> None:
+    """Raises an error for a potential that `save` cannot write.
+
+    Call it before a training, which would be lost otherwise. It traces the constructors
+    and computes nothing.
+
+    Args:
+        potential: see `save`.
+
+    Raises:
+        ValueError: backbone or layers are no entry points of installed packages, or a
+            file would not describe the potential.
+    """
+    _check_restored(potential, header_of(potential))
 
 
 def load(path: str | os.PathLike) -> Potential:
@@ -62,6 +71,11 @@ def load(path: str | os.PathLike) -> Potential:
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no file {path}: expected a file written by `save`, or a folder "
+            f"with {FILE_NAME}, such as that of a finished run of `bench`."
+        )
     stored, arrays = read_archive(path, arrays=True)
     try:
         skeleton = _skeleton(checked_header(stored, arrays))
@@ -105,20 +119,28 @@ def _skeleton(header: Header) -> Potential:
     return potential
 
 
-def _check_same(path, potential: Potential, skeleton: Potential) -> None:
-    """Raises an error unless a file with this skeleton restores the potential."""
+def _check_restored(potential: Potential, header: dict[str, Any]) -> None:
+    """Raises an error unless a file with this header restores the potential."""
+    try:
+        stored = json.loads(json.dumps(header))
+        skeleton = _skeleton(checked_header(stored, named_arrays(potential)))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"The potential cannot be written to a model file: {error}."
+        ) from error
     layers, rebuilt = (p.backbone.hooks.layers for p in (potential, skeleton))
     for hook, layer in layers.items():
         if not same_architecture(layer, rebuilt[hook]):
             raise ValueError(
-                f"The layer at {hook!r} cannot be written to {path}: the `arguments` "
-                f"of {type(layer).__name__} do not give the same layer again."
+                f"The layer at {hook!r} cannot be written to a model file: the "
+                f"`arguments` of {type(layer).__name__} do not give the same layer "
+                "again."
             )
     if not same_architecture(potential, skeleton):
         raise ValueError(
-            f"The potential cannot be written to {path}: elements, size, cutoff and "
-            f"layers of {type(potential.backbone).__name__} do not give the same model "
-            "again."
+            "The potential cannot be written to a model file: elements, size, cutoff "
+            f"and layers of {type(potential.backbone).__name__} do not give the same "
+            "model again."
         )
 
 
