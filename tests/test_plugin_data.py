@@ -106,8 +106,9 @@ def test_broken_and_conflicting_packages_are_named(tmp_path, monkeypatch):
     with pytest.raises(BenchError) as caught:
         load_installed(READERS, "faulty")
     assert str(caught.value) == (
-        "The reader 'faulty' of the package faulty-plugin cannot be imported (too "
-        "old): update or uninstall faulty-plugin."
+        "The reader 'faulty' of the package faulty-plugin cannot be imported "
+        "(RuntimeError: too old): report it to the author of faulty-plugin, or "
+        "uninstall it."
     )
     with pytest.raises(BenchError, match="bench and faulty-plugin both have a reader"):
         load_installed(READERS, "npz")

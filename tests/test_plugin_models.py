@@ -1,7 +1,9 @@
 """A layer and a backbone of another package (`tests/plugin`), from training to use."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import ase
 import ase.io
@@ -15,7 +17,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from backbones.testing import BACKBONE_CHECKS, LAYER_CHECKS, LayerCase
 from bench.evaluation.trained import load_trained_model, write_embeddings
 from bench.experiment.grid import execute_runs, output_folder
-from bench.settings.grid import Grid
+from bench.experiment.runner import GridRunner
+from bench.model.building import build_potential
+from bench.model.checking import check_models, check_writable
+from bench.settings.architectures import ModelSettings
+from bench.settings.grid import Grid, Run
 from bench.training.update import mask_updates
 from chemsplit import DescriptorTable
 
@@ -152,3 +158,128 @@ def test_it_is_embedded(finished, tmp_path):
     )
     rows = DescriptorTable.load(path).X.toarray()
     assert rows.shape == (count, 6) == (10, 6) and np.ptp(rows, axis=0).min() > 0
+
+
+@pytest.fixture
+def readme_package(tmp_path, monkeypatch):
+    """The layer of the README of backbones, in a package with a broken module."""
+    readme = Path(__file__).parents[1] / "packages/backbones/README.md"
+    definition = re.search(
+        r"^class Dispersion.*?(?=^with )", readme.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert definition is not None
+    package = tmp_path / "dispersion_package"
+    package.mkdir()
+    imports = "import equinox as eqx\nimport jax\nimport jax.numpy as jnp\n"
+    (package / "_layer.py").write_text(imports + definition[0])
+    (package / "__init__.py").write_text("from ._layer import Dispersion\n")
+    (package / "broken.py").write_text("raise RuntimeError('too\\nold')\n")
+    metadata = tmp_path / "dispersion_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: dispersion\nVersion: 1.0\n"
+    )
+    (metadata / "entry_points.txt").write_text(
+        "[backbones.long_range]\na-broken-one = dispersion_package.broken:Dispersion\n"
+        "dispersion = dispersion_package:Dispersion\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in [m for m in sys.modules if m.startswith("dispersion_package")]:
+        del sys.modules[name]
+
+
+def built(long_range, **settings):
+    return build_potential(
+        ModelSettings(**settings),
+        Run("x", "random", "pair-network", long_range, 0),
+        {1: 0.0, 8: 0.0},
+        avg_num_neighbors=4.0,
+        scale=1.0,
+    )
+
+
+def test_the_layer_of_the_readme_is_built_and_saved(readme_package, tmp_path):
+    """Another entry point of its package, of the same name, cannot be imported."""
+    potential = built("dispersion")
+    check_writable(potential)
+    bb.save(tmp_path / "model.npz", potential)
+    layer = bb.load(tmp_path / "model.npz").backbone.hooks.layers["final"]
+    assert type(layer).__name__ == "Dispersion"
+    header = bb.read_header(tmp_path / "model.npz")
+    assert header["long_range"]["final"]["name"] == "dispersion"
+
+
+def test_a_package_that_cannot_be_imported_is_named(readme_package):
+    with pytest.raises(bench.exceptions.BenchError) as caught:
+        built("a-broken-one")
+    assert str(caught.value) == (
+        "The long-range layer 'a-broken-one' of dispersion cannot be imported "
+        "(RuntimeError: too old): report it to the author of dispersion, or uninstall "
+        "it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            {"layers": {"mean-field": {"arguments": {"strenght": 2.0}}}},
+            "model.layers.mean-field.arguments.strenght: there is no such argument: "
+            "did you mean 'strength'? known are strength.",
+        ),
+        (
+            {"layers": {"mean-field": {"arguments": {"strength": "much"}}}},
+            "The layer 'mean-field' cannot be built with the arguments strength='much'"
+            ": ValueError: could not convert string to float: 'much'",
+        ),
+        (
+            {"layers": {"mean-field": {"hook": "block 1"}}},
+            "model.layers.mean-field.hook: there is no hook 'block 1'; this backbone "
+            "has embedding, final.",
+        ),
+        (
+            {"backbones": {"pair-network": {"chanels": 4}}},
+            "model.backbones.pair-network.chanels: there is no such argument: did you "
+            "mean 'channels'? known are channels, num_radial, decay.",
+        ),
+    ],
+)
+def test_wrong_settings_are_named_before_data_are_read(model, message, tmp_path):
+    grid = Grid(
+        dataset=str(tmp_path / "nowhere"),
+        splits=("random",),
+        backbones=("pair-network",),
+        long_range=("none", "mean-field+celli+efa+les"),
+        model=model,
+    )
+    with pytest.raises(bench.exceptions.BenchError) as caught:
+        GridRunner(grid, tmp_path)
+    assert str(caught.value) == message
+
+
+def test_valid_settings_pass_the_check_of_a_grid():
+    layers = ("mean-field+celli+efa+les", "charge")
+    backbones = ("pair-network", "mace")
+    check_models(
+        Grid(dataset="x", splits=("random",), backbones=backbones, long_range=layers)
+    )
+
+
+def test_a_layer_without_key_in_its_constructor_is_named(monkeypatch):
+    kind = bb.layer_class("mean-field")
+    monkeypatch.setattr(kind, "__init__", lambda self, channels: None)
+    with pytest.raises(
+        bench.exceptions.BenchError, match="no argument `key`; expected"
+    ):
+        built("mean-field")
+
+
+def test_a_layer_that_cannot_be_rebuilt_fails_before_a_training(monkeypatch):
+    potential = built("mean-field")
+    monkeypatch.setattr(
+        bb.layer_class("mean-field"), "arguments", lambda self: {"channels": 3}
+    )
+    message = "layer at 'final' cannot be written to a model file: the `arguments` of"
+    with pytest.raises(bench.exceptions.BenchError, match=message):
+        check_writable(potential)

@@ -31,6 +31,7 @@ from bench.experiment.train_and_test import (
     train_and_test,
 )
 from bench.files import write_error, write_text
+from bench.model.checking import check_models
 from bench.settings.grid import Grid, Run
 from bench.training.checkpoint import BEST, LAST, Checkpoints
 from bench.training.loop import EpochCallback
@@ -53,12 +54,13 @@ class GridRunner:
         folder: of the results, with one subfolder per run.
 
     Raises:
-        BenchError: the data cannot be used.
+        BenchError: a model cannot be built, or the data cannot be used.
     """
 
     def __init__(self, grid: Grid, folder: Path):
         self.grid = grid
         self.folder = folder
+        check_models(grid)
         announce(f"reading {grid.dataset}")
         self.data = load_for_training(grid.dataset)
         self._batched: dict[tuple[str, str], BatchedDataset] = {}

@@ -32,6 +32,7 @@ from bench.experiment.trainable import (
 )
 from bench.files import write_text
 from bench.model.building import build_potential
+from bench.model.checking import check_writable
 from bench.settings.grid import Grid, Run
 from bench.training.loop import EpochCallback, SplitIndices, train
 from bench.training.steps import device_mesh
@@ -142,6 +143,7 @@ def batch_for_model(grid: Grid, run: Run, data: Dataset) -> BatchedDataset:
     elements = dict.fromkeys(elements_of(data), 0.0)
     # Plans depend on the architecture and not on weights.
     model = build_potential(grid.model, run, elements, avg_num_neighbors=1.0, scale=1.0)
+    check_writable(model)
     settings = grid.training(run.backbone)
     return batch_dataset(
         data,

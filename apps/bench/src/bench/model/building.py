@@ -18,8 +18,13 @@ from backbones import (
 from jaxtyping import PRNGKeyArray
 from lr_celli import COVALENT_RADII
 
-from bench.exceptions import BenchError, one_line
-from bench.settings.architectures import InstalledLayer, ModelSettings
+from bench.model.other_packages import (
+    build_other_layer,
+    build_size,
+    hook_of,
+    load_class,
+)
+from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Run
 from bench.settings.installed import LAYERS
 
@@ -53,7 +58,8 @@ def build_potential(
     """
     backbone_key, _ = jax.random.split(jax.random.key(run.seed))
     layers, charges = build_layers(settings, run)
-    backbone = _backbone_class(run.backbone)(
+    kind = load_class(backbone_class, _BACKBONES.get(run.backbone, run.backbone))
+    backbone = kind(
         tuple(atomic_energies),
         _size(settings, run),
         cutoff=settings.cutoff,
@@ -84,25 +90,10 @@ def layer_classes(name: str) -> tuple[type, ...]:
     return tuple(map(layer_class, _LAYERS.get(name, (name,))))
 
 
-def _backbone_class(name: str) -> Any:
-    try:
-        return backbone_class(_BACKBONES.get(name, name))
-    except ValueError as error:
-        raise BenchError(str(error)) from error
-
-
 def _size(settings: ModelSettings, run: Run) -> Any:
     """Returns the hyperparameters of the backbone of a run."""
-    values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.of_backbone(run.backbone).items()
-    }
-    try:
-        return _backbone_class(run.backbone).Size(**values)
-    except (TypeError, ValueError) as error:
-        raise BenchError(
-            f"model.backbones.{run.backbone}: {one_line(error)}"
-        ) from error
+    name = run.backbone
+    return build_size(name, _BACKBONES.get(name, name), settings.of_backbone(name))
 
 
 def build_layers(
@@ -129,7 +120,7 @@ def build_layers(
             layer_key, hooks = keys[name], _hooks(name, run.backbone, list(widths))
         else:
             layer_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-            hooks = [_hook_of_installed(settings, name, list(widths))]
+            hooks = [hook_of(settings, name, list(widths))]
         for i, hook in enumerate(hooks):
             layer = _layer(
                 settings, name, widths[hook], jax.random.fold_in(layer_key, i)
@@ -155,28 +146,7 @@ def _layer(
         section = getattr(settings, name, None)
         options = {} if section is None else section.model_dump()
         return layer_class(name)(width, **options, key=key)
-    try:
-        arguments = _installed_layer(settings, name).arguments
-        return layer_class(name)(width, **arguments, key=key)
-    # Of another package, so that settings may raise any exception.
-    except Exception as error:
-        raise BenchError(
-            f"The layer {name!r} cannot be built: {one_line(error)}"
-        ) from error
-
-
-def _installed_layer(settings: ModelSettings, name: str) -> InstalledLayer:
-    return settings.layers.get(name, InstalledLayer())
-
-
-def _hook_of_installed(settings: ModelSettings, name: str, hooks: list[str]) -> str:
-    hook = _installed_layer(settings, name).hook
-    if hook not in hooks:
-        raise BenchError(
-            f"model.layers.{name}.hook: there is no hook {hook!r}; this backbone has "
-            f"{', '.join(hooks)}."
-        )
-    return hook
+    return build_other_layer(settings, name, width, key)
 
 
 def _equilibration(width: int, options: dict[str, Any], key: PRNGKeyArray) -> LongRange:

@@ -118,7 +118,8 @@ def load_installed(group: str, name: str) -> Any:
     except Exception as error:  # importing a package may raise any exception
         raise BenchError(
             f"The {title} {shown} of the package {distribution} cannot be imported "
-            f"({one_line(error).rstrip('.')}): update or uninstall {distribution}."
+            f"({type(error).__name__}: {one_line(error).rstrip('.')}): report it to "
+            f"the author of {distribution}, or uninstall it."
         ) from error
     missing = [member for member in _MEMBERS[group] if not hasattr(loaded, member)]
     if missing:
