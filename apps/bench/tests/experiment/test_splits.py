@@ -175,8 +175,22 @@ def test_objects_split_by_what_they_need(mixed):
     class Wrong(LargestId):
         needs = "id"
 
+    def fail(structures):
+        raise AssertionError("descriptors are computed")
+
     with pytest.raises(BenchError, match="`needs` of the splitter 'Wrong' is 'id', no"):
-        make_split(mixed, Wrong())
+        make_split(mixed, Wrong(), descriptor=fail)
+    with pytest.raises(BenchError, match="'dict' has no method `split`: its author"):
+        make_split(mixed, {}, descriptor=fail)
+
+    class DividesGroups(LargestId):
+        needs = "nothing"
+
+        def split(self, X, y=None, groups=None):
+            yield np.arange(23), np.array([23])
+
+    with pytest.raises(BenchError, match="made: DividesGroups divides groups"):
+        make_split(mixed, DividesGroups())
     for wrong, message in (
         (lambda s: [[1.0]], r"shape \(1, 1\) for 24 structures"),
         (lambda s: [[np.nan]] * len(s), "one finite row"),

@@ -10,7 +10,7 @@ import pydantic
 import pytest
 from bench.exceptions import BenchError
 from bench.settings.grid import Grid, load_grid, presets
-from bench.settings.installed import SPLITTERS
+from bench.settings.installed import SPLITTERS, check_name
 
 
 def test_presets_are_valid_grids():
@@ -203,3 +203,8 @@ def test_the_readme_lists_all_splits_and_the_full_preset():
     assert kinds - set(full.splits) == {"charge", "named"}
     assert full.long_range == ("none", "celli", "efa", "les", "celli+efa")
     assert full.backbones == ("mace", "allegro", "dimenet")
+
+
+def test_names_of_packages_that_are_not_installed():
+    with pytest.raises(ValueError, match="installed are none: install bench again"):
+        check_name("random", ())

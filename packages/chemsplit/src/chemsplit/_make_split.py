@@ -84,8 +84,8 @@ def make_split(
         and np.intersect1d(group_of_row[train], group_of_row[test]).size
     ):
         raise ValueError(
-            f"{seeded} divides groups between sets; use a splitter that respects them, "
-            "such as scikit-learn's GroupShuffleSplit."
+            f"{type(seeded).__name__} divides groups between sets; use a splitter that "
+            "respects them, such as scikit-learn's GroupShuffleSplit."
         )
     validation = _draw_validation(train, group_of_row, validation_fraction, seed)
     unused = np.setdiff1d(np.arange(len(names)), np.concatenate([train, test]))

@@ -1,7 +1,7 @@
 """Training, validation and test sets of a run."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import chemsplit
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from bench.dataset.opening import Dataset
 from bench.exceptions import BenchError
 from bench.experiment.descriptors import Descriptor, descriptors_of, load_descriptor
-from bench.experiment.splitters import InstalledSplitter
+from bench.experiment.splitters import InstalledSplitter, Needs
 from bench.settings.installed import SPLITTERS, load_installed
 from bench.settings.splitting import SplitSettings
 
@@ -40,13 +40,15 @@ def split_data(
     """
     installed: InstalledSplitter = load_installed(SPLITTERS, kind)
     n_groups = len(set(data.groups))
+    _check_splitter(installed, "from_settings", installed.needs, kind)
     _check_groups(data, n_groups)
     splitter = installed.from_settings(settings, n_groups)
+    _check_splitter(splitter, "split", installed.needs, kind)
     _check_fraction(data, n_groups, splitter, settings)
     stored = settings.model_dump(exclude={"descriptor"})
     if installed.needs == "descriptors":
         stored["descriptor"] = settings.descriptor
-    X = _input_of(data, installed.needs, kind, descriptors)
+    X = _input_of(data, installed.needs, descriptors)
     fraction = settings.validation_fraction
     return _split(data, splitter, X, fraction, seed, kind, stored)
 
@@ -92,32 +94,48 @@ def make_split(
     descriptors = lambda data: descriptors_of(data, describe)
     if isinstance(splitter, str):
         return split_data(dataset, splitter, settings, seed, descriptors)
-    _check_groups(dataset, len(set(dataset.groups)))
     needs, name = getattr(splitter, "needs", "descriptors"), type(splitter).__name__
-    X = _input_of(dataset, needs, name, descriptors)
+    _check_splitter(splitter, "split", needs, name)
+    _check_groups(dataset, len(set(dataset.groups)))
+    X = _input_of(dataset, needs, descriptors)
     return _split(dataset, splitter, X, settings.validation_fraction, seed, name, {})
 
 
 def _input_of(
     data: Dataset,
     needs: str,
-    name: str,
     descriptors: Callable[[Dataset], csr_matrix],
 ) -> Any:
     """Returns what a splitter gets as `X`."""
-    inputs = {
+    inputs: dict[str, Callable[[], Any]] = {
         "descriptors": lambda: descriptors(data),
         "sizes": lambda: data.sizes[:, None].astype(float),
         "total_charges": lambda: np.asarray(data.total_charges)[:, None],
         "ids": lambda: np.array([[id] for id in data.ids]),
         "nothing": lambda: None,
     }
-    if needs not in inputs:
-        raise BenchError(
-            f"`needs` of the splitter {name!r} is {needs!r}, not one of "
-            f"{', '.join(inputs)}: correct it."
-        )
     return inputs[needs]()
+
+
+def _check_splitter(splitter: Any, method: str, needs: Any, name: str) -> None:
+    """Raises BenchError for a mistake in a splitter, before descriptors are computed.
+
+    Args:
+        splitter: splitter, or what makes splitters from settings.
+        method: that it must have.
+        needs: what it gets as `X`.
+        name: of the splitter.
+    """
+    if not callable(getattr(splitter, method, None)):
+        raise BenchError(
+            f"The splitter {name!r} has no method `{method}`: its author must add it, "
+            "see `bench.experiment.splitters.InstalledSplitter`."
+        )
+    if needs not in get_args(Needs):
+        raise BenchError(
+            f"`needs` of the splitter {name!r} is {needs!r:.80}, not one of "
+            f"{', '.join(get_args(Needs))}: its author must correct it."
+        )
 
 
 def _split(

@@ -26,6 +26,12 @@ _MEMBERS = {
     SPLITTERS: ("needs", "from_settings"),
     DESCRIPTORS: ("__call__",),
 }
+_REQUIRED = {
+    READERS: "`__call__`, see `bench.sources.source.Reader`",
+    SPLITTERS: "`needs` and `from_settings`, see "
+    "`bench.experiment.splitters.InstalledSplitter`",
+    DESCRIPTORS: "`__call__`, see `bench.experiment.descriptors.Descriptor`",
+}
 
 LAYERS = ("charge", "celli", "efa", "les")
 """Names of the long-range layers with settings of their own; `+` composes layers."""
@@ -73,7 +79,7 @@ def check_name(name: str, names: Sequence[str]) -> str:
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ValueError(
         f"{name!r:.80} is not installed: {hint}installed are "
-        f"{', '.join(names) or 'none'}"
+        f"{', '.join(names) or 'none: install bench again'}"
     )
 
 
@@ -125,7 +131,7 @@ def load_installed(group: str, name: str) -> Any:
     if missing:
         raise BenchError(
             f"{shown} of the package {distribution} is not a {title}, it has no "
-            f"`{missing[0]}`: update or uninstall {distribution}."
+            f"`{missing[0]}`: its author must add {_REQUIRED[group]}."
         )
     return loaded
 
