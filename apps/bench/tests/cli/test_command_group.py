@@ -90,6 +90,11 @@ def test_interrupt_has_exit_status_130(call_bench, monkeypatch):
         (("run",), "Missing argument"),
         (("run", "quick", "--jobs", "zero"), "--jobs"),
         (("md", "x", "--nonsense"), "No such option"),
+        (("md", "x", "--mode", "long"), "'--mode': 'long' is not one of"),
+        (("md",), "No models are given"),
+        (("md", "-o", "models=[x]"), "x does not exist"),
+        (("prepare",), "The source is missing"),
+        (("prepare", "m.extxyz"), "is missing: bench prepare m.extxyz --out FOLDER"),
         (("run", "quick", "-o", "seeds=[0"), "-o seeds=[0 cannot be read"),
         (("run", "quick", "-o", "seeds=" + 2000 * "["), "nested too deeply"),
         (("run", "quick", "-o", "seeds=[&a [1], *b]"), "undefined alias"),
@@ -134,6 +139,12 @@ def test_command_lines(arguments, message, call_bench, tmp_path, monkeypatch):
         (BOMB.encode(), "with all aliases expanded"),
         (b"dataset: " + 1_100_000 * b"x", "characters"),
         (b"dataset: ions\nseeds: [0\n", "line 3, column 1"),
+        (
+            b"datset: x\ntrain: {epochs: 0, batch_size: 0}\n",
+            "unknown key 'datset'; did you mean 'dataset'? train.epochs: Input should "
+            "be greater than or equal to 1 (got 0). train.batch_size: ",
+        ),
+        (b"datset: x\n", "did you mean 'dataset'? dataset is missing."),
         (b"seeds: 2001-99-99\n", "not valid YAML (month must be in 1..12"),
     ],
 )

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from bench.experiment.grid import Outcome
 from typer.testing import CliRunner
 
 FAST = [
@@ -36,7 +37,7 @@ def test_help_loads_no_jax():
         (("run", "nothing"), "There is no grid 'nothing'"),
         (("run", "quick", "-o", "dataset=none.xyz"), "There is no data set 'none.xyz'"),
         (("report", "nowhere"), "contains no grid"),
-        (("template", "nothing"), "There is no grid 'nothing'"),
+        (("template", "no"), "no template 'no': choose one of md, prepare, charges"),
         (("info", "none.xyz"), "There is no data set"),
     ],
 )
@@ -66,3 +67,22 @@ def test_run_and_report_of_a_file(structure_file, tmp_path, monkeypatch):
     again = CliRunner().invoke(app, ["report", str(out)])
     assert again.exit_code == 0
     assert (out / "report.html").read_text() == page
+
+
+@pytest.mark.parametrize(
+    ("failures", "message"),
+    [
+        ({"a": "No data."}, "1 of 4 runs failed. a: No data."),
+        (
+            {"a": "No data.", "b": "x", "c": "y"},
+            "3 of 4 runs failed. a: No data. Also failed: b, c.",
+        ),
+    ],
+)
+def test_failed_runs_are_named_once(
+    failures, message, call_bench, tmp_path, monkeypatch
+):
+    outcome = Outcome([], failures)
+    monkeypatch.setattr("bench.experiment.grid.execute_runs", lambda *_: outcome)
+    status, _, err = call_bench("run", "quick", "--out", tmp_path / "out")
+    assert (status, err) == (1, f"bench: {message}\n")

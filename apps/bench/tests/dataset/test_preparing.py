@@ -77,10 +77,11 @@ def test_preparing_again_changes_nothing_and_rejects_other_inputs(file, tmp_path
     before = (out / "energy.npy").stat().st_mtime_ns
     assert prepare(request_for(file), out) == first
     assert (out / "energy.npy").stat().st_mtime_ns == before
-    with pytest.raises(BenchError, match="finished dataset made from other files"):
+    changed = r"other settings, filters.max_atoms \(stored None, now 3\): choose"
+    with pytest.raises(BenchError, match=changed):
         prepare(request_for(file, filters=Filters(max_atoms=3)), out)
     file.write_text(file.read_text() + "\n")
-    with pytest.raises(BenchError, match="finished dataset made from other files"):
+    with pytest.raises(BenchError, match=r"settings, files \(stored hash of names"):
         prepare(request_for(file), out)
 
 
@@ -98,7 +99,8 @@ def test_an_interrupted_preparation_resumes(file, tmp_path):
     modified = part.stat().st_mtime_ns
     with pytest.raises(BenchError, match="no finished dataset: run the same"):
         load_for_training(str(stopped))
-    with pytest.raises(BenchError, match="unfinished preparation with other"):
+    changed = r"unfinished preparation .*, strict \(stored False, now True\)"
+    with pytest.raises(BenchError, match=changed):
         prepare(request_for(file, strict=True), stopped)
     progress = []
     prepare(
@@ -638,9 +640,12 @@ def invoke(*arguments):
 
 def test_the_command_prepares_and_describes(file, tmp_path):
     out = tmp_path / "out"
-    result = invoke("prepare", file, "--out", out, "--workers", 1)
+    sample = ("-o", "filters.sample=12")
+    result = invoke("prepare", file, "--out", out, "--workers", 1, *sample)
     assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"preparing {file} in {out}\n")
     assert "out: 12 open structures in 6 groups" in result.output
+    assert f"Prepared: {out}, 12 of 12 structures stored in " in result.output
     info = invoke("info", out, "--verify")
     assert info.exit_code == 0 and "out: 12 open structures" in info.output
     path = out / "energy.npy"

@@ -101,10 +101,11 @@ def run_app(app: typer.Typer) -> NoReturn:
     except BenchError as error:
         _exit(str(error), error.status)
     except _USAGE as error:
+        message = error.format_message().replace("Value error, ", "")
         if error.ctx is None or not error.ctx.command_path:
-            _exit(error.format_message(), error.exit_code)
+            _exit(message, error.exit_code)
         _exit(
-            f"{error.format_message()} (See `{error.ctx.command_path} --help`.)",
+            f"{message} (See `{error.ctx.command_path} --help`.)",
             error.exit_code,
         )
     sys.exit(status or 0)

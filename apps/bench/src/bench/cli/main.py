@@ -84,9 +84,14 @@ def template(
     ],
 ) -> None:
     """Prints the YAML file of a grid or of the settings of a command, as a template."""
-    from bench.settings.grid import preset_text
+    from bench.settings.grid import preset_text, presets
     from bench.settings.template import COMMANDS, template_text
 
+    names = [*COMMANDS, *presets()]
+    if name not in names:
+        raise BenchError(
+            f"There is no template {name!r}: choose one of {', '.join(names)}."
+        )
     is_command = name in COMMANDS
     text = template_text(COMMANDS[name]) if is_command else preset_text(name)
     typer.echo(text, nl=False)
@@ -163,10 +168,11 @@ def _run(
         progress.console.print(results_table(outcome.results))
         typer.echo(f"Report: {report}")
     if outcome.failures:
-        name, reason = next(iter(outcome.failures.items()))
+        (name, reason), *others = outcome.failures.items()
+        also = f" Also failed: {', '.join(n for n, _ in others)}." if others else ""
         raise BenchError(
-            f"{len(outcome.failures)} of {len(grid.runs())} runs failed: "
-            f"{', '.join(outcome.failures)}. The first, {name}: {reason}"
+            f"{len(outcome.failures)} of {len(grid.runs())} runs failed. "
+            f"{name}: {reason.rstrip('.')}.{also}"
         )
 
 

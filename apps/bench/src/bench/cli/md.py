@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 def md_command(
     models: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="MODEL...",
             help="Folders of `bench run` or of single runs, model files; or a settings "
             "file, see `bench template md`.",
         ),
-    ],
+    ] = None,
     structure: Annotated[
         list[Path] | None,
         typer.Option(
@@ -62,6 +62,12 @@ def md_command(
     from bench.settings.schema import is_settings_file, load_settings
     from bench.settings.simulation import StudySettings
 
+    models = models or []
+    if not models and not any(text.startswith("models=") for text in override or []):
+        raise BenchError(
+            "No models are given: bench md MODEL..., bench md SETTINGS.yaml, or "
+            "bench md -o models=[MODEL]."
+        )
     settings_files = [path for path in models if is_settings_file(path)]
     if len(settings_files) > 1:
         raise BenchError(f"More than one settings file: {settings_files[1]}.")

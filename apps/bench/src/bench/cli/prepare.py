@@ -2,11 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.exceptions import BenchError, Interrupted
+from bench.execution.announcements import announce
 
 if TYPE_CHECKING:
     from bench.settings.preparation import PreparationSettings
@@ -22,7 +23,9 @@ def prepare_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the dataset.  \\[data/SETTINGS]"),
+        typer.Option(
+            help="Folder of the dataset.  \\[data/mine for settings mine.yaml]"
+        ),
     ] = None,
     override: Annotated[
         list[str] | None,
@@ -84,10 +87,15 @@ def prepare_command(
     file = Path(source) if source and is_settings_file(source) else None
     if file is not None:
         out = out or Path("data") / file.stem
-    if source is None or out is None:
+    if source is None and not any(o.startswith("source=") for o in override or []):
         raise BenchError(
-            "Source and output folder are missing: bench prepare SOURCE --out FOLDER; "
+            "The source is missing: bench prepare SOURCE --out FOLDER; "
             "`bench prepare --published` lists published datasets."
+        )
+    if out is None:
+        raise BenchError(
+            "The folder of the dataset is missing: bench prepare "
+            f"{'SOURCE' if source is None else source} --out FOLDER."
         )
     options = {"source": source if file is None else None}
     request = load_settings(
@@ -100,6 +108,7 @@ def prepare_command(
     if submit is not None:
         _submit(request, out, submit, submit_option or [])
         return
+    announce(f"preparing {request.source} in {out}")
     start = time.perf_counter()
     try:
         header = prepare(
@@ -119,7 +128,7 @@ def prepare_command(
             f"Shard {shard} is read; the same command without --shard merges all."
         )
         return
-    _report(out, header["read"], seconds)
+    _report(out, header, seconds)
 
 
 def _submit(
@@ -134,13 +143,16 @@ def _submit(
     )
 
 
-def _report(out: Path, read: int, seconds: float) -> None:
+def _report(out: Path, header: dict[str, Any], seconds: float) -> None:
     # Imported here, since it loads JAX, which takes seconds.
     from bench.dataset.opening import open_dataset
     from bench.dataset.summary import describe
 
     typer.echo(describe(open_dataset(str(out))))
-    typer.echo(f"Prepared: {out}, {read} structures read in {seconds:.1f} s")
+    typer.echo(
+        f"Prepared: {out}, {header['structures']} of {header['read']} structures "
+        f"stored in {seconds:.1f} s"
+    )
 
 
 def _progress():

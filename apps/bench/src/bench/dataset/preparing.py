@@ -18,6 +18,7 @@ from bench.dataset.parts import (
     save_part,
 )
 from bench.dataset.prepared import HEADER, check_version, is_prepared
+from bench.dataset.provenance import differences
 from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.dataset.request import Shard, requested_atomic_energies
 from bench.dataset.unfinished import (
@@ -28,6 +29,7 @@ from bench.dataset.unfinished import (
     preparation_inputs,
     read_json,
     release_on_failure,
+    summary_of_inputs,
 )
 from bench.exceptions import BenchError
 from bench.execution.callback import Callback
@@ -186,10 +188,14 @@ def _finished_header(out: Path, inputs: dict[str, Any]) -> dict[str, Any]:
     header = read_json(out / HEADER)
     check_version(out, header)
     if header.get("inputs_digest") != digest_of_inputs(inputs):
+        stored = header.get("inputs")
+        made = f"by an older version from {header.get('source')}"
+        if isinstance(stored, dict):
+            changes = differences(stored, summary_of_inputs(inputs))
+            made = f"from other files or with other settings, {changes}"
         raise BenchError(
-            f"{out} holds a finished dataset made from other files, with other keys "
-            "or filters, or by another version: choose another folder with --out, "
-            "or delete it."
+            f"{out} holds a finished dataset made {made}: choose another folder with "
+            "--out, or delete it."
         )
     # They exist if the previous call was killed after writing the header.
     discard_parts(out)
@@ -209,6 +215,7 @@ def _request_entries(
             "stress": request.read.stress_unit,
         },
         "filters": inputs["filters"],
+        "inputs": summary_of_inputs(inputs),
         "inputs_digest": digest_of_inputs(inputs),
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.dataset.prepared import UNFINISHED
+from bench.dataset.provenance import differences
 from bench.exceptions import BenchError
 from bench.files import write_text
 from bench.settings.parsing import read_object
@@ -71,9 +72,12 @@ def claim_folder(out: Path, inputs: dict[str, Any]) -> None:
         if previous == inputs and not failed:
             return
         if previous != inputs and not failed:
+            changes = differences(
+                summary_of_inputs(previous), summary_of_inputs(inputs)
+            )
             raise BenchError(
-                f"{out} holds an unfinished preparation with other files, keys or "
-                "filters: choose another folder with --out, or delete it."
+                f"{out} holds an unfinished preparation with other settings or files, "
+                f"{changes}: choose another folder with --out, or delete it."
             )
         if previous != inputs:
             discard_parts(out)
@@ -123,6 +127,16 @@ def read_json(path: Path) -> dict[str, Any]:
         BenchError: the file is damaged.
     """
     return read_object(path, f"delete {path.parent} and prepare the data again.")
+
+
+def summary_of_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Returns inputs with a hash of their files, for headers and messages.
+
+    Args:
+        inputs: result of `preparation_inputs`.
+    """
+    digest = digest_of_inputs({"files": inputs.get("files")})
+    return inputs | {"files": f"hash of names, sizes and dates {digest}"}
 
 
 def digest_of_inputs(inputs: dict[str, Any]) -> str:

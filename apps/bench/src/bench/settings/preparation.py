@@ -61,7 +61,8 @@ class PreparationSettings(Strict):
     """
 
     source: Annotated[str, pydantic.Field(min_length=1)]
-    """A file, a folder, or a pattern such as `runs/*.extxyz`."""
+    """A file, a folder, or a pattern such as `runs/*.extxyz`, relative to the working
+    directory."""
     strict: bool = False
     """Stop at the first structure that cannot be used, instead of leaving it out."""
     atomic_energies: str | None = None

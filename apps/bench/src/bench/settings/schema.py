@@ -11,6 +11,9 @@ import pydantic
 from bench.exceptions import BenchError, abbreviate
 from bench.settings.parsing import parse_yaml, read_text
 
+_MAX_ERRORS = 5
+"""Number of errors that a message lists."""
+
 
 class Strict(pydantic.BaseModel):
     """Base of all settings: no unknown keys, infinite numbers or `true` as a number.
@@ -158,14 +161,25 @@ def validate[S: pydantic.BaseModel](schema: type[S], values: Any, source: str) -
 
 
 def _message(error: pydantic.ValidationError, source: str, schema: Any) -> str:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return f"{source}: unknown key {key!r}; {_suggestion(schema, first['loc'])}"
-    if first["type"] == "missing":
-        return f"{source}: {key} is missing."
-    problem = first["msg"].removeprefix("Value error, ")
-    return f"{source}: {key}: {problem} (got {shorten(repr(first['input']), 80)})."
+    """Returns all errors on one line: unknown keys first, missing keys last."""
+    rank = {"extra_forbidden": 0, "missing": 2}
+    errors = sorted(error.errors(), key=lambda entry: rank.get(entry["type"], 1))
+    shown = [_describe(entry, schema) for entry in errors[:_MAX_ERRORS]]
+    more = len(errors) - _MAX_ERRORS
+    if more > 0:
+        shown.append(f"There are {more} more.")
+    return f"{source}: {' '.join(shown)}"
+
+
+def _describe(error: Any, schema: Any) -> str:
+    """Returns one error of pydantic as a sentence."""
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; {_suggestion(schema, error['loc'])}"
+    if error["type"] == "missing":
+        return f"{key} is missing."
+    problem = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {problem} (got {shorten(repr(error['input']), 80)})."
 
 
 def _suggestion(schema: Any, location: Sequence[str | int]) -> str:

@@ -113,7 +113,8 @@ class StructureSettings(Strict):
     """Structures to simulate; without files, some of the test set of the models."""
 
     files: tuple[Path, ...] = ()
-    """Files in the formats of `bench prepare`, such as CIF or extended XYZ."""
+    """Files in the formats of `bench prepare`, such as CIF or extended XYZ, relative to
+    the working directory."""
     frames: Annotated[
         int | Literal["all"] | None, pydantic.BeforeValidator(_check_frames)
     ] = None
@@ -134,7 +135,8 @@ class StudySettings(Strict):
     """Settings of `bench md md.yaml`; every key but `models` may be left out."""
 
     models: Annotated[tuple[Path, ...], pydantic.Field(min_length=1)]
-    """Folders of `bench run` or of single runs, or files of models."""
+    """Folders of `bench run` or of single runs, or files of models, relative to the
+    working directory."""
     reference: Path | None = None
     """Trajectory whose radial distribution is compared."""
     require_charges: bool = False
