@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 from backbones import read_header
-from bench.dataset.provenance import PROVENANCE_KEY, check_provenance, differences
+from bench.dataset.differences import differences
+from bench.dataset.provenance import PROVENANCE_KEY, check_provenance
 from bench.evaluation.trained import evaluate, load_trained_model
 from bench.exceptions import BenchError
 from bench.experiment.grid import claim_folder, execute_runs, output_folder

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import filelock
 
 from bench.dataset.columns import Columns
+from bench.dataset.differences import differences
 from bench.dataset.merging import check_labels, merge
 from bench.dataset.parts import (
     load_statistics,
@@ -18,7 +19,6 @@ from bench.dataset.parts import (
     save_part,
 )
 from bench.dataset.prepared import HEADER, check_version, is_prepared
-from bench.dataset.provenance import differences
 from bench.dataset.read_statistics import ReadStatistics, combined
 from bench.dataset.request import Shard, requested_atomic_energies
 from bench.dataset.unfinished import (

@@ -6,15 +6,13 @@ from typing import Any
 
 from chemsplit import Split
 
+from bench.dataset.differences import differences
 from bench.dataset.opening import Dataset
-from bench.exceptions import BenchError, abbreviate
+from bench.exceptions import BenchError
 from bench.settings.grid import Grid, Run
 
 PROVENANCE_KEY = "made_from"
 """Key of the provenance in headers and results."""
-
-_MAX_LISTED = 3
-"""Number of differences that a message lists."""
 
 
 def provenance(
@@ -104,31 +102,3 @@ def check_provenance(
         if stored.get(key) != current.get(key):
             shown = differences({key: stored.get(key)}, {key: current.get(key)})
             raise BenchError(f"{name} was made with another {key}, {shown}: {remedy}.")
-
-
-def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:
-    """Returns the first keys whose values differ, with both values, as text.
-
-    Args:
-        stored: nested JSON values of a file.
-        current: nested JSON values to compare with.
-    """
-    old, new = _flatten(stored), _flatten(current)
-    keys = [k for k in {**new, **old} if old.get(k) != new.get(k)]
-    shown = [
-        f"{key} (stored {abbreviate(old.get(key))}, now {abbreviate(new.get(key))})"
-        for key in keys[:_MAX_LISTED]
-    ]
-    more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
-    return ", ".join(shown) + more
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested values by dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

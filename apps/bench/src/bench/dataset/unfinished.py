@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.dataset.differences import differences
 from bench.dataset.prepared import UNFINISHED
-from bench.dataset.provenance import differences
 from bench.exceptions import BenchError
 from bench.files import write_text
 from bench.settings.parsing import read_object

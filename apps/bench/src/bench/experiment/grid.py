@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import filelock
 import yaml
 
-from bench.dataset.provenance import differences
+from bench.dataset.differences import differences
 from bench.dataset.warnings import warnings_of
 from bench.exceptions import BenchError
 from bench.experiment.loggers import RunCallback

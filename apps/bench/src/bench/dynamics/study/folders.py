@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.dataset.provenance import differences
+from bench.dataset.differences import differences
 from bench.dynamics.study.result_files import (
     CHECKPOINT,
     RELAXATION,
