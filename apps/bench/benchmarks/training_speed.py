@@ -57,27 +57,37 @@ SIZE = {
 CUTOFF = 4.0
 
 
+def write_arrays(samples, atomic_energies, path):
+    """Writes structures and labels as arrays, which need no package but NumPy.
+
+    Energies are those relative to the atomic energies; cells of molecules are zero.
+    """
+    structures = [sample.structure for sample in samples]
+    relative = [s.energy - composition_energy(s, atomic_energies) for s in samples]
+    np.savez(
+        path,
+        sizes=[len(s) for s in structures],
+        numbers=np.concatenate([s.numbers for s in structures]),
+        positions=np.concatenate([s.positions for s in structures]),
+        cells=[np.zeros((3, 3)) if s.cell is None else s.cell for s in structures],
+        forces=np.concatenate([s.forces for s in samples]),
+        energies=relative,
+    )
+
+
 def write_structures(data, folder):
     """Writes the structures: a file for bench, arrays for the others."""
     atomic_energies = fit_atomic_energies(data)
     samples = list(data.samples)
-    frames, energies = [], []
+    frames = []
     for sample in samples:
         atoms = sample.to_ase()
         atoms.calc = SinglePointCalculator(
             atoms, energy=sample.energy, forces=sample.forces
         )
         frames.append(atoms)
-        energies.append(sample.energy - composition_energy(sample, atomic_energies))
     ase.io.write(folder / "structures.extxyz", frames, format="extxyz")
-    np.savez(
-        folder / "structures.npz",
-        sizes=[len(s.structure) for s in samples],
-        numbers=np.concatenate([s.structure.numbers for s in samples]),
-        positions=np.concatenate([s.structure.positions for s in samples]),
-        forces=np.concatenate([s.forces for s in samples]),
-        energies=energies,
-    )
+    write_arrays(samples, atomic_energies, folder / "structures.npz")
 
 
 def main():

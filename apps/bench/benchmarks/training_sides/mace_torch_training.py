@@ -14,28 +14,35 @@ from mace_torch_side import make_model
 from serving import serve, settings
 
 
-def batches_of(given):
-    """Returns batches with energies, numbers of atoms and forces."""
-    with np.load(Path(given["folder"]) / "structures.npz") as file:
-        data = dict(file)
+def graphs_of(data, elements, cutoff):
+    """Returns the graphs of the structures in arrays, without labels."""
+    table = AtomicNumberTable(elements)
     ends = np.cumsum(data["sizes"])[:-1]
-    arrays = {k: np.split(data[k], ends) for k in ("numbers", "positions", "forces")}
-    table = AtomicNumberTable(given["elements"])
+    numbers, positions = (np.split(data[k], ends) for k in ("numbers", "positions"))
     graphs = []
-    for numbers, positions in zip(arrays["numbers"], arrays["positions"], strict=True):
+    for z, r, cell in zip(numbers, positions, data["cells"], strict=True):
         configuration = mace_data.Configuration(
-            atomic_numbers=numbers,
-            positions=positions,
-            pbc=(False, False, False),
+            atomic_numbers=z,
+            positions=r,
+            cell=cell,
+            pbc=(bool(cell.any()),) * 3,
             properties={},
             property_weights={},
         )
-        cutoff = given["cutoff"]
         graphs.append(
             mace_data.AtomicData.from_config(
                 configuration, z_table=table, cutoff=cutoff
             )
         )
+    return graphs
+
+
+def batches_of(given):
+    """Returns batches with energies, numbers of atoms and forces."""
+    with np.load(Path(given["folder"]) / "structures.npz") as file:
+        data = dict(file)
+    graphs = graphs_of(data, given["elements"], given["cutoff"])
+    forces = np.split(data["forces"], np.cumsum(data["sizes"])[:-1])
     size = given["batch"]
     loader = torch_geometric.dataloader.DataLoader(graphs, batch_size=size)
     batches = []
@@ -47,7 +54,7 @@ def batches_of(given):
                 batch.to_dict(),
                 tensor(data["energies"][members]),
                 tensor(data["sizes"][members]),
-                tensor(np.concatenate(arrays["forces"][members])),
+                tensor(np.concatenate(forces[members])),
             )
         )
     return batches

@@ -17,23 +17,36 @@ from mlip_side import make_force_field
 from serving import serve, settings
 
 
+def systems_of(data):
+    """Returns the structures in arrays with their energies and forces."""
+    ends = np.cumsum(data["sizes"])[:-1]
+    arrays = (np.split(data[k], ends) for k in ("numbers", "positions", "forces"))
+    return [
+        ChemicalSystem(
+            atomic_numbers=z,
+            positions=r.astype(np.float32),
+            forces=f.astype(np.float32),
+            energy=float(energy),
+            cell=cell.astype(np.float32) if cell.any() else None,
+            pbc=(bool(cell.any()),) * 3,
+        )
+        for z, r, f, cell, energy in zip(
+            *arrays, data["cells"], data["energies"], strict=True
+        )
+    ]
+
+
+def graphs_of(data, cutoff):
+    """Returns the graphs of the structures in arrays."""
+    return [Graph.from_chemical_system(s, cutoff) for s in systems_of(data)]
+
+
 def batches_of(given):
     """Returns padded graphs with labels; padding has no weight in the loss."""
     with np.load(Path(given["folder"]) / "structures.npz") as file:
         data = dict(file)
-    ends = np.cumsum(data["sizes"])[:-1]
-    arrays = {k: np.split(data[k], ends) for k in ("numbers", "positions", "forces")}
-    graphs = [
-        Graph.from_chemical_system(
-            ChemicalSystem(
-                atomic_numbers=z,
-                positions=r.astype(np.float32),
-                pbc=(False, False, False),
-            ),
-            given["cutoff"],
-        )
-        for z, r in zip(arrays["numbers"], arrays["positions"], strict=True)
-    ]
+    graphs = graphs_of(data, given["cutoff"])
+    structure_forces = np.split(data["forces"], np.cumsum(data["sizes"])[:-1])
     size, batches = given["batch"], []
     groups = [range(i, i + size) for i in range(0, len(graphs), size)]
     nodes = max(sum(data["sizes"][i] for i in g) for g in groups) + 1
@@ -44,7 +57,7 @@ def batches_of(given):
             iter(dynamically_batch([graphs[i] for i in group], **padded_sizes))
         )
         forces = np.zeros((nodes, 3), np.float32)
-        real_forces = np.concatenate([arrays["forces"][i] for i in group])
+        real_forces = np.concatenate([structure_forces[i] for i in group])
         forces[: len(real_forces)] = real_forces
         energies = np.array([data["energies"][i] for i in group], np.float32)
         sizes = np.array([data["sizes"][i] for i in group], np.float32)
