@@ -175,8 +175,8 @@ def grid_values(options, name):
 def settings_of(side, data, given, options):
     """Returns what a side is given, with the settings that its results depend on."""
     name, _, minutes = side.partition("@")
-    kept = ("split", "size", "cutoff", "interval", "seed")
-    settings = {"data": data.digest, **{k: given[k] for k in kept}}
+    shared = ("split", "size", "cutoff", "interval", "seed")
+    settings = {"data": data.digest, **{k: given[k] for k in shared}}
     settings["minutes"] = float(minutes or options.minutes)
     if name in RECIPES:
         settings["recipe"] = RECIPES[name]
