@@ -94,8 +94,13 @@ RECIPES = {
 IDS = "ids.json"
 """File of the ids of each set, in the order of its arrays."""
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Environment variables that limit the threads of the sides."""
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NPROC": "1",
+}
+"""Environment that limits the threads of the sides; XLA reads `NPROC`."""
 
 
 def draw_split(data, train, validation, test_ids):
@@ -256,7 +261,7 @@ def main():
             for s in sides
             if finished_result(folder, s["side"], s["settings"]) is None
         ]
-        os.environ.update(dict.fromkeys(THREADS, "1"))
+        os.environ.update(ONE_THREAD)
         cores = queue.SimpleQueue()
         for core in options.cores:
             cores.put(core)
