@@ -7,8 +7,8 @@ energies, each on one core. Each recipe is fitted to a budget of `--minutes`: a 
 process measures the time of compilation and per step, which determine the number of
 epochs, so that schedules end with the budget.
 
-- bench: a grid run of `bench run` with its defaults; `-o` changes settings, as in
-  `-o train.batch_size=2`. `bench+les` adds a long-range layer (or another, or several).
+- bench: a grid run of `bench run` with its defaults; `-o` changes those of `train`, as
+  in `-o train.batch_size=2`. `bench+les` adds a long-range layer.
 - mace-torch: `mace_run_train` with the flags of its README (batches of ten, AMSGrad,
   EMA of 0.99, stage two) and its defaults for all others: rate 0.01, weight decay
   5e-7, ReduceLROnPlateau, weights 1 and 100 (1000 and 100 in stage two, which starts at
@@ -246,6 +246,9 @@ def parse_options():
             sys.exit(
                 f"Unknown side {side!r}: choose mace-torch, mlip, bench, bench+les."
             )
+    for change in options.override:
+        if not change.startswith("train.") or change.startswith("train.epochs"):
+            sys.exit(f"-o {change}: give settings of `train` other than the epochs.")
     return options
 
 
