@@ -75,12 +75,10 @@ def run_first_step(dataset, layer):
     """Runs a grid up to its first step and prints its time and memory as JSON."""
     start = float(os.environ["FIRST_STEP_START"])
     import jax
-    from bench.execution.compilation_cache import enable_compilation_cache
     from bench.experiment.grid import run_grid
     from bench.settings.grid import Grid
     from bench.training import loop
 
-    enable_compilation_cache()
     stages = {"imports": time.time() - start}
     train_step = loop.train_step
 

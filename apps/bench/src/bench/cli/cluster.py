@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.dataset.request import Shard
 from bench.exceptions import BenchError
+from bench.execution.compilation_cache import enable_compilation_cache
 from bench.execution.workers import available_cores
 from bench.settings.grid import Grid, Run
 from bench.settings.parsing import parse_yaml
@@ -51,7 +52,11 @@ def submit_shards(
 
 
 def submit_runs(
-    grid: Grid, folder: Path, runs: Sequence[Run], options: dict[str, Any]
+    grid: Grid,
+    folder: Path,
+    runs: Sequence[Run],
+    options: dict[str, Any],
+    no_cache: bool = False,
 ) -> list[str]:
     """Submits one job per run; a later `bench run` writes the report.
 
@@ -60,6 +65,7 @@ def submit_runs(
         folder: of the results, shared by all nodes.
         runs: to train and test.
         options: see `_submit`.
+        no_cache: see `enable_compilation_cache`.
 
     Returns:
         Ids of the jobs.
@@ -67,7 +73,7 @@ def submit_runs(
     Raises:
         BenchError: see `_submit`.
     """
-    tasks = [(grid, folder, run) for run in runs]
+    tasks = [(grid, folder, run, no_cache) for run in runs]
     return _submit(_run, tasks, folder, "bench-run", options)
 
 
@@ -120,7 +126,9 @@ def _shard(request: PreparationSettings, out: Path, number: int, total: int) -> 
     prepare(request, out, shard=Shard(number, total), workers=available_cores())
 
 
-def _run(grid: Grid, folder: Path, run: Run) -> None:
+def _run(grid: Grid, folder: Path, run: Run, no_cache: bool) -> None:
+    # Here, because the node's processor may be another one than the submitting one's.
+    enable_compilation_cache(no_cache)
     from bench.experiment.parallel import run_single
 
     if reason := run_single(grid, folder, run):

@@ -9,6 +9,7 @@ import typer
 from bench.cli.command_group import CommandGroup, run_app
 from bench.cli.md import md_command
 from bench.cli.models import eval_command, split_command, train_command
+from bench.cli.options import NoCache
 from bench.cli.prepare import prepare_command
 from bench.exceptions import BenchError, Interrupted
 from bench.execution.announcements import announce
@@ -37,11 +38,15 @@ Jobs = Annotated[int, typer.Option(min=1, help="Number of runs at the same time.
 
 @app.callback(invoke_without_command=True)
 def quick(
-    context: typer.Context, out: Out = None, override: Override = None, jobs: Jobs = 1
+    context: typer.Context,
+    out: Out = None,
+    override: Override = None,
+    jobs: Jobs = 1,
+    no_cache: NoCache = False,
 ) -> None:
     """Runs the quick grid when no command is given."""
     if context.invoked_subcommand is None:
-        _run("quick", out, override, jobs)
+        _run("quick", out, override, jobs, no_cache)
 
 
 @app.command()
@@ -69,12 +74,13 @@ def run(
         list[LoggerName] | None,
         typer.Option(help="Also log metrics to tensorboard or wandb."),
     ] = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Trains and tests every run of a grid; resumes where an earlier call stopped."""
     if submit:
-        _submit(grid, out, override, submit_option or [])
+        _submit(grid, out, override, submit_option or [], no_cache)
     else:
-        _run(grid, out, override, jobs, log or [])
+        _run(grid, out, override, jobs, no_cache, log or [])
 
 
 @app.command()
@@ -137,13 +143,14 @@ def _run(
     out: Path | None,
     override: list[str] | None,
     jobs: int,
+    no_cache: bool,
     log: Sequence[LoggerName] = (),
 ) -> None:
     from bench.settings.grid import load_grid
 
     grid = load_grid(source, override)
     folder = _default_folder(source, out)
-    enable_compilation_cache()
+    enable_compilation_cache(no_cache)
     announce(f"{source}: {len(grid.runs())} runs in {folder}; loading JAX")
     # Imported here, since these load JAX, which takes seconds.
     from bench.cli.progress import Progress, results_table
@@ -177,7 +184,11 @@ def _run(
 
 
 def _submit(
-    source: str, out: Path | None, override: list[str] | None, texts: list[str]
+    source: str,
+    out: Path | None,
+    override: list[str] | None,
+    texts: list[str],
+    no_cache: bool,
 ) -> None:
     from bench.cli.cluster import parse_options, submit_runs
     from bench.experiment.grid import output_folder, unfinished_runs
@@ -192,7 +203,7 @@ def _submit(
         waiting = unfinished_runs(grid, folder)
         if not waiting:
             raise BenchError(f"All runs in {folder} are finished: nothing to submit.")
-        jobs = submit_runs(grid, folder.resolve(), waiting, options)
+        jobs = submit_runs(grid, folder.resolve(), waiting, options, no_cache)
     typer.echo(
         f"Submitted {len(jobs)} jobs, {jobs[0]} and following; when they are finished, "
         "the same command without --submit writes the report and repeats failed runs."

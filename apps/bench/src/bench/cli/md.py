@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.options import NoCache
 from bench.exceptions import BenchError, Interrupted
 from bench.execution.announcements import announce
 from bench.execution.compilation_cache import enable_compilation_cache
@@ -57,6 +58,7 @@ def md_command(
     jobs: Annotated[
         int, typer.Option(min=1, help="Parallel simulations, each in its own process.")
     ] = 1,
+    no_cache: NoCache = False,
 ) -> None:
     """Tests the stability of molecular dynamics with trained models."""
     from bench.settings.schema import is_settings_file, load_settings
@@ -83,6 +85,7 @@ def md_command(
     for path in (*settings.models, *settings.structures.files, *reference):
         if not path.exists():
             raise BenchError(f"{path} does not exist.")
+    enable_compilation_cache(no_cache)
     announce(f"loading JAX and {', '.join(map(str, settings.models))}")
     # Imported late: it takes seconds.
     import jax
@@ -123,7 +126,6 @@ def _simulate(
 
     console = Console()
     frames = () if settings.reference is None else read_frames(settings.reference)
-    enable_compilation_cache()
     if importlib.util.find_spec("jax_md") is None:
         raise BenchError(
             "`bench md` needs jax-md: install the optional dependencies, bench[md]."

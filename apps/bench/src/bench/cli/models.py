@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.options import NoCache
 from bench.exceptions import BenchError
 from bench.execution.announcements import announce
+from bench.execution.compilation_cache import enable_compilation_cache
 
 GridName = Annotated[str, typer.Argument(help="A grid of bench, or a YAML file.")]
 Override = Annotated[
@@ -48,6 +50,7 @@ def train_command(
     process_id: Annotated[
         int | None, typer.Option(min=0, help="Index of this process, from 0.")
     ] = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Trains and tests one run of a grid; `bench run` then skips it."""
     if (
@@ -62,6 +65,7 @@ def train_command(
         raise BenchError(
             "--num-processes and --process-id need --distributed or --coordinator."
         )
+    enable_compilation_cache(no_cache)
     from bench.cli.progress import Progress
     from bench.dataset.warnings import warnings_of
     from bench.execution.hosts import is_main_process, join_processes, wait_for_all
@@ -146,6 +150,7 @@ def eval_command(
             help="Also write the mean node features of each structure (.npz)."
         ),
     ] = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Tests a trained model on a dataset."""
     # Checked before predictions, which take minutes.
@@ -153,6 +158,7 @@ def eval_command(
         raise BenchError(f"--embeddings is an .npz file, got {embeddings}.")
     if embeddings is not None and not embeddings.parent.is_dir():
         raise BenchError(f"There is no folder {embeddings.parent} for --embeddings.")
+    enable_compilation_cache(no_cache)
     announce("loading JAX")
     from bench.evaluation.trained import (
         evaluate,
