@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._irreps import degree_slice
 from .._networks import DegreewiseLinear, Perceptron
+from ._row_products import sum_over_edges
 from ._tiles import in_tiles
 
 # Number of radial weights per tile on a CPU: half a megabyte in float32.
@@ -148,7 +149,7 @@ def _messages(
         weighted = incoming[:, degree_slice(a)] * weights[p][:, None]
         matrix = matrices[p].reshape(rows, -1, 2 * c + 1)
         weighted = weighted.reshape(rows, -1, channels)
-        messages.append(jnp.einsum("rem,rec->rmc", matrix, weighted))
+        messages.append(sum_over_edges(matrix, weighted))
     return jnp.concatenate(messages, axis=1)
 
 
