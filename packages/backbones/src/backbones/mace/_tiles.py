@@ -41,10 +41,12 @@ def _tiled(function: Callable[..., Array], tile: int) -> Callable[[Any, Any], Ar
         count = -(-rows // tile)
         if count <= 1:
             return function(shared, *arrays)
+        # Tiles of equal size need less padding.
+        size = -(-rows // count)
         # Applied twice: the second derivative differentiates the recomputation of the
         # outer checkpoint, and would save its intermediate values for all rows.
         rematerialized = jax.checkpoint(jax.checkpoint(function))
-        tiles = jax.tree.map(lambda x: _split(x, count, tile), arrays)
+        tiles = jax.tree.map(lambda x: _split(x, count, size), arrays)
         out = jax.lax.map(lambda arrays: rematerialized(shared, *arrays), tiles)
         return out.reshape(-1, *out.shape[2:])[:rows]
 
