@@ -10,6 +10,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
@@ -37,7 +38,7 @@ _contraction = Primitive("row_contraction")
 @_contraction.def_abstract_eval
 def _shape(x, y, *, subscripts: str):
     sizes = dict(zip(subscripts[:3] + subscripts[4:7], x.shape + y.shape, strict=True))
-    return jax.core.ShapedArray(tuple(sizes[i] for i in subscripts[-3:]), x.dtype)
+    return ShapedArray(tuple(sizes[i] for i in subscripts[-3:]), x.dtype)
 
 
 @_contraction.def_impl
