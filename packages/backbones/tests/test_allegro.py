@@ -57,7 +57,12 @@ def expected_energies(model, s):
     u = 1 - 28 * x_**6 + 48 * x_**7 - 21 * x_**8  # p = 6
     frequencies = np.asarray(model.radial.frequencies)
     radial = np.sqrt(2 / cutoff) * np.sin(frequencies * x_[:, None]) / r[:, None]
-    radial = radial * u[:, None]
+    # Fixed factors of both: unit variance in a ball, and near it at edges.
+    radial = radial * u[:, None] * np.sqrt(cutoff**3 / 3)
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    nodes = (1 + nodes) / 2
+    at_nodes = 1 - 28 * nodes**6 + 48 * nodes**7 - 21 * nodes**8
+    u = u / np.sqrt(np.sum(weights * nodes * at_nodes**2))
     root = np.sqrt(float(model.avg_num_neighbors))
     species = np.asarray(model.embedding)[np.searchsorted(ELEMENTS, s.numbers)]
 

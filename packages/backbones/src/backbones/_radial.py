@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -32,6 +33,37 @@ def envelope(
         - p * (p + 1) / 2 * x ** (p + 2)
     )
     return jnp.where(x < 1, polynomial, 0.0)
+
+
+def envelope_gain(exponent: int) -> float:
+    r"""Returns the factor that gives the envelope u a mean square near one at edges.
+
+    $$ \left(\int_0^1 2 x\, u(x)^2\, dx\right)^{-1/2} $$
+
+    The weight 2x of the distances is that of a number of neighbors which grows as the
+    square of the cutoff. Atoms in a ball of uniform density have 3x^2; in molecules and
+    frameworks relatively more are near, and u^2 is larger: for p = 6 its mean is 0.23
+    in a uniform ball, 0.36 here, and 0.36 in metal-organic frameworks (cutoff 4.5 Å).
+
+    Args:
+        exponent: p.
+    """
+    p = exponent
+    powers = np.array([0, p, p + 1, p + 2])
+    factors = [1, -(p + 1) * (p + 2) / 2, p * (p + 2), -p * (p + 1) / 2]
+    integrals = 2 / (powers[:, None] + powers + 2)
+    return float((np.outer(factors, factors) * integrals).sum() ** -0.5)
+
+
+def ball_gain(cutoff: float) -> float:
+    """Returns the factor that gives Bessel functions a mean square of one in a ball.
+
+    Without their envelope the integral of their squares over the ball is 4 pi.
+
+    Args:
+        cutoff: Å.
+    """
+    return (cutoff**3 / 3) ** 0.5
 
 
 class Bessel(eqx.Module):

@@ -18,7 +18,7 @@ from .._hooks import Hooks, NodeOutput
 from .._irreps import degree_of, degree_slice
 from .._long_range import LongRange
 from .._networks import Linear, Perceptron
-from .._radial import Bessel, envelope
+from .._radial import Bessel, ball_gain, envelope, envelope_gain
 from ._size import AllegroSize
 from ._tensor_layer import EdgeGeometry, TensorLayer
 
@@ -28,7 +28,10 @@ class Allegro(AbstractBackbone):
 
     Scalar latents $x_{ij}$ and equivariant features $V_{ij}$ of each edge are updated
     by tensor products, $x \leftarrow (x + a y)/(1 + a)$ with a learned $a$, and
-    $E_i = N^{-1/2} \sum_j W x_{ij}$. All edge features vanish at the cutoff.
+    $E_i = N^{-1/2} \sum_j W x_{ij}$. All edge features vanish at the cutoff. The radial
+    basis and the envelope are divided by their typical values, so that distances weigh
+    as much as elements and no layer shrinks the features: initial features, environment
+    sums and forces (in units of the potential's scale) have a variance near one.
 
     Hooks: `"embedding"` has the species embedding, and its update enters only the first
     equivariant features, through a network of both species; `"block 1"` ... are before
@@ -141,14 +144,16 @@ class Allegro(AbstractBackbone):
                 normalize=True,
                 normalization="component",
             ).array,
-            envelope(distance, self.cutoff, self.size.envelope_exponent),
+            envelope_gain(self.size.envelope_exponent)
+            * envelope(distance, self.cutoff, self.size.envelope_exponent),
             jax.lax.stop_gradient(self.avg_num_neighbors),
         )
         index = element_index(batch.species, self.elements)
         one_hot = jax.nn.one_hot(index, len(self.elements), dtype=vectors.dtype)
         species = one_hot @ self.embedding
         outputs_by_hook = {}
-        latents = self._two_body(species, self.radial(distance), geometry, batch)
+        basis = ball_gain(self.cutoff) * self.radial(distance)
+        latents = self._two_body(species, basis, geometry, batch)
         updated, outputs_by_hook["embedding"] = self.hooks(
             "embedding", species[:, None], batch
         )

@@ -16,7 +16,10 @@ from ._size import AllegroSize
 
 
 class EdgeGeometry(NamedTuple):
-    """Functions of the edge vectors, and the average number of neighbors."""
+    """Functions of the edge vectors, and the average number of neighbors.
+
+    The envelope is normalized, see `envelope_gain`.
+    """
 
     harmonics: Float[Array, "edges sph"]
     envelope: Float[Array, " edges"]
