@@ -57,7 +57,8 @@ def expected_energies(model, s):
     u = 1 - 28 * (d / cutoff) ** 6 + 48 * (d / cutoff) ** 7 - 21 * (d / cutoff) ** 8
     n = np.asarray(model.radial.frequencies)
     rbf = np.sqrt(2 / cutoff) * np.sin(n * d[:, None] / cutoff) / d[:, None]
-    rbf = rbf * u[:, None]
+    # Fixed factors of both bases give unit variance in a ball of the cutoff.
+    rbf = rbf * u[:, None] * np.sqrt(cutoff**3 / 3)
     zeros = bessel_zeros(size.num_spherical, size.num_radial)
 
     def sbf(kj, ji):
@@ -66,7 +67,7 @@ def expected_energies(model, s):
         rows = []
         for degree in range(size.num_spherical):
             for z in zeros[degree]:
-                norm = np.sqrt(2 / (cutoff**3 * spherical_jn(degree + 1, z) ** 2))
+                norm = np.sqrt(2 / spherical_jn(degree + 1, z) ** 2 * 4 * np.pi / 3)
                 y = np.sqrt((2 * degree + 1) / 4 / np.pi) * eval_legendre(
                     degree, cosine
                 )
@@ -74,6 +75,7 @@ def expected_energies(model, s):
         return np.array(rows)
 
     edges = range(len(d))
+    root = np.sqrt(float(model.avg_num_neighbors))
     h = np.asarray(model.embedding)[np.searchsorted(ELEMENTS, s.numbers)]
     m = np.stack([
         reference_dense(
@@ -88,7 +90,7 @@ def expected_energies(model, s):
     def readout(block, m):
         t = np.zeros((len(s.numbers), size.channels))
         np.add.at(t, to, reference_linear(block.distances, rbf) * m)
-        t = reference_linear(block.up, t)
+        t = reference_linear(block.up, t / root)
         for layer in block.hidden:
             t = reference_dense(layer, t)
         return reference_linear(block.last, t)[:, 0]
@@ -112,7 +114,7 @@ def expected_energies(model, s):
                     block.angles[1], for_angle
                 )
             x = reference_dense(block.dense_ji, m[ji]) + reference_dense(
-                block.up, summed
+                block.up, summed / root
             )
             for layer in block.before:
                 x = reference_residual(layer, x)
@@ -162,8 +164,8 @@ def converted(arrays):
         num_output_layers=2,
     )
     # Its radial functions are u sin(n pi x) / x, and its angle is pi minus ours.
-    radial_scale = (2 / cutoff) ** 0.5 / cutoff
-    angular_scale = cutoff**-1.5 * np.repeat((-1.0) ** np.arange(5), 4)
+    radial_scale = (2 / 3) ** 0.5
+    angular_scale = (4 * np.pi / 3) ** 0.5 * np.repeat((-1.0) ** np.arange(5), 4)
 
     def linear(name, scale=1.0):
         weight = arrays[f"{name}.weight"].T

@@ -140,6 +140,7 @@ class Dense(eqx.Module):
         inputs: width of the input.
         outputs: width of the output.
         bias: whether there is a b.
+        gain: standard deviation of the initial weights.
         key: seed of the weights.
     """
 
@@ -147,9 +148,16 @@ class Dense(eqx.Module):
     bias: Float[Array, " outputs"] | None
 
     def __init__(
-        self, inputs: int, outputs: int, *, bias: bool = True, key: PRNGKeyArray
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: bool = True,
+        gain: float = 1.0,
+        key: PRNGKeyArray,
     ):
-        self.linear = Linear(inputs, outputs, key=key)
+        linear = Linear(inputs, outputs, key=key)
+        self.linear = eqx.tree_at(lambda m: m.weight, linear, gain * linear.weight)
         self.bias = jnp.zeros(outputs) if bias else None
 
     def __call__(

@@ -12,6 +12,10 @@ from .._networks import Dense, Linear, Residual
 from .._triplets import Triplets
 from ._size import DimeNetSize
 
+# Initial standard deviation of weights after which silu of unit variance has mean
+# square one. Layers that are added to others keep unit weights, or the sums would grow.
+_GAIN = 1.55
+
 
 class FirstMessages(eqx.Module):
     """The embedding block: messages of two elements and their distance.
@@ -26,8 +30,8 @@ class FirstMessages(eqx.Module):
 
     def __init__(self, size: DimeNetSize, *, key: PRNGKeyArray):
         first, second = jr.split(key)
-        self.basis = Dense(size.num_radial, size.channels, key=first)
-        self.message = Dense(3 * size.channels, size.channels, key=second)
+        self.basis = Dense(size.num_radial, size.channels, gain=_GAIN, key=first)
+        self.message = Dense(3 * size.channels, size.channels, gain=_GAIN, key=second)
 
     def __call__(
         self,
@@ -49,10 +53,11 @@ class FirstMessages(eqx.Module):
 class Interaction(eqx.Module):
     r"""The interaction block: each message is updated by those of adjacent edges.
 
-    $$ \tilde m_{ji} = W_{up} \sum_k W_{down}(f(m_{kj}) \odot R(d_{kj})) \odot
+    $$ \tilde m_{ji} = W_{up} N^{-1/2} \sum_k W_{down}(f(m_{kj}) \odot R(d_{kj})) \odot
        S(d_{kj}, \alpha_{kji}) $$
 
-    then residual layers around a skip connection. R and S are linear maps of the bases.
+    then residual layers around a skip connection. R and S are linear maps of the bases,
+    and N is the average number of neighbors.
 
     Args:
         size: hyperparameters of the model.
@@ -73,8 +78,10 @@ class Interaction(eqx.Module):
         keys = iter(jr.split(key, 9 + size.num_before_skip + size.num_after_skip))
         width = size.channels
         self.dense_ji = Dense(width, width, key=next(keys))
-        self.dense_kj = Dense(width, width, key=next(keys))
-        self.down = Dense(width, size.int_emb_size, bias=False, key=next(keys))
+        self.dense_kj = Dense(width, width, gain=_GAIN, key=next(keys))
+        self.down = Dense(
+            width, size.int_emb_size, bias=False, gain=_GAIN, key=next(keys)
+        )
         self.up = Dense(size.int_emb_size, width, bias=False, key=next(keys))
         waves = size.num_radial * size.num_spherical
         self.distances = (
@@ -99,6 +106,7 @@ class Interaction(eqx.Module):
         basis: Float[Array, "edges radial"],
         waves: Float[Array, "triplets waves"],
         triplets: Triplets,
+        avg_num_neighbors: Float[Array, ""],
     ) -> Float[Array, "edges channels"]:
         """Returns the next messages.
 
@@ -107,6 +115,7 @@ class Interaction(eqx.Module):
             basis: radial basis of the edges.
             waves: basis of distance and angle of the triplets, zero on padding.
             triplets: indices of their edges.
+            avg_num_neighbors: N.
         """
         first, second = self.distances
         projected = self.down(self.dense_kj(messages) * second(first(basis)))
@@ -118,7 +127,7 @@ class Interaction(eqx.Module):
             num_segments=len(messages),
             indices_are_sorted=True,
         )
-        x = self.dense_ji(messages) + self.up(summed)
+        x = self.dense_ji(messages) + self.up(summed * avg_num_neighbors**-0.5)
         for layer in self.before:
             x = layer(x)
         x = self.skip(x) + messages
@@ -145,14 +154,19 @@ class AtomReadout(eqx.Module):
         self.distances = Linear(size.num_radial, size.channels, key=keys[0])
         self.up = Linear(size.channels, size.out_emb_channels, key=keys[1])
         self.hidden = tuple(
-            Dense(size.out_emb_channels, size.out_emb_channels, key=k) for k in keys[3:]
+            Dense(size.out_emb_channels, size.out_emb_channels, gain=_GAIN, key=k)
+            for k in keys[3:]
         )
-        self.last = Linear(size.out_emb_channels, 1, key=keys[2])
+        # The gradient of the angular basis is large: with unit weights initial forces
+        # would be ten times the potential's scale.
+        last = Linear(size.out_emb_channels, 1, key=keys[2])
+        self.last = eqx.tree_at(lambda m: m.weight, last, 0.1 * last.weight)
 
     def __call__(
         self,
         messages: Float[Array, "edges channels"],
         basis: Float[Array, "edges radial"],
+        avg_num_neighbors: Float[Array, ""],
         batch: Batch,
     ) -> Float[Array, "nodes 1"]:
         """Returns an energy for each atom.
@@ -160,9 +174,11 @@ class AtomReadout(eqx.Module):
         Args:
             messages: of the edges.
             basis: radial basis of the edges.
+            avg_num_neighbors: the sum over edges is divided by its square root.
             batch: the structures.
         """
-        x = self.up(sum_over_neighbors(self.distances(basis) * messages, batch))
+        summed = sum_over_neighbors(self.distances(basis) * messages, batch)
+        x = self.up(summed * avg_num_neighbors**-0.5)
         for layer in self.hidden:
             x = layer(x)
         return self.last(x)

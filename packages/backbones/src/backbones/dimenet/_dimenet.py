@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._abstract_backbone import AbstractBackbone
@@ -15,7 +16,7 @@ from .._batch import Batch
 from .._edge_hooks import EdgeAdapters
 from .._hooks import Hooks, NodeOutput
 from .._long_range import LongRange
-from .._radial import Bessel, envelope
+from .._radial import Bessel, ball_gain, envelope
 from .._triplets import Triplets
 from ._blocks import AtomReadout, FirstMessages, Interaction
 from ._size import DimeNetSize
@@ -27,7 +28,8 @@ class DimeNet(AbstractBackbone):
 
     The message of each edge j -> i is updated by those of the edges k -> j, weighted
     with functions of their distance and angle; the energy of an atom is the sum of one
-    readout per block. Batches need triplets: `pack(..., triplets=True)`.
+    readout per block. Batches need triplets: `pack(..., triplets=True)`. Both bases
+    have unit variance in a ball of the cutoff: angles matter from the first step.
 
     Hooks: `"embedding"` updates the species embedding; `"block 1"` ... are before each
     later block; `"final"` has the concatenated messages of all blocks, and its update
@@ -38,8 +40,8 @@ class DimeNet(AbstractBackbone):
         elements: atomic numbers that the model supports, in any order.
         size: hyperparameters; None takes the published ones.
         cutoff: of the edges, Å.
-        avg_num_neighbors: mean number of neighbors per atom in the training data; it
-            scales only the sums of the edge adapters.
+        avg_num_neighbors: mean number of neighbors per atom in the training data.
+            Sums over neighbors are divided by its square root.
         long_range: layers by hook; None for no layers.
         charges: hook whose charges the model predicts; needed only if there are two or
             more layers.
@@ -122,7 +124,7 @@ class DimeNet(AbstractBackbone):
             )
         vectors = batch.edge_vectors(padding_length=self.cutoff)
         distance = jnp.linalg.norm(vectors, axis=-1)
-        basis = self.radial(distance)
+        basis = ball_gain(self.cutoff) * self.radial(distance)
         waves = self._waves(vectors, distance, batch.triplets)
         scales = (
             envelope(distance, self.cutoff, self.size.envelope_exponent),
@@ -142,7 +144,7 @@ class DimeNet(AbstractBackbone):
                     self.hooks, hook, messages, messages, scales, batch
                 )
                 messages = messages if update is None else messages + update
-            messages = interaction(messages, basis, waves, batch.triplets)
+            messages = interaction(messages, basis, waves, batch.triplets, scales[1])
             messages_per_block.append(messages)
         joined = jnp.concatenate(messages_per_block, axis=-1)
         update, outputs_by_hook["final"] = self.edge_adapters(
@@ -150,7 +152,7 @@ class DimeNet(AbstractBackbone):
         )
         messages_per_block[-1] = messages if update is None else messages + update
         short_range = [
-            readout(messages, basis, batch)
+            readout(messages, basis, scales[1], batch)
             for readout, messages in zip(self.readouts, messages_per_block, strict=True)
         ]
         return self.hooks.output(
@@ -173,7 +175,9 @@ class DimeNet(AbstractBackbone):
             distance, self.cutoff, self.size.num_spherical, self.size.num_radial
         )
         damping = envelope(distance, self.cutoff, self.size.envelope_exponent)
-        radial = radial * damping[:, None, None]
+        # The waves have unit integrals of their squares; this gives unit mean squares.
+        gain = (4 * np.pi / 3 * self.cutoff**3) ** 0.5
+        radial = radial * (gain * damping[:, None, None])
         # Edge vectors start at the receivers, so the incoming one is reversed.
         units = vectors / distance[:, None]
         cosine = -jnp.sum(units[incoming] * units[outgoing], axis=-1)
