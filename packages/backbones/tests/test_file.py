@@ -156,7 +156,7 @@ def test_unsupported_headers_raise(model, tmp_path):
     size = backbone["arguments"]["size"] | {"heads": 3}
     heads = {"dipole": {"name": "dipole"}}
     cases = {
-        "kind": ("backbones potential 2", "potential 3': made by another version"),
+        "kind": ("backbones potential 3", "potential 4': made by another version"),
         "backbone": (backbone | {"name": "schnet"}, "'schnet' is not installed"),
         "boundaries": ([True, True, False], "which this version of backbones does not"),
         "heads": (heads, "it has `heads` .* install a later one"),

@@ -13,7 +13,7 @@ from .allegro import AllegroSize
 from .dimenet import DimeNetSize
 from .mace import MACESize
 
-KIND = "backbones potential 3"
+KIND = "backbones potential 4"
 UNITS = {"length": "Å", "energy": "eV", "charge": "e", "stress": "eV/Å^3"}
 
 # Larger than any physical value, and far below overflow in float32.
