@@ -10,8 +10,9 @@ from bench.dataset.opening import load_for_training
 from bench.dataset.per_element import fit_atomic_energies
 from bench.model.building import build_potential
 from bench.settings.grid import Grid
+from bench.training.optimizer import make_optimizer
 from bench.training.steps import device_mesh, replicate, step_inputs
-from bench.training.update import initial_state, make_optimizer, train_step
+from bench.training.update import initial_state, train_step
 from serving import serve, settings
 
 

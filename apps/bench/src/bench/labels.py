@@ -108,7 +108,7 @@ _TABLE = (
         name="energy", text="energy", bit=0, dtype="<f8", unit="eV", dimension=(1, 0),
         always_stored=True, key_pattern=r"energy|^e$|^etot$", kind="energy",
         symbol="E", predicted_by="all", is_energy=True, is_extensive=True,
-        is_main=True, loss_weight=10.0,
+        is_main=True, loss_weight=30.0,
         loss_text="energies in eV per atom; of total energies in eV if published",
     ),
     Label(

@@ -151,6 +151,7 @@ ZERO_IS_VALID = (
     "loss.",
     "weight_decay",
     "warmup_fraction",
+    "decay_exponent",
     "ema_decay",
     "hidden_degree",
     "seeds",

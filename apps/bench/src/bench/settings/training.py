@@ -113,18 +113,24 @@ class TrainSettings(Strict):
     """Optimizer, schedule and loss of a training."""
 
     epochs: Epochs = 20
-    batch_size: int = pydantic.Field(default=4, ge=1, le=65_536)
-    """Structures per batch and device."""
+    batch_size: int = pydantic.Field(default=1, ge=1, le=65_536)
+    """Structures per batch and device. On a CPU a step costs as much as its atoms, and
+    many small steps train faster than few large ones; a GPU needs larger batches."""
     accumulate_grad_batches: int = pydantic.Field(default=1, ge=1, le=4096)
     """Batches whose gradients each device adds up for one optimizer step."""
     devices: int | None = pydantic.Field(default=None, ge=1, le=65_536)
     """Number of devices that share each step; None uses all."""
-    optimizer: Literal["nadam", "adamw"] = "nadam"
-    """Adam with or without Nesterov momentum, both with decoupled weight decay."""
+    optimizer: Literal["muon", "nadam", "adamw"] = "muon"
+    """`muon` for the weights that are matrices, with `adamw` with Nesterov momentum for
+    the others; `nadam` and `adamw` for all, with and without Nesterov momentum. All with
+    decoupled weight decay."""
     learning_rate: float = pydantic.Field(default=0.01, ge=1e-12, le=10)
-    """Initial learning rate; it decays as the square of the remaining steps."""
-    warmup_fraction: float = pydantic.Field(default=0.0, ge=0, lt=1)
-    """Fraction of the steps during which the learning rate rises from zero."""
+    """Largest learning rate, after the warm-up."""
+    warmup_fraction: float = pydantic.Field(default=0.05, ge=0, lt=1)
+    """Fraction of the steps during which the learning rate rises linearly."""
+    decay_exponent: float = pydantic.Field(default=1.0, ge=0, le=10)
+    """After the warm-up the learning rate decays as this power of the remaining steps:
+    0 keeps it, 1 is linear, 2 is quadratic as in the published benchmark."""
     weight_decay: float = pydantic.Field(default=1e-5, ge=0, le=100)
     loss: LossSettings = LossSettings()
     frozen: Frozen = ()
@@ -139,7 +145,7 @@ class TrainSettings(Strict):
     """Largest global norm of the gradient."""
     ema_decay: float = pydantic.Field(default=0.99, ge=0, lt=1)
     """Decay of the moving average of the weights; smaller in the first steps."""
-    num_buckets: int = pydantic.Field(default=1, ge=1, le=1000)
+    num_buckets: int = pydantic.Field(default=3, ge=1, le=1000)
     """Number of padded batch shapes; each is compiled once."""
 
     @property

@@ -31,6 +31,7 @@ from bench.execution.hosts import is_main_process, local_copy, wait_for_all
 from bench.labels import TRAINABLE_KINDS, field_of
 from bench.settings.training import TrainSettings
 from bench.training.checkpoint import Checkpoints, write_metrics
+from bench.training.optimizer import make_optimizer
 from bench.training.steps import (
     count_steps,
     device_mesh,
@@ -38,12 +39,7 @@ from bench.training.steps import (
     step_inputs,
     step_members,
 )
-from bench.training.update import (
-    TrainingState,
-    initial_state,
-    make_optimizer,
-    train_step,
-)
+from bench.training.update import TrainingState, initial_state, train_step
 
 EpochCallback = Callback[dict[str, Any]]
 """Called with the metrics of each epoch, a row of `metrics.csv`."""

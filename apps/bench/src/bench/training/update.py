@@ -1,6 +1,5 @@
 """One training step: gradient, optimizer update and moving average of the weights."""
 
-import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from bench.batches.targets import Targets
 from bench.model.building import layer_classes
-from bench.settings.training import Part, Phase, TrainSettings
+from bench.settings.training import Part, Phase
 from bench.training.loss import loss
 from bench.training.steps import sum_over_batches
 
@@ -38,7 +37,7 @@ def initial_state(
 
     Args:
         potential: with initial weights.
-        optimizer: from `make_optimizer`.
+        optimizer: from `bench.training.optimizer.make_optimizer`.
     """
     copy = lambda: jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, potential)
     optimizer_state = optimizer.init(eqx.filter(potential, eqx.is_inexact_array))
@@ -46,37 +45,6 @@ def initial_state(
     best = jnp.array(jnp.inf, jnp.result_type(float))
     return TrainingState(
         copy(), copy(), optimizer_state, best, steps=jnp.array(0, jnp.int32)
-    )
-
-
-@functools.lru_cache(maxsize=16)
-def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransformation:
-    """Returns Adam with decoupled weight decay, gradient clipping and a schedule.
-
-    The learning rate rises linearly during warm-up and then decays quadratically to
-    zero. Equal settings return the same object, so compiled steps are reused.
-
-    Args:
-        settings: learning rate, warm-up, weight decay, clipping and variant of Adam.
-        steps: total number of training steps.
-    """
-    rate, warmup = settings.learning_rate, round(settings.warmup_fraction * steps)
-    schedule = optax.join_schedules(
-        [
-            optax.linear_schedule(0.0, rate, max(warmup, 1)),
-            optax.polynomial_schedule(rate, 0.0, 2, max(steps - warmup, 1)),
-        ],
-        [warmup],
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(settings.clip_grad),
-        optax.adamw(
-            schedule,
-            b1=0.9,
-            b2=0.99,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.optimizer == "nadam",
-        ),
     )
 
 
