@@ -10,7 +10,6 @@ from bench.settings.architectures import ModelSettings
 from bench.settings.grid import Run
 from bench.training.update import mask_updates
 
-
 SMALL = ModelSettings(
     mace={"channels": 4, "l_max": 1, "radial_mlp": [8]},
     allegro={"channels": 4, "l_max": 1, "hidden": 8, "embedding": 4},

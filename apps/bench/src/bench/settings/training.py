@@ -121,9 +121,9 @@ class TrainSettings(Strict):
     devices: int | None = pydantic.Field(default=None, ge=1, le=65_536)
     """Number of devices that share each step; None uses all."""
     optimizer: Literal["muon", "nadam", "adamw"] = "muon"
-    """`muon` for the weights that are matrices, with `adamw` with Nesterov momentum for
-    the others; `nadam` and `adamw` for all, with and without Nesterov momentum. All with
-    decoupled weight decay."""
+    """`muon` orthogonalizes the updates of matrices and leaves other weights to `nadam`;
+    `nadam` and `adamw` are Adam with and without Nesterov momentum. All have decoupled
+    weight decay."""
     learning_rate: float = pydantic.Field(default=0.01, ge=1e-12, le=10)
     """Largest learning rate, after the warm-up."""
     warmup_fraction: float = pydantic.Field(default=0.05, ge=0, lt=1)

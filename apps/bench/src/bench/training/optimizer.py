@@ -9,10 +9,11 @@ from optax.contrib import MuonDimensionNumbers, muon
 
 from bench.settings.training import TrainSettings
 
-MUON_UPDATE = 0.5
+MUON_UPDATE = 0.75
 """Root mean square of the entries of Muon's updates, in units of the learning rate.
 
-That of Adam's updates is similar, so that both share one learning rate.
+That of Adam's updates is similar, so that both share one learning rate, which suits all
+widths.
 """
 
 
@@ -68,16 +69,19 @@ def _schedule(settings: TrainSettings, steps: int) -> optax.Schedule:
 def matrix_axes(weights: Any) -> Any:
     """Returns the axes of each leaf that are those of matrices, for Muon.
 
-    These are its last two, inputs and outputs of a linear map; axes before them count
-    matrices, such as one per element. Leaves that are no matrices, or whose matrices
-    have a single row or column, are None: Adam updates them.
+    Matrices are attributes named `weight`, as in `equinox.nn.Linear`: the last two axes
+    of the array, and the axes before them count matrices, such as one per element. For
+    other leaves, and for matrices of a single row or column, there is None: Adam
+    updates them.
 
     Args:
         weights: tree of arrays.
     """
-    axes = lambda leaf: (
-        MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
-        if leaf.ndim >= 2 and min(leaf.shape[-2:]) > 1
-        else None
-    )
-    return jax.tree.map(axes, weights)
+
+    def axes(path, leaf):
+        name = getattr(path[-1], "name", None) if path else None
+        if name != "weight" or leaf.ndim < 2 or min(leaf.shape[-2:]) < 2:
+            return None
+        return MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
+
+    return jax.tree.map_with_path(axes, weights)
