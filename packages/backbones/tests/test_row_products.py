@@ -38,9 +38,9 @@ def test_forward_over_reverse_equals_that_of_einsum(arrays):
 
 def test_batch_of_which_one_argument_is_shared(arrays):
     coefficients, features = arrays
-    several = jnp.stack([coefficients, 2 * coefficients], axis=1)
+    batch = jnp.stack([coefficients, 2 * coefficients], axis=1)
     batched = [
-        jax.vmap(f, (1, None))(several, features) for f in (sum_over_edges, einsum)
+        jax.vmap(f, (1, None))(batch, features) for f in (sum_over_edges, einsum)
     ]
     np.testing.assert_allclose(*batched, atol=1e-12)
 

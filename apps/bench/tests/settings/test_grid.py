@@ -40,7 +40,7 @@ def test_overrides_change_nested_keys():
 def test_pretraining_phases_come_first():
     charges_first = "{epochs: 2, loss: {energy: 0, force: 0}}"
     grid = load_grid("quick", ["train.epochs=3", f"train.pretrain=[{charges_first}]"])
-    assert [p.loss.energy for p in grid.train.schedule] == [0, 0, 10, 10, 10]
+    assert [p.loss.energy for p in grid.train.schedule] == [0, 0, 30, 30, 30]
     without_charges = grid.train.without(["charge"]).schedule
     assert [p.loss.weights["charge"] for p in without_charges] == [0, 0, 0]
 
