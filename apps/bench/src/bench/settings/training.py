@@ -121,7 +121,7 @@ class TrainSettings(Strict):
     devices: int | None = pydantic.Field(default=None, ge=1, le=65_536)
     """Number of devices that share each step; None uses all."""
     optimizer: Literal["muon", "nadam", "adamw"] = "muon"
-    """`muon` orthogonalizes the updates of matrices and leaves other weights to `nadam`;
+    """`muon` orthogonalizes updates of matrices and leaves other weights to `nadam`;
     `nadam` and `adamw` are Adam with and without Nesterov momentum. All have decoupled
     weight decay."""
     learning_rate: float = pydantic.Field(default=0.01, ge=1e-12, le=10)
