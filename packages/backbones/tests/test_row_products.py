@@ -48,3 +48,12 @@ def test_batch_of_which_one_argument_is_shared(arrays):
 def test_programs_for_accelerators_have_a_matrix_product(arrays):
     exported = jax.export.export(jax.jit(sum_over_edges), platforms=["cuda"])(*arrays)
     assert "dot_general" in exported.mlir_module()
+
+
+def test_precisions_are_promoted(arrays):
+    """Models in double precision are evaluated on batches in single precision."""
+    coefficients, features = arrays
+    mixed = jax.jit(sum_over_edges)(coefficients.astype(jnp.float32), features)
+    assert mixed.dtype == features.dtype == jnp.float64
+    expected = sum_over_edges(coefficients, features)
+    np.testing.assert_allclose(mixed, expected, rtol=1e-5, atol=1e-5)

@@ -29,7 +29,11 @@ def sum_over_edges(
         coefficients: of each edge for each message.
         features: of each edge.
     """
-    return _contraction.bind(coefficients, features, subscripts=_OVER_EDGES)
+    # Weights in double and positions in single precision give mixed arguments.
+    dtype = jnp.result_type(coefficients, features)
+    return _contraction.bind(
+        coefficients.astype(dtype), features.astype(dtype), subscripts=_OVER_EDGES
+    )
 
 
 _contraction = Primitive("row_contraction")
