@@ -22,15 +22,14 @@ from pathlib import Path
 
 import numpy as np
 from bench.dataset.opening import load_for_training
-from bench.dataset.per_element import atomic_energies_for, force_scale
+from bench.dataset.per_element import atomic_energies_for
 from bench.experiment.splits import make_split
-from bench.experiment.train_and_test import batch_for_model
+from bench.experiment.train_and_test import batch_for_model, initial_potential
 from bench.experiment.trainable import (
     labeled_kinds,
     trainable_settings,
     usable_indices,
 )
-from bench.model.building import build_potential
 from bench.settings.grid import load_grid
 from bench.training.loop import train, validate
 
@@ -40,13 +39,7 @@ def errors_after(grid, run, data, split):
     indices, _ = usable_indices(data, split, grid.split.new_elements)
     atomic_energies = atomic_energies_for(data, indices.train)
     batched = batch_for_model(grid, run, data)
-    potential = build_potential(
-        grid.model,
-        run,
-        atomic_energies,
-        avg_num_neighbors=float(np.mean(batched.avg_num_neighbors[indices.train])),
-        scale=force_scale(data, indices.train),
-    )
+    potential = initial_potential(grid, run, batched, indices, atomic_energies)
     labeled = labeled_kinds(data, indices.train)
     given = grid.training(run.backbone)
     settings = trainable_settings(given, run, labeled, len(indices.train))

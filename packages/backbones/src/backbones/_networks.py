@@ -20,13 +20,16 @@ class Linear(eqx.Module):
     Args:
         inputs: width of the input, the fan-in.
         outputs: width of the output.
+        gain: standard deviation of the initial weights, if it is not one.
         key: seed of the weights.
     """
 
     weight: Float[Array, "inputs outputs"]
 
-    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray):
-        self.weight = jr.normal(key, (inputs, outputs))
+    def __init__(
+        self, inputs: int, outputs: int, *, gain: float = 1.0, key: PRNGKeyArray
+    ):
+        self.weight = gain * jr.normal(key, (inputs, outputs))
 
     def __call__(
         self, x: Float[Array, "*rest inputs"]
@@ -156,8 +159,7 @@ class Dense(eqx.Module):
         gain: float = 1.0,
         key: PRNGKeyArray,
     ):
-        linear = Linear(inputs, outputs, key=key)
-        self.linear = eqx.tree_at(lambda m: m.weight, linear, gain * linear.weight)
+        self.linear = Linear(inputs, outputs, gain=gain, key=key)
         self.bias = jnp.zeros(outputs) if bias else None
 
     def __call__(

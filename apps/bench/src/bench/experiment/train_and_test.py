@@ -67,7 +67,7 @@ def train_and_test(
     indices, excluded = usable_indices(data, split, grid.split.new_elements)
     labeled = labeled_kinds(data, indices.train)
     atomic_energies = atomic_energies_for(data, indices.train)
-    potential = _initial_potential(grid, run, batched, indices, atomic_energies)
+    potential = initial_potential(grid, run, batched, indices, atomic_energies)
     _write_json(folder / "environment.json", environment())
     given, structures = grid.training(run.backbone), len(indices.train)
     settings = trainable_settings(given, run, labeled, structures)
@@ -153,13 +153,22 @@ def batch_for_model(grid: Grid, run: Run, data: Dataset) -> BatchedDataset:
     )
 
 
-def _initial_potential(
+def initial_potential(
     grid: Grid,
     run: Run,
     batched: BatchedDataset,
     indices: SplitIndices,
     atomic_energies: dict[int, float],
 ) -> Potential:
+    """Returns a potential with initial weights, scaled by the training set.
+
+    Args:
+        grid: settings.
+        run: of the grid.
+        batched: from `batch_for_model`.
+        indices: of the samples in each set of the split.
+        atomic_energies: eV by atomic number, of the elements of the training set.
+    """
     return build_potential(
         grid.model,
         run,

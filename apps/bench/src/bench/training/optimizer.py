@@ -34,12 +34,10 @@ def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransfo
     """
     rate = _schedule(settings, steps)
     decay = settings.weight_decay
-    nesterov = settings.optimizer != "adamw"
     if settings.optimizer == "muon":
         update = muon(
             rate,
             weight_decay=decay,
-            nesterov=nesterov,
             adam_b2=0.99,
             adam_weight_decay=decay,
             muon_weight_dimension_numbers=matrix_axes,
@@ -47,7 +45,11 @@ def make_optimizer(settings: TrainSettings, steps: int) -> optax.GradientTransfo
         )
     else:
         update = optax.adamw(
-            rate, b1=0.9, b2=0.99, weight_decay=decay, nesterov=nesterov
+            rate,
+            b1=0.9,
+            b2=0.99,
+            weight_decay=decay,
+            nesterov=settings.optimizer == "nadam",
         )
     return optax.chain(optax.clip_by_global_norm(settings.clip_grad), update)
 

@@ -159,8 +159,7 @@ class AtomReadout(eqx.Module):
         )
         # The gradient of the angular basis is large: with unit weights initial forces
         # would be ten times the potential's scale.
-        last = Linear(size.out_emb_channels, 1, key=keys[2])
-        self.last = eqx.tree_at(lambda m: m.weight, last, 0.1 * last.weight)
+        self.last = Linear(size.out_emb_channels, 1, gain=0.1, key=keys[2])
 
     def __call__(
         self,

@@ -175,8 +175,8 @@ class DimeNet(AbstractBackbone):
             distance, self.cutoff, self.size.num_spherical, self.size.num_radial
         )
         damping = envelope(distance, self.cutoff, self.size.envelope_exponent)
-        # The waves have unit integrals of their squares; this gives unit mean squares.
-        gain = (4 * np.pi / 3 * self.cutoff**3) ** 0.5
+        # The integral of their squares over the ball is one, that of the basis 4 pi.
+        gain = (4 * np.pi) ** 0.5 * ball_gain(self.cutoff)
         radial = radial * (gain * damping[:, None, None])
         # Edge vectors start at the receivers, so the incoming one is reversed.
         units = vectors / distance[:, None]

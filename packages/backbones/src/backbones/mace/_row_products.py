@@ -6,6 +6,7 @@ ten times as long as the same sum written out term by term: so there is one prim
 for the three, whose derivatives are again such contractions.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -15,8 +16,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+_ARRAYS = ("rem", "rec", "rmc")
 _OVER_EDGES, _OVER_MESSAGES = "rem,rec->rmc", "rem,rmc->rec"
-_OVER_CHANNELS = "rec,rmc->rem"
 
 
 def sum_over_edges(
@@ -65,22 +66,23 @@ def _written_out(x, y, *, subscripts: str):
     return sum(terms[1:], terms[0])
 
 
-def _derivative_by_first(cotangent, x, y, *, subscripts: str):
-    del x
-    if subscripts == _OVER_EDGES:
-        return _contraction.bind(y, cotangent, subscripts=_OVER_CHANNELS)
-    if subscripts == _OVER_MESSAGES:
-        return _contraction.bind(cotangent, y, subscripts=_OVER_CHANNELS)
-    return _contraction.bind(cotangent, y, subscripts=_OVER_MESSAGES)
+def _derivative(argument: int) -> Callable[..., Array]:
+    """Returns the derivative by the first (0) or second (1) argument.
 
+    It is the contraction of the two other arrays, in the order of `_ARRAYS`.
+    """
 
-def _derivative_by_second(cotangent, x, y, *, subscripts: str):
-    del y
-    if subscripts == _OVER_EDGES:
-        return _contraction.bind(x, cotangent, subscripts=_OVER_MESSAGES)
-    if subscripts == _OVER_MESSAGES:
-        return _contraction.bind(x, cotangent, subscripts=_OVER_EDGES)
-    return _contraction.bind(cotangent, x, subscripts=_OVER_EDGES)
+    def rule(cotangent, *arguments, subscripts: str):
+        *names, out = subscripts.replace("->", ",").split(",")
+        arrays = {out: cotangent, names[1 - argument]: arguments[1 - argument]}
+        first, second = (name for name in _ARRAYS if name in arrays)
+        return _contraction.bind(
+            arrays[first],
+            arrays[second],
+            subscripts=f"{first},{second}->{names[argument]}",
+        )
+
+    return rule
 
 
 def _batched(arguments, axes, *, subscripts: str):
@@ -99,7 +101,7 @@ def _batched(arguments, axes, *, subscripts: str):
     return out.reshape(size, -1, *out.shape[1:]), 0
 
 
-ad.defbilinear(_contraction, _derivative_by_first, _derivative_by_second)
+ad.defbilinear(_contraction, _derivative(0), _derivative(1))
 batching.primitive_batchers[_contraction] = _batched
 _lowering = partial(mlir.lower_fun, multiple_results=False)
 mlir.register_lowering(_contraction, _lowering(_product))
