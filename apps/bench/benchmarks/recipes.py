@@ -7,9 +7,9 @@ The errors are those of the returned weights on the validation set, and the test
 not used. Seconds are processor time of the training with its validations, and include
 compilation, which a recipe with the same batches as an earlier one does not need.
 
-    uv run python apps/bench/benchmarks/recipes.py quick --seeds 0 1 2 \
+    uv run python apps/bench/benchmarks/recipes.py quick \
         'train.optimizer=nadam train.learning_rate=0.02' \
-        'train.batch_size=4 train.num_buckets=1'
+        'train.batch_size=4 train.num_buckets=1' --seeds 0 1 2
 
 Each line is printed when its training has ended. One core: `taskset -c 0`.
 """
